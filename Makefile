@@ -1,0 +1,75 @@
+# Fulcrum's commands: each does its own set-up. `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PROTOS = $(shell cd protos && find fulcrum buf -name '*.proto' | sort)
+
+.PHONY: help
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The pinned set-up: no torch, no GPU.
+$(VENV)/.setup: requirements/dev.txt pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+# torch, transformers and sentence-transformers, for comparing with and for training.
+$(VENV)/.oracles: requirements/oracles.txt $(VENV)/.setup
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/oracles.txt
+	@touch $@
+
+# The encoder's published weights, fetched once and verified.
+.models/all-MiniLM-L6-v2/model.safetensors: $(VENV)/.setup
+	$(BIN)/fulcrum models pull all-MiniLM-L6-v2
+
+.PHONY: setup
+setup: $(VENV)/.setup .models/all-MiniLM-L6-v2/model.safetensors ## Install everything that demo and test need
+
+.PHONY: protos
+protos: $(VENV)/.setup ## Generate gen/ from protos/
+	rm -rf gen
+	mkdir gen
+	cd protos && ../$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=../gen --pyi_out=../gen $(PROTOS)
+	cd protos && ../$(BIN)/python -m grpc_tools.protoc --proto_path=. --grpc_python_out=../gen \
+		--plugin=protoc-gen-mypy_grpc=../$(BIN)/protoc-gen-mypy_grpc --mypy_grpc_out=../gen \
+		$$(find fulcrum -name '*_service.proto' | sort)
+	touch gen/py.typed
+
+.PHONY: check
+check: $(VENV)/.setup ## Lint, types, contracts, architecture, generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	$(BIN)/buf breaking --against ".git#ref=$(CONTRACT_BASE)"
+	$(BIN)/python -m tests.contract.generated
+	$(BIN)/lint-imports --no-cache
+
+.PHONY: test
+test: setup ## Run every test that needs no torch
+	$(BIN)/pytest --ignore=tests/oracles
+
+.PHONY: test-oracles
+test-oracles: setup $(VENV)/.oracles ## Compare with torch, transformers and sentence-transformers
+	$(BIN)/pytest tests/oracles
+
+.PHONY: demo
+demo: setup ## Send real prompts through the suite and show what each lever saved
+	$(BIN)/fulcrum demo
+
+.PHONY: up
+up: setup ## Run all services in one process
+	$(BIN)/fulcrum up
+
+.PHONY: bench
+bench: setup ## Measure every published number that needs no data from elsewhere
+	$(BIN)/python -m benchmarks.edge --json -

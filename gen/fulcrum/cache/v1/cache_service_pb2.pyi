@@ -1,0 +1,267 @@
+import datetime
+
+from buf.validate import validate_pb2 as _validate_pb2
+from fulcrum.embedding.v1 import embedding_pb2 as _embedding_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class MatchKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MATCH_KIND_UNSPECIFIED: _ClassVar[MatchKind]
+    MATCH_KIND_EXACT: _ClassVar[MatchKind]
+    MATCH_KIND_SEMANTIC: _ClassVar[MatchKind]
+
+class MissReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MISS_REASON_UNSPECIFIED: _ClassVar[MissReason]
+    MISS_REASON_EMPTY: _ClassVar[MissReason]
+    MISS_REASON_NOT_EXACT: _ClassVar[MissReason]
+    MISS_REASON_NOT_NEAR: _ClassVar[MissReason]
+    MISS_REASON_VETOED: _ClassVar[MissReason]
+    MISS_REASON_TRUNCATED: _ClassVar[MissReason]
+
+class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VERDICT_UNSPECIFIED: _ClassVar[Verdict]
+    VERDICT_RIGHT: _ClassVar[Verdict]
+    VERDICT_WRONG: _ClassVar[Verdict]
+MATCH_KIND_UNSPECIFIED: MatchKind
+MATCH_KIND_EXACT: MatchKind
+MATCH_KIND_SEMANTIC: MatchKind
+MISS_REASON_UNSPECIFIED: MissReason
+MISS_REASON_EMPTY: MissReason
+MISS_REASON_NOT_EXACT: MissReason
+MISS_REASON_NOT_NEAR: MissReason
+MISS_REASON_VETOED: MissReason
+MISS_REASON_TRUNCATED: MissReason
+VERDICT_UNSPECIFIED: Verdict
+VERDICT_RIGHT: Verdict
+VERDICT_WRONG: Verdict
+
+class Scope(_message.Message):
+    __slots__ = ("tenant",)
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    def __init__(self, tenant: _Optional[str] = ...) -> None: ...
+
+class LookupRequest(_message.Message):
+    __slots__ = ("scope", "fingerprint", "text", "embedding", "max_wrong_share", "max_age", "lease")
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    MAX_WRONG_SHARE_FIELD_NUMBER: _ClassVar[int]
+    MAX_AGE_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    scope: Scope
+    fingerprint: bytes
+    text: str
+    embedding: _embedding_pb2.Embedding
+    max_wrong_share: float
+    max_age: _duration_pb2.Duration
+    lease: bool
+    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., fingerprint: _Optional[bytes] = ..., text: _Optional[str] = ..., embedding: _Optional[_Union[_embedding_pb2.Embedding, _Mapping]] = ..., max_wrong_share: _Optional[float] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lease: _Optional[bool] = ...) -> None: ...
+
+class LookupResponse(_message.Message):
+    __slots__ = ("lookup_id", "hit", "miss", "audit", "wait")
+    LOOKUP_ID_FIELD_NUMBER: _ClassVar[int]
+    HIT_FIELD_NUMBER: _ClassVar[int]
+    MISS_FIELD_NUMBER: _ClassVar[int]
+    AUDIT_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    lookup_id: str
+    hit: Hit
+    miss: Miss
+    audit: Audit
+    wait: Wait
+    def __init__(self, lookup_id: _Optional[str] = ..., hit: _Optional[_Union[Hit, _Mapping]] = ..., miss: _Optional[_Union[Miss, _Mapping]] = ..., audit: _Optional[_Union[Audit, _Mapping]] = ..., wait: _Optional[_Union[Wait, _Mapping]] = ...) -> None: ...
+
+class Hit(_message.Message):
+    __slots__ = ("answer", "kind", "probability", "similarity", "entry_id", "age")
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    SIMILARITY_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    AGE_FIELD_NUMBER: _ClassVar[int]
+    answer: Answer
+    kind: MatchKind
+    probability: float
+    similarity: float
+    entry_id: str
+    age: _duration_pb2.Duration
+    def __init__(self, answer: _Optional[_Union[Answer, _Mapping]] = ..., kind: _Optional[_Union[MatchKind, str]] = ..., probability: _Optional[float] = ..., similarity: _Optional[float] = ..., entry_id: _Optional[str] = ..., age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class Miss(_message.Message):
+    __slots__ = ("reason", "explanation", "lease_id")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    LEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    reason: MissReason
+    explanation: str
+    lease_id: str
+    def __init__(self, reason: _Optional[_Union[MissReason, str]] = ..., explanation: _Optional[str] = ..., lease_id: _Optional[str] = ...) -> None: ...
+
+class Audit(_message.Message):
+    __slots__ = ("answer", "propensity", "entry_id")
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    PROPENSITY_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    answer: Answer
+    propensity: float
+    entry_id: str
+    def __init__(self, answer: _Optional[_Union[Answer, _Mapping]] = ..., propensity: _Optional[float] = ..., entry_id: _Optional[str] = ...) -> None: ...
+
+class Wait(_message.Message):
+    __slots__ = ("lease_id", "retry_after")
+    LEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
+    lease_id: str
+    retry_after: _duration_pb2.Duration
+    def __init__(self, lease_id: _Optional[str] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class Answer(_message.Message):
+    __slots__ = ("text", "model", "input_tokens", "output_tokens", "cost_nano_usd", "create_time")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cost_nano_usd: int
+    create_time: _timestamp_pb2.Timestamp
+    def __init__(self, text: _Optional[str] = ..., model: _Optional[str] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class StoreRequest(_message.Message):
+    __slots__ = ("scope", "fingerprint", "text", "embedding", "answer", "ttl", "lookup_id", "request_id")
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    LOOKUP_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    scope: Scope
+    fingerprint: bytes
+    text: str
+    embedding: _embedding_pb2.Embedding
+    answer: Answer
+    ttl: _duration_pb2.Duration
+    lookup_id: str
+    request_id: str
+    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., fingerprint: _Optional[bytes] = ..., text: _Optional[str] = ..., embedding: _Optional[_Union[_embedding_pb2.Embedding, _Mapping]] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lookup_id: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class StoreResponse(_message.Message):
+    __slots__ = ("entry_id",)
+    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    entry_id: str
+    def __init__(self, entry_id: _Optional[str] = ...) -> None: ...
+
+class FeedbackRequest(_message.Message):
+    __slots__ = ("scope", "lookup_id", "verdict", "source")
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    LOOKUP_ID_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    scope: Scope
+    lookup_id: str
+    verdict: Verdict
+    source: str
+    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., lookup_id: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., source: _Optional[str] = ...) -> None: ...
+
+class FeedbackResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class InvalidateRequest(_message.Message):
+    __slots__ = ("scope", "entry_id", "fingerprint", "model", "created_before", "all")
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    CREATED_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    scope: Scope
+    entry_id: str
+    fingerprint: bytes
+    model: str
+    created_before: _timestamp_pb2.Timestamp
+    all: bool
+    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., entry_id: _Optional[str] = ..., fingerprint: _Optional[bytes] = ..., model: _Optional[str] = ..., created_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., all: _Optional[bool] = ...) -> None: ...
+
+class InvalidateResponse(_message.Message):
+    __slots__ = ("removed",)
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    removed: int
+    def __init__(self, removed: _Optional[int] = ...) -> None: ...
+
+class ListEntriesRequest(_message.Message):
+    __slots__ = ("scope", "page_size", "page_token")
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    scope: Scope
+    page_size: int
+    page_token: str
+    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListEntriesResponse(_message.Message):
+    __slots__ = ("entries", "next_page_token")
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[Entry]
+    next_page_token: str
+    def __init__(self, entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class Entry(_message.Message):
+    __slots__ = ("entry_id", "text", "fingerprint", "model", "create_time", "expire_time", "hits")
+    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    HITS_FIELD_NUMBER: _ClassVar[int]
+    entry_id: str
+    text: str
+    fingerprint: bytes
+    model: str
+    create_time: _timestamp_pb2.Timestamp
+    expire_time: _timestamp_pb2.Timestamp
+    hits: int
+    def __init__(self, entry_id: _Optional[str] = ..., text: _Optional[str] = ..., fingerprint: _Optional[bytes] = ..., model: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., hits: _Optional[int] = ...) -> None: ...
+
+class StatsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class StatsResponse(_message.Message):
+    __slots__ = ("exact_hits", "semantic_hits", "misses", "audits", "entries", "bytes", "encoder_digest")
+    EXACT_HITS_FIELD_NUMBER: _ClassVar[int]
+    SEMANTIC_HITS_FIELD_NUMBER: _ClassVar[int]
+    MISSES_FIELD_NUMBER: _ClassVar[int]
+    AUDITS_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    ENCODER_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    exact_hits: int
+    semantic_hits: int
+    misses: int
+    audits: int
+    entries: int
+    bytes: int
+    encoder_digest: str
+    def __init__(self, exact_hits: _Optional[int] = ..., semantic_hits: _Optional[int] = ..., misses: _Optional[int] = ..., audits: _Optional[int] = ..., entries: _Optional[int] = ..., bytes: _Optional[int] = ..., encoder_digest: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,101 @@
+import datetime
+
+from buf.validate import validate_pb2 as _validate_pb2
+from fulcrum.edge.v1 import receipt_pb2 as _receipt_pb2
+from fulcrum.executor.v1 import chat_pb2 as _chat_pb2
+from fulcrum.executor.v1 import executor_service_pb2 as _executor_service_pb2
+from fulcrum.router.v1 import objective_pb2 as _objective_pb2
+from google.api import annotations_pb2 as _annotations_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class CompleteRequest(_message.Message):
+    __slots__ = ("messages", "objective", "sampling", "tools", "cache_control", "session_id", "request_id")
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    SAMPLING_FIELD_NUMBER: _ClassVar[int]
+    TOOLS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_CONTROL_FIELD_NUMBER: _ClassVar[int]
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    messages: _containers.RepeatedCompositeFieldContainer[_chat_pb2.Message]
+    objective: _objective_pb2.Objective
+    sampling: _chat_pb2.Sampling
+    tools: _containers.RepeatedCompositeFieldContainer[_chat_pb2.Tool]
+    cache_control: CacheControl
+    session_id: str
+    request_id: str
+    def __init__(self, messages: _Optional[_Iterable[_Union[_chat_pb2.Message, _Mapping]]] = ..., objective: _Optional[_Union[_objective_pb2.Objective, _Mapping]] = ..., sampling: _Optional[_Union[_chat_pb2.Sampling, _Mapping]] = ..., tools: _Optional[_Iterable[_Union[_chat_pb2.Tool, _Mapping]]] = ..., cache_control: _Optional[_Union[CacheControl, _Mapping]] = ..., session_id: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class CacheControl(_message.Message):
+    __slots__ = ("no_cache", "no_store", "max_age", "ttl")
+    NO_CACHE_FIELD_NUMBER: _ClassVar[int]
+    NO_STORE_FIELD_NUMBER: _ClassVar[int]
+    MAX_AGE_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    no_cache: bool
+    no_store: bool
+    max_age: _duration_pb2.Duration
+    ttl: _duration_pb2.Duration
+    def __init__(self, no_cache: _Optional[bool] = ..., no_store: _Optional[bool] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class CompleteResponse(_message.Message):
+    __slots__ = ("text_delta", "tool_call_delta", "receipt")
+    TEXT_DELTA_FIELD_NUMBER: _ClassVar[int]
+    TOOL_CALL_DELTA_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    text_delta: _executor_service_pb2.TextDelta
+    tool_call_delta: _executor_service_pb2.ToolCallDelta
+    receipt: _receipt_pb2.Receipt
+    def __init__(self, text_delta: _Optional[_Union[_executor_service_pb2.TextDelta, _Mapping]] = ..., tool_call_delta: _Optional[_Union[_executor_service_pb2.ToolCallDelta, _Mapping]] = ..., receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ...) -> None: ...
+
+class GetUsageRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetUsageResponse(_message.Message):
+    __slots__ = ("start_time", "total", "models")
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    start_time: _timestamp_pb2.Timestamp
+    total: UsageTotals
+    models: _containers.RepeatedCompositeFieldContainer[ModelUsage]
+    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., total: _Optional[_Union[UsageTotals, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelUsage, _Mapping]]] = ...) -> None: ...
+
+class ModelUsage(_message.Message):
+    __slots__ = ("model", "totals")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    TOTALS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    totals: UsageTotals
+    def __init__(self, model: _Optional[str] = ..., totals: _Optional[_Union[UsageTotals, _Mapping]] = ...) -> None: ...
+
+class UsageTotals(_message.Message):
+    __slots__ = ("requests", "exact_hits", "semantic_hits", "shared", "usage", "unpriced_requests", "baseline_nano_usd", "levers", "actual_nano_usd")
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    EXACT_HITS_FIELD_NUMBER: _ClassVar[int]
+    SEMANTIC_HITS_FIELD_NUMBER: _ClassVar[int]
+    SHARED_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    UNPRICED_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    BASELINE_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    LEVERS_FIELD_NUMBER: _ClassVar[int]
+    ACTUAL_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    requests: int
+    exact_hits: int
+    semantic_hits: int
+    shared: int
+    usage: _chat_pb2.Usage
+    unpriced_requests: int
+    baseline_nano_usd: int
+    levers: _containers.RepeatedCompositeFieldContainer[_receipt_pb2.LeverSaving]
+    actual_nano_usd: int
+    def __init__(self, requests: _Optional[int] = ..., exact_hits: _Optional[int] = ..., semantic_hits: _Optional[int] = ..., shared: _Optional[int] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ..., unpriced_requests: _Optional[int] = ..., baseline_nano_usd: _Optional[int] = ..., levers: _Optional[_Iterable[_Union[_receipt_pb2.LeverSaving, _Mapping]]] = ..., actual_nano_usd: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,187 @@
+from buf.validate import validate_pb2 as _validate_pb2
+from fulcrum.embedding.v1 import embedding_pb2 as _embedding_pb2
+from fulcrum.router.v1 import objective_pb2 as _objective_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class RouteReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ROUTE_REASON_UNSPECIFIED: _ClassVar[RouteReason]
+    ROUTE_REASON_CHEAPEST_WITHIN_LOSS: _ClassVar[RouteReason]
+    ROUTE_REASON_NO_CHEAPER_FITS: _ClassVar[RouteReason]
+    ROUTE_REASON_ONLY_CANDIDATE: _ClassVar[RouteReason]
+    ROUTE_REASON_NO_EMBEDDING: _ClassVar[RouteReason]
+    ROUTE_REASON_UNFAMILIAR_PROMPT: _ClassVar[RouteReason]
+    ROUTE_REASON_NO_PREDICTOR: _ClassVar[RouteReason]
+
+class AssessAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ASSESS_ACTION_UNSPECIFIED: _ClassVar[AssessAction]
+    ASSESS_ACTION_ACCEPT: _ClassVar[AssessAction]
+    ASSESS_ACTION_ESCALATE: _ClassVar[AssessAction]
+ROUTE_REASON_UNSPECIFIED: RouteReason
+ROUTE_REASON_CHEAPEST_WITHIN_LOSS: RouteReason
+ROUTE_REASON_NO_CHEAPER_FITS: RouteReason
+ROUTE_REASON_ONLY_CANDIDATE: RouteReason
+ROUTE_REASON_NO_EMBEDDING: RouteReason
+ROUTE_REASON_UNFAMILIAR_PROMPT: RouteReason
+ROUTE_REASON_NO_PREDICTOR: RouteReason
+ASSESS_ACTION_UNSPECIFIED: AssessAction
+ASSESS_ACTION_ACCEPT: AssessAction
+ASSESS_ACTION_ESCALATE: AssessAction
+
+class RouteRequest(_message.Message):
+    __slots__ = ("text", "embedding", "objective", "candidates", "input_tokens", "max_output_tokens", "needs_tools", "current_model", "cached_prefix_tokens")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    MAX_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_TOOLS_FIELD_NUMBER: _ClassVar[int]
+    CURRENT_MODEL_FIELD_NUMBER: _ClassVar[int]
+    CACHED_PREFIX_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    embedding: _embedding_pb2.Embedding
+    objective: _objective_pb2.Objective
+    candidates: _containers.RepeatedScalarFieldContainer[str]
+    input_tokens: int
+    max_output_tokens: int
+    needs_tools: bool
+    current_model: str
+    cached_prefix_tokens: int
+    def __init__(self, text: _Optional[str] = ..., embedding: _Optional[_Union[_embedding_pb2.Embedding, _Mapping]] = ..., objective: _Optional[_Union[_objective_pb2.Objective, _Mapping]] = ..., candidates: _Optional[_Iterable[str]] = ..., input_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., needs_tools: _Optional[bool] = ..., current_model: _Optional[str] = ..., cached_prefix_tokens: _Optional[int] = ...) -> None: ...
+
+class RouteResponse(_message.Message):
+    __slots__ = ("decision_id", "plan", "reason", "explanation")
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    decision_id: str
+    plan: _containers.RepeatedCompositeFieldContainer[PlannedModel]
+    reason: RouteReason
+    explanation: str
+    def __init__(self, decision_id: _Optional[str] = ..., plan: _Optional[_Iterable[_Union[PlannedModel, _Mapping]]] = ..., reason: _Optional[_Union[RouteReason, str]] = ..., explanation: _Optional[str] = ...) -> None: ...
+
+class PlannedModel(_message.Message):
+    __slots__ = ("model", "predicted_quality", "predicted_loss", "expected_cost_nano_usd")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PREDICTED_QUALITY_FIELD_NUMBER: _ClassVar[int]
+    PREDICTED_LOSS_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    predicted_quality: float
+    predicted_loss: float
+    expected_cost_nano_usd: int
+    def __init__(self, model: _Optional[str] = ..., predicted_quality: _Optional[float] = ..., predicted_loss: _Optional[float] = ..., expected_cost_nano_usd: _Optional[int] = ...) -> None: ...
+
+class AssessRequest(_message.Message):
+    __slots__ = ("decision_id", "signals")
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    SIGNALS_FIELD_NUMBER: _ClassVar[int]
+    decision_id: str
+    signals: Signals
+    def __init__(self, decision_id: _Optional[str] = ..., signals: _Optional[_Union[Signals, _Mapping]] = ...) -> None: ...
+
+class Signals(_message.Message):
+    __slots__ = ("model", "complete", "output_tokens", "mean_logprob", "agreement")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    MEAN_LOGPROB_FIELD_NUMBER: _ClassVar[int]
+    AGREEMENT_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    complete: bool
+    output_tokens: int
+    mean_logprob: float
+    agreement: float
+    def __init__(self, model: _Optional[str] = ..., complete: _Optional[bool] = ..., output_tokens: _Optional[int] = ..., mean_logprob: _Optional[float] = ..., agreement: _Optional[float] = ...) -> None: ...
+
+class AssessResponse(_message.Message):
+    __slots__ = ("action", "escalate_to", "explanation")
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    ESCALATE_TO_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    action: AssessAction
+    escalate_to: str
+    explanation: str
+    def __init__(self, action: _Optional[_Union[AssessAction, str]] = ..., escalate_to: _Optional[str] = ..., explanation: _Optional[str] = ...) -> None: ...
+
+class FeedbackRequest(_message.Message):
+    __slots__ = ("decision_id", "model", "score", "source")
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    decision_id: str
+    model: str
+    score: float
+    source: str
+    def __init__(self, decision_id: _Optional[str] = ..., model: _Optional[str] = ..., score: _Optional[float] = ..., source: _Optional[str] = ...) -> None: ...
+
+class FeedbackResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListModelsRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListModelsResponse(_message.Message):
+    __slots__ = ("models", "next_page_token")
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    models: _containers.RepeatedCompositeFieldContainer[CatalogueModel]
+    next_page_token: str
+    def __init__(self, models: _Optional[_Iterable[_Union[CatalogueModel, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class CatalogueModel(_message.Message):
+    __slots__ = ("name", "context_tokens", "domains", "supports_tools", "is_default", "list_price", "machine_price")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    DOMAINS_FIELD_NUMBER: _ClassVar[int]
+    SUPPORTS_TOOLS_FIELD_NUMBER: _ClassVar[int]
+    IS_DEFAULT_FIELD_NUMBER: _ClassVar[int]
+    LIST_PRICE_FIELD_NUMBER: _ClassVar[int]
+    MACHINE_PRICE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    context_tokens: int
+    domains: _containers.RepeatedScalarFieldContainer[str]
+    supports_tools: bool
+    is_default: bool
+    list_price: ListPrice
+    machine_price: MachinePrice
+    def __init__(self, name: _Optional[str] = ..., context_tokens: _Optional[int] = ..., domains: _Optional[_Iterable[str]] = ..., supports_tools: _Optional[bool] = ..., is_default: _Optional[bool] = ..., list_price: _Optional[_Union[ListPrice, _Mapping]] = ..., machine_price: _Optional[_Union[MachinePrice, _Mapping]] = ...) -> None: ...
+
+class ListPrice(_message.Message):
+    __slots__ = ("input_usd_per_million_tokens", "cached_input_usd_per_million_tokens", "cache_write_usd_per_million_tokens", "output_usd_per_million_tokens")
+    INPUT_USD_PER_MILLION_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CACHED_INPUT_USD_PER_MILLION_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_WRITE_USD_PER_MILLION_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_USD_PER_MILLION_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    input_usd_per_million_tokens: float
+    cached_input_usd_per_million_tokens: float
+    cache_write_usd_per_million_tokens: float
+    output_usd_per_million_tokens: float
+    def __init__(self, input_usd_per_million_tokens: _Optional[float] = ..., cached_input_usd_per_million_tokens: _Optional[float] = ..., cache_write_usd_per_million_tokens: _Optional[float] = ..., output_usd_per_million_tokens: _Optional[float] = ...) -> None: ...
+
+class MachinePrice(_message.Message):
+    __slots__ = ("usd_per_hour", "reference_seconds_per_million_input_tokens", "reference_seconds_per_million_output_tokens")
+    USD_PER_HOUR_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_SECONDS_PER_MILLION_INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_SECONDS_PER_MILLION_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    usd_per_hour: float
+    reference_seconds_per_million_input_tokens: float
+    reference_seconds_per_million_output_tokens: float
+    def __init__(self, usd_per_hour: _Optional[float] = ..., reference_seconds_per_million_input_tokens: _Optional[float] = ..., reference_seconds_per_million_output_tokens: _Optional[float] = ...) -> None: ...

@@ -1,0 +1,1 @@
+"""The services of Fulcrum: router, cache, executor and edge on one chassis."""

@@ -1,0 +1,51 @@
+"""What one incoming call hands on to the calls it makes: its request id and what is left of its deadline."""
+
+import contextvars
+import time
+import uuid
+from dataclasses import dataclass
+
+from services.chassis.errors import DeadlineExceeded
+
+REQUEST_ID_KEY = "x-request-id"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An incoming call: its id, and its deadline on the monotonic clock in seconds."""
+
+    request_id: str
+    deadline: float
+
+
+_current: contextvars.ContextVar[Call | None] = contextvars.ContextVar("call", default=None)
+
+
+def enter(call: Call | None) -> None:
+    """Makes `call` the current one of this task; None ends it."""
+    _current.set(call)
+
+
+def current() -> Call | None:
+    """The call that this task serves, or None outside of one."""
+    return _current.get()
+
+
+def new_request_id() -> str:
+    """A request id of our own."""
+    return uuid.uuid4().hex
+
+
+def outgoing(limit_s: float) -> tuple[float, tuple[tuple[str, str], ...]]:
+    """Timeout in seconds, at most `limit_s`, and metadata for a call made on behalf of the current one.
+
+    Raises:
+        DeadlineExceeded: nothing is left of the deadline.
+    """
+    call = _current.get()
+    if call is None:
+        return limit_s, ((REQUEST_ID_KEY, new_request_id()),)
+    left = call.deadline - time.monotonic()
+    if left <= 0:
+        raise DeadlineExceeded("deadline", f"{left:.3f} s left", "time enough to finish")
+    return min(left, limit_s), ((REQUEST_ID_KEY, call.request_id),)

@@ -1,0 +1,75 @@
+"""The errors that a service may answer with, free of any transport, so that domain code can raise them."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class FulcrumError(Exception):
+    """An error whose reason, field, value and expectation reach the caller.
+
+    Args:
+        field: dotted path of the request's field, or the name of the part at fault.
+        value: what was found there; never a prompt, an answer or a key.
+        expected: what would have been right.
+        reason: name of a fulcrum.error.v1.ErrorReason without its prefix; a class has its own default.
+        retry_after_s: seconds after which a retry may help; None where it is not known to.
+    """
+
+    default_reason: ClassVar[str] = "INTERNAL"
+
+    def __init__(
+        self,
+        field: str,
+        value: object,
+        expected: str,
+        *,
+        reason: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        self.field = field
+        self.value = str(value)[:100]
+        self.expected = expected
+        self.reason = reason or self.default_reason
+        self.retry_after_s = retry_after_s
+        super().__init__(f"{field}: got {self.value!r}, expected {expected}")
+
+
+class InvalidField(FulcrumError):
+    """A field of the request breaks its constraint; `others` holds further such fields of the same request."""
+
+    default_reason = "FIELD_INVALID"
+    others: Sequence["InvalidField"] = ()
+
+
+class NotFound(FulcrumError):
+    """The request names something that is not there."""
+
+    default_reason = "ID_UNKNOWN"
+
+
+class FailedPrecondition(FulcrumError):
+    """The request is well formed but cannot be met by this service as it is; give the `reason`."""
+
+    default_reason = "CAPABILITY_MISSING"
+
+
+class Overloaded(FulcrumError):
+    """A queue is full; carries when to come back."""
+
+    default_reason = "OVERLOADED"
+
+
+class Unavailable(FulcrumError):
+    """A backend or provider cannot be reached or gave up."""
+
+    default_reason = "BACKEND_UNAVAILABLE"
+
+
+class DeadlineExceeded(FulcrumError):
+    """The work did not finish in the caller's time."""
+
+    default_reason = "DEADLINE_EXCEEDED"
+
+
+class Internal(FulcrumError):
+    """A defect of ours, or of a backend; the log has the details."""

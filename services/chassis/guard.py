@@ -1,0 +1,209 @@
+"""What happens around every call: id, size, constraints, deadline, errors to statuses, a log line and metrics."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeAlias
+
+import grpc
+import protovalidate
+import structlog
+from google.protobuf.message import Message
+
+from services.chassis import status
+from services.chassis.call import REQUEST_ID_KEY, Call, current, enter, new_request_id
+from services.chassis.errors import DeadlineExceeded, FulcrumError, Internal, InvalidField, Overloaded
+from services.chassis.settings import ServerSettings
+from services.chassis.telemetry import RpcMetrics
+
+OURS = "/fulcrum."
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+
+class Guard(grpc.aio.ServerInterceptor):
+    """Wraps the handlers of our own services; health and reflection pass untouched."""
+
+    def __init__(self, settings: ServerSettings, metrics: RpcMetrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._validator = protovalidate.Validator()
+        self._log = structlog.get_logger("rpc")
+        self._wrapped: dict[str, Handler] = {}
+        self._admitted = 0
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> "Handler | None":
+        """The wrapped handler of the method, made once."""
+        path = handler_call_details.method
+        wrapped = self._wrapped.get(path)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None or not path.startswith(OURS):
+                return handler
+            wrapped = self._wrapped[path] = self.wrap(path, handler)
+        return wrapped
+
+    def wrap(self, path: str, handler: Handler, log_level: str = "info") -> Handler:
+        """The handler of `path` with this guard around it."""
+        codec = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.response_streaming:
+            stream: Callable[..., AsyncIterator[Message]] = handler.unary_stream  # type: ignore[assignment]
+
+            async def unary_stream(request: Message, context: Any) -> AsyncIterator[Message]:
+                watch = _Watch(self, path, log_level)
+                try:
+                    deadline = watch.admit(request, context)
+                    responses = stream(request, context)
+                    try:
+                        while (response := await _next_before(responses, deadline)) is not None:
+                            watch.suspend()
+                            yield response
+                            watch.resume()
+                    finally:
+                        await responses.aclose()  # type: ignore[attr-defined]
+                except BaseException as error:  # noqa: BLE001 - the edge of the process: every error becomes a status
+                    await watch.fail(error, context)
+                finally:
+                    watch.end()
+
+            return grpc.unary_stream_rpc_method_handler(unary_stream, **codec)
+
+        unary: Callable[..., Awaitable[Message]] = handler.unary_unary  # type: ignore[assignment]
+
+        async def unary_unary(request: Message, context: Any) -> Message:
+            watch = _Watch(self, path, log_level)
+            try:
+                deadline = watch.admit(request, context)
+                async with asyncio.timeout_at(deadline):
+                    return await unary(request, context)
+            except BaseException as error:
+                await watch.fail(error, context)
+                raise
+            finally:
+                watch.end()
+
+        return grpc.unary_unary_rpc_method_handler(unary_unary, **codec)
+
+    def admit_one(self) -> None:
+        """Counts one call from outside in; raises Overloaded beyond the limit."""
+        limit = self._settings.max_concurrent_calls
+        if self._admitted >= limit:
+            raise Overloaded("calls", f"{self._admitted} under way", f"at most {limit}", retry_after_s=1.0)
+        self._admitted += 1
+
+    def release_one(self) -> None:
+        """Counts one call from outside out."""
+        self._admitted -= 1
+
+    def check(self, request: Message) -> None:
+        """Raises Overloaded for an oversize message, InvalidField for one that breaks its contract."""
+        size, limit = request.ByteSize(), self._settings.max_message_bytes
+        if size > limit:
+            raise Overloaded("message", f"{size} bytes", f"at most {limit} bytes", reason="MESSAGE_TOO_LARGE")
+        violations = self._validator.collect_violations(request)
+        if violations:
+            first, *others = (_invalid_field(violation) for violation in violations)
+            first.others = others
+            raise first
+
+
+class _Watch:
+    """One call from arrival to end."""
+
+    def __init__(self, guard: Guard, path: str, log_level: str) -> None:
+        self._guard = guard
+        _, self._service, self._method = path.split("/")
+        self._log_level = log_level
+        self._code = "OK"
+        self._reason = ""
+        self._counted = False
+        self._call: Call | None = None
+        self._begin = time.perf_counter()
+        guard._metrics.begin(self._service)
+
+    def admit(self, request: Message, context: Any) -> float:
+        """Checks the request and makes it the current call; returns its deadline on the loop's clock."""
+        left: float | None = context.time_remaining()
+        if left is None:
+            left = self._guard._settings.default_deadline_s
+        if not getattr(context, "in_process", False):
+            left -= min(0.02, left * 0.1)  # so that our answer arrives before the caller's own clock ends the call
+            self._guard.admit_one()
+            self._counted = True
+        if current() is None:
+            given = dict(context.invocation_metadata() or ()).get(REQUEST_ID_KEY)
+            request_id = given if isinstance(given, str) and 0 < len(given) <= 200 else new_request_id()
+            self._call = Call(request_id, time.monotonic() + left)
+            self.resume()
+        if left <= 0:
+            raise TimeoutError
+        self._guard.check(request)
+        return asyncio.get_running_loop().time() + left
+
+    def resume(self) -> None:
+        """Makes this the current call of the running task, unless it is part of another."""
+        if self._call:
+            enter(self._call)
+
+    def suspend(self) -> None:
+        """Gives the running task back to its own work, between two messages or at the end."""
+        if self._call:
+            enter(None)
+
+    async def fail(self, error: BaseException, context: Any) -> None:
+        """Answers with the error's status; a defect is logged with its traceback and answered as INTERNAL."""
+        if isinstance(error, TimeoutError):
+            spent = time.perf_counter() - self._begin
+            error = DeadlineExceeded("deadline", f"{spent:.3f} s spent", "time enough to finish")
+        if not isinstance(error, FulcrumError):
+            if not isinstance(error, Exception):
+                self._code = "CANCELLED"
+                raise error
+            self._guard._log.error("defect", service=self._service, method=self._method, exc_info=error)
+            error = Internal("request", type(error).__name__, "no defect; see the server's log under the request id")
+        code = status.code_of(error)
+        self._code, self._reason = code.name, error.reason
+        await context.abort(code, str(error), status.trailers(error))
+
+    def end(self) -> None:
+        """Leaves the log line and the metrics."""
+        if self._counted:
+            self._guard.release_one()
+        seconds = time.perf_counter() - self._begin
+        self._guard._metrics.end(self._service, self._method, self._code, seconds)
+        fields = {"reason": self._reason} if self._reason else {}
+        log = getattr(self._guard._log, self._log_level)
+        log(
+            "call",
+            service=self._service,
+            method=self._method,
+            code=self._code,
+            ms=round(seconds * 1000, 3),
+            **fields,
+        )
+        self.suspend()
+
+
+async def _next_before(responses: AsyncIterator[Message], deadline: float) -> Message | None:
+    async with asyncio.timeout_at(deadline):
+        return await anext(responses, None)
+
+
+def _invalid_field(violation: protovalidate.Violation) -> InvalidField:
+    path = ""
+    for element in violation.proto.field.elements if violation.proto.field else ():
+        path += f".{element.field_name}" if path else element.field_name
+        if element.subscript is not None:
+            path += f"[{element.subscript.value}]"
+    value = violation.field_value
+    if isinstance(value, str | bytes):
+        value = f"{len(value)} {'characters' if isinstance(value, str) else 'bytes'}"
+    elif value is None or isinstance(value, Message) or hasattr(value, "__len__"):
+        value = "this" if value is None else type(value).__name__
+    return InvalidField(path or "request", value, violation.proto.message or violation.proto.rule_id)

@@ -1,0 +1,162 @@
+"""The one bootstrap of every server process: listen, health, reflection, metrics, drain."""
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar, cast
+
+import grpc
+import prometheus_client
+import structlog
+import uvloop
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.chassis.guard import Guard
+from services.chassis.local import LocalServer
+from services.chassis.settings import ConfigError, Section, ServerSettings, load, read_file
+from services.chassis.telemetry import RpcMetrics, configure_logging
+
+_TRANSPORT_MESSAGE_FACTOR = 4  # above our own limit, so that our error, which names the field, is the one that is seen
+
+
+@dataclass(frozen=True)
+class Component:
+    """One service, wired and ready to be started and served.
+
+    Args:
+        name: short name for logs.
+        services: full names of its gRPC services, for health and reflection.
+        register: adds its servicers to a server.
+        start: loads and warms up; the service is unhealthy until it returns.
+        close: ends what `start` began.
+    """
+
+    name: str
+    services: tuple[str, ...]
+    register: Callable[[grpc.aio.Server], None]
+    start: Callable[[], Awaitable[None]]
+    close: Callable[[], Awaitable[None]]
+
+
+class ServerProcess:
+    """What the components of one process share: metrics, guard, and a channel between them."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self.settings = settings
+        self.registry = prometheus_client.CollectorRegistry()
+        self.guard = Guard(settings, RpcMetrics(self.registry))
+        self._log = structlog.get_logger("server")
+
+    def local_channel(self, components: Sequence[Component]) -> grpc.aio.Channel:
+        """A channel that reaches these components without a wire."""
+        server = LocalServer(self.guard)
+        for component in components:
+            component.register(cast(grpc.aio.Server, server))
+        return server.channel()
+
+    async def serve(
+        self, components: Sequence[Component], stop: asyncio.Event, ready: Callable[[int], None] | None = None
+    ) -> None:
+        """Serves until `stop` is set, then drains; `ready` is told the port once every component has started.
+
+        Raises:
+            ConfigError: the address cannot be bound.
+        """
+        server, health_servicer = self._server(components)
+        port = self._bind(server)
+        await server.start()
+        started: list[Component] = []
+        try:
+            for component in components:
+                started.append(component)
+                await component.start()
+                for name in component.services:
+                    await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+            await health_servicer.set("", health_pb2.HealthCheckResponse.SERVING)
+            self._log.info("serving", host=self.settings.host, port=port, components=[c.name for c in components])
+            if ready:
+                ready(port)
+            await stop.wait()
+        finally:
+            await health_servicer.enter_graceful_shutdown()
+            await server.stop(self.settings.drain_s)
+            for component in reversed(started):
+                await component.close()
+            self._log.info("stopped")
+
+    def _server(self, components: Sequence[Component]) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
+        limit = self.settings.max_message_bytes * _TRANSPORT_MESSAGE_FACTOR
+        server = grpc.aio.server(
+            interceptors=[self.guard],
+            maximum_concurrent_rpcs=self.settings.max_concurrent_calls * 2,
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", limit),
+                ("grpc.max_send_message_length", limit),
+                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ],
+        )
+        health_servicer = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+        names = [name for component in components for name in component.services]
+        for component in components:
+            component.register(server)
+        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        return server, health_servicer
+
+    def _bind(self, server: grpc.aio.Server) -> int:
+        address = f"{self.settings.host}:{self.settings.port}"
+        try:
+            port = server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"server.host and server.port: got {address}, expected an address free to bind"
+            ) from error
+        if self.settings.metrics_port is not None:
+            prometheus_client.start_http_server(self.settings.metrics_port, self.settings.host, self.registry)
+        return port
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+S = TypeVar("S", bound=Section)
+
+
+def run_component(name: str, settings_class: type[S], assemble: Callable[[S], Component]) -> None:
+    """Entry point of one service in a process of its own: `python -m services.<name> [--config FILE]`."""
+    parser = argparse.ArgumentParser(prog=f"python -m services.{name}", description=f"Serve Fulcrum's {name} alone.")
+    parser.add_argument("--config", type=Path, help="YAML settings; the environment FULCRUM_<SECTION>__<KEY> wins")
+    path = parser.parse_args().config
+
+    async def serve() -> None:
+        sections = read_file(path)
+        server_settings = load(ServerSettings, sections)
+        configure_logging(server_settings)
+        component = assemble(load(settings_class, sections))
+        await ServerProcess(server_settings).serve([component], stop_on_signals())
+
+    run_until_stopped(serve)
+
+
+def run_until_stopped(serve: Callable[[], Awaitable[None]]) -> None:
+    """Runs `serve` on uvloop; settings that cannot be used end the process with status 2 and an explanation."""
+
+    async def main() -> None:
+        await serve()
+
+    try:
+        uvloop.run(main())
+    except ConfigError as error:
+        print(f"fulcrum: {error}", file=sys.stderr)
+        raise SystemExit(2) from error

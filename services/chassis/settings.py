@@ -1,0 +1,109 @@
+"""Settings: one YAML file with a section a service, overridden by the environment, read once, explained when wrong."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import yaml
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+
+class ConfigError(Exception):
+    """Settings that cannot be used; the message names each key, its value and what was expected."""
+
+
+class Section(BaseSettings):
+    """One service's slice of the settings; `FULCRUM_<SECTION>__<KEY>` in the environment wins over the file."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_nested_delimiter="__")
+    section: ClassVar[str]
+
+    def __init_subclass__(cls, **_: Any) -> None:
+        super().__init_subclass__()
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Names the section and with it the environment prefix."""
+        section: str = kwargs["section"]
+        cls.section = section
+        cls.model_config["env_prefix"] = f"FULCRUM_{section.upper()}__"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment over the file."""
+        return env_settings, init_settings
+
+
+class ServerSettings(Section, section="server"):
+    """How a process serves, whatever it serves."""
+
+    host: str = Field("127.0.0.1", description="address to bind")
+    port: int = Field(50551, ge=0, le=65535, description="port to bind; 0 lets the system choose")
+    metrics_port: int | None = Field(None, ge=0, le=65535, description="Prometheus port; none where unset")
+    max_message_bytes: int = Field(4 * 1024 * 1024, ge=1024, description="largest message taken")
+    max_concurrent_calls: int = Field(1024, ge=1, description="calls at once; more are refused at once")
+    default_deadline_s: float = Field(60.0, gt=0, description="deadline of a call whose caller gave none")
+    drain_s: float = Field(10.0, ge=0, description="time that running calls get to end on SIGTERM")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least level logged")
+    log_format: str = Field("json", pattern="^(json|console)$", description="one JSON object or one readable line")
+
+
+S = TypeVar("S", bound=Section)
+
+
+def read_file(path: Path | None) -> Mapping[str, Any]:
+    """The file's sections; empty where `path` is None.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or is not a mapping of sections.
+    """
+    if path is None:
+        return {}
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(value, dict | None) for value in content.values()):
+        raise ConfigError(f"{path}: got {type(content).__name__}, expected sections such as 'server:' with keys below")
+    return {name: value or {} for name, value in content.items()}
+
+
+def load(cls: type[S], sections: Mapping[str, Any]) -> S:
+    """One section's settings from the file's sections and the environment.
+
+    Raises:
+        ConfigError: a key is unknown or a value is wrong.
+    """
+    try:
+        return cls(**sections.get(cls.section, {}))
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(cls, problem) for problem in error.errors())) from error
+
+
+def refuse_unknown(sections: Mapping[str, Any], known: tuple[type[Section], ...]) -> None:
+    """Raises ConfigError where the file has a section that no service reads."""
+    names = [cls.section for cls in known]
+    for name in sections:
+        if name not in names:
+            raise ConfigError(f"{name}: unknown section, expected one of {', '.join(names)}")
+
+
+def _explain(cls: type[Section], problem: Any) -> str:
+    path = [str(part) for part in problem["loc"]]
+    key = ".".join([cls.section, *path])
+    variable = "FULCRUM_" + "__".join([cls.section, *path]).upper()
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: unknown key, expected one of {', '.join(cls.model_fields)}"
+    return f"{key} (or {variable}): got {problem.get('input')!r}, expected: {problem['msg']}"
