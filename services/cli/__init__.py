@@ -1,0 +1,1 @@
+"""The `fulcrum` command, and the one place that knows every service."""

@@ -1,0 +1,97 @@
+"""`fulcrum`: run the suite, ask it something, see what it saved."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from services.chassis.errors import FulcrumError
+from services.chassis.settings import ConfigError
+from services.cli import commands
+from services.cli.client import DEFAULT_ADDRESS
+
+_EPILOG = """examples:
+  fulcrum up                              run everything in one process on 127.0.0.1:50551
+  fulcrum complete "Reverse the word stone."
+  fulcrum stats                           what was asked, what it cost, what each lever saved
+  fulcrum serve cache --config cache.yaml run one service by itself, as in a cluster
+
+settings come from one YAML file (--config, FULCRUM_CONFIG, or deploy/local.yaml where it exists) with a section a
+service; FULCRUM_<SECTION>__<KEY> in the environment wins, such as FULCRUM_SERVER__PORT=6000. `fulcrum config check`
+explains a file."""
+
+
+def _default_config() -> Path | None:
+    given = os.environ.get("FULCRUM_CONFIG")
+    if given:
+        return Path(given)
+    local = Path("deploy/local.yaml")
+    return local if local.exists() else None
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="fulcrum",
+        description="Cuts the bill of language models: routes each request to the cheapest model that answers well, "
+        "reuses answers that were paid for, and runs the rest on optimised engines.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sub = top.add_subparsers(metavar="command", required=True)
+
+    def add(name: str, text: str, run: object) -> argparse.ArgumentParser:
+        one = sub.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        one.set_defaults(run=run)
+        return one
+
+    up = add("up", "run all services in one process", commands.up)
+    serve = add("serve", "run one service in a process of its own", commands.serve)
+    serve.add_argument("service", choices=("edge", "cache", "router", "executor"))
+    config = add("config", "look at settings", commands.config)
+    config.add_argument("action", choices=("check",), help="check: explain what is wrong, or show every value")
+    for one in (up, serve, config):
+        one.add_argument("--config", type=Path, default=_default_config(), help="YAML settings (default: %(default)s)")
+    models = add("models", "list models, or fetch a model's published weights", commands.models)
+    models.add_argument("action", nargs="?", choices=("list", "pull"), default="list")
+    models.add_argument("name", nargs="?", help="for pull: all-MiniLM-L6-v2")
+    complete = add("complete", "ask something; streams the answer, then prints its receipt", commands.complete)
+    _complete_arguments(complete)
+    stats = add("stats", "what was asked, what it cost, what each lever saved", commands.stats)
+    for one in (models, complete, stats):
+        one.add_argument("--address", default=DEFAULT_ADDRESS, help="a running suite (default: %(default)s)")
+    return top
+
+
+def _complete_arguments(complete: argparse.ArgumentParser) -> None:
+    complete.add_argument("prompt", help="what to ask; - reads standard input")
+    complete.add_argument("--system", help="instructions that go before the prompt")
+    complete.add_argument("--model", action="append", default=[], help="allow only this model (repeatable)")
+    complete.add_argument("--max-quality-loss", type=float, help="share of requests that may be answered worse")
+    complete.add_argument("--max-output-tokens", type=int, help="most tokens of the answer")
+    complete.add_argument("--temperature", type=float, help="0 is greedy")
+    complete.add_argument("--seed", type=int, help="equal seeds give equal answers on local models")
+    complete.add_argument("--no-cache", action="store_true", help="do not answer from the cache")
+    complete.add_argument("--no-store", action="store_true", help="do not keep the answer")
+    complete.add_argument("--json", action="store_true", help="print the receipt as JSON")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point; ends with 1 where a call failed and with 2 where settings or arguments are wrong."""
+    chosen = parser().parse_args(arguments)
+    try:
+        asyncio.run(chosen.run(chosen)) if asyncio.iscoroutinefunction(chosen.run) else chosen.run(chosen)
+    except ConfigError as error:
+        print(f"fulcrum: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    except FulcrumError as error:
+        print(f"fulcrum: {type(error).__name__}: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

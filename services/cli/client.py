@@ -1,0 +1,96 @@
+"""A client of a running suite, for the command line and the benchmarks."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import grpc
+from fulcrum.cache.v1 import cache_service_pb2 as cache_pb
+from fulcrum.cache.v1.cache_service_pb2_grpc import CacheServiceStub
+from fulcrum.edge.v1 import edge_service_pb2 as edge_pb
+from fulcrum.edge.v1 import receipt_pb2
+from fulcrum.edge.v1.edge_service_pb2_grpc import EdgeServiceStub
+from fulcrum.executor.v1 import executor_service_pb2 as executor_pb
+from fulcrum.executor.v1.executor_service_pb2_grpc import ExecutorServiceStub
+from fulcrum.router.v1 import router_service_pb2 as router_pb
+from fulcrum.router.v1.router_service_pb2_grpc import RouterServiceStub
+
+from services.chassis.channel import connect
+from services.chassis.errors import FulcrumError
+from services.chassis.status import error_from
+
+DEFAULT_ADDRESS = "127.0.0.1:50551"
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A whole answer and its receipt."""
+
+    text: str
+    receipt: receipt_pb2.Receipt
+
+
+class Client:
+    """Calls of a suite at one address; errors come as services.chassis.errors."""
+
+    def __init__(self, channel: grpc.aio.Channel, timeout_s: float = 120.0) -> None:
+        self._timeout_s = timeout_s
+        self._edge = EdgeServiceStub(channel)
+        self._cache = CacheServiceStub(channel)
+        self._router = RouterServiceStub(channel)
+        self._executor = ExecutorServiceStub(channel)
+
+    async def stream(self, request: edge_pb.CompleteRequest) -> AsyncGenerator[edge_pb.CompleteResponse, None]:
+        """The events of one answer."""
+        call: Any = self._edge.Complete(request, timeout=self._timeout_s)
+        try:
+            async for event in cast(AsyncIterator[edge_pb.CompleteResponse], call):
+                yield event
+        except grpc.aio.AioRpcError as error:
+            raise error_from(error, "edge") from error
+        finally:
+            call.cancel()
+
+    async def complete(self, request: edge_pb.CompleteRequest) -> Completion:
+        """One answer, whole."""
+        text: list[str] = []
+        async for event in self.stream(request):
+            if event.WhichOneof("event") == "receipt":
+                return Completion("".join(text), event.receipt)
+            text.append(event.text_delta.text)
+        raise FulcrumError("edge", "a stream without a receipt", "a receipt")
+
+    async def usage(self) -> edge_pb.GetUsageResponse:
+        """Sums of receipts."""
+        return cast(edge_pb.GetUsageResponse, await self._call(self._edge.GetUsage, edge_pb.GetUsageRequest()))
+
+    async def cache_stats(self) -> cache_pb.StatsResponse:
+        """The cache's counts and sizes."""
+        return cast(cache_pb.StatsResponse, await self._call(self._cache.Stats, cache_pb.StatsRequest()))
+
+    async def catalogue(self) -> list[router_pb.CatalogueModel]:
+        """The router's models."""
+        request = router_pb.ListModelsRequest(page_size=1000)
+        return list((await self._call(self._router.ListModels, request)).models)
+
+    async def engines(self) -> list[executor_pb.Model]:
+        """The executor's models."""
+        request = executor_pb.ListModelsRequest(page_size=1000)
+        return list((await self._call(self._executor.ListModels, request)).models)
+
+    async def _call(self, method: Any, request: object) -> Any:
+        try:
+            return await method(request, timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise error_from(error, "suite") from error
+
+
+@asynccontextmanager
+async def client(address: str) -> AsyncIterator[Client]:
+    """A client of the suite at `address`."""
+    channel = connect(address)
+    try:
+        yield Client(channel)
+    finally:
+        await channel.close()

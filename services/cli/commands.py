@@ -1,0 +1,137 @@
+"""What each command does."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from fulcrum.edge.v1 import edge_service_pb2 as edge_pb
+from fulcrum.executor.v1 import chat_pb2
+from fulcrum.router.v1 import objective_pb2
+from google.protobuf.json_format import MessageToJson
+from rich.console import Console
+
+from services.cache.__main__ import assemble as assemble_cache
+from services.chassis.errors import Unavailable
+from services.chassis.server import Component, ServerProcess, run_until_stopped, stop_on_signals
+from services.chassis.settings import ConfigError
+from services.chassis.telemetry import configure_logging
+from services.cli import tables
+from services.cli.assembly import SuiteSettings, assemble_suite, suite_settings
+from services.cli.client import Client, client
+from services.edge.__main__ import assemble as assemble_edge
+from services.executor.__main__ import assemble as assemble_executor
+from services.executor.pull import PUBLISHED, pull
+from services.router.__main__ import assemble as assemble_router
+
+
+def up(arguments: argparse.Namespace) -> None:
+    """Runs all services in one process until SIGTERM or Ctrl-C."""
+    console = Console(stderr=True)
+
+    def ready(port: int) -> None:
+        console.print(
+            f"[bold]Fulcrum[/] answers at [bold]{settings.server.host}:{port}[/]  (no keys, no TLS: loopback)"
+        )
+        console.print('  in another terminal:  fulcrum complete "Reverse the word stone."')
+
+    async def serve() -> None:
+        configure_logging(settings.server)
+        process, components = assemble_suite(settings)
+        await process.serve(components, stop_on_signals(), ready)
+
+    settings = suite_settings(arguments.config)
+    run_until_stopped(serve)
+
+
+def serve(arguments: argparse.Namespace) -> None:
+    """Runs one service until SIGTERM or Ctrl-C."""
+    settings = suite_settings(arguments.config)
+
+    async def run() -> None:
+        configure_logging(settings.server)
+        component = _component(arguments.service, settings)
+        await ServerProcess(settings.server).serve([component], stop_on_signals())
+
+    run_until_stopped(run)
+
+
+def _component(service: str, settings: SuiteSettings) -> Component:
+    if service == "edge":
+        return assemble_edge(settings.edge)
+    if service == "cache":
+        return assemble_cache(settings.cache)
+    if service == "router":
+        return assemble_router(settings.router)
+    return assemble_executor(settings.executor)
+
+
+def config(arguments: argparse.Namespace) -> None:
+    """Shows every value in force, or explains what is wrong and ends with 2."""
+    settings = suite_settings(arguments.config)
+    console = Console()
+    console.print(f"# {arguments.config or 'no file: defaults and the environment'}", style="dim", markup=False)
+    for section in vars(settings).values():
+        console.print(f"[bold]{section.section}:[/]")
+        for key, value in section.model_dump(mode="json").items():
+            description = type(section).model_fields[key].description or ""
+            console.print(f"  {key}: {value!r}", markup=False, highlight=False, end="")
+            console.print(f"  # {description}", style="dim", markup=False, highlight=False)
+
+
+async def models(arguments: argparse.Namespace) -> None:
+    """Lists the models of a running suite, or fetches published weights."""
+    console = Console()
+    if arguments.action == "pull":
+        if arguments.name not in PUBLISHED:
+            raise ConfigError(f"models pull: got {arguments.name!r}, expected one of {', '.join(PUBLISHED)}")
+        folder = pull(arguments.name, Path(".models"))
+        console.print(f"{arguments.name} is verified and at {folder}")
+        return
+    async with client(arguments.address) as suite:
+        await _reached(suite, arguments.address)
+        console.print(tables.models_table(await suite.catalogue(), await suite.engines()))
+
+
+async def complete(arguments: argparse.Namespace) -> None:
+    """Streams one answer, then prints its receipt."""
+    prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
+    turns = [chat_pb2.Message(role=chat_pb2.ROLE_USER, content=prompt)]
+    if arguments.system:
+        turns.insert(0, chat_pb2.Message(role=chat_pb2.ROLE_SYSTEM, content=arguments.system))
+    request = edge_pb.CompleteRequest(
+        messages=turns,
+        objective=objective_pb2.Objective(max_quality_loss=arguments.max_quality_loss, allowed_models=arguments.model),
+        sampling=chat_pb2.Sampling(
+            max_output_tokens=arguments.max_output_tokens, temperature=arguments.temperature, seed=arguments.seed
+        ),
+        cache_control=edge_pb.CacheControl(no_cache=arguments.no_cache, no_store=arguments.no_store),
+    )
+    async with client(arguments.address) as suite:
+        await _reached(suite, arguments.address)
+        async for event in suite.stream(request):
+            if event.WhichOneof("event") == "text_delta":
+                print(event.text_delta.text, end="", flush=True)
+            elif event.WhichOneof("event") == "receipt":
+                print()
+                if arguments.json:
+                    print(MessageToJson(event.receipt, preserving_proto_field_name=True))
+                else:
+                    Console().print(tables.receipt_table(event.receipt))
+
+
+async def stats(arguments: argparse.Namespace) -> None:
+    """Prints sums of receipts and the cache's sizes."""
+    console = Console()
+    async with client(arguments.address) as suite:
+        await _reached(suite, arguments.address)
+        usage = await suite.usage()
+        console.print(tables.usage_table(usage))
+        console.print(tables.cost_table(usage.total))
+        console.print(tables.cache_table(await suite.cache_stats()))
+
+
+async def _reached(suite: Client, address: str) -> None:
+    try:
+        await suite.usage()
+    except Unavailable as error:
+        raise Unavailable("--address", address, "a running suite; start one with `fulcrum up`") from error

@@ -1,0 +1,130 @@
+"""What the command line shows of receipts, sums, models and caches."""
+
+from collections.abc import Sequence
+
+from fulcrum.cache.v1 import cache_service_pb2 as cache_pb
+from fulcrum.edge.v1 import edge_service_pb2 as edge_pb
+from fulcrum.edge.v1 import receipt_pb2
+from fulcrum.executor.v1 import executor_service_pb2 as executor_pb
+from fulcrum.router.v1 import router_service_pb2 as router_pb
+from rich.table import Table
+
+LEVER_NAMES = {
+    receipt_pb2.LEVER_ROUTING: "routing",
+    receipt_pb2.LEVER_ANSWER_REUSE: "answer reuse",
+    receipt_pb2.LEVER_PREFIX_REUSE: "prefix reuse",
+    receipt_pb2.LEVER_EXECUTION: "execution",
+}
+
+
+def usd(nano: int) -> str:
+    """Billionths of a dollar as a dollar amount with six digits that count."""
+    return f"${nano / 1e9:.9f}".rstrip("0").ljust(8, "0")
+
+
+def result_name(result: int) -> str:
+    """A cache result as a person says it."""
+    return receipt_pb2.CacheResult.Name(result).removeprefix("CACHE_RESULT_").lower().replace("_", " ")  # type: ignore[arg-type]
+
+
+def receipt_table(receipt: receipt_pb2.Receipt) -> Table:
+    """One answer's receipt."""
+    table = Table(title="receipt", show_header=False, title_justify="left", min_width=60)
+    table.add_column(style="dim")
+    table.add_column()
+    table.add_row("model", receipt.model)
+    cache = result_name(receipt.cache.result)
+    if receipt.cache.HasField("similarity"):
+        cache += f" (similarity {receipt.cache.similarity:.3f}, right with {receipt.cache.probability:.1%})"
+    elif receipt.cache.explanation:
+        cache += f" ({receipt.cache.explanation})"
+    table.add_row("cache", cache)
+    if receipt.route.explanation:
+        table.add_row("route", receipt.route.explanation)
+    usage = receipt.usage
+    table.add_row("tokens", f"{usage.input_tokens} in ({usage.cached_input_tokens} cached), {usage.output_tokens} out")
+    first, total = receipt.latency.first_token.ToNanoseconds(), receipt.latency.total.ToNanoseconds()
+    table.add_row("time", f"{first / 1e6:.1f} ms to first text, {total / 1e6:.1f} ms in all")
+    for degradation in receipt.degradations:
+        part = receipt_pb2.Part.Name(degradation.part).removeprefix("PART_").lower()
+        table.add_row("degraded", f"[yellow]{part} {degradation.status}: {degradation.consequence}[/]")
+    if not receipt.cost.priced:
+        table.add_row("cost", "unpriced")
+        return table
+    table.add_row("baseline", f"{usd(receipt.cost.baseline_nano_usd)} ({receipt.cost.baseline_model})")
+    for saving in receipt.cost.levers:
+        table.add_row(LEVER_NAMES[saving.lever], f"x {saving.factor:.3f}, saved {usd(saving.saved_nano_usd)}")
+    table.add_row("actual", f"[bold]{usd(receipt.cost.actual_nano_usd)}[/]")
+    return table
+
+
+def cost_table(totals: edge_pb.UsageTotals) -> Table:
+    """From the baseline, lever by lever, to what was spent."""
+    table = Table(title="cost, lever by lever", title_justify="left")
+    table.add_column("after")
+    for heading in ("cost", "factor", "saved", "of baseline"):
+        table.add_column(heading, justify="right")
+    left = totals.baseline_nano_usd
+    table.add_row("baseline: strong model, nothing reused", usd(left), "", "", "100.0 %")
+    for saving in totals.levers:
+        left -= saving.saved_nano_usd
+        share = left / totals.baseline_nano_usd if totals.baseline_nano_usd else 1.0
+        table.add_row(
+            LEVER_NAMES[saving.lever], usd(left), f"{saving.factor:.3f}", usd(saving.saved_nano_usd), f"{share:.1%}"
+        )
+    share = totals.actual_nano_usd / totals.baseline_nano_usd if totals.baseline_nano_usd else 1.0
+    table.add_row("[bold]actual[/]", f"[bold]{usd(totals.actual_nano_usd)}[/]", "", "", f"[bold]{share:.1%}[/]")
+    return table
+
+
+def usage_table(usage: edge_pb.GetUsageResponse) -> Table:
+    """Requests and tokens by model that wrote the answer."""
+    table = Table(title=f"requests since {usage.start_time.ToJsonString()}", title_justify="left")
+    table.add_column("model")
+    for heading in ("requests", "exact hits", "semantic hits", "shared", "tokens in", "tokens out", "unpriced"):
+        table.add_column(heading, justify="right")
+    rows = [(model.model, model.totals) for model in usage.models] + [("[bold]all[/]", usage.total)]
+    for name, totals in rows:
+        counts = (totals.requests, totals.exact_hits, totals.semantic_hits, totals.shared)
+        tokens = (totals.usage.input_tokens, totals.usage.output_tokens, totals.unpriced_requests)
+        table.add_row(name, *(str(number) for number in (*counts, *tokens)))
+    return table
+
+
+def cache_table(stats: cache_pb.StatsResponse) -> Table:
+    """The cache's counts and sizes."""
+    table = Table(title="cache", show_header=False, title_justify="left")
+    table.add_row("lookups", f"{stats.exact_hits} exact, {stats.semantic_hits} semantic, {stats.misses} missed")
+    table.add_row("entries", f"{stats.entries} in {stats.bytes / 1e6:.2f} MB")
+    table.add_row("encoder", stats.encoder_digest[:16] or "none yet")
+    return table
+
+
+def models_table(catalogue: Sequence[router_pb.CatalogueModel], engines: Sequence[executor_pb.Model]) -> Table:
+    """Every model that the router or the executor knows."""
+    table = Table(title="models", title_justify="left")
+    for heading in ("name", "state", "runs", "context", "price"):
+        table.add_column(heading)
+    by_name = {engine.name: engine for engine in engines}
+    priced = {model.name: model for model in catalogue}
+    for name in sorted({*by_name, *priced}):
+        engine, model = by_name.get(name), priced.get(name)
+        state = (
+            executor_pb.ModelState.Name(engine.state).removeprefix("MODEL_STATE_").lower() if engine else "no engine"
+        )
+        runs = "remote" if engine and engine.kind == executor_pb.MODEL_KIND_REMOTE else "here" if engine else ""
+        runs += f", {engine.precision}" if engine and engine.precision else ""
+        strong = " (strong)" if model and model.is_default else ""
+        context = str(engine.context_tokens) if engine and engine.context_tokens else ""
+        table.add_row(name + strong, state, runs, context, _price(model))
+    return table
+
+
+def _price(model: router_pb.CatalogueModel | None) -> str:
+    if model is None:
+        return "not in the router's catalogue"
+    kind = model.WhichOneof("price")
+    if kind == "list_price":
+        price = model.list_price
+        return f"${price.input_usd_per_million_tokens:g} in, ${price.output_usd_per_million_tokens:g} out per M tokens"
+    return f"${model.machine_price.usd_per_hour:g} an hour" if kind == "machine_price" else "unpriced"

@@ -1,0 +1,1 @@
+"""The orchestrator: composes encoder, cache, router and executor per request."""

@@ -1,0 +1,179 @@
+"""The pipeline's ports over the contracts: one set for both bindings, since a channel may be a wire or this process."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from typing import Any, TypeVar, cast
+
+import grpc
+from fulcrum.cache.v1 import cache_service_pb2 as cache_pb
+from fulcrum.cache.v1.cache_service_pb2_grpc import CacheServiceStub
+from fulcrum.embedding.v1 import embedding_pb2, embedding_service_pb2
+from fulcrum.embedding.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
+from fulcrum.executor.v1 import executor_service_pb2 as executor_pb
+from fulcrum.executor.v1.executor_service_pb2_grpc import ExecutorServiceStub
+from fulcrum.router.v1 import router_service_pb2 as router_pb
+from fulcrum.router.v1.router_service_pb2_grpc import RouterServiceStub
+from google.protobuf.duration_pb2 import Duration
+
+from services.chassis.call import new_request_id, outgoing
+from services.chassis.status import error_from
+from services.edge import messages
+from services.edge.chat import Delta, Finish, Objective, Request
+from services.edge.ports import CacheKey, CatalogueModel, Embedding, Hit, Miss, Plan, StoredAnswer
+
+M = TypeVar("M")
+
+
+async def _answer(method: Any, request: object, timeout_s: float, backend: str) -> Any:
+    """One unary call under the current call's deadline; its failure as one of our errors."""
+    timeout, metadata = outgoing(timeout_s)
+    try:
+        return await cast(Awaitable[Any], method(request, timeout=timeout, metadata=metadata))
+    except grpc.aio.AioRpcError as error:
+        raise error_from(error, backend) from error
+
+
+class EncoderBinding:
+    """ports.Encoder over EmbeddingService."""
+
+    def __init__(self, channel: grpc.aio.Channel, timeout_s: float) -> None:
+        self._stub = EmbeddingServiceStub(channel)
+        self._timeout_s = timeout_s
+
+    async def embed(self, text: str) -> Embedding:
+        """The text's embedding."""
+        request = embedding_service_pb2.EmbedRequest(texts=[text])
+        response = await _answer(self._stub.Embed, request, self._timeout_s, "encoder")
+        vector = response.embeddings[0]
+        return Embedding(vector.values, vector.dimension, vector.encoder_digest, vector.token_count, vector.truncated)
+
+
+class CacheBinding:
+    """ports.Cache over CacheService."""
+
+    def __init__(self, channel: grpc.aio.Channel, timeout_s: float) -> None:
+        self._stub = CacheServiceStub(channel)
+        self._timeout_s = timeout_s
+
+    async def lookup(
+        self, key: CacheKey, embedding: Embedding | None, max_wrong_share: float, max_age_s: float | None
+    ) -> Hit | Miss:
+        """An answer that may be served; exact matches only where no embedding is given."""
+        request = cache_pb.LookupRequest(
+            scope=cache_pb.Scope(tenant=key.tenant),
+            fingerprint=key.fingerprint,
+            text=key.text,
+            embedding=_vector(embedding),
+            max_wrong_share=max_wrong_share,
+            max_age=_duration(max_age_s),
+        )
+        response = await _answer(self._stub.Lookup, request, self._timeout_s, "cache")
+        if response.WhichOneof("outcome") != "hit":
+            return Miss(response.lookup_id, messages.miss_explanation(response))
+        hit = response.hit
+        return Hit(
+            response.lookup_id,
+            "exact_hit" if hit.kind == cache_pb.MATCH_KIND_EXACT else "semantic_hit",
+            hit.answer.text,
+            hit.answer.model,
+            hit.answer.input_tokens,
+            hit.answer.output_tokens,
+            hit.probability,
+            hit.similarity,
+        )
+
+    async def store(
+        self, key: CacheKey, embedding: Embedding | None, answer: StoredAnswer, ttl_s: float | None, lookup_id: str
+    ) -> None:
+        """Keeps an answer; durable when this returns."""
+        request = cache_pb.StoreRequest(
+            scope=cache_pb.Scope(tenant=key.tenant),
+            fingerprint=key.fingerprint,
+            text=key.text,
+            embedding=_vector(embedding),
+            answer=cache_pb.Answer(
+                text=answer.text,
+                model=answer.model,
+                input_tokens=answer.input_tokens,
+                output_tokens=answer.output_tokens,
+                cost_nano_usd=answer.cost_nano_usd,
+            ),
+            ttl=_duration(ttl_s),
+            lookup_id=lookup_id,
+            request_id=lookup_id or new_request_id(),
+        )
+        await _answer(self._stub.Store, request, self._timeout_s, "cache")
+
+
+class RouterBinding:
+    """ports.Router over RouterService."""
+
+    def __init__(self, channel: grpc.aio.Channel, timeout_s: float) -> None:
+        self._stub = RouterServiceStub(channel)
+        self._timeout_s = timeout_s
+
+    async def route(self, request: Request, embedding: Embedding | None, objective: Objective) -> Plan:
+        """The plan for this request."""
+        message = router_pb.RouteRequest(
+            text=request.text,
+            embedding=_vector(embedding),
+            objective=messages.objective_message(objective),
+            max_output_tokens=request.sampling.max_output_tokens,
+            needs_tools=bool(request.tools),
+        )
+        response = await _answer(self._stub.Route, message, self._timeout_s, "router")
+        return messages.plan(response)
+
+    async def catalogue(self) -> tuple[CatalogueModel, ...]:
+        """Every model and its price, page by page."""
+        models: list[CatalogueModel] = []
+        token = ""
+        while True:
+            request = router_pb.ListModelsRequest(page_size=1000, page_token=token)
+            page = await _answer(self._stub.ListModels, request, self._timeout_s, "router")
+            models += [messages.catalogue_model(model) for model in page.models]
+            token = page.next_page_token
+            if not token:
+                return tuple(models)
+
+
+class ExecutorBinding:
+    """ports.Executor over ExecutorService."""
+
+    def __init__(self, channel: grpc.aio.Channel, timeout_s: float) -> None:
+        self._stub = ExecutorServiceStub(channel)
+        self._timeout_s = timeout_s
+
+    async def generate(self, model: str, request: Request) -> AsyncGenerator[Delta | Finish, None]:
+        """Deltas, then one Finish; closing this generator cancels the model."""
+        message = executor_pb.GenerateRequest(
+            model=model,
+            messages=[messages.chat_message(turn) for turn in request.messages],
+            sampling=messages.sampling_message(request.sampling),
+            tools=[messages.tool_message(tool) for tool in request.tools],
+            prefix_scope=request.tenant,
+        )
+        timeout, metadata = outgoing(self._timeout_s)
+        call: Any = self._stub.Generate(message, timeout=timeout, metadata=metadata)
+        try:
+            async for response in cast(AsyncIterator[executor_pb.GenerateResponse], call):
+                yield messages.generated(response)
+        except grpc.aio.AioRpcError as error:
+            raise error_from(error, "executor") from error
+        finally:
+            call.cancel()
+
+
+def _vector(embedding: Embedding | None) -> embedding_pb2.Embedding | None:
+    if embedding is None:
+        return None
+    return embedding_pb2.Embedding(
+        values=embedding.values,
+        dimension=embedding.dimension,
+        encoder_digest=embedding.encoder_digest,
+        token_count=embedding.token_count,
+        truncated=embedding.truncated,
+    )
+
+
+def _duration(seconds: float | None) -> Duration | None:
+    return None if seconds is None else messages.duration(seconds)

@@ -1,0 +1,64 @@
+"""The models and prices as the router last told them, so that edge can price and plan while the router is away."""
+
+import asyncio
+
+import structlog
+
+from services.chassis.errors import FulcrumError, Unavailable
+from services.edge.chat import Objective
+from services.edge.ports import CatalogueModel, Plan, PlannedModel, Router
+from services.edge.price import Price
+
+
+class Catalogue:
+    """A copy of the router's catalogue, read again every `refresh_s` seconds once started."""
+
+    def __init__(self, router: Router, refresh_s: float, fallback_model: str | None) -> None:
+        self._router = router
+        self._refresh_s = refresh_s
+        self._fallback_model = fallback_model
+        self._models: tuple[CatalogueModel, ...] = ()
+        self._task: asyncio.Task[None] | None = None
+        self._log = structlog.get_logger("edge")
+        self.prices: dict[str, Price | None] = {}
+        self.default: str | None = None
+
+    async def start(self) -> None:
+        """Reads the catalogue, and goes on doing so; a router that is away is logged and asked again."""
+        await self._read()
+        self._task = asyncio.create_task(self._keep_reading())
+
+    async def close(self) -> None:
+        """Stops reading."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def plan_without_router(self, objective: Objective) -> Plan:
+        """The strong model, or the first allowed one where the caller does not allow that.
+
+        Raises:
+            Unavailable: the router was never reached and no fallback model is set, or nothing known is allowed.
+        """
+        known = [model.name for model in self._models]
+        preferred = [self.default or self._fallback_model, *objective.allowed_models, *known]
+        for name in preferred:
+            allowed = not objective.allowed_models or name in objective.allowed_models
+            if name and allowed and name not in objective.denied_models:
+                return Plan("", (PlannedModel(name),), f"{name}, because the router is away")
+        raise Unavailable("router", "away, and no model is known without it", "a router, or edge.fallback_model")
+
+    async def _keep_reading(self) -> None:
+        while True:
+            # A router that was never reached is asked again soon: until then nothing can be priced.
+            await asyncio.sleep(self._refresh_s if self._models else min(1.0, self._refresh_s))
+            await self._read()
+
+    async def _read(self) -> None:
+        try:
+            self._models = await self._router.catalogue()
+        except FulcrumError as error:
+            self._log.warning("catalogue not read", error=str(error))
+            return
+        self.prices = {model.name: model.price for model in self._models}
+        self.default = next((model.name for model in self._models if model.is_default), None)

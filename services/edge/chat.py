@@ -1,0 +1,182 @@
+"""A request and the pieces of its answer, as the pipeline sees them."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A function call made by the model; arguments are JSON text."""
+
+    call_id: str
+    name: str
+    arguments_json: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn; `role` is system, user, assistant or tool."""
+
+    role: str
+    content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the model may call; parameters are a JSON schema as text."""
+
+    name: str
+    description: str
+    parameters_json_schema: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen; None means the model's default."""
+
+    max_output_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What the caller wants; None means the operator's setting. Durations in seconds."""
+
+    max_quality_loss: float | None = None
+    confidence: float | None = None
+    max_cost_nano_usd: int | None = None
+    max_latency_s: float | None = None
+    allowed_models: tuple[str, ...] = ()
+    denied_models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CacheControl:
+    """How the cache may take part; durations in seconds."""
+
+    no_cache: bool = False
+    no_store: bool = False
+    max_age_s: float | None = None
+    ttl_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One conversation to continue, of one tenant."""
+
+    request_id: str
+    tenant: str
+    messages: tuple[Message, ...]
+    objective: Objective = Objective()
+    sampling: Sampling = Sampling()
+    tools: tuple[Tool, ...] = ()
+    cache_control: CacheControl = CacheControl()
+
+    @property
+    def text(self) -> str:
+        """The prompt: what the last turn says."""
+        return self.messages[-1].content
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """Text to append."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of a function call to append."""
+
+    index: int
+    call_id: str
+    name: str
+    arguments_json: str
+
+
+class FinishReason(Enum):
+    """Why an answer ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    CONTENT_FILTER = "content_filter"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens; `cached_input` and `cache_write` are parts of `input`."""
+
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.cached_input_tokens + other.cached_input_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.output_tokens + other.output_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """How a generation ended; `machine_s` is machine time in seconds, 0 on remote models."""
+
+    reason: FinishReason
+    usage: Usage
+    machine_s: float = 0.0
+
+
+Delta = TextDelta | ToolCallDelta
+
+
+@dataclass(frozen=True, slots=True)
+class Degradation:
+    """A part that failed and was done without; `status` is the canonical code's name."""
+
+    part: str
+    status: str
+    consequence: str
+
+
+@dataclass(frozen=True, slots=True)
+class CacheNote:
+    """How the cache took part; `result` is exact_hit, semantic_hit, shared, miss or bypassed."""
+
+    result: str
+    lookup_id: str = ""
+    probability: float | None = None
+    similarity: float | None = None
+    explanation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteNote:
+    """How the router took part."""
+
+    decision_id: str = ""
+    explanation: str = ""
+    predicted_quality: float | None = None
+    predicted_loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Everything a receipt tells of one answer, but for prices; `model_s` is seconds spent on the model."""
+
+    model: str
+    finish: Finish
+    cache: CacheNote
+    route: RouteNote = RouteNote()
+    model_s: float = 0.0
+    degradations: tuple[Degradation, ...] = field(default=())

@@ -1,0 +1,58 @@
+"""Running a plan: the first model that begins to answer answers."""
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from services.chassis.errors import Overloaded, Unavailable
+from services.chassis.status import code_of
+from services.edge.chat import CacheNote, Degradation, Delta, Finish, Outcome, RouteNote
+from services.edge.ports import Executor, Plan, PlannedModel
+from services.edge.work import Work
+
+
+class Execution:
+    """One answer in the making; after `run` has ended, `outcome` tells how it went."""
+
+    def __init__(self, executor: Executor, work: Work) -> None:
+        self._executor = executor
+        self._work = work
+        self._finish: Finish | None = None
+        self._model: PlannedModel | None = None
+        self._model_s = 0.0
+
+    async def run(self, plan: Plan) -> AsyncGenerator[Delta | Finish, None]:
+        """Deltas, then one Finish; a model that fails before its first delta hands over to the next of the plan.
+
+        Raises:
+            FulcrumError: the last model's error, or that of a model that had begun.
+        """
+        begin = time.monotonic()
+        for planned, following in zip(plan.models, [*plan.models[1:], None], strict=True):
+            self._model = planned
+            begun = False
+            try:
+                async with aclosing(self._executor.generate(planned.model, self._work.request)) as events:
+                    async for event in events:
+                        begun = True
+                        if isinstance(event, Finish):
+                            self._finish = event
+                            self._model_s = time.monotonic() - begin
+                        yield event
+                return
+            except (Unavailable, Overloaded) as error:
+                if begun or following is None:
+                    raise
+                consequence = f"{following.model} answers instead of {planned.model}"
+                self._work.degradations.append(Degradation("model", code_of(error).name, consequence))
+
+    def outcome(self, plan: Plan, cache: CacheNote) -> Outcome:
+        """What the receipt tells; only after `run` has ended.
+
+        Raises:
+            Unavailable: the executor's stream ended without a Finish.
+        """
+        if self._finish is None or self._model is None:
+            raise Unavailable("executor", "an answer without an end", "a finish event")
+        route = RouteNote(plan.decision_id, plan.explanation, self._model.predicted_quality, self._model.predicted_loss)
+        return Outcome(self._model.model, self._finish, cache, route, self._model_s)

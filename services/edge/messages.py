@@ -1,0 +1,206 @@
+"""Between the contracts' messages and edge's own types, in both directions."""
+
+from fulcrum.cache.v1 import cache_service_pb2 as cache_pb
+from fulcrum.edge.v1 import edge_service_pb2 as edge_pb
+from fulcrum.executor.v1 import chat_pb2
+from fulcrum.executor.v1 import executor_service_pb2 as executor_pb
+from fulcrum.router.v1 import objective_pb2
+from fulcrum.router.v1 import router_service_pb2 as router_pb
+from google.protobuf.duration_pb2 import Duration
+
+from services.edge import chat, ports
+from services.edge.price import ListPrice, MachinePrice, Price
+
+_ROLES = {
+    "system": chat_pb2.ROLE_SYSTEM,
+    "user": chat_pb2.ROLE_USER,
+    "assistant": chat_pb2.ROLE_ASSISTANT,
+    "tool": chat_pb2.ROLE_TOOL,
+}
+_ROLE_NAMES = {value: name for name, value in _ROLES.items()}
+FINISH = {
+    chat.FinishReason.STOP: chat_pb2.FINISH_REASON_STOP,
+    chat.FinishReason.LENGTH: chat_pb2.FINISH_REASON_LENGTH,
+    chat.FinishReason.TOOL_CALLS: chat_pb2.FINISH_REASON_TOOL_CALLS,
+    chat.FinishReason.CONTENT_FILTER: chat_pb2.FINISH_REASON_CONTENT_FILTER,
+}
+_FINISH_NAMES = {value: name for name, value in FINISH.items()}
+
+
+def duration(seconds: float) -> Duration:
+    """Seconds as a Duration, to the nanosecond."""
+    message = Duration()
+    message.FromNanoseconds(round(seconds * 1e9))
+    return message
+
+
+def seconds(message: Duration) -> float:
+    """A Duration as seconds."""
+    return message.seconds + message.nanos / 1e9
+
+
+def request(message: edge_pb.CompleteRequest, tenant: str, request_id: str) -> chat.Request:
+    """A client's request."""
+    control = message.cache_control
+    return chat.Request(
+        message.request_id or request_id,
+        tenant,
+        tuple(_turn(turn) for turn in message.messages),
+        _objective(message.objective),
+        _sampling(message.sampling),
+        tuple(chat.Tool(tool.name, tool.description, tool.parameters_json_schema) for tool in message.tools),
+        chat.CacheControl(
+            control.no_cache,
+            control.no_store,
+            seconds(control.max_age) if control.HasField("max_age") else None,
+            seconds(control.ttl) if control.HasField("ttl") else None,
+        ),
+    )
+
+
+def _turn(message: chat_pb2.Message) -> chat.Message:
+    calls = tuple(chat.ToolCall(call.call_id, call.name, call.arguments_json) for call in message.tool_calls)
+    return chat.Message(_ROLE_NAMES[message.role], message.content, calls, message.tool_call_id)
+
+
+def _objective(message: objective_pb2.Objective) -> chat.Objective:
+    return chat.Objective(
+        message.max_quality_loss if message.HasField("max_quality_loss") else None,
+        message.confidence if message.HasField("confidence") else None,
+        message.max_cost_nano_usd if message.HasField("max_cost_nano_usd") else None,
+        seconds(message.max_latency) if message.HasField("max_latency") else None,
+        tuple(message.allowed_models),
+        tuple(message.denied_models),
+    )
+
+
+def _sampling(message: chat_pb2.Sampling) -> chat.Sampling:
+    return chat.Sampling(
+        message.max_output_tokens if message.HasField("max_output_tokens") else None,
+        message.temperature if message.HasField("temperature") else None,
+        message.top_p if message.HasField("top_p") else None,
+        message.top_k if message.HasField("top_k") else None,
+        message.seed if message.HasField("seed") else None,
+        tuple(message.stop),
+    )
+
+
+def chat_message(turn: chat.Message) -> chat_pb2.Message:
+    """One turn."""
+    calls = [
+        chat_pb2.ToolCall(call_id=c.call_id, name=c.name, arguments_json=c.arguments_json) for c in turn.tool_calls
+    ]
+    return chat_pb2.Message(
+        role=_ROLES[turn.role], content=turn.content, tool_calls=calls, tool_call_id=turn.tool_call_id
+    )
+
+
+def sampling_message(sampling: chat.Sampling) -> chat_pb2.Sampling:
+    """How tokens are chosen; what is None stays unset."""
+    return chat_pb2.Sampling(
+        max_output_tokens=sampling.max_output_tokens,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        seed=sampling.seed,
+        stop=sampling.stop,
+    )
+
+
+def tool_message(tool: chat.Tool) -> chat_pb2.Tool:
+    """One function."""
+    return chat_pb2.Tool(
+        name=tool.name, description=tool.description, parameters_json_schema=tool.parameters_json_schema
+    )
+
+
+def objective_message(objective: chat.Objective) -> objective_pb2.Objective:
+    """What the caller wants; what is None stays unset."""
+    return objective_pb2.Objective(
+        max_quality_loss=objective.max_quality_loss,
+        confidence=objective.confidence,
+        max_cost_nano_usd=objective.max_cost_nano_usd,
+        max_latency=None if objective.max_latency_s is None else duration(objective.max_latency_s),
+        allowed_models=objective.allowed_models,
+        denied_models=objective.denied_models,
+    )
+
+
+def usage_message(usage: chat.Usage) -> chat_pb2.Usage:
+    """Tokens."""
+    return chat_pb2.Usage(
+        input_tokens=usage.input_tokens,
+        cached_input_tokens=usage.cached_input_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        output_tokens=usage.output_tokens,
+    )
+
+
+def delta_message(delta: chat.Delta) -> edge_pb.CompleteResponse:
+    """A piece of an answer."""
+    if isinstance(delta, chat.TextDelta):
+        return edge_pb.CompleteResponse(text_delta=executor_pb.TextDelta(text=delta.text))
+    return edge_pb.CompleteResponse(
+        tool_call_delta=executor_pb.ToolCallDelta(
+            index=delta.index, call_id=delta.call_id, name=delta.name, arguments_json=delta.arguments_json
+        )
+    )
+
+
+def generated(message: executor_pb.GenerateResponse) -> chat.Delta | chat.Finish:
+    """One event of the executor's stream."""
+    event = message.WhichOneof("event")
+    if event == "text_delta":
+        return chat.TextDelta(message.text_delta.text)
+    if event == "tool_call_delta":
+        call = message.tool_call_delta
+        return chat.ToolCallDelta(call.index, call.call_id, call.name, call.arguments_json)
+    usage, finish = message.finish.usage, message.finish
+    return chat.Finish(
+        _FINISH_NAMES[finish.reason],
+        chat.Usage(usage.input_tokens, usage.cached_input_tokens, usage.cache_write_tokens, usage.output_tokens),
+        seconds(finish.timing.machine),
+    )
+
+
+def miss_explanation(message: cache_pb.LookupResponse) -> str:
+    """Why nothing was served, in a sentence."""
+    outcome = message.WhichOneof("outcome")
+    if outcome == "miss":
+        return str(message.miss.explanation)
+    return "to be audited" if outcome == "audit" else "another caller is at work on it"
+
+
+def plan(message: router_pb.RouteResponse) -> ports.Plan:
+    """The router's plan."""
+    models = tuple(
+        ports.PlannedModel(
+            planned.model,
+            planned.predicted_quality if planned.HasField("predicted_quality") else None,
+            planned.predicted_loss if planned.HasField("predicted_loss") else None,
+        )
+        for planned in message.plan
+    )
+    return ports.Plan(message.decision_id, models, message.explanation)
+
+
+def catalogue_model(message: router_pb.CatalogueModel) -> ports.CatalogueModel:
+    """One model of the router's catalogue."""
+    price: Price | None = None
+    kind = message.WhichOneof("price")
+    if kind == "list_price":
+        listed = message.list_price
+        price = ListPrice(
+            listed.input_usd_per_million_tokens,
+            listed.cached_input_usd_per_million_tokens,
+            listed.cache_write_usd_per_million_tokens,
+            listed.output_usd_per_million_tokens,
+        )
+    elif kind == "machine_price":
+        machine = message.machine_price
+        price = MachinePrice(
+            machine.usd_per_hour,
+            machine.reference_seconds_per_million_input_tokens,
+            machine.reference_seconds_per_million_output_tokens,
+        )
+    return ports.CatalogueModel(message.name, message.is_default, price)

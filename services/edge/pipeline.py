@@ -1,0 +1,160 @@
+"""One request's path: exact lookup, embed, semantic lookup and route, replay or execute, store, receipt."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+
+from services.chassis.errors import DeadlineExceeded, Overloaded
+from services.edge.catalogue import Catalogue
+from services.edge.chat import CacheNote, Delta, Finish, FinishReason, Outcome, Request, TextDelta
+from services.edge.execution import Execution
+from services.edge.ports import Cache, Embedding, Encoder, Executor, Hit, Miss, Plan, Router, StoredAnswer
+from services.edge.receipt import Latency, Receipt, cost_of
+from services.edge.replay import as_shared, replay
+from services.edge.settings import EdgeSettings
+from services.edge.single_flight import SingleFlight
+from services.edge.work import Work
+
+
+class Pipeline:
+    """Answers requests; every part but the executor may fail without failing them."""
+
+    def __init__(
+        self,
+        settings: EdgeSettings,
+        encoder: Encoder,
+        cache: Cache,
+        router: Router,
+        executor: Executor,
+        catalogue: Catalogue,
+    ) -> None:
+        self._settings = settings
+        self._encoder = encoder
+        self._cache = cache
+        self._router = router
+        self._executor = executor
+        self._catalogue = catalogue
+        self._flights: SingleFlight[Delta | Outcome] = SingleFlight()
+        self._under_way = 0
+
+    async def complete(self, request: Request) -> AsyncGenerator[Delta | Receipt, None]:
+        """Deltas, then one receipt.
+
+        Raises:
+            InvalidField, NotFound, FailedPrecondition: the request cannot be met as it is.
+            Overloaded: too many requests, here or in the executor.
+            Unavailable, DeadlineExceeded: no model could answer, or not in time.
+        """
+        begin = time.monotonic()
+        first: float | None = None
+        work = Work(request, self._settings.max_quality_loss, self._settings.cache_part)
+        self._admit()
+        try:
+            async with aclosing(self._answer(work)) as events:
+                async for event in events:
+                    first = first or time.monotonic()
+                    if isinstance(event, Outcome):
+                        latency = Latency(first - begin, time.monotonic() - begin, event.model_s)
+                        cost = cost_of(event, self._catalogue.prices, self._catalogue.default)
+                        yield Receipt(request.request_id, event, cost, latency, work.budget)
+                    else:
+                        yield event
+        finally:
+            self._under_way -= 1
+
+    async def _answer(self, work: Work) -> AsyncGenerator[Delta | Outcome, None]:
+        """The answer from the cache by the same text, from a twin under way, or anew."""
+        control = work.request.cache_control
+        if not control.no_cache:
+            exact = self._cache.lookup(work.key, None, work.budget.cache_share, control.max_age_s)
+            found = await work.advisory("cache", "no exact match was looked for", exact)
+            if isinstance(found, Hit):
+                for event in replay(found, work):
+                    yield event
+                return
+        alone = control.no_cache or control.no_store
+        async with aclosing(self._anew(work) if alone else self._shared(work)) as events:
+            async for event in events:
+                yield event
+
+    async def _shared(self, work: Work) -> AsyncGenerator[Delta | Outcome, None]:
+        """The answer of whoever asked the same first: of this request, if nobody did."""
+        while True:
+            events, leads = self._flights.join(work.key, lambda: self._anew(work))
+            silent = True
+            try:
+                async with aclosing(events):
+                    async for event in events:
+                        silent = False
+                        yield as_shared(event) if isinstance(event, Outcome) and not leads else event
+                return
+            except DeadlineExceeded:
+                if leads or not silent:
+                    raise
+                # The deadline was the twin's, not ours: ask again.
+
+    async def _anew(self, work: Work) -> AsyncGenerator[Delta | Outcome, None]:
+        """The answer from the cache by a similar text, else from the model that the router chooses."""
+        embed = self._encoder.embed(work.request.text)
+        embedding = await work.advisory("encoder", "no semantic lookup and no prediction", embed)
+        found, plan = await asyncio.gather(self._similar(work, embedding), self._plan(work, embedding))
+        if isinstance(found, Hit):
+            for event in replay(found, work):
+                yield event
+            return
+        execution = Execution(self._executor, work)
+        text: list[str] = []
+        async with aclosing(execution.run(plan)) as generated:
+            async for piece in generated:
+                if isinstance(piece, Finish):
+                    continue
+                if isinstance(piece, TextDelta):
+                    text.append(piece.text)
+                yield piece
+        outcome = execution.outcome(plan, _note(found, work))
+        await self._keep(work, embedding, "".join(text), outcome)
+        yield replace(outcome, degradations=tuple(work.degradations))
+
+    async def _similar(self, work: Work, embedding: Embedding | None) -> Hit | Miss | None:
+        control = work.request.cache_control
+        if embedding is None or control.no_cache or work.failed("cache"):
+            return None
+        lookup = self._cache.lookup(work.key, embedding, work.budget.cache_share, control.max_age_s)
+        return await work.advisory("cache", "no similar prompt was looked for", lookup)
+
+    async def _plan(self, work: Work, embedding: Embedding | None) -> Plan:
+        objective = replace(work.request.objective, max_quality_loss=work.budget.router_share)
+        route = self._router.route(work.request, embedding, objective)
+        plan = await work.advisory("router", "the strong model answers", route)
+        return plan or self._catalogue.plan_without_router(objective)
+
+    async def _keep(self, work: Work, embedding: Embedding | None, text: str, outcome: Outcome) -> None:
+        """Stores a complete answer; anything less is not kept."""
+        control, finish = work.request.cache_control, outcome.finish
+        if control.no_store or finish.reason is not FinishReason.STOP or not text or work.failed("cache"):
+            return
+        cost = cost_of(outcome, self._catalogue.prices, self._catalogue.default)
+        answer = StoredAnswer(
+            text,
+            outcome.model,
+            finish.usage.input_tokens,
+            finish.usage.output_tokens,
+            cost.actual_nano_usd if cost else None,
+        )
+        store = self._cache.store(work.key, embedding, answer, control.ttl_s, outcome.cache.lookup_id)
+        await work.advisory("cache", "the answer was not kept", store)
+
+    def _admit(self) -> None:
+        if self._under_way >= self._settings.max_requests:
+            limit = f"at most {self._settings.max_requests}"
+            raise Overloaded("requests", f"{self._under_way} under way", limit, retry_after_s=1.0)
+        self._under_way += 1
+
+
+def _note(found: Miss | None, work: Work) -> CacheNote:
+    if found:
+        return CacheNote("miss", found.lookup_id, explanation=found.explanation)
+    asked = work.request.cache_control.no_cache
+    return CacheNote("bypassed", explanation="the caller asked for no cache" if asked else "no lookup was possible")

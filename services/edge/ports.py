@@ -1,0 +1,131 @@
+"""What the pipeline needs of the other services, whichever way they are reached."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.edge.chat import Delta, Finish, Objective, Request
+from services.edge.price import Price
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """A vector as it travels: little-endian float32 bytes that edge hands on unread."""
+
+    values: bytes
+    dimension: int
+    encoder_digest: str
+    token_count: int
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """An answer from the cache; `kind` is exact_hit or semantic_hit."""
+
+    lookup_id: str
+    kind: str
+    text: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+    probability: float
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """No answer, and why in one sentence."""
+
+    lookup_id: str
+    explanation: str
+
+
+@dataclass(frozen=True, slots=True)
+class CacheKey:
+    """Where an answer belongs: tenant, digest of all but the prompt, and the prompt."""
+
+    tenant: str
+    fingerprint: bytes
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """A complete answer to keep; costs in billionths of a dollar, None where unpriced."""
+
+    text: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cost_nano_usd: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedModel:
+    """One model of a plan; predictions are None where unknown."""
+
+    model: str
+    predicted_quality: float | None = None
+    predicted_loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Models in the order to try them."""
+
+    decision_id: str
+    models: tuple[PlannedModel, ...]
+    explanation: str
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueModel:
+    """A model that may answer; `price` is None where unpriced."""
+
+    name: str
+    is_default: bool
+    price: Price | None
+
+
+class Encoder(Protocol):
+    """Text to vectors."""
+
+    async def embed(self, text: str) -> Embedding:
+        """The text's embedding."""
+
+
+class Cache(Protocol):
+    """Answers that were paid for."""
+
+    async def lookup(
+        self, key: CacheKey, embedding: Embedding | None, max_wrong_share: float, max_age_s: float | None
+    ) -> Hit | Miss:
+        """An answer that may be served; exact matches only where no embedding is given."""
+
+    async def store(
+        self,
+        key: CacheKey,
+        embedding: Embedding | None,
+        answer: StoredAnswer,
+        ttl_s: float | None,
+        lookup_id: str,
+    ) -> None:
+        """Keeps an answer; durable when this returns."""
+
+
+class Router(Protocol):
+    """Choice of model."""
+
+    async def route(self, request: Request, embedding: Embedding | None, objective: Objective) -> Plan:
+        """The plan for this request."""
+
+    async def catalogue(self) -> tuple[CatalogueModel, ...]:
+        """Every model and its price."""
+
+
+class Executor(Protocol):
+    """Models."""
+
+    def generate(self, model: str, request: Request) -> AsyncGenerator[Delta | Finish, None]:
+        """Deltas, then one Finish."""

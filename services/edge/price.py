@@ -1,0 +1,69 @@
+"""What tokens cost, as a provider lists it or as a machine's time makes it."""
+
+from dataclasses import dataclass
+
+from services.edge.chat import Finish, Usage
+
+_NANO_PER_USD = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ListPrice:
+    """US dollars per million tokens."""
+
+    input_usd: float
+    cached_input_usd: float
+    cache_write_usd: float
+    output_usd: float
+
+    def full(self, usage: Usage) -> float:
+        """Nano-dollars with nothing reused."""
+        return self._nano(usage.input_tokens, 0, 0, usage.output_tokens)
+
+    def with_prefix_reuse(self, usage: Usage) -> float:
+        """Nano-dollars with cached tokens at their price."""
+        fresh = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens
+        return self._nano(fresh, usage.cached_input_tokens, usage.cache_write_tokens, usage.output_tokens)
+
+    def actual(self, finish: Finish) -> float:
+        """Nano-dollars that the provider bills."""
+        return self.with_prefix_reuse(finish.usage)
+
+    def _nano(self, fresh: int, cached: int, written: int, output: int) -> float:
+        usd_per_million = (
+            fresh * self.input_usd
+            + cached * self.cached_input_usd
+            + written * self.cache_write_usd
+            + output * self.output_usd
+        )
+        return usd_per_million * _NANO_PER_USD / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class MachinePrice:
+    """US dollars an hour, and the reference engine's seconds per million tokens."""
+
+    usd_per_hour: float
+    reference_input_s: float
+    reference_output_s: float
+
+    def full(self, usage: Usage) -> float:
+        """Nano-dollars on the reference engine with nothing reused."""
+        return self._reference(usage.input_tokens, usage.output_tokens)
+
+    def with_prefix_reuse(self, usage: Usage) -> float:
+        """Nano-dollars on the reference engine with cached tokens free."""
+        return self._reference(usage.input_tokens - usage.cached_input_tokens, usage.output_tokens)
+
+    def actual(self, finish: Finish) -> float:
+        """Nano-dollars of the machine time that was taken."""
+        return self._nano(finish.machine_s)
+
+    def _reference(self, input_tokens: int, output_tokens: int) -> float:
+        return self._nano((input_tokens * self.reference_input_s + output_tokens * self.reference_output_s) / 1e6)
+
+    def _nano(self, seconds: float) -> float:
+        return seconds * self.usd_per_hour / 3600 * _NANO_PER_USD
+
+
+Price = ListPrice | MachinePrice

@@ -1,0 +1,75 @@
+"""Receipts: what one answer cost, and what each lever saved, adding up to the last billionth of a dollar."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from services.edge.chat import Outcome
+from services.edge.price import Price
+from services.edge.quality_budget import QualityBudget
+
+LEVERS = ("routing", "answer_reuse", "prefix_reuse", "execution")
+_REUSED = ("exact_hit", "semantic_hit", "shared")
+
+
+@dataclass(frozen=True, slots=True)
+class LeverSaving:
+    """One lever: what it left of what it found, and the nano-dollars between."""
+
+    lever: str
+    factor: float
+    saved_nano_usd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Nano-dollars; `baseline` less every saving is `actual`, exactly."""
+
+    baseline_model: str
+    baseline_nano_usd: int
+    levers: tuple[LeverSaving, ...]
+    actual_nano_usd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Seconds from arrival to the first text and to the end, and seconds spent on the model."""
+
+    first_token_s: float
+    total_s: float
+    model_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The last event of an answer; `cost` is None where a price is unknown."""
+
+    request_id: str
+    outcome: Outcome
+    cost: Cost | None
+    latency: Latency
+    quality: QualityBudget
+
+
+def cost_of(outcome: Outcome, prices: Mapping[str, Price | None], baseline_model: str | None) -> Cost | None:
+    """The cost of an outcome, or None where the model or the baseline is unpriced.
+
+    The strongest model's full price is taken down lever by lever: to the chosen model's full price, to nothing where an
+    answer was reused, to the price with cached prefix tokens, and to what was really spent. Each stage is rounded once,
+    and a saving is the difference of two stages, so that the parts always add up.
+    """
+    baseline = prices.get(baseline_model) if baseline_model else None
+    price = prices.get(outcome.model)
+    if baseline_model is None or baseline is None or price is None:
+        return None
+    usage = outcome.finish.usage
+    stages = [baseline.full(usage), price.full(usage)]
+    if outcome.cache.result in _REUSED:
+        stages += [0.0, 0.0, 0.0]
+    else:
+        stages += [stages[-1], price.with_prefix_reuse(usage), price.actual(outcome.finish)]
+    rounded = [round(stage) for stage in stages]
+    levers = tuple(
+        LeverSaving(lever, stages[i + 1] / stages[i] if stages[i] else 1.0, rounded[i] - rounded[i + 1])
+        for i, lever in enumerate(LEVERS)
+    )
+    return Cost(baseline_model, rounded[0], levers, rounded[-1])

@@ -1,0 +1,26 @@
+"""Answers that were not made for this request: replayed from the cache, or shared with a twin under way."""
+
+from dataclasses import replace
+
+from services.edge.chat import CacheNote, Delta, Finish, FinishReason, Outcome, TextDelta, Usage
+from services.edge.ports import Hit
+from services.edge.work import Work
+
+_PIECE_CHARACTERS = 1024
+
+
+def replay(hit: Hit, work: Work) -> list[Delta | Outcome]:
+    """The stored answer in pieces, then its outcome."""
+    starts = range(0, len(hit.text), _PIECE_CHARACTERS)
+    finish = Finish(FinishReason.STOP, Usage(input_tokens=hit.input_tokens, output_tokens=hit.output_tokens))
+    note = CacheNote(hit.kind, hit.lookup_id, hit.probability, hit.similarity)
+    return [
+        *(TextDelta(hit.text[start : start + _PIECE_CHARACTERS]) for start in starts),
+        Outcome(hit.model, finish, note, degradations=tuple(work.degradations)),
+    ]
+
+
+def as_shared(outcome: Outcome) -> Outcome:
+    """The outcome of a twin's execution for a request that only listened."""
+    note = CacheNote("shared", outcome.cache.lookup_id, explanation="an identical request was under way")
+    return replace(outcome, cache=note, finish=replace(outcome.finish, machine_s=0.0))

@@ -1,0 +1,82 @@
+"""Identical requests under way at the same time share one execution."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Hashable
+from typing import Generic, TypeVar
+
+E = TypeVar("E")
+
+
+class SingleFlight(Generic[E]):
+    """Streams by key; the first subscriber's stream is everyone's, and it ends when the last one leaves."""
+
+    def __init__(self) -> None:
+        self._flights: dict[Hashable, _Flight[E]] = {}
+
+    def join(
+        self, key: Hashable, start: Callable[[], AsyncGenerator[E, None]]
+    ) -> "tuple[AsyncGenerator[E, None], bool]":
+        """The stream of `key`, from its beginning, and whether this call started it."""
+        flight = self._flights.get(key)
+        leads = flight is None
+        if flight is None:
+            flight = self._flights[key] = _Flight()
+            flight.task = asyncio.create_task(self._fly(key, flight, start()))
+        flight.subscribers += 1
+        return self._follow(flight), leads
+
+    async def _fly(self, key: Hashable, flight: "_Flight[E]", events: AsyncGenerator[E, None]) -> None:
+        try:
+            async for event in events:
+                flight.events.append(event)
+                flight.wake()
+        except Exception as error:  # noqa: BLE001 - carried to every subscriber, who raises it
+            flight.error = error
+        finally:
+            flight.ended = True
+            if self._flights.get(key) is flight:
+                del self._flights[key]
+            flight.wake()
+
+    async def _follow(self, flight: "_Flight[E]") -> AsyncGenerator[E, None]:
+        position = 0
+        try:
+            while True:
+                while position < len(flight.events):
+                    position += 1
+                    yield flight.events[position - 1]
+                if flight.ended:
+                    break
+                await flight.more.wait()
+            if flight.error:
+                raise flight.error
+        finally:
+            flight.subscribers -= 1
+            if not flight.subscribers and not flight.ended:
+                await self._abandon(flight)
+
+    async def _abandon(self, flight: "_Flight[E]") -> None:
+        for key in [key for key, other in self._flights.items() if other is flight]:
+            del self._flights[key]
+        assert flight.task  # noqa: S101 - set by join before anyone can follow
+        flight.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await flight.task
+
+
+class _Flight(Generic[E]):
+    """One execution and what it has said so far."""
+
+    def __init__(self) -> None:
+        self.events: list[E] = []
+        self.more = asyncio.Event()
+        self.subscribers = 0
+        self.ended = False
+        self.error: Exception | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    def wake(self) -> None:
+        """Lets everyone who waits look again."""
+        self.more.set()
+        self.more = asyncio.Event()

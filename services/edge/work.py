@@ -1,0 +1,59 @@
+"""One request on its way: what it is about, and which parts it had to do without."""
+
+from collections.abc import Awaitable
+from typing import TypeVar
+
+import structlog
+
+from services.chassis.errors import FulcrumError, InvalidField
+from services.chassis.status import code_of
+from services.edge.chat import Degradation, Request
+from services.edge.fingerprint import fingerprint
+from services.edge.ports import CacheKey
+from services.edge.quality_budget import QualityBudget
+
+T = TypeVar("T")
+# Errors of the caller's own making: they are answered, where any other failure of an advisory part is done without.
+_CALLERS = frozenset({"OBJECTIVE_IMPOSSIBLE", "MODEL_UNKNOWN", "PROMPT_TOO_LONG", "CAPABILITY_MISSING"})
+
+
+class Work:
+    """A checked request, its place in the cache, its budget, and its degradations so far.
+
+    Raises:
+        InvalidField: there is nothing to answer in the request.
+    """
+
+    def __init__(self, request: Request, max_quality_loss: float, cache_part: float) -> None:
+        _check(request)
+        given = request.objective.max_quality_loss
+        loss = max_quality_loss if given is None else given
+        self.request = request
+        self.budget = QualityBudget.split(loss, cache_part, not request.cache_control.no_cache)
+        self.key = CacheKey(request.tenant, fingerprint(request, loss), request.text)
+        self.degradations: list[Degradation] = []
+        self._log = structlog.get_logger("edge")
+
+    async def advisory(self, part: str, consequence: str, answer: Awaitable[T]) -> T | None:
+        """The part's answer, or None where it failed and the request can do without."""
+        try:
+            return await answer
+        except FulcrumError as error:
+            if part == "router" and error.reason in _CALLERS:
+                raise
+            self._log.warning("degraded", part=part, error=str(error), consequence=consequence)
+            self.degradations.append(Degradation(part, code_of(error).name, consequence))
+            return None
+
+    def failed(self, part: str) -> bool:
+        """Whether that part failed already, so that asking it again would only cost time."""
+        return any(degradation.part == part for degradation in self.degradations)
+
+
+def _check(request: Request) -> None:
+    field = f"messages[{len(request.messages) - 1}]"
+    last = request.messages[-1]
+    if last.role not in ("user", "tool"):
+        raise InvalidField(f"{field}.role", last.role, "user or tool, so that there is something to answer")
+    if not last.content.strip():
+        raise InvalidField(f"{field}.content", "white space only", "a prompt")
