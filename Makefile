@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
+GEN ?= gen
+# A contract may not break the last release; before the first one, the first commit that had contracts.
+CONTRACT_BASE ?= $(shell git describe --tags --abbrev=0 2>/dev/null || git log --diff-filter=A --format=%H -- buf.yaml | tail -1)
 PROTOS = $(shell cd protos && find fulcrum buf -name '*.proto' | sort)
 
 .PHONY: help
@@ -35,13 +38,13 @@ setup: $(VENV)/.setup .models/all-MiniLM-L6-v2/model.safetensors ## Install ever
 
 .PHONY: protos
 protos: $(VENV)/.setup ## Generate gen/ from protos/
-	rm -rf gen
-	mkdir gen
-	cd protos && ../$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=../gen --pyi_out=../gen $(PROTOS)
-	cd protos && ../$(BIN)/python -m grpc_tools.protoc --proto_path=. --grpc_python_out=../gen \
-		--plugin=protoc-gen-mypy_grpc=../$(BIN)/protoc-gen-mypy_grpc --mypy_grpc_out=../gen \
+	rm -rf $(GEN)
+	mkdir -p $(GEN)
+	cd protos && ../$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=../$(GEN) --pyi_out=../$(GEN) $(PROTOS)
+	cd protos && ../$(BIN)/python -m grpc_tools.protoc --proto_path=. --grpc_python_out=../$(GEN) \
+		--plugin=protoc-gen-mypy_grpc=../$(BIN)/protoc-gen-mypy_grpc --mypy_grpc_out=quiet:../$(GEN) \
 		$$(find fulcrum -name '*_service.proto' | sort)
-	touch gen/py.typed
+	touch $(GEN)/fulcrum/py.typed
 
 .PHONY: check
 check: $(VENV)/.setup ## Lint, types, contracts, architecture, generated code
@@ -51,7 +54,9 @@ check: $(VENV)/.setup ## Lint, types, contracts, architecture, generated code
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
 	$(BIN)/buf breaking --against ".git#ref=$(CONTRACT_BASE)"
-	$(BIN)/python -m tests.contract.generated
+	$(MAKE) --no-print-directory protos GEN=.gen-check
+	diff -r -x __pycache__ gen .gen-check
+	rm -rf .gen-check
 	$(BIN)/lint-imports --no-cache
 
 .PHONY: test
@@ -64,7 +69,7 @@ test-oracles: setup $(VENV)/.oracles ## Compare with torch, transformers and sen
 
 .PHONY: demo
 demo: setup ## Send real prompts through the suite and show what each lever saved
-	$(BIN)/fulcrum demo
+	$(BIN)/python -m benchmarks.demo
 
 .PHONY: up
 up: setup ## Run all services in one process

@@ -1,7 +1,7 @@
 """The pipeline's ports over the contracts: one set for both bindings, since a channel may be a wire or this process."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import grpc
 from fulcrum.cache.v1 import cache_service_pb2 as cache_pb
@@ -15,12 +15,14 @@ from fulcrum.router.v1.router_service_pb2_grpc import RouterServiceStub
 from google.protobuf.duration_pb2 import Duration
 
 from services.chassis.call import new_request_id, outgoing
+from services.chassis.errors import FulcrumError
 from services.chassis.status import error_from
 from services.edge import messages
 from services.edge.chat import Delta, Finish, Objective, Request
 from services.edge.ports import CacheKey, CatalogueModel, Embedding, Hit, Miss, Plan, StoredAnswer
 
-M = TypeVar("M")
+# What the router calls a thing, and what it is called in the client's request that it was read from.
+_CLIENT_FIELDS = {"input_tokens": "messages", "needs_tools": "tools", "text": "messages"}
 
 
 async def _answer(method: Any, request: object, timeout_s: float, backend: str) -> Any:
@@ -120,7 +122,11 @@ class RouterBinding:
             max_output_tokens=request.sampling.max_output_tokens,
             needs_tools=bool(request.tools),
         )
-        response = await _answer(self._stub.Route, message, self._timeout_s, "router")
+        try:
+            response = await _answer(self._stub.Route, message, self._timeout_s, "router")
+        except FulcrumError as error:
+            error.field = _CLIENT_FIELDS.get(error.field, error.field)
+            raise
         return messages.plan(response)
 
     async def catalogue(self) -> tuple[CatalogueModel, ...]:

@@ -1,0 +1,114 @@
+"""Whole suites on real weights for the conformance tests: the same servicers, reached in-process or over gRPC."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from fulcrum.cache.v1.cache_service_pb2_grpc import CacheServiceStub
+from fulcrum.edge.v1.edge_service_pb2_grpc import EdgeServiceStub
+from fulcrum.embedding.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
+from fulcrum.executor.v1.executor_service_pb2_grpc import ExecutorServiceStub
+from fulcrum.router.v1.router_service_pb2_grpc import RouterServiceStub
+from services.cache.__main__ import assemble as assemble_cache
+
+from services.chassis.channel import BackendSettings, connect
+from services.chassis.server import Component, ServerProcess
+from services.chassis.settings import ServerSettings
+from services.cli.assembly import SuiteSettings, assemble_suite, suite_settings
+from services.edge.__main__ import assemble as assemble_edge
+from services.executor.__main__ import assemble as assemble_executor
+from services.router.__main__ import assemble as assemble_router
+
+TENANT_HEADER = "x-tenant"
+MAX_MESSAGE_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A running suite: one stub a service, typed loosely because tests send what no typed caller would."""
+
+    binding: str
+    embedding: Any
+    cache: Any
+    router: Any
+    executor: Any
+    edge: Any
+
+
+def settings(folder: Path) -> SuiteSettings:
+    """The settings of a checkout with the data in `folder`."""
+    return suite_settings(
+        Path("deploy/local.yaml"),
+        {
+            "server": {"port": 0, "max_message_bytes": MAX_MESSAGE_BYTES, "log_level": "error"},
+            "cache": {"database": str(folder / "cache.sqlite")},
+            "edge": {"tenant_header": TENANT_HEADER},
+        },
+    )
+
+
+def _stubs(binding: str, channels: dict[str, grpc.aio.Channel]) -> Suite:
+    return Suite(
+        binding,
+        EmbeddingServiceStub(channels["executor"]),
+        CacheServiceStub(channels["cache"]),
+        RouterServiceStub(channels["router"]),
+        ExecutorServiceStub(channels["executor"]),
+        EdgeServiceStub(channels["edge"]),
+    )
+
+
+@asynccontextmanager
+async def in_process(folder: Path) -> AsyncIterator[Suite]:
+    """Every service behind one local channel."""
+    process, components = assemble_suite(settings(folder))
+    for component in components:
+        await component.start()
+    channel = process.local_channel(components)
+    try:
+        yield _stubs("in_process", dict.fromkeys(("executor", "cache", "router", "edge"), channel))
+    finally:
+        for component in reversed(components):
+            await component.close()
+
+
+@asynccontextmanager
+async def over_grpc(folder: Path) -> AsyncIterator[Suite]:
+    """Every service on a server of its own, edge reaching the others by address."""
+    configured = settings(folder)
+    async with AsyncExitStack() as stack:
+
+        async def serve(component: Component) -> str:
+            return await stack.enter_async_context(_serving(component, configured.server))
+
+        addresses = {
+            "executor": await serve(assemble_executor(configured.executor)),
+            "cache": await serve(assemble_cache(configured.cache)),
+            "router": await serve(assemble_router(configured.router)),
+        }
+        backends = {name: BackendSettings(address=address) for name, address in addresses.items()}
+        edge = configured.edge.model_copy(update={**backends, "encoder": backends["executor"]})
+        addresses["edge"] = await serve(assemble_edge(edge))
+        channels = {name: connect(address) for name, address in addresses.items()}
+        for channel in channels.values():
+            stack.push_async_callback(channel.close)
+        yield _stubs("grpc", channels)
+
+
+@asynccontextmanager
+async def _serving(component: Component, server: ServerSettings) -> AsyncIterator[str]:
+    stop = asyncio.Event()
+    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(ServerProcess(server).serve([component], stop, port.set_result))
+    done, _ = await asyncio.wait({serving, port}, return_when=asyncio.FIRST_COMPLETED)
+    if serving in done:
+        await serving
+    try:
+        yield f"127.0.0.1:{await port}"
+    finally:
+        stop.set()
+        await serving

@@ -1,0 +1,196 @@
+"""EdgeService over a whole suite, the same on both bindings."""
+
+import asyncio
+import itertools
+from typing import Any
+
+import grpc
+import pytest
+from fulcrum.cache.v1 import cache_service_pb2 as cache_pb
+from fulcrum.edge.v1 import edge_service_pb2 as pb
+from fulcrum.edge.v1 import receipt_pb2
+from fulcrum.executor.v1 import chat_pb2
+from fulcrum.router.v1 import objective_pb2
+
+from tests.wire.expect import drained, refused
+from tests.wire.suites import MAX_MESSAGE_BYTES, TENANT_HEADER, Suite
+
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
+_tenants = (f"edge-{number}" for number in itertools.count())
+
+
+def ask(prompt: str, **fields: Any) -> pb.CompleteRequest:
+    return pb.CompleteRequest(messages=[chat_pb2.Message(role=chat_pb2.ROLE_USER, content=prompt)], **fields)
+
+
+def as_tenant(tenant: str) -> dict[str, Any]:
+    return {"metadata": ((TENANT_HEADER, tenant),), "timeout": 30}
+
+
+async def complete(suite: Suite, request: pb.CompleteRequest, tenant: str) -> tuple[str, receipt_pb2.Receipt]:
+    events = await drained(suite.edge.Complete(request, **as_tenant(tenant)))
+    assert [event.WhichOneof("event") for event in events].count("receipt") == 1
+    assert events[-1].WhichOneof("event") == "receipt"
+    return "".join(event.text_delta.text for event in events[:-1]), events[-1].receipt
+
+
+def assert_adds_up(receipt: receipt_pb2.Receipt) -> None:
+    cost = receipt.cost
+    assert cost.priced
+    assert [saving.lever for saving in cost.levers] == [1, 2, 3, 4]
+    assert cost.baseline_nano_usd - sum(saving.saved_nano_usd for saving in cost.levers) == cost.actual_nano_usd
+    assert cost.baseline_nano_usd > 0
+
+
+async def test_miss_then_exact_then_semantic(suite: Suite) -> None:
+    """A new prompt is executed, its repeat an exact hit, its paraphrase a semantic one; every receipt adds up."""
+    tenant = next(_tenants)
+    text, missed = await complete(suite, ask("What is the capital of France?"), tenant)
+    assert text
+    assert missed.cache.result == receipt_pb2.CACHE_RESULT_MISS
+    assert missed.route.decision_id
+    assert missed.route.explanation
+    assert missed.cost.actual_nano_usd > 0
+    repeated, exact = await complete(suite, ask("What is the capital of France?"), tenant)
+    assert (repeated, exact.cache.result) == (text, receipt_pb2.CACHE_RESULT_EXACT_HIT)
+    said, semantic = await complete(suite, ask("Tell me the capital city of France."), tenant)
+    assert (said, semantic.cache.result) == (text, receipt_pb2.CACHE_RESULT_SEMANTIC_HIT), semantic
+    assert exact.cost.actual_nano_usd == semantic.cost.actual_nano_usd == 0
+    for receipt in (missed, exact, semantic):
+        assert_adds_up(receipt)
+        assert not receipt.degradations
+        assert receipt.quality.max_quality_loss == receipt.quality.cache_share + receipt.quality.router_share
+    usage = await suite.edge.GetUsage(pb.GetUsageRequest(), **as_tenant(tenant))
+    total = usage.total
+    assert (total.requests, total.exact_hits, total.semantic_hits) == (3, 1, 1)
+    assert total.actual_nano_usd == missed.cost.actual_nano_usd
+    assert total.baseline_nano_usd == sum(one.cost.baseline_nano_usd for one in (missed, exact, semantic))
+
+
+async def test_tenants_never_meet(suite: Suite) -> None:
+    """One tenant's answer is not another's, and the tenant comes from metadata alone."""
+    first, second = next(_tenants), next(_tenants)
+    await complete(suite, ask("What is the capital of Spain?"), first)
+    _, receipt = await complete(suite, ask("What is the capital of Spain?"), second)
+    assert receipt.cache.result == receipt_pb2.CACHE_RESULT_MISS
+    nobody = suite.edge.Complete(ask("x"), timeout=5)
+    await refused(nobody, INVALID, "FIELD_INVALID", f"metadata.{TENANT_HEADER}")
+
+
+async def test_what_changes_an_answer_keeps_answers_apart(suite: Suite) -> None:
+    """Another system prompt, sampling or model policy misses."""
+    tenant = next(_tenants)
+    prompt = "Reverse the word stone."
+    await complete(suite, ask(prompt), tenant)
+    with_system = pb.CompleteRequest(
+        messages=[
+            chat_pb2.Message(role=chat_pb2.ROLE_SYSTEM, content="Be brief."),
+            chat_pb2.Message(role=chat_pb2.ROLE_USER, content=prompt),
+        ]
+    )
+    others = (
+        with_system,
+        ask(prompt, sampling=chat_pb2.Sampling(max_output_tokens=40)),
+        ask(prompt, objective=objective_pb2.Objective(allowed_models=["fulcrum-large"])),
+        ask(prompt, objective=objective_pb2.Objective(max_quality_loss=0.3)),
+    )
+    for other in others:
+        _, receipt = await complete(suite, other, tenant)
+        assert receipt.cache.result == receipt_pb2.CACHE_RESULT_MISS, other
+
+
+async def test_identical_requests_execute_once(suite: Suite) -> None:
+    """Of ten identical requests at once one executes; the rest share its answer and pay nothing."""
+    tenant = next(_tenants)
+    answers = await asyncio.gather(*(complete(suite, ask("Reverse the word planet."), tenant) for _ in range(10)))
+    assert len({text for text, _ in answers}) == 1
+    results = [receipt.cache.result for _, receipt in answers]
+    assert results.count(receipt_pb2.CACHE_RESULT_MISS) == 1
+    reused = {receipt_pb2.CACHE_RESULT_SHARED, receipt_pb2.CACHE_RESULT_EXACT_HIT}
+    assert set(results) <= {receipt_pb2.CACHE_RESULT_MISS, *reused}
+    assert sum(receipt.cost.actual_nano_usd > 0 for _, receipt in answers) == 1
+
+
+async def test_cache_control(suite: Suite) -> None:
+    """no_store keeps nothing, no_cache executes although there is an answer."""
+    tenant = next(_tenants)
+    prompt = "What is the capital of Italy?"
+    await complete(suite, ask(prompt, cache_control=pb.CacheControl(no_store=True)), tenant)
+    _, second = await complete(suite, ask(prompt), tenant)
+    assert second.cache.result == receipt_pb2.CACHE_RESULT_MISS
+    _, third = await complete(suite, ask(prompt, cache_control=pb.CacheControl(no_cache=True)), tenant)
+    assert third.cache.result == receipt_pb2.CACHE_RESULT_BYPASSED
+
+
+async def test_cancelling_reaches_the_model_and_stores_nothing(suite: Suite) -> None:
+    """A client that leaves after the first delta frees the model, and its unfinished answer is not kept."""
+    tenant = next(_tenants)
+    endless = chat_pb2.Sampling(temperature=2.0, seed=1, max_output_tokens=400)
+    before = await suite.cache.Stats(cache_pb.StatsRequest(), timeout=5)
+    call = suite.edge.Complete(ask("Reverse the word stone.", sampling=endless), **as_tenant(tenant))
+    await anext(aiter(call))
+    call.cancel()
+    async with asyncio.timeout(10):
+        await complete(suite, ask("Reverse the word copper.", cache_control=pb.CacheControl(no_store=True)), tenant)
+    after = await suite.cache.Stats(cache_pb.StatsRequest(), timeout=5)
+    assert after.entries == before.entries
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "reason", "field"),
+    [
+        (pb.CompleteRequest(), INVALID, "FIELD_INVALID", "messages"),
+        (ask(""), INVALID, "FIELD_INVALID", "messages[0]"),
+        (ask(" \n "), INVALID, "FIELD_INVALID", "messages[0].content"),
+        (ask("word " * 500), INVALID, "PROMPT_TOO_LONG", "messages"),
+        (ask("x", sampling=chat_pb2.Sampling(top_p=2.0)), INVALID, "FIELD_INVALID", "sampling.top_p"),
+        (
+            ask("x", objective=objective_pb2.Objective(max_quality_loss=2.0)),
+            INVALID,
+            "FIELD_INVALID",
+            "objective.max_quality_loss",
+        ),
+        (
+            ask("x", objective=objective_pb2.Objective(allowed_models=["gtp-4"])),
+            grpc.StatusCode.NOT_FOUND,
+            "MODEL_UNKNOWN",
+            "objective.allowed_models",
+        ),
+        (
+            ask("x", objective=objective_pb2.Objective(max_cost_nano_usd=0)),
+            PRECONDITION,
+            "OBJECTIVE_IMPOSSIBLE",
+            "objective.max_cost_nano_usd",
+        ),
+        (
+            ask("x", tools=[chat_pb2.Tool(name="f", parameters_json_schema="{}")]),
+            PRECONDITION,
+            "CAPABILITY_MISSING",
+            "tools",
+        ),
+        (ask("x" * MAX_MESSAGE_BYTES), grpc.StatusCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE", "message"),
+    ],
+)
+async def test_refusals(
+    suite: Suite, request_: pb.CompleteRequest, code: grpc.StatusCode, reason: str, field: str
+) -> None:
+    """Each bad request gets its canonical status and names the field; the server stays up and nothing is stored."""
+    before = await suite.cache.Stats(cache_pb.StatsRequest(), timeout=5)
+    await refused(suite.edge.Complete(request_, **as_tenant("refused")), code, reason, field)
+    after = await suite.cache.Stats(cache_pb.StatsRequest(), timeout=5)
+    assert after.entries == before.entries
+
+
+async def test_expired_deadline(suite: Suite) -> None:
+    """A deadline that passes on the way ends in DEADLINE_EXCEEDED, and nothing is stored."""
+    endless = chat_pb2.Sampling(temperature=2.0, seed=1, max_output_tokens=400)
+    before = await suite.cache.Stats(cache_pb.StatsRequest(), timeout=5)
+    for timeout in (0, 0.03):
+        metadata = ((TENANT_HEADER, "late"),)
+        call = suite.edge.Complete(ask("Reverse the word stone.", sampling=endless), metadata=metadata, timeout=timeout)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await drained(call)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    after = await suite.cache.Stats(cache_pb.StatsRequest(), timeout=5)
+    assert after.entries == before.entries
