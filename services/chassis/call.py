@@ -1,9 +1,10 @@
 """What one incoming call hands on to the calls it makes: its request id and what is left of its deadline."""
 
 import contextvars
+import math
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.chassis.errors import DeadlineExceeded
 
@@ -34,6 +35,13 @@ def current() -> Call | None:
 def new_request_id() -> str:
     """A request id of our own."""
     return uuid.uuid4().hex
+
+
+def outlive_deadline() -> None:
+    """Frees the running task of its call's deadline: what further callers wait for must not end with the first."""
+    call = _current.get()
+    if call:
+        _current.set(replace(call, deadline=math.inf))
 
 
 def outgoing(limit_s: float) -> tuple[float, tuple[tuple[str, str], ...]]:

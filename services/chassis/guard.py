@@ -30,6 +30,8 @@ class Guard(grpc.aio.ServerInterceptor):
         self._log = structlog.get_logger("rpc")
         self._wrapped: dict[str, Handler] = {}
         self._admitted = 0
+        self.idle = asyncio.Event()  # set while no call from outside is under way
+        self.idle.set()
 
     async def intercept_service(
         self,
@@ -96,10 +98,13 @@ class Guard(grpc.aio.ServerInterceptor):
         if self._admitted >= limit:
             raise Overloaded("calls", f"{self._admitted} under way", f"at most {limit}", retry_after_s=1.0)
         self._admitted += 1
+        self.idle.clear()
 
     def release_one(self) -> None:
         """Counts one call from outside out."""
         self._admitted -= 1
+        if not self._admitted:
+            self.idle.set()
 
     def check(self, request: Message) -> None:
         """Raises Overloaded for an oversize message, InvalidField for one that breaks its contract."""
@@ -132,15 +137,17 @@ class _Watch:
         left: float | None = context.time_remaining()
         if left is None:
             left = self._guard._settings.default_deadline_s
-        if not getattr(context, "in_process", False):
+        from_outside = not getattr(context, "in_process", False)
+        if from_outside:
             left -= min(0.02, left * 0.1)  # so that our answer arrives before the caller's own clock ends the call
-            self._guard.admit_one()
-            self._counted = True
         if current() is None:
             given = dict(context.invocation_metadata() or ()).get(REQUEST_ID_KEY)
             request_id = given if isinstance(given, str) and 0 < len(given) <= 200 else new_request_id()
             self._call = Call(request_id, time.monotonic() + left)
             self.resume()
+        if from_outside:
+            self._guard.admit_one()
+            self._counted = True
         if left <= 0:
             raise TimeoutError
         self._guard.check(request)
@@ -191,6 +198,8 @@ class _Watch:
 
 
 async def _next_before(responses: AsyncIterator[Message], deadline: float) -> Message | None:
+    if asyncio.get_running_loop().time() >= deadline:  # a handler that never waits lets no timer fire
+        raise TimeoutError
     async with asyncio.timeout_at(deadline):
         return await anext(responses, None)
 
@@ -204,6 +213,8 @@ def _invalid_field(violation: protovalidate.Violation) -> InvalidField:
     value = violation.field_value
     if isinstance(value, str | bytes):
         value = f"{len(value)} {'characters' if isinstance(value, str) else 'bytes'}"
-    elif value is None or isinstance(value, Message) or hasattr(value, "__len__"):
+    elif hasattr(value, "__len__"):
+        value = f"{len(value)} items"
+    elif value is None or isinstance(value, Message):
         value = "this" if value is None else type(value).__name__
     return InvalidField(path or "request", value, violation.proto.message or violation.proto.rule_id)

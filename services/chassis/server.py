@@ -2,12 +2,14 @@
 
 import argparse
 import asyncio
+import contextlib
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
+from wsgiref.simple_server import WSGIServer
 
 import grpc
 import prometheus_client
@@ -22,6 +24,7 @@ from services.chassis.settings import ConfigError, Section, ServerSettings, load
 from services.chassis.telemetry import RpcMetrics, configure_logging
 
 _TRANSPORT_MESSAGE_FACTOR = 4  # above our own limit, so that our error, which names the field, is the one that is seen
+_CLEAN_UP_S = 1.0  # time that handlers get to clean up once they are cancelled at the end of a drain
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,9 @@ class ServerProcess:
         """
         server, health_servicer = self._server(components)
         port = self._bind(server)
+        metrics = self._serve_metrics()
+        for name in ("", *(name for component in components for name in component.services)):
+            await health_servicer.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
         await server.start()
         started: list[Component] = []
         try:
@@ -85,8 +91,13 @@ class ServerProcess:
         finally:
             await health_servicer.enter_graceful_shutdown()
             await server.stop(self.settings.drain_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.guard.idle.wait(), _CLEAN_UP_S)
             for component in reversed(started):
                 await component.close()
+            if metrics:
+                await asyncio.to_thread(metrics.shutdown)
+                metrics.server_close()
             self._log.info("stopped")
 
     def _server(self, components: Sequence[Component]) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
@@ -117,9 +128,16 @@ class ServerProcess:
             raise ConfigError(
                 f"server.host and server.port: got {address}, expected an address free to bind"
             ) from error
-        if self.settings.metrics_port is not None:
-            prometheus_client.start_http_server(self.settings.metrics_port, self.settings.host, self.registry)
         return port
+
+    def _serve_metrics(self) -> WSGIServer | None:
+        if self.settings.metrics_port is None:
+            return None
+        host, port = self.settings.host, self.settings.metrics_port
+        try:
+            return prometheus_client.start_http_server(port, host, self.registry)[0]
+        except OSError as error:
+            raise ConfigError(f"server.metrics_port: got {host}:{port}, expected an address free to bind") from error
 
 
 def stop_on_signals() -> asyncio.Event:

@@ -1,22 +1,45 @@
 """Settings: one YAML file with a section a service, overridden by the environment, read once, explained when wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, get_args
 
 import yaml
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 
 class ConfigError(Exception):
     """Settings that cannot be used; the message names each key, its value and what was expected."""
 
 
+class _Environment(EnvSettingsSource):
+    """The environment, its mistakes left for validation to find rather than swallowed."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """What the JSON text stands for; the text itself where it is none."""
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
+
+    def __call__(self) -> dict[str, Any]:
+        found = super().__call__()
+        for variable, value in self.env_vars.items():
+            if variable.startswith(self.env_prefix.lower()):
+                key = variable.removeprefix(self.env_prefix.lower()).split("__")[0]
+                if key not in self.settings_cls.model_fields:
+                    found[key] = value
+        return found
+
+
 class Section(BaseSettings):
     """One service's slice of the settings; `FULCRUM_<SECTION>__<KEY>` in the environment wins over the file."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_nested_delimiter="__")
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_nested_delimiter="__", nested_model_default_partial_update=True
+    )
     section: ClassVar[str]
 
     def __init_subclass__(cls, **_: Any) -> None:
@@ -39,7 +62,7 @@ class Section(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment over the file."""
-        return env_settings, init_settings
+        return _Environment(settings_cls), init_settings
 
 
 class ServerSettings(Section, section="server"):
@@ -75,9 +98,12 @@ def read_file(path: Path | None) -> Mapping[str, Any]:
         raise ConfigError(f"{path}: is not YAML: {error}") from error
     if content is None:
         return {}
-    if not isinstance(content, dict) or not all(isinstance(value, dict | None) for value in content.values()):
+    if not isinstance(content, dict):
         raise ConfigError(f"{path}: got {type(content).__name__}, expected sections such as 'server:' with keys below")
-    return {name: value or {} for name, value in content.items()}
+    for name, value in content.items():
+        if not isinstance(value, dict | None):
+            raise ConfigError(f"{path}: {name}: got {value!r}, expected keys below")
+    return {str(name): {str(key): one for key, one in (value or {}).items()} for name, value in content.items()}
 
 
 def load(cls: type[S], sections: Mapping[str, Any]) -> S:
@@ -105,5 +131,19 @@ def _explain(cls: type[Section], problem: Any) -> str:
     key = ".".join([cls.section, *path])
     variable = "FULCRUM_" + "__".join([cls.section, *path]).upper()
     if problem["type"] == "extra_forbidden":
-        return f"{key}: unknown key, expected one of {', '.join(cls.model_fields)}"
+        known = _keys(cls, path[:-1])
+        return f"{key} (or {variable}): unknown key" + (f", expected one of {', '.join(known)}" if known else "")
     return f"{key} (or {variable}): got {problem.get('input')!r}, expected: {problem['msg']}"
+
+
+def _keys(model: type[BaseModel], path: list[str]) -> Iterable[str]:
+    for part in path:
+        if part not in model.model_fields:
+            return ()
+        annotation = model.model_fields[part].annotation
+        inner = [one for one in (annotation, *get_args(annotation)) if isinstance(one, type)]
+        models = [one for one in inner if issubclass(one, BaseModel)]
+        if len(models) != 1:
+            return ()
+        model = models[0]
+    return model.model_fields

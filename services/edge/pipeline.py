@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
-from services.chassis.errors import DeadlineExceeded, Overloaded
+from services.chassis.errors import Overloaded
 from services.edge.catalogue import Catalogue
 from services.edge.chat import CacheNote, Delta, Finish, FinishReason, Outcome, Request, TextDelta
 from services.edge.execution import Execution
@@ -67,6 +67,7 @@ class Pipeline:
     async def _answer(self, work: Work) -> AsyncGenerator[Delta | Outcome, None]:
         """The answer from the cache by the same text, from a twin under way, or anew."""
         control = work.request.cache_control
+        missed: Miss | None = None
         if not control.no_cache:
             exact = self._cache.lookup(work.key, None, work.budget.cache_share, control.max_age_s)
             found = await work.advisory("cache", "no exact match was looked for", exact)
@@ -74,48 +75,50 @@ class Pipeline:
                 for event in replay(found, work):
                     yield event
                 return
+            missed = found
         alone = control.no_cache or control.no_store
-        async with aclosing(self._anew(work) if alone else self._shared(work)) as events:
+        async with aclosing(self._anew(work, missed) if alone else self._shared(work, missed)) as events:
             async for event in events:
                 yield event
 
-    async def _shared(self, work: Work) -> AsyncGenerator[Delta | Outcome, None]:
+    async def _shared(self, work: Work, missed: Miss | None) -> AsyncGenerator[Delta | Outcome, None]:
         """The answer of whoever asked the same first: of this request, if nobody did."""
-        while True:
-            events, leads = self._flights.join(work.key, lambda: self._anew(work))
-            silent = True
-            try:
-                async with aclosing(events):
-                    async for event in events:
-                        silent = False
-                        yield as_shared(event) if isinstance(event, Outcome) and not leads else event
-                return
-            except DeadlineExceeded:
-                if leads or not silent:
-                    raise
-                # The deadline was the twin's, not ours: ask again.
+        key = (work.key, work.request.cache_control.max_age_s)
+        events, leads = self._flights.join(key, lambda: self._anew(work, missed))
+        async with aclosing(events):
+            async for event in events:
+                yield as_shared(event, work) if isinstance(event, Outcome) and not leads else event
 
-    async def _anew(self, work: Work) -> AsyncGenerator[Delta | Outcome, None]:
+    async def _anew(self, work: Work, missed: Miss | None) -> AsyncGenerator[Delta | Outcome, None]:
         """The answer from the cache by a similar text, else from the model that the router chooses."""
         embed = self._encoder.embed(work.request.text)
         embedding = await work.advisory("encoder", "no semantic lookup and no prediction", embed)
-        found, plan = await asyncio.gather(self._similar(work, embedding), self._plan(work, embedding))
+        found, plan = await self._look_and_plan(work, embedding)
         if isinstance(found, Hit):
             for event in replay(found, work):
                 yield event
             return
+        plan = plan or self._catalogue.plan_without_router(work.request.objective)
         execution = Execution(self._executor, work)
-        text: list[str] = []
+        pieces: list[Delta] = []
         async with aclosing(execution.run(plan)) as generated:
             async for piece in generated:
-                if isinstance(piece, Finish):
-                    continue
-                if isinstance(piece, TextDelta):
-                    text.append(piece.text)
-                yield piece
-        outcome = execution.outcome(plan, _note(found, work))
-        await self._keep(work, embedding, "".join(text), outcome)
+                if not isinstance(piece, Finish):
+                    pieces.append(piece)
+                    yield piece
+        outcome = execution.outcome(plan, _note(found or missed, work))
+        await self._keep(work, embedding, pieces, outcome)
         yield replace(outcome, degradations=tuple(work.degradations))
+
+    async def _look_and_plan(self, work: Work, embedding: Embedding | None) -> tuple[Hit | Miss | None, Plan | None]:
+        """Semantic lookup and route side by side; where one fails the request, the other is not left running."""
+        lookup = asyncio.create_task(self._similar(work, embedding))
+        try:
+            plan = await self._plan(work, embedding)
+            return await lookup, plan
+        finally:
+            lookup.cancel()
+            await asyncio.gather(lookup, return_exceptions=True)
 
     async def _similar(self, work: Work, embedding: Embedding | None) -> Hit | Miss | None:
         control = work.request.cache_control
@@ -124,16 +127,17 @@ class Pipeline:
         lookup = self._cache.lookup(work.key, embedding, work.budget.cache_share, control.max_age_s)
         return await work.advisory("cache", "no similar prompt was looked for", lookup)
 
-    async def _plan(self, work: Work, embedding: Embedding | None) -> Plan:
+    async def _plan(self, work: Work, embedding: Embedding | None) -> Plan | None:
         objective = replace(work.request.objective, max_quality_loss=work.budget.router_share)
         route = self._router.route(work.request, embedding, objective)
-        plan = await work.advisory("router", "the strong model answers", route)
-        return plan or self._catalogue.plan_without_router(objective)
+        return await work.advisory("router", "the strong model answers", route)
 
-    async def _keep(self, work: Work, embedding: Embedding | None, text: str, outcome: Outcome) -> None:
-        """Stores a complete answer; anything less is not kept."""
+    async def _keep(self, work: Work, embedding: Embedding | None, pieces: list[Delta], outcome: Outcome) -> None:
+        """Stores a complete answer of nothing but text; anything else is not kept."""
         control, finish = work.request.cache_control, outcome.finish
-        if control.no_store or finish.reason is not FinishReason.STOP or not text or work.failed("cache"):
+        text = "".join(piece.text for piece in pieces if isinstance(piece, TextDelta))
+        whole = text and finish.reason is FinishReason.STOP and all(isinstance(piece, TextDelta) for piece in pieces)
+        if control.no_store or not whole or work.failed("cache"):
             return
         cost = cost_of(outcome, self._catalogue.prices, self._catalogue.default)
         answer = StoredAnswer(

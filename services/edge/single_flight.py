@@ -5,6 +5,9 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable, Hashable
 from typing import Generic, TypeVar
 
+from services.chassis.call import outlive_deadline
+from services.chassis.errors import Unavailable
+
 E = TypeVar("E")
 
 
@@ -27,10 +30,15 @@ class SingleFlight(Generic[E]):
         return self._follow(flight), leads
 
     async def _fly(self, key: Hashable, flight: "_Flight[E]", events: AsyncGenerator[E, None]) -> None:
+        outlive_deadline()
         try:
             async for event in events:
                 flight.events.append(event)
                 flight.wake()
+        except asyncio.CancelledError:
+            # Where someone still listens, this was not the last one leaving: it must not look like the end.
+            flight.error = Unavailable("answer", "cancelled midway", "an end")
+            raise
         except Exception as error:  # noqa: BLE001 - carried to every subscriber, who raises it
             flight.error = error
         finally:

@@ -1,6 +1,8 @@
 """Whole suites on real weights for the conformance tests: the same servicers, reached in-process or over gRPC."""
 
 import asyncio
+import json
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -8,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import yaml
 from fulcrum.cache.v1.cache_service_pb2_grpc import CacheServiceStub
 from fulcrum.edge.v1.edge_service_pb2_grpc import EdgeServiceStub
 from fulcrum.embedding.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from fulcrum.executor.v1.executor_service_pb2_grpc import ExecutorServiceStub
 from fulcrum.router.v1.router_service_pb2_grpc import RouterServiceStub
-from services.cache.__main__ import assemble as assemble_cache
 
+from services.cache.__main__ import assemble as assemble_cache
 from services.chassis.channel import BackendSettings, connect
 from services.chassis.server import Component, ServerProcess
-from services.chassis.settings import ServerSettings
+from services.chassis.settings import ServerSettings, read_file
 from services.cli.assembly import SuiteSettings, assemble_suite, suite_settings
 from services.edge.__main__ import assemble as assemble_edge
 from services.executor.__main__ import assemble as assemble_executor
@@ -25,6 +28,8 @@ from services.router.__main__ import assemble as assemble_router
 
 TENANT_HEADER = "x-tenant"
 MAX_MESSAGE_BYTES = 1024 * 1024
+ENDLESS = "fulcrum-endless"
+_NEVER_SAID = 1  # a byte that no answer holds
 
 
 @dataclass(frozen=True)
@@ -40,15 +45,37 @@ class Suite:
 
 
 def settings(folder: Path) -> SuiteSettings:
-    """The settings of a checkout with the data in `folder`."""
+    """The settings of a checkout with the data in `folder`, and a third model that never ends by itself."""
+    shipped = read_file(Path("deploy/local.yaml"))
+    catalogue = yaml.safe_load(Path("deploy/catalogue.yaml").read_text())
+    catalogue["models"].append({**catalogue["models"][-1], "name": ENDLESS, "default": False})
+    (folder / "catalogue.yaml").write_text(yaml.safe_dump(catalogue))
     return suite_settings(
         Path("deploy/local.yaml"),
         {
             "server": {"port": 0, "max_message_bytes": MAX_MESSAGE_BYTES, "log_level": "error"},
             "cache": {"database": str(folder / "cache.sqlite")},
             "edge": {"tenant_header": TENANT_HEADER},
+            "router": {"catalogue": str(folder / "catalogue.yaml")},
+            "executor": {"models": {**shipped["executor"]["models"], ENDLESS: {"folder": str(_endless(folder))}}},
         },
     )
+
+
+def _endless(folder: Path) -> Path:
+    """The strong model's weights with an end token that it never says."""
+    endless = folder / ENDLESS
+    shutil.copytree("models/fulcrum-large", endless)
+    vocabulary = json.loads((endless / "tokenizer.json").read_text())["model"]["vocab"]
+    never_said = next(token for token, number in vocabulary.items() if number == _NEVER_SAID)
+    for name, changes in (
+        ("config.json", {"eos_token_id": _NEVER_SAID}),
+        ("generation_config.json", {"eos_token_id": _NEVER_SAID, "max_new_tokens": 400}),
+        ("tokenizer_config.json", {"eos_token": never_said}),
+    ):
+        content = json.loads((endless / name).read_text())
+        (endless / name).write_text(json.dumps({**content, **changes}))
+    return endless
 
 
 def _stubs(binding: str, channels: dict[str, grpc.aio.Channel]) -> Suite:

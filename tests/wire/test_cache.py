@@ -129,6 +129,7 @@ async def test_expires(suite: Suite) -> None:
 
 async def test_stats_count(suite: Suite) -> None:
     """Hits, misses and entries are counted."""
+    await suite.cache.Store(store("sweeps what has expired", "x"), timeout=5)
     before = await suite.cache.Stats(pb.StatsRequest(), timeout=5)
     await suite.cache.Store(store("counted", "x"), timeout=5)
     await suite.cache.Lookup(lookup("counted"), timeout=5)
@@ -192,5 +193,5 @@ async def test_refusals(suite: Suite) -> None:
     await refused(look(big, timeout=5), grpc.StatusCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE", "message")
     await refused(suite.cache.Store(store("x", ""), timeout=5), INVALID, "FIELD_INVALID", "answer.text")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await look(lookup("late"), timeout=0)
+        await look(lookup("late"), timeout=-1)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED

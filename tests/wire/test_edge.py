@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from typing import Any
 
 import grpc
@@ -13,7 +14,7 @@ from fulcrum.executor.v1 import chat_pb2
 from fulcrum.router.v1 import objective_pb2
 
 from tests.wire.expect import drained, refused
-from tests.wire.suites import MAX_MESSAGE_BYTES, TENANT_HEADER, Suite
+from tests.wire.suites import ENDLESS, MAX_MESSAGE_BYTES, TENANT_HEADER, Suite
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
@@ -126,13 +127,19 @@ async def test_cache_control(suite: Suite) -> None:
 async def test_cancelling_reaches_the_model_and_stores_nothing(suite: Suite) -> None:
     """A client that leaves after the first delta frees the model, and its unfinished answer is not kept."""
     tenant = next(_tenants)
-    endless = chat_pb2.Sampling(temperature=2.0, seed=1, max_output_tokens=400)
+    whole = ask("Reverse the word stone.", objective=objective_pb2.Objective(allowed_models=[ENDLESS]))
+    begin = time.perf_counter()
+    _, receipt = await complete(suite, whole, tenant)
+    whole_s = time.perf_counter() - begin
+    assert receipt.finish_reason == chat_pb2.FINISH_REASON_LENGTH
     before = await suite.cache.Stats(cache_pb.StatsRequest(), timeout=5)
-    call = suite.edge.Complete(ask("Reverse the word stone.", sampling=endless), **as_tenant(tenant))
+    call = suite.edge.Complete(whole, **as_tenant(tenant))
     await anext(aiter(call))
     call.cancel()
-    async with asyncio.timeout(10):
-        await complete(suite, ask("Reverse the word copper.", cache_control=pb.CacheControl(no_store=True)), tenant)
+    begin = time.perf_counter()
+    whole.sampling.max_output_tokens = 2
+    await complete(suite, whole, tenant)
+    assert time.perf_counter() - begin < whole_s / 2
     after = await suite.cache.Stats(cache_pb.StatsRequest(), timeout=5)
     assert after.entries == before.entries
 
@@ -184,11 +191,12 @@ async def test_refusals(
 
 async def test_expired_deadline(suite: Suite) -> None:
     """A deadline that passes on the way ends in DEADLINE_EXCEEDED, and nothing is stored."""
-    endless = chat_pb2.Sampling(temperature=2.0, seed=1, max_output_tokens=400)
+    endless = objective_pb2.Objective(allowed_models=[ENDLESS])
     before = await suite.cache.Stats(cache_pb.StatsRequest(), timeout=5)
-    for timeout in (0, 0.03):
+    for timeout in (-1, 0.01, 0.1):
         metadata = ((TENANT_HEADER, "late"),)
-        call = suite.edge.Complete(ask("Reverse the word stone.", sampling=endless), metadata=metadata, timeout=timeout)
+        request = ask("Reverse the word stone.", objective=endless)
+        call = suite.edge.Complete(request, metadata=metadata, timeout=timeout)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await drained(call)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED

@@ -10,7 +10,7 @@ from fulcrum.router.v1 import objective_pb2
 from fulcrum.router.v1 import router_service_pb2 as pb
 
 from tests.wire.expect import refused
-from tests.wire.suites import MAX_MESSAGE_BYTES, Suite
+from tests.wire.suites import ENDLESS, MAX_MESSAGE_BYTES, Suite
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
@@ -32,12 +32,12 @@ async def test_plans_within_the_bound(suite: Suite) -> None:
         return await suite.router.Route(request, timeout=5)
 
     careless, careful = await plan(1.0), await plan(0.0)
-    assert [model.model for model in careless.plan] == ["fulcrum-small", "fulcrum-large"]
+    assert [model.model for model in careless.plan][:2] == ["fulcrum-small", "fulcrum-large"]
     assert careless.reason == pb.ROUTE_REASON_CHEAPEST_WITHIN_LOSS
     assert careful.plan[0].model == "fulcrum-large"
     assert careless.explanation
     assert careful.explanation
-    cheap, strong = careless.plan
+    cheap, strong = careless.plan[:2]
     assert 0 <= cheap.predicted_quality <= 1
     assert 0 < cheap.expected_cost_nano_usd < strong.expected_cost_nano_usd
 
@@ -104,7 +104,7 @@ def wanting(**fields: Any) -> pb.RouteRequest:
         (wanting(allowed_models=["gtp-4"]), grpc.StatusCode.NOT_FOUND, "MODEL_UNKNOWN", "objective.allowed_models"),
         (wanting(max_cost_nano_usd=0), PRECONDITION, "OBJECTIVE_IMPOSSIBLE", "objective.max_cost_nano_usd"),
         (
-            wanting(denied_models=["fulcrum-small", "fulcrum-large"]),
+            wanting(denied_models=["fulcrum-small", "fulcrum-large", ENDLESS]),
             PRECONDITION,
             "OBJECTIVE_IMPOSSIBLE",
             "objective.denied_models",
@@ -139,5 +139,5 @@ async def test_bad_vectors(suite: Suite) -> None:
 async def test_expired_deadline(suite: Suite) -> None:
     """A deadline in the past is DEADLINE_EXCEEDED."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await suite.router.Route(route(), timeout=0)
+        await suite.router.Route(route(), timeout=-1)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED

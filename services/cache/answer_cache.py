@@ -1,0 +1,165 @@
+"""The cache itself: look up, store, judge, remove and list answers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from services.cache.decision import Decision, Decline, Neighbour
+from services.cache.entry import Entry, NewEntry, Selector
+from services.cache.entry_store import EntryStore
+from services.cache.memory import Memory
+from services.cache.normalise import exact_key
+from services.cache.query import Hit, MatchKind, Miss, Query, Stats, Submission
+from services.cache.settings import CacheSettings
+from services.cache.vector_index import VectorIndex
+from services.cache.vector_space import VectorSpace
+from services.chassis.errors import InvalidField
+
+_NEIGHBOURS = 8
+_SWEEP = 64  # expired entries removed, and hits written, with each store
+
+
+class AnswerCache:
+    """Answers by exact and similar prompt.
+
+    `recall` and `stats` may run in any thread; everything else in one, beside them.
+    """
+
+    def __init__(
+        self, store: EntryStore, decision: Decision, settings: CacheSettings, clock_ns: Callable[[], int]
+    ) -> None:
+        self._store = store
+        self._decision = decision
+        self._settings = settings
+        self._clock_ns = clock_ns
+        self._space = VectorSpace(store, settings.encoder_digest)
+        self._memory = Memory(store.records(), settings.answer_memory_bytes, settings.remembered_lookups)
+        self._index = VectorIndex(store.vectors, settings.vector_memory_bytes)
+
+    def lookup(self, query: Query) -> Hit | Miss:
+        """The answer to the same or a similar prompt.
+
+        Raises:
+            InvalidField: a bad vector.
+            FailedPrecondition: an embedding of another encoder.
+        """
+        return self.recall(query) or self.search(query)
+
+    def recall(self, query: Query) -> Hit | Miss | None:
+        """As `lookup` where memory decides, which takes microseconds; None where it takes `search`."""
+        if query.embedding is not None:
+            self._space.vector(query.embedding)
+        return self._memory.recall(query, self._clock_ns())
+
+    def search(self, query: Query) -> Hit | Miss:
+        """As `lookup` for a query that `recall` could not decide."""
+        now_ns = self._clock_ns()
+        exact = self._memory.exact(query, now_ns)
+        if exact is not None:
+            (entry,) = self._entries([exact])
+            return self._memory.hit(query, entry, now_ns, MatchKind.EXACT, 1.0, 1.0)
+        bound = self._settings.max_wrong_share if query.max_wrong_share is None else query.max_wrong_share
+        decided = self._decision.decide(query.text, self._neighbours(query, now_ns), bound)
+        if isinstance(decided, Decline):
+            return self._memory.miss(query, decided)
+        entry, similarity = decided.neighbour.entry, decided.neighbour.similarity
+        return self._memory.hit(query, entry, now_ns, MatchKind.SEMANTIC, decided.probability, similarity)
+
+    def store(self, submission: Submission) -> str:
+        """Keeps an answer in place of the one to the same prompt and returns the entry's id; durable on return.
+
+        Raises:
+            InvalidField: a bad vector, or more bytes than the whole cache may hold.
+            FailedPrecondition: an embedding of another encoder.
+        """
+        embedding, tenant = submission.embedding, submission.partition.tenant
+        vector = None if embedding is None else self._space.vector(embedding)
+        known = submission.request_id and self._store.answered(tenant, submission.request_id)
+        if known:
+            return known
+        if embedding is not None:
+            self._space.adopt(embedding)
+            vector = None if embedding.truncated else vector
+        new = self._new(submission, None if vector is None else vector.tobytes())
+        expired = self._store.expired(new.create_ns, _SWEEP)
+        drop = self._memory.room_for(new, expired, self._settings.max_entries, self._settings.max_bytes)
+        self._store.write_hits(self._memory.take_touched(_SWEEP))
+        entry = self._store.insert(new, drop)
+        self._forget(drop)
+        self._memory.add(entry, new, submission.lookup_id)
+        if vector is not None:
+            self._index.add(new.partition, entry.sequence, vector)
+        return entry.entry_id
+
+    def judge(self, tenant: str, lookup_id: str, right: bool) -> bool:
+        """Takes a verdict on the answer served or stored under a lookup; tells whether that withdrew it.
+
+        Raises:
+            NotFound: the tenant made no such lookup, or it is forgotten.
+        """
+        sequence = self._memory.entry_of(tenant, lookup_id)
+        if right or sequence is None:
+            return False
+        self._remove([sequence])
+        return True
+
+    def invalidate(self, selector: Selector) -> int:
+        """Removes entries; returns how many."""
+        sequences = self._store.select(selector)
+        self._remove(sequences)
+        return len(sequences)
+
+    def page(self, tenant: str, before: int, limit: int) -> list[Entry]:
+        """At most `limit` unexpired entries of a tenant below the sequence `before`, newest first."""
+        entries = self._store.page(tenant, self._clock_ns(), before, limit)
+        hits = self._memory.hits_of(entry.sequence for entry in entries)
+        return [replace(entry, hits=served) for entry, served in zip(entries, hits, strict=True)]
+
+    def stats(self) -> Stats:
+        """Counts since start, sizes now."""
+        counts, entries, size = self._memory.counts()
+        exact, semantic, misses = counts[MatchKind.EXACT], counts[MatchKind.SEMANTIC], counts[None]
+        return Stats(exact, semantic, misses, entries, size, self._space.digest)
+
+    def close(self) -> None:
+        """Writes the hits that only memory knows, and closes the file."""
+        try:
+            self._store.write_hits(self._memory.take_touched())
+        finally:
+            self._store.close()
+
+    def _new(self, submission: Submission, vector: bytes | None) -> NewEntry:
+        partition, text, now_ns = submission.partition, submission.text, self._clock_ns()
+        ttl_ns = submission.ttl_ns
+        if ttl_ns is None and self._settings.ttl_s is not None:
+            ttl_ns = round(self._settings.ttl_s * 1e9)
+        expire_ns = None if ttl_ns is None else min(now_ns + ttl_ns, 2**63 - 1)
+        key = exact_key(partition, text)
+        new = NewEntry(key, partition, text, submission.answer, vector, now_ns, expire_ns, submission.request_id)
+        if new.size > self._settings.max_bytes:
+            expected = f"at most {self._settings.max_bytes} bytes with its prompt and vector"
+            raise InvalidField("answer.text", f"{new.size} bytes", expected)
+        return new
+
+    def _neighbours(self, query: Query, now_ns: int) -> list[Neighbour]:
+        if query.embedding is None or self._space.empty:
+            return []
+        near = dict(self._index.search(query.partition, self._space.vector(query.embedding), _NEIGHBOURS))
+        serving = self._memory.serving(near, now_ns, query.max_age_ns)
+        return [Neighbour(entry, near[entry.sequence]) for entry in self._entries(serving)]
+
+    def _entries(self, sequences: Sequence[int]) -> list[Entry]:
+        found = self._memory.answers(sequences)
+        missing = [sequence for sequence in sequences if sequence not in found]
+        if missing:
+            read = self._store.fetch(missing)
+            self._memory.keep_answers(read.values())
+            found |= read
+        return [found[sequence] for sequence in sequences]
+
+    def _remove(self, sequences: Sequence[int]) -> None:
+        self._store.delete(sequences)
+        self._forget(sequences)
+
+    def _forget(self, sequences: Sequence[int]) -> None:
+        for partition, gone in self._memory.forget(sequences).items():
+            self._index.remove(partition, gone)

@@ -1,0 +1,34 @@
+"""Decides when two prompts are the same text: only by changes that can never change an answer."""
+
+import hashlib
+import re
+import unicodedata
+
+from services.cache.entry import Partition
+
+# Where one of these stands, two blanks in a row may be data: a quotation, code, a table.
+_HOLDS_DATA = re.compile("[\"'`‘’“”«»\t]")
+
+
+def normalise(text: str) -> str:
+    """The prompt without differences that no reader can see.
+
+    Canonically equivalent characters are the same text by definition (Unicode NFC). Blanks around a prompt of one line
+    are dropped, and runs of blanks inside it count as one unless it quotes something. In a prompt of several lines
+    blanks may be indentation, so only line ends, empty lines around it and blanks after it are made equal. Letter case
+    and punctuation stay: "Polish" is not "polish", and "5!" is not "5".
+    """
+    text = unicodedata.normalize("NFC", text).replace("\r\n", "\n")
+    line = text.strip()
+    if "\n" in line:
+        return text.rstrip().lstrip("\n")
+    return line if _HOLDS_DATA.search(line) else " ".join(line.split())
+
+
+def exact_key(partition: Partition, text: str) -> bytes:
+    """Digest of 32 bytes over tenant, fingerprint and normalised prompt, each with its length."""
+    digest = hashlib.sha256()
+    for part in (partition.tenant.encode(), partition.fingerprint, normalise(text).encode(errors="surrogatepass")):
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.digest()

@@ -1,0 +1,72 @@
+"""What may be asked of the cache and what it finds."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from services.cache.decision import MissReason
+from services.cache.embedding import Embedding
+from services.cache.entry import Answer, Entry, Partition
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A prompt to look for; without an embedding only the same text will do."""
+
+    partition: Partition
+    text: str
+    embedding: Embedding | None = None
+    max_wrong_share: float | None = None
+    max_age_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """An answer to keep; what is None or empty takes the settings' value or is left out."""
+
+    partition: Partition
+    text: str
+    answer: Answer
+    embedding: Embedding | None = None
+    ttl_ns: int | None = None
+    lookup_id: str = ""
+    request_id: str = ""
+
+
+class MatchKind(Enum):
+    """How an entry was found."""
+
+    EXACT = "exact"
+    SEMANTIC = "semantic"
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """An answer to serve."""
+
+    lookup_id: str
+    entry: Entry
+    kind: MatchKind
+    probability: float
+    similarity: float
+    age_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """Nothing to serve."""
+
+    lookup_id: str
+    reason: MissReason
+    explanation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Counts since start, sizes now."""
+
+    exact_hits: int
+    semantic_hits: int
+    misses: int
+    entries: int
+    bytes: int
+    encoder_digest: str

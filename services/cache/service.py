@@ -1,0 +1,183 @@
+"""CacheService on the wire: messages to the domain and back."""
+
+import re
+from typing import Any
+
+import structlog
+from fulcrum.cache.v1 import cache_service_pb2, cache_service_pb2_grpc
+from fulcrum.embedding.v1 import embedding_pb2
+
+from services.cache.answer_cache import AnswerCache
+from services.cache.decision import MissReason
+from services.cache.embedding import Embedding
+from services.cache.entry import Answer, Entry, Partition, Selector
+from services.cache.query import Hit, MatchKind, Miss, Query, Submission
+from services.cache.worker import Worker
+from services.chassis.errors import InvalidField, Unavailable
+
+_DEFAULT_PAGE = 100
+_FIRST = 2**63 - 1
+_TOKEN = re.compile("[0-9a-f]{1,15}")
+_REASONS = {
+    MissReason.EMPTY: cache_service_pb2.MISS_REASON_EMPTY,
+    MissReason.NOT_EXACT: cache_service_pb2.MISS_REASON_NOT_EXACT,
+    MissReason.NOT_NEAR: cache_service_pb2.MISS_REASON_NOT_NEAR,
+    MissReason.VETOED: cache_service_pb2.MISS_REASON_VETOED,
+    MissReason.TRUNCATED: cache_service_pb2.MISS_REASON_TRUNCATED,
+}
+_KINDS = {
+    MatchKind.EXACT: cache_service_pb2.MATCH_KIND_EXACT,
+    MatchKind.SEMANTIC: cache_service_pb2.MATCH_KIND_SEMANTIC,
+}
+
+
+class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
+    """Serves a cache once it is open; whatever touches disk or index runs on the worker."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._opened: AnswerCache | None = None
+
+    def open(self, cache: AnswerCache) -> None:
+        """Serves this cache from now on."""
+        self._opened = cache
+
+    async def close(self) -> None:
+        """Ends what is under way, and the cache if one was opened."""
+        if self._opened:
+            await self._worker.run(self._opened.close)
+        await self._worker.close()
+
+    @property
+    def _cache(self) -> AnswerCache:
+        if self._opened is None:
+            raise Unavailable("cache", "still loading", "a cache that has loaded", retry_after_s=1.0)
+        return self._opened
+
+    async def Lookup(self, request: cache_service_pb2.LookupRequest, context: Any) -> cache_service_pb2.LookupResponse:
+        """Finds by memory alone where that decides."""
+        query = _query(request)
+        found = self._cache.recall(query)
+        return _found(found if found is not None else await self._worker.run(self._cache.search, query))
+
+    async def Store(self, request: cache_service_pb2.StoreRequest, context: Any) -> cache_service_pb2.StoreResponse:
+        """Keeps an answer."""
+        return cache_service_pb2.StoreResponse(entry_id=await self._worker.run(self._cache.store, _submission(request)))
+
+    async def Feedback(
+        self, request: cache_service_pb2.FeedbackRequest, context: Any
+    ) -> cache_service_pb2.FeedbackResponse:
+        """Withdraws what was wrong."""
+        right = request.verdict == cache_service_pb2.VERDICT_RIGHT
+        withdrawn = await self._worker.run(self._cache.judge, request.scope.tenant, request.lookup_id, right)
+        if withdrawn:
+            structlog.get_logger("cache").info("entry withdrawn", lookup_id=request.lookup_id, source=request.source)
+        return cache_service_pb2.FeedbackResponse()
+
+    async def Invalidate(
+        self, request: cache_service_pb2.InvalidateRequest, context: Any
+    ) -> cache_service_pb2.InvalidateResponse:
+        """Removes entries."""
+        removed = await self._worker.run(self._cache.invalidate, _selector(request))
+        return cache_service_pb2.InvalidateResponse(removed=removed)
+
+    async def ListEntries(
+        self, request: cache_service_pb2.ListEntriesRequest, context: Any
+    ) -> cache_service_pb2.ListEntriesResponse:
+        """A page; the token is the last entry's place."""
+        size = request.page_size or _DEFAULT_PAGE
+        before = _place(request.page_token) if request.page_token else _FIRST
+        entries = await self._worker.run(self._cache.page, request.scope.tenant, before, size + 1)
+        token = f"{entries[size - 1].sequence:x}" if len(entries) > size else ""
+        return cache_service_pb2.ListEntriesResponse(
+            entries=[_listed(entry) for entry in entries[:size]], next_page_token=token
+        )
+
+    async def Stats(self, request: cache_service_pb2.StatsRequest, context: Any) -> cache_service_pb2.StatsResponse:
+        """Counts and sizes."""
+        stats = self._cache.stats()
+        return cache_service_pb2.StatsResponse(
+            exact_hits=stats.exact_hits,
+            semantic_hits=stats.semantic_hits,
+            misses=stats.misses,
+            entries=stats.entries,
+            bytes=stats.bytes,
+            encoder_digest=stats.encoder_digest,
+        )
+
+
+def _query(request: cache_service_pb2.LookupRequest) -> Query:
+    return Query(
+        Partition(request.scope.tenant, request.fingerprint),
+        request.text,
+        _embedding(request.embedding) if request.HasField("embedding") else None,
+        request.max_wrong_share if request.HasField("max_wrong_share") else None,
+        request.max_age.ToNanoseconds() if request.HasField("max_age") else None,
+    )
+
+
+def _submission(request: cache_service_pb2.StoreRequest) -> Submission:
+    answer = request.answer
+    cost = answer.cost_nano_usd if answer.HasField("cost_nano_usd") else None
+    return Submission(
+        Partition(request.scope.tenant, request.fingerprint),
+        request.text,
+        Answer(answer.text, answer.model, answer.input_tokens, answer.output_tokens, cost),
+        _embedding(request.embedding) if request.HasField("embedding") else None,
+        request.ttl.ToNanoseconds() if request.HasField("ttl") else None,
+        request.lookup_id,
+        request.request_id,
+    )
+
+
+def _selector(request: cache_service_pb2.InvalidateRequest) -> Selector:
+    return Selector(
+        request.scope.tenant,
+        request.entry_id if request.HasField("entry_id") else None,
+        request.fingerprint if request.HasField("fingerprint") else None,
+        request.model if request.HasField("model") else None,
+        request.created_before.ToNanoseconds() if request.HasField("created_before") else None,
+    )
+
+
+def _embedding(message: embedding_pb2.Embedding) -> Embedding:
+    return Embedding(message.values, message.dimension, message.encoder_digest, message.truncated)
+
+
+def _place(token: str) -> int:
+    if not _TOKEN.fullmatch(token):
+        raise InvalidField("page_token", f"{len(token)} characters", "a next_page_token of ListEntries")
+    return int(token, 16)
+
+
+def _found(found: Hit | Miss) -> cache_service_pb2.LookupResponse:
+    response = cache_service_pb2.LookupResponse(lookup_id=found.lookup_id)
+    if isinstance(found, Miss):
+        response.miss.reason = _REASONS[found.reason]
+        response.miss.explanation = found.explanation
+        return response
+    entry, hit = found.entry, response.hit
+    hit.kind = _KINDS[found.kind]
+    hit.probability, hit.similarity, hit.entry_id = found.probability, found.similarity, entry.entry_id
+    hit.age.FromNanoseconds(max(found.age_ns, 0))
+    answer = entry.answer
+    hit.answer.text, hit.answer.model = answer.text, answer.model
+    hit.answer.input_tokens, hit.answer.output_tokens = answer.input_tokens, answer.output_tokens
+    if answer.cost_nano_usd is not None:
+        hit.answer.cost_nano_usd = answer.cost_nano_usd
+    hit.answer.create_time.FromNanoseconds(entry.create_ns)
+    return response
+
+
+def _listed(entry: Entry) -> cache_service_pb2.Entry:
+    message = cache_service_pb2.Entry(
+        entry_id=entry.entry_id,
+        text=entry.text,
+        fingerprint=entry.partition.fingerprint,
+        model=entry.answer.model,
+        hits=entry.hits,
+    )
+    message.create_time.FromNanoseconds(entry.create_ns)
+    if entry.expire_ns is not None:
+        message.expire_time.FromNanoseconds(entry.expire_ns)
+    return message

@@ -1,0 +1,163 @@
+"""Reduces a prompt to what decides its answer, so that two prompts can be compared word by word."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from itertools import pairwise
+
+from services.cache.wording import (
+    CONVERSION_WORDS,
+    MONTHS,
+    NEGATIONS,
+    NUMBER_WORDS,
+    POLAR,
+    POLITE,
+    QUESTIONS,
+    RELATIONS,
+    REWORDINGS,
+    SPELLING,
+    STOP,
+    SYNONYMS,
+    UNITS,
+    VERBATIM,
+)
+
+_QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "«": '"', "»": '"'})
+_TOKEN = re.compile(r"(?:(?<![\w.,])\.)?\d+(?:[.,]\d+)*|[^\W\d_]+|[^\w\s]|_")
+_QUOTED = re.compile(r"\"[^\"]+\"|(?<!\w)'[^']+'(?!\w)")
+_CODE = re.compile(r"[{}\[\]<>\\|`;_\n\r\t]|==|\(\)")
+_SILENT = frozenset(".,:!?'\"-()")
+_MINUS = re.compile(r"(?<![^\W\d_])-(?=\d)|(?<= )-(?= )")
+_FACTORIAL = re.compile(r"(?<=\d)!")
+_UNIT_LENGTH = 3
+_KNOWN = SPELLING | RELATIONS | QUESTIONS
+_LONGEST = 4000  # characters; beyond any encoder's window
+_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """What must agree between two prompts that share an answer.
+
+    Args:
+        question: who, when, where, why, how, "polar" for yes or no, "open" for everything else.
+        words: telling words, numbers and signs in order, case-folded; a relation stands before its argument.
+        spelling: `words` as typed where letter case counts, else empty.
+        verbatim: the prompt itself where all of it counts (code, a text to translate), else empty.
+    """
+
+    question: str
+    words: tuple[str, ...]
+    spelling: tuple[str, ...] = ()
+    verbatim: str = ""
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Numbers in order."""
+        return tuple(word for word in self.words if word[0].isdigit())
+
+    @property
+    def negations(self) -> tuple[str, ...]:
+        """Negating words in order."""
+        return tuple(word for word in self.words if word in NEGATIONS)
+
+
+def sketch(text: str) -> Sketch:
+    """The sketch of one prompt."""
+    text = text.strip()
+    if len(text) > _LONGEST or _CODE.search(text):
+        return Sketch("open", (), (), text)
+    plain = _reworded(text)
+    typed = _telling(plain)
+    counted = any(token[0].isdigit() for token in typed)
+    words = tuple(_canonical(token, counted and not plain.startswith(token), plain.isupper()) for token in typed)
+    question = _question(plain)
+    if not set(words) - RELATIONS:
+        return Sketch(question, (), (), _all_words(text))
+    if not VERBATIM.isdisjoint(words):
+        return Sketch(question, words, (), _all_words(plain))
+    conversion = _conversion(words)
+    if conversion and question in ("open", "how"):
+        return Sketch("open", conversion)
+    counts = _QUOTED.search(plain) or not SPELLING.isdisjoint(words)
+    spelling = tuple(t for t, word in zip(typed, words, strict=True) if word not in _KNOWN) if counts else ()
+    return Sketch(question, _in_order(words), spelling)
+
+
+def _all_words(text: str) -> str:
+    return " ".join(token for token in _TOKEN.findall(text.casefold()) if token not in _SILENT)
+
+
+def _reworded(text: str) -> str:
+    plain = unicodedata.normalize("NFC", text).translate(_QUOTES).strip()
+    opening = POLITE.match(plain)
+    if opening:
+        plain = plain[opening.end() :]
+    for cue, pattern, shorter in REWORDINGS:
+        if cue in plain or cue in plain.lower():
+            plain = pattern.sub(shorter, plain)
+    return plain.strip()
+
+
+def _telling(plain: str) -> list[str]:
+    """Tokens that carry meaning, as typed: everything inside quotation marks, and the last word, does."""
+    quoted = {at for match in _QUOTED.finditer(plain) for at in range(*match.span())}
+    signs = {match.start() for pattern in (_MINUS, _FACTORIAL) for match in pattern.finditer(plain)}
+    matches = list(_TOKEN.finditer(plain))
+    spoken = [match.start() for match in matches if match.group() not in _SILENT]
+    arithmetic = bool(signs) or any(not (m.group()[0].isalnum() or m.group() in _SILENT | {"."}) for m in matches)
+    kept = []
+    for match in matches:
+        word, at = match.group(), match.start()
+        tells = True
+        if word in _SILENT:
+            tells = at in signs or (arithmetic and word in "()")
+        elif word.lower() in STOP:
+            capitals = not plain.isupper() and at > 0 and word.isupper() and word != "I"
+            tells = capitals or at == spoken[-1] or at in quoted
+        if tells:
+            kept.append(word)
+    return kept
+
+
+def _canonical(token: str, beside_numbers: bool, loud: bool) -> str:
+    word = token.casefold()
+    unit = beside_numbers and len(token) <= _UNIT_LENGTH and not token.islower()  # a megabit is no megabyte
+    name = token.isupper() and len(token) > 1 and not loud and word in STOP | QUESTIONS  # "IT", "WHO"
+    if unit or name:
+        return token
+    if word[0] == ".":
+        return "0" + word
+    if _THOUSANDS.fullmatch(word):
+        return word.replace(",", "")
+    return NUMBER_WORDS.get(word) or SYNONYMS.get(word, word)
+
+
+def _question(plain: str) -> str:
+    words = re.findall(r"[^\W\d_]+", plain.lower())
+    if words and words[0] in POLAR:
+        return "polar"
+    return next((word for word in words if word in QUESTIONS), "open")
+
+
+def _in_order(words: tuple[str, ...]) -> tuple[str, ...]:
+    """A relation before its argument, a day before its month; everything else as it stands."""
+    relations = [word for word in words if word in RELATIONS]
+    rest = [word for word in words if word not in RELATIONS]
+    for i, (first, second) in enumerate(pairwise(rest)):
+        if first in MONTHS and second[0].isdigit():
+            rest[i : i + 2] = second, first
+    return (*sorted(set(relations)), *rest)
+
+
+def _conversion(words: tuple[str, ...]) -> tuple[str, ...] | None:
+    """("convert", number, unit, target unit) where the prompt is nothing else."""
+    numbers = [i for i, word in enumerate(words) if word[0].isdigit()]
+    if len(numbers) != 1 or words[numbers[0] + 1 : numbers[0] + 2] == ():
+        return None
+    source = words[numbers[0] + 1]
+    rest = [word for i, word in enumerate(words) if i not in (numbers[0], numbers[0] + 1)]
+    targets = [word for word in rest if word in UNITS]
+    if source not in UNITS or len(targets) != 1 or not CONVERSION_WORDS.issuperset(set(rest) - UNITS.keys()):
+        return None
+    return ("convert", words[numbers[0]], UNITS[source], UNITS[targets[0]])

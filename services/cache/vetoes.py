@@ -1,0 +1,37 @@
+"""Says why two prompts must not share an answer, however similar their embeddings are."""
+
+from collections import Counter
+from enum import Enum
+
+from services.cache.sketch import Sketch
+
+
+class Veto(Enum):
+    """What differs between two prompts, worded for a person."""
+
+    NUMBERS = "its numbers differ"
+    NEGATION = "its negations differ"
+    QUESTION = "it asks something else"
+    WORDS = "its names or other telling words differ"
+    ORDER = "its words stand in another order"
+    SPELLING = "its letter case differs"
+    TEXT = "the text it holds differs"
+
+
+def veto(query: Sketch, entry: Sketch) -> Veto | None:
+    """The first thing that differs, or None where nothing that could change the answer does."""
+    if query == entry:
+        return None
+    if query.verbatim != entry.verbatim:
+        return Veto.TEXT
+    if query.numbers != entry.numbers:
+        return Veto.NUMBERS
+    if query.negations != entry.negations:
+        return Veto.NEGATION
+    if query.question != entry.question:
+        return Veto.QUESTION
+    if Counter(query.words) != Counter(entry.words):
+        return Veto.WORDS
+    if query.words != entry.words:
+        return Veto.ORDER
+    return Veto.SPELLING

@@ -1,0 +1,107 @@
+"""The words that vetoes may overlook, merge or move; what is not listed must be the same in both prompts."""
+
+import re
+from collections.abc import Mapping
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# What people say before a question.
+POLITE = re.compile(
+    r"(?:(?:hi|hello|hey|ok|okay|please|kindly|quick question|thanks|thank you)\b[ ,:;.!-]*)*"
+    r"(?:(?:can|could|would|will) you (?:please |kindly )?)?"
+    r"(?:(?:tell|give|show) (?:me )?|let me know |do you know |i(?: would|'d) like to know |i want to know "
+    r"|i need to know |name |state )?",
+    re.IGNORECASE,
+)
+
+# Carry grammar, not meaning. Left out on purpose, since each of them alone can turn an answer: from, by, with, without,
+# about, after, before, than, on, off, not, any, all, only, was, did, can, will, should, me, you, your, he, she.
+STOP = _words(
+    "a an the of for in into to as at is are am be been do does has have had what which that it its there would "
+    "i my we our please just really exactly actually now currently kindly s"
+)
+NEGATIONS = _words("not no never without nor none neither nobody nothing nowhere hardly")
+# Ask for different things about the same words.
+QUESTIONS = _words("who whom whose when where why how")
+# First words of a question that is answered by yes or no.
+POLAR = _words("is are am was were do does did has have had can could will would should may might must")
+
+_NUMBERS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty"
+)
+NUMBER_WORDS: Mapping[str, str] = {word: str(value) for value, word in enumerate(_NUMBERS.split())}
+MONTHS = _words("january february march april may june july august september october november december")
+
+_UNITS = (
+    "km kilometre kilometres kilometer kilometers", "m metre metres meter meters",
+    "cm centimetre centimetres centimeter centimeters", "mm millimetre millimetres millimeter millimeters",
+    "mi mile miles", "ft foot feet", "inch inches", "kg kilogram kilograms kilo kilos", "g gram grams",
+    "mg milligram milligrams", "t tonne tonnes", "lb lbs pound pounds", "oz ounce ounces",
+    "l litre litres liter liters", "ml millilitre millilitres milliliter milliliters", "gal gallon gallons",
+    "s sec secs second seconds", "min mins minute minutes", "h hr hrs hour hours", "d day days", "wk week weeks",
+    "mo month months", "yr year years", "celsius", "fahrenheit",
+)  # fmt: skip
+UNITS: Mapping[str, str] = {word: names.split()[0] for names in _UNITS for word in names.split()}
+# All that may stand beside "5 km" and "m" in a conversion.
+CONVERSION_WORDS = _words("convert converted express turn change give many much how make makes")
+
+SYNONYMS: Mapping[str, str] = {
+    "antonym": "opposite", "backwards": "reverse", "backward": "reverse", "reversed": "reverse", "flip": "reverse",
+    "alphabetise": "sort", "alphabetize": "sort", "alphabetically": "sort", "sorted": "sort",
+}  # fmt: skip
+# Relations whose place beside their argument says nothing: "Kenya's capital", "the capital of Kenya".
+RELATIONS = frozenset({"capital", "symbol", "opposite", "reverse", "sort", "numeral"})
+
+# Longer wordings of the same thing, applied in this order to prompts that hold the first string.
+REWORDINGS = tuple(
+    (cue, re.compile(pattern, re.IGNORECASE), plain)
+    for cue, pattern, plain in (
+        ("can", r"\bcan(?:'t|not)\b", "can not"),
+        ("'", r"\bwon't\b", "will not"),
+        ("'", r"n't\b", " not"),
+        ("'", r"(?<=\w)'(?:re|ve|d|ll|m)\b", ""),
+        ("'s", r"\b(what|who|where|when|how|it|that|there)'s\b", r"\1 is"),
+        ("'s", r"\b(\w+)'s (\w+)(?=\W*$)", r"\2 of \1"),
+        (" to", r"\bha(?:ve|s) to\b", "must"),
+        ("how ", r"\bhow (?:do|does|can|could|would) (?=(?:i|we|you|one)\b)", "how "),
+        ("how ", r"\bhow (?:you|i|we)(?= (?:spell|write)\b)", ""),
+        ("you get", r"\bwhat do you get (?:if|when) you\b", ""),
+        (" the ", r"\b(of|for|in|reverse|sort|spell|opposite to) the (?:word|element|country|number)\b", r"\1"),
+        ("capital", r"\bcapital city\b", "capital"),
+        ("capital", r"\b(?:which|what) city (?:is|serves as) (?=.*\bcapital\b)", ""),
+        ("symbol", r"\bchemical symbol\b", "symbol"),
+        ("symbol", r"\bsymbol (?:is used|stands) for\b", "symbol"),
+        ("opposite", r"\b(?:which|what) word (?:means|is) (?=.*\bopposite\b)", ""),
+        ("antonym", r"\b(?:which|what) word (?:means|is) (?=.*\bantonym\b)", ""),
+        ("reverse", r"\b(?:spell|write) (?:the word )?(\S+) in reverse(?: order)?\b", r"reverse \1"),
+        ("backward", r"\b(?:spell|write) (?:the word )?(\S+) backwards?\b", r"reverse \1"),
+        ("backward", r"\b(\S+) (?:spelled|written) backwards?\b", r"reverse \1"),
+        ("letters", r"\b(?:reverse|flip) the letters (?:of|in) (\S+)(?: backwards)?(?=\W*$)", r"reverse \1"),
+        ("letters", r"\b(?:put|arrange|order|sort) the letters (?:of|in) (\S+)(?: from a to z)?(?=\W*$)", r"sort \1"),
+        ("alphabet", r"\b(?:put|arrange|order|sort) (?:the letters (?:of|in) )?(\S+) (?:in alphabetical order|"
+         r"alphabetically)(?=\W*$)", r"sort \1"),
+        ("alphabet", r"\balphabeti[sz]e (?:the letters (?:of|in) )?(\S+)(?=\W*$)", r"sort \1"),
+        ("roman", r"\b(?:write|convert|turn|express) (\d+) (?:in|to|into|as) (?:a )?roman numerals?\b",
+         r"\1 numeral"),
+        ("roman", r"\broman numerals?\b", "numeral"),
+        ("by", r"\bmultiply (\d+) by (\d+)\b", r"\1 * \2"),
+        ("", r"\b(\d+) (?:times|multiplied by|x|×) (\d+)\b", r"\1 * \2"),
+        ("product", r"\bproduct of (\d+) and (\d+)\b", r"\1 * \2"),
+        ("*", r"\b(?:calculate|compute|how much is) (?=\d+ \* \d+\W*$)", ""),
+        ("=", r"(?<=\d) = \?$", ""),
+        ("after", r"\b(?:next )?da(?:y|te)(?: comes| one day)?(?: next)? after (?=\w+ \w+\W*$)", "day after "),
+        ("follow", r"\bda(?:y|te) (?:follows|following) (?=\w+ \w+\W*$)", "day after "),
+    )
+)  # fmt: skip
+
+# The prompt quotes or holds a text of which every word counts.
+VERBATIM = _words(
+    "translate translation say pronounce rewrite rephrase paraphrase correct proofread grammar grammatical sentence "
+    "summarise summarize summary complete continue transcribe encode decode encrypt decrypt count"
+)
+# The prompt is about how a word is written, so that its letter case counts.
+SPELLING = _words("reverse sort spell spelled letters letter uppercase lowercase capitalise capitalize")

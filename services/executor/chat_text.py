@@ -1,0 +1,94 @@
+"""Turns conversations into prompts: a folder's tokenizer and chat template, rendered in a sandbox."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from tokenizers import Tokenizer
+
+from services.chassis.errors import InvalidField
+from services.executor.engine import Message
+from services.executor.models.checkpoint import InvalidCheckpoint, read_json
+
+
+class ChatText:
+    """A model folder's tokenizer and chat template.
+
+    Raises:
+        InvalidCheckpoint: the folder has no tokenizer, or no template that compiles.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.tokenizer = load_tokenizer(folder)
+        config = read_json(folder / "tokenizer_config.json")
+        self._template = _compile(folder, config)
+        names = ("bos_token", "eos_token", "pad_token", "unk_token")
+        self._special = {name: _content(config.get(name)) for name in names}
+        self.end_tokens = self._end_tokens(folder)
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        """The prompt that asks the model to continue the conversation.
+
+        Raises:
+            InvalidField: the template refuses the messages.
+        """
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        try:
+            text = self._template.render(messages=turns, add_generation_prompt=True, **self._special)
+        except (jinja2.TemplateError, TypeError) as error:
+            raise InvalidField("messages", f"{len(messages)} messages", f"what the template takes: {error}") from error
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def _end_tokens(self, folder: Path) -> frozenset[int]:
+        """Tokens that end an answer: those of the generation and model configuration, and the tokenizer's own."""
+        found: set[int] = set()
+        for name in ("generation_config.json", "config.json"):
+            ids = read_json(folder / name).get("eos_token_id") if (folder / name).exists() else None
+            found |= {ids} if isinstance(ids, int) else set(ids or ())
+        own = self.tokenizer.token_to_id(self._special["eos_token"])
+        return frozenset(found if own is None else found | {own})
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The folder's `tokenizer.json`, without any padding or truncation it may ask for.
+
+    Raises:
+        InvalidCheckpoint: it is missing or cannot be read.
+    """
+    path = folder / "tokenizer.json"
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:
+        raise InvalidCheckpoint(f"{path}: no tokenizer: {error}") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def _compile(folder: Path, config: Mapping[str, Any]) -> jinja2.Template:
+    path = folder / "chat_template.jinja"
+    source = path.read_text(encoding="utf-8") if path.exists() else config.get("chat_template")
+    if not isinstance(source, str):
+        raise InvalidCheckpoint(f"{folder / 'tokenizer_config.json'}: chat_template is missing")
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    environment.globals["raise_exception"] = _refuse
+    environment.globals["strftime_now"] = lambda format_: datetime.now().astimezone().strftime(format_)
+    environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
+    try:
+        return environment.from_string(source)
+    except jinja2.TemplateError as error:
+        raise InvalidCheckpoint(f"{folder}: chat template does not compile: {error}") from error
+
+
+def _refuse(message: str) -> NoReturn:
+    raise jinja2.TemplateError(message)
+
+
+def _content(token: Any) -> str:
+    """A special token's text, which older folders wrap in an object."""
+    return str(token["content"]) if isinstance(token, dict) else str(token or "")

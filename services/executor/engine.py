@@ -1,0 +1,169 @@
+"""What every way of running a model looks like: one request in, a stream of events that ends in one `Finish` out."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal, Protocol, TypeAlias
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A function call that the model made; the arguments are JSON text."""
+
+    call_id: str
+    name: str
+    arguments_json: str
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn; `tool_calls` in an assistant's turn, `tool_call_id` in a tool's."""
+
+    role: Role
+    content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A function that the model may call; the parameters are a JSON schema as text."""
+
+    name: str
+    description: str
+    parameters_json_schema: str
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen. An unset temperature is greedy on local engines, the provider's default on remote ones."""
+
+    max_output_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class GenerateRequest:
+    """One conversation to continue."""
+
+    model: str
+    messages: tuple[Message, ...]
+    sampling: Sampling = Sampling()
+    tools: tuple[Tool, ...] = ()
+
+
+class FinishReason(Enum):
+    """Why an answer ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    CONTENT_FILTER = "content_filter"
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens; cached and cache-written ones are part of the input."""
+
+    input_tokens: int
+    cached_input_tokens: int
+    cache_write_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds: waiting for a place, from arrival to the first text, from arrival to the end, of machine work."""
+
+    queue_s: float
+    first_token_s: float
+    total_s: float
+    machine_s: float
+
+
+@dataclass(frozen=True)
+class TextDelta:
+    """Text to append; never splits a character."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class ToolCallDelta:
+    """A piece of call `index`; `call_id` and `name` come with its first piece."""
+
+    index: int
+    call_id: str
+    name: str
+    arguments_json: str
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The last event. `mean_logprob` is over the chosen tokens, natural log, None where the engine does not know."""
+
+    reason: FinishReason
+    usage: Usage
+    timing: Timing
+    mean_logprob: float | None
+
+
+Event: TypeAlias = TextDelta | ToolCallDelta | Finish
+
+
+class ModelKind(Enum):
+    """Where a model runs."""
+
+    LOCAL = "local"
+    REMOTE = "remote"
+
+
+class ModelState(Enum):
+    """Whether a model can be used."""
+
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is told of a model; precision and digest are empty for remote ones, 0 context tokens are unknown."""
+
+    name: str
+    kind: ModelKind
+    state: ModelState
+    context_tokens: int
+    precision: str
+    digest: str
+    supports_tools: bool
+
+
+class Engine(Protocol):
+    """Runs one model."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model as it is now."""
+
+    async def start(self) -> None:
+        """Makes the model ready; raises InvalidCheckpoint where a local one cannot be loaded."""
+
+    def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
+        """Streams one answer. Cancelling the consumer, or closing the generator, ends the work within one step.
+
+        Raises:
+            InvalidField: the prompt leaves no room for an answer, or a field is not for this model.
+            FailedPrecondition: the model cannot do what is asked, or a provider refuses the key.
+            Overloaded: too many requests wait already, or a provider's rate limit is reached.
+            Unavailable: the model is not ready, or a provider cannot be reached or breaks off.
+        """
+
+    async def close(self) -> None:
+        """Ends everything that `start` began."""

@@ -1,0 +1,105 @@
+"""The operators a model is written against, so that one definition runs on NumPy, ONNX Runtime and what comes after.
+
+Activations are `[rows, positions, features]`; a backend decides what a value is (an array, a graph edge).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A checkpoint tensor by name, with the shape the definition expects of it."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CachedAttention:
+    """Causal grouped-query attention over a KV memory of `[slot, kv_heads, max_positions, head_dim]` a layer.
+
+    Rotary angles are those of `rope_theta` in the half-split layout (Su et al. 2021, laid out as Hugging Face does).
+    """
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    rope_theta: float
+    max_positions: int
+
+    def rotary_tables(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Cosines and sines `[max_positions, head_dim / 2]`."""
+        frequencies = self.rope_theta ** (-np.arange(0, self.head_dim, 2) / self.head_dim)
+        angles = np.outer(np.arange(self.max_positions), frequencies)
+        return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+
+class Emitter(Protocol[Value]):
+    """What both families need."""
+
+    @property
+    def tokens(self) -> Value:
+        """Token ids `[rows, positions]`."""
+
+    def embed(self, ids: Value, table: Weight) -> Value:
+        """Rows of `table` `[vocabulary, features]`."""
+
+    def linear(self, x: Value, weights: Sequence[Weight], biases: Sequence[Weight] = ()) -> Value:
+        """`x` times each weight `[out, in]` transposed, outputs side by side; the first place precision may differ."""
+
+
+class DecoderEmitter(Emitter[Value], Protocol[Value]):
+    """What a decoder adds; the backend holds the KV memory and each row's lengths."""
+
+    def rms_norm(self, x: Value, weight: Weight, epsilon: float) -> Value:
+        """Root-mean-square norm over features (Zhang and Sennrich 2019)."""
+
+    def add_rms_norm(self, x: Value, residual: Value, weight: Weight, epsilon: float) -> tuple[Value, Value]:
+        """`(rms_norm(x + residual), x + residual)`."""
+
+    def attend_cached(self, qkv: Value, layer: int, attention: CachedAttention) -> Value:
+        """Rotates queries and keys, appends keys and values to the layer's memory, attends to all of it.
+
+        `qkv` is queries, keys and values side by side; the result is `[rows, positions, heads * head_dim]`.
+        """
+
+    def swiglu(self, gate_up: Value) -> Value:
+        """`silu(gate) * up` of two halves side by side (Shazeer 2020)."""
+
+    def last_position(self, x: Value) -> Value:
+        """Each row's last valid position: `[rows, features]`."""
+
+
+class EncoderEmitter(Emitter[Value], Protocol[Value]):
+    """What an encoder adds. All rows of a call are equally long, so nothing is padded and nothing is masked."""
+
+    def first_positions(self, like: Value, table: Weight, offset: int, added: Weight | None) -> Value:
+        """`[positions, features]`: `table` from row `offset` on, as many rows as `like` has positions.
+
+        Row 0 of `added`, where given, is added to each.
+        """
+
+    def add_layer_norm(self, x: Value, residual: Value, weight: Weight, bias: Weight, epsilon: float) -> Value:
+        """Layer norm over features of `x + residual` (Ba et al. 2016)."""
+
+    def attend(self, qkv: Value, heads: int) -> Value:
+        """Every position attends to every position of its row; `qkv` as in `attend_cached`, with equal head counts."""
+
+    def gelu(self, x: Value) -> Value:
+        """The exact, erf-based GELU (Hendrycks and Gimpel 2016)."""
+
+    def mean(self, x: Value) -> Value:
+        """Mean over positions: `[rows, features]`."""
+
+    def first(self, x: Value) -> Value:
+        """The first position: `[rows, features]`."""
+
+    def unit_length(self, x: Value) -> Value:
+        """`[rows, features]` divided by its Euclidean norm."""

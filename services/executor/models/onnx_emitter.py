@@ -1,0 +1,158 @@
+"""Writes a model definition as an ONNX graph of ONNX Runtime's fused operators."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from services.executor.models.checkpoint import Checkpoint
+from services.executor.models.decoder import DecoderShape, emit_decoder
+from services.executor.models.emitter import CachedAttention, Weight
+from services.executor.models.encoder import EncoderShape, emit_encoder
+from services.executor.models.onnx_graph import CONTRIB, GraphBuilder, OnnxGraph
+from services.executor.models.onnx_linear import Linear
+
+TOKENS, NEW_LENGTHS, LAST_POSITIONS = "tokens", "new_lengths", "last_positions"
+LOGITS, EMBEDDINGS = "logits", "embeddings"
+
+
+def decoder_graph(checkpoint: Checkpoint, shape: DecoderShape, linear: Linear) -> OnnxGraph:
+    """A pass over one chunk a row.
+
+    Inputs: `tokens` int64 `[rows, positions]`, right-padded; `new_lengths` int32 `[rows]`, the valid ones; and
+    `last_positions` int32 `[rows]`, where in memory the last of these comes to lie. `memory_names` gives the memory's
+    inputs and outputs, to be bound to the same buffers. Output: `logits` float32 `[rows, vocabulary]`.
+    """
+    emitter = OnnxEmitter(checkpoint, linear)
+    emitter.graph.input(NEW_LENGTHS, np.int32, ["rows"])
+    emitter.graph.input(LAST_POSITIONS, np.int32, ["rows"])
+    emitter.graph.output(emit_decoder(emitter, shape), LOGITS, np.float32, ["rows", shape.vocabulary])
+    return emitter.graph.finish()
+
+
+def encoder_graph(checkpoint: Checkpoint, shape: EncoderShape, linear: Linear) -> OnnxGraph:
+    """Input: `tokens` int64 `[rows, positions]`, none padded. Output: `embeddings` float32 `[rows, hidden]`."""
+    emitter = OnnxEmitter(checkpoint, linear)
+    emitter.graph.output(emit_encoder(emitter, shape), EMBEDDINGS, np.float32, ["rows", shape.hidden])
+    return emitter.graph.finish()
+
+
+def memory_names(layers: int) -> list[tuple[str, str]]:
+    """Input and output name of each buffer `[rows, kv_heads, max_positions, head_dim]`: keys then values, by layer."""
+    return [(f"{kind}_{layer}", f"{kind}_{layer}_out") for layer in range(layers) for kind in ("keys", "values")]
+
+
+class OnnxEmitter:
+    """Adds each operator to `graph`; a value is the name of an edge."""
+
+    def __init__(self, checkpoint: Checkpoint, linear: Linear) -> None:
+        self.graph = GraphBuilder()
+        self.tokens = self.graph.input(TOKENS, np.int64, ["rows", "positions"])
+        self._checkpoint = checkpoint
+        self._linear = linear
+
+    def embed(self, ids: str, table: Weight) -> str:
+        """Gather."""
+        return self.graph.node("Gather", [self._constant(table), ids])
+
+    def linear(self, x: str, weights: Sequence[Weight], biases: Sequence[Weight] = ()) -> str:
+        """Whatever the chosen `Linear` adds for the stacked weights."""
+        weight = _stack([self._checkpoint.tensor(part.name, part.shape) for part in weights])
+        bias = _stack([self._checkpoint.tensor(part.name, part.shape) for part in biases]) if biases else None
+        return self._linear(self.graph, x, weight, bias)
+
+    def rms_norm(self, x: str, weight: Weight, epsilon: float) -> str:
+        """SimplifiedLayerNormalization."""
+        inputs = [x, self._constant(weight)]
+        return self.graph.node("SimplifiedLayerNormalization", inputs, axis=-1, epsilon=epsilon)
+
+    def add_rms_norm(self, x: str, residual: str, weight: Weight, epsilon: float) -> tuple[str, str]:
+        """SkipSimplifiedLayerNormalization."""
+        normed, total = f"{weight.name}.normed", f"{weight.name}.sum"
+        inputs = [x, residual, self._constant(weight)]
+        operator = "SkipSimplifiedLayerNormalization"
+        self.graph.nodes(operator, inputs, [normed, "", "", total], CONTRIB, epsilon=epsilon)
+        return normed, total
+
+    def attend_cached(self, qkv: str, layer: int, attention: CachedAttention) -> str:
+        """GroupQueryAttention, which takes ragged rows and writes memory in place where both names share a buffer."""
+        buffer: list[int | str] = ["rows", attention.kv_heads, attention.max_positions, attention.head_dim]
+        keys, values = memory_names(layer + 1)[-2:]
+        for name, _ in (keys, values):
+            self.graph.input(name, np.float32, buffer)
+        cosine, sine = attention.rotary_tables()
+        limit = self.graph.constant(np.array(attention.max_positions, np.int32), "memory limit")
+        tables = [self.graph.constant(cosine, "cosine"), self.graph.constant(sine, "sine")]
+        inputs = [qkv, "", "", keys[0], values[0], LAST_POSITIONS, limit, *tables, *[""] * 7, NEW_LENGTHS]
+        outputs = [f"attended_{layer}", keys[1], values[1]]
+        heads = {"num_heads": attention.heads, "kv_num_heads": attention.kv_heads}
+        self.graph.nodes("GroupQueryAttention", inputs, outputs, CONTRIB, do_rotary=1, **heads)
+        for _, name in (keys, values):
+            self.graph.output(name, name, np.float32, buffer)
+        return outputs[0]
+
+    def swiglu(self, gate_up: str) -> str:
+        """QuickGelu of factor 1 is SiLU."""
+        gate, up = self.graph.nodes("Split", [gate_up], [f"{gate_up}.gate", f"{gate_up}.up"], axis=-1, num_outputs=2)
+        return self.graph.node("Mul", [self.graph.node("QuickGelu", [gate], CONTRIB, alpha=1.0), up])
+
+    def last_position(self, x: str) -> str:
+        """GatherND at the last valid index."""
+        one = self.graph.constant(np.array(1, np.int32))
+        last = self.graph.node("Cast", [self.graph.node("Sub", [NEW_LENGTHS, one])], to=onnx.TensorProto.INT64)
+        index = self.graph.node("Unsqueeze", [last, self._last_axis()])
+        return self.graph.node("GatherND", [x, index], batch_dims=1)
+
+    def first_positions(self, like: str, table: Weight, offset: int, added: Weight | None) -> str:
+        """The sum is made now; the graph slices it."""
+        rows = self._checkpoint.tensor(table.name, table.shape)[offset:]
+        if added is not None:
+            rows = rows + self._checkpoint.tensor(added.name, added.shape)[0]
+        end = self.graph.node("Shape", [like], start=1, end=2)
+        start = self.graph.constant(np.array([0]), "start")
+        return self.graph.node("Slice", [self.graph.constant(rows), start, end])
+
+    def add_layer_norm(self, x: str, residual: str, weight: Weight, bias: Weight, epsilon: float) -> str:
+        """SkipLayerNormalization."""
+        inputs = [x, residual, self._constant(weight), self._constant(bias)]
+        return self.graph.node("SkipLayerNormalization", inputs, CONTRIB, epsilon=epsilon)
+
+    def attend(self, qkv: str, heads: int) -> str:
+        """MultiHeadAttention without a mask."""
+        parts = [f"{qkv}.{part}" for part in ("queries", "keys", "values")]
+        self.graph.nodes("Split", [qkv], parts, axis=-1, num_outputs=3)
+        return self.graph.node("MultiHeadAttention", parts, CONTRIB, num_heads=heads)
+
+    def gelu(self, x: str) -> str:
+        """The contributed Gelu, which is the exact one."""
+        return self.graph.node("Gelu", [x], CONTRIB)
+
+    def mean(self, x: str) -> str:
+        """A product with ones: ReduceMean adds up in another order when there is but one row."""
+        positions = self.graph.node("Shape", [x], start=1, end=2)
+        one = self.graph.constant(np.array([1]), "one")
+        ones = self.graph.node(
+            "Expand",
+            [self.graph.constant(np.ones((1, 1), np.float32)), self.graph.node("Concat", [one, positions], axis=0)],
+        )
+        total = self.graph.node("Squeeze", [self.graph.node("MatMul", [ones, x]), one])
+        return self.graph.node("Div", [total, self.graph.node("Cast", [positions], to=onnx.TensorProto.FLOAT)])
+
+    def first(self, x: str) -> str:
+        """Gather of position 0."""
+        return self.graph.node("Gather", [x, self.graph.constant(np.array(0))], axis=1)
+
+    def unit_length(self, x: str) -> str:
+        """LpNormalization, which takes each row by itself."""
+        return self.graph.node("LpNormalization", [x], axis=-1, p=2)
+
+    def _last_axis(self) -> str:
+        return self.graph.constant(np.array([-1]), "last axis")
+
+    def _constant(self, weight: Weight) -> str:
+        return self.graph.constant(self._checkpoint.tensor(weight.name, weight.shape), weight.name)
+
+
+def _stack(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -1,0 +1,133 @@
+"""The OpenAI chat completions format: requests into it, streamed chunks out of it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from services.chassis.errors import InvalidField, Unavailable
+from services.executor.engine import (
+    Event,
+    FinishReason,
+    GenerateRequest,
+    Message,
+    TextDelta,
+    Tool,
+    ToolCallDelta,
+    Usage,
+)
+
+DONE = "[DONE]"
+REASONS = {
+    "length": FinishReason.LENGTH,
+    "tool_calls": FinishReason.TOOL_CALLS,
+    "function_call": FinishReason.TOOL_CALLS,
+    "content_filter": FinishReason.CONTENT_FILTER,
+}
+
+
+def request_body(request: GenerateRequest, model: str, output_limit_field: str) -> dict[str, Any]:
+    """The JSON body that asks for a stream with usage; what is unset is left to the provider.
+
+    Raises:
+        InvalidField: a tool's parameters are no JSON object.
+    """
+    sampling = request.sampling
+    wanted = {
+        output_limit_field: sampling.max_output_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "seed": sampling.seed,
+        "stop": list(sampling.stop) or None,
+        "tools": [_tool(tool, index) for index, tool in enumerate(request.tools)] or None,
+    }
+    return {
+        "model": model,
+        "messages": [_message(message) for message in request.messages],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        **{name: value for name, value in wanted.items() if value is not None},
+    }
+
+
+class ChunkReader:
+    """Turns the chunks of one stream into events and keeps how it ended."""
+
+    def __init__(self) -> None:
+        self.reason: FinishReason | None = None
+        self.usage: Usage | None = None
+
+    def read(self, data: str) -> Iterator[Event]:
+        """The events of one chunk; the closing mark has none.
+
+        Raises:
+            Unavailable: the chunk is no such JSON, or carries the provider's error.
+        """
+        if data == DONE:
+            return
+        try:
+            chunk = json.loads(data)
+            if chunk.get("error"):
+                raise Unavailable("provider", f"an error within the stream: {_code(chunk['error'])}", "an answer")
+            if chunk.get("usage"):
+                self.usage = _usage(chunk["usage"])
+            for choice in chunk.get("choices") or ():
+                yield from _events(choice.get("delta") or {})
+                if choice.get("finish_reason"):
+                    self.reason = REASONS.get(choice["finish_reason"], FinishReason.STOP)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            found = f"a chunk that is not understood ({type(error).__name__})"
+            raise Unavailable("provider", found, "chat completion chunks") from error
+
+
+def _events(delta: Mapping[str, Any]) -> Iterator[Event]:
+    if delta.get("content"):
+        yield TextDelta(str(delta["content"]))
+    for call in delta.get("tool_calls") or ():
+        function = call.get("function") or {}
+        arguments = str(function.get("arguments") or "")
+        yield ToolCallDelta(int(call["index"]), str(call.get("id") or ""), str(function.get("name") or ""), arguments)
+
+
+def _usage(found: Mapping[str, Any]) -> Usage:
+    """Cached tokens are a subset of the prompt's; providers that write caches at a price name those tokens likewise."""
+    details = found.get("prompt_tokens_details") or {}
+    prompt = int(found["prompt_tokens"])
+    cached = min(int(details.get("cached_tokens") or 0), prompt)
+    written = min(int(details.get("cache_write_tokens") or 0), prompt - cached)
+    return Usage(prompt, cached, written, int(found["completion_tokens"]))
+
+
+def _message(message: Message) -> dict[str, Any]:
+    turn: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_call_id:
+        turn["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        turn["tool_calls"] = [
+            {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments_json}}
+            for call in message.tool_calls
+        ]
+    return turn
+
+
+def _tool(tool: Tool, index: int) -> dict[str, Any]:
+    function: dict[str, Any] = {"name": tool.name, "description": tool.description}
+    if tool.parameters_json_schema:
+        function["parameters"] = _schema(tool.parameters_json_schema, f"tools[{index}].parameters_json_schema")
+    return {"type": "function", "function": function}
+
+
+def _schema(text: str, field: str) -> dict[str, Any]:
+    try:
+        schema = json.loads(text)
+    except ValueError:
+        schema = None
+    if not isinstance(schema, dict):
+        raise InvalidField(field, f"{len(text)} characters", "a JSON object")
+    return schema
+
+
+def _code(error: Any) -> str:
+    """The provider's short code; never its message, which may quote the prompt."""
+    found = (error.get("code") or error.get("type")) if isinstance(error, dict) else None
+    return str(found or "no code")[:100]

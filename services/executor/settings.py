@@ -1,0 +1,71 @@
+"""What an operator may set of the executor: the encoder and the models it runs."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from services.chassis.settings import Section
+
+
+class EncoderSettings(BaseModel):
+    """The sentence encoder behind EmbeddingService."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    folder: Path = Field(Path(".models/all-MiniLM-L6-v2"), description="sentence-transformers folder of a BERT family")
+    precision: Literal["fp32", "int8"] = Field("fp32", description="each is a vector space of its own")
+    threads: int = Field(1, ge=1, description="threads within a run")
+    waiting_limit: int = Field(1024, ge=256, description="texts that may wait; more are refused at once")
+    run_tokens: int = Field(1024, ge=1, description="most tokens in one run, a single text aside")
+
+
+class LocalModel(BaseModel):
+    """A decoder that runs in this process."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    folder: Path = Field(description="Hugging Face folder: config.json, safetensors, tokenizer.json, chat template")
+    precision: Literal["fp32", "int8"] = Field(
+        "fp32", description="int8 stores weights in blocks of a quarter the size"
+    )
+    threads: int = Field(2, ge=1, description="threads within a step")
+    context_tokens: int | None = Field(None, ge=2, description="lowers the model's own limit, and with it the memory")
+    waiting_limit: int = Field(64, ge=0, description="requests that may wait; more are refused at once")
+
+
+class RemoteModel(BaseModel):
+    """A model on an OpenAI-compatible server."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    base_url: str = Field(pattern="^https?://", description="what stands before /chat/completions")
+    model: str | None = Field(None, description="the provider's name for it, where it differs from ours")
+    api_key_env: str | None = Field(None, description="environment variable that holds the key; none is sent if unset")
+    context_tokens: int = Field(0, ge=0, description="most tokens of prompt and answer together; 0 where unknown")
+    supports_tools: bool = Field(True, description="whether it takes tools")
+    output_limit_field: Literal["max_tokens", "max_completion_tokens"] = Field(
+        "max_tokens", description="the server's name for the most tokens of an answer"
+    )
+    connect_timeout_s: float = Field(5.0, gt=0, description="longest wait for a connection")
+    read_timeout_s: float = Field(60.0, gt=0, description="longest wait for the next piece of an answer")
+    places: int = Field(64, ge=1, description="requests at once")
+    waiting_limit: int = Field(64, ge=0, description="requests that may wait; more are refused at once")
+
+
+def _kind(value: Any) -> str:
+    given = value if isinstance(value, dict) else dict(value)
+    return "remote" if "base_url" in given else "local"
+
+
+Model = Annotated[
+    Annotated[LocalModel, Tag("local")] | Annotated[RemoteModel, Tag("remote")],
+    Discriminator(_kind),
+]
+
+
+class ExecutorSettings(Section, section="executor"):
+    """The executor's slice of the settings; relative paths start at the working directory."""
+
+    encoder: EncoderSettings | None = Field(EncoderSettings(), description="null serves no embeddings")
+    models: dict[str, Model] = Field(
+        {name: LocalModel(folder=Path("models") / name) for name in ("fulcrum-small", "fulcrum-large")},
+        description="by name: `folder` for a local model, `base_url` for a remote one",
+    )

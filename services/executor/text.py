@@ -1,0 +1,73 @@
+"""Turns tokens back into text as they come, whole characters at a time, up to a stop text."""
+
+from collections.abc import Sequence
+
+from tokenizers import Tokenizer
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+MOST_TOKENS_A_CHARACTER = 8
+
+
+class Detokeniser:
+    """Text as tokens come, held back while a character is incomplete."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._tokens: list[int] = []
+        self._context = 0  # decoding starts here, so that spacing rules see the token before
+        self._given = 0  # tokens before this one have been given out
+
+    def push(self, token: int) -> str:
+        """The text that `token` completes; empty while a character is incomplete."""
+        self._tokens.append(token)
+        text = self._pending()
+        if text.endswith(REPLACEMENT):
+            if len(self._tokens) - self._given <= MOST_TOKENS_A_CHARACTER:
+                return ""
+            self._context = self._given = len(self._tokens)  # not a character but broken bytes
+            return text
+        self._context, self._given = self._given, len(self._tokens)
+        return text
+
+    def flush(self) -> str:
+        """What is left when no token follows; broken bytes become replacement characters."""
+        text = self._pending()
+        self._context = self._given = len(self._tokens)
+        return text
+
+    def _pending(self) -> str:
+        before: str = self._tokenizer.decode(self._tokens[self._context : self._given])
+        text: str = self._tokenizer.decode(self._tokens[self._context :])
+        return text[len(before) :]
+
+
+class StopFinder:
+    """Passes text on up to the first stop text, holding back what may yet turn out to begin one."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = stops
+        self._held = ""
+        self.found = False
+
+    def push(self, text: str) -> str:
+        """Text that is safe to give out; once a stop text was `found`, what stood before it and then nothing."""
+        if self.found:
+            return ""
+        self._held += text
+        starts = [at for at in (self._held.find(stop) for stop in self._stops) if at >= 0]
+        if starts:
+            self.found = True
+            return self._held[: min(starts)]
+        keep = max((_overlap(self._held, stop) for stop in self._stops), default=0)
+        safe, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        return safe
+
+    def flush(self) -> str:
+        """What was held back, when no more text follows."""
+        held, self._held = ("" if self.found else self._held), ""
+        return held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that begins `stop`."""
+    return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:size])), 0)

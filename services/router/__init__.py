@@ -1,0 +1,1 @@
+"""The router: which model answers which prompt, and what that is expected to cost."""

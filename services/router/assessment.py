@@ -1,0 +1,39 @@
+"""Whether a finished answer will do, or a stronger model of its plan should be asked."""
+
+from dataclasses import dataclass
+
+from services.router.decisions import place
+from services.router.policy import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What is known of an answer: who wrote it, whether it ended by itself, and its tokens."""
+
+    model: str
+    complete: bool
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """`escalate_to` is empty where the answer is accepted."""
+
+    escalate_to: str
+    explanation: str
+
+
+def assess(plan: Plan, signals: Signals) -> Assessment:
+    """Escalates an answer that is empty or was cut off, while a stronger model is left; accepts any other.
+
+    Raises:
+        NotFound: the model is not part of the plan.
+    """
+    place(plan, signals.model, "signals.model")
+    if signals.complete and signals.output_tokens > 0:
+        return Assessment("", f"{signals.model} finished its answer of {signals.output_tokens} tokens.")
+    fault = "was cut off" if signals.output_tokens > 0 else "is empty"
+    names = [planned.model for planned in plan.models]
+    if names.index(signals.model) >= names.index(plan.strongest):  # what stands before it in the plan was tried before
+        return Assessment("", f"The answer of {signals.model} {fault}, but no stronger model is left in its plan.")
+    return Assessment(plan.strongest, f"The answer of {signals.model} {fault}, so {plan.strongest} is asked.")

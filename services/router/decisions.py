@@ -1,0 +1,42 @@
+"""The decisions made lately, so that an answer can be judged and scored against its plan."""
+
+import secrets
+from collections import OrderedDict
+
+from services.chassis.errors import NotFound
+from services.router.policy import Plan, Planned
+
+
+class Decisions:
+    """The last plans by id; the oldest is forgotten first."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._plans: OrderedDict[str, Plan] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._plans)
+
+    def remember(self, plan: Plan) -> str:
+        """A new id for the plan."""
+        decision_id = secrets.token_hex(16)
+        self._plans[decision_id] = plan
+        if len(self._plans) > self._capacity:
+            self._plans.popitem(last=False)
+        return decision_id
+
+    def recall(self, decision_id: str) -> Plan:
+        """The plan of a decision; NotFound where it was never made or is forgotten."""
+        plan = self._plans.get(decision_id)
+        if plan is None:
+            raise NotFound("decision_id", decision_id, f"an id from one of the last {self._capacity} of Route")
+        return plan
+
+
+def place(plan: Plan, model: str, field: str) -> Planned:
+    """The model within a plan; NotFound where it is not part of it, naming the request's field."""
+    for planned in plan.models:
+        if planned.model == model:
+            return planned
+    names = ", ".join(planned.model for planned in plan.models)
+    raise NotFound(field, model, f"one of the plan: {names}", reason="MODEL_UNKNOWN")

@@ -1,0 +1,139 @@
+"""Which models may answer at all: names, tools, context, time and money, each refusal saying what would do."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from services.chassis.errors import FailedPrecondition, FulcrumError, InvalidField, NotFound
+from services.router.catalogue import Catalogue, Model
+from services.router.prices import MachinePrice
+from services.router.query import Query
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model with what this query is expected to cost on it; the cost is None where the model is unpriced."""
+
+    model: Model
+    input_tokens: int
+    cost_nano_usd: int | None
+    seconds: float | None
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.model.name
+
+
+class Eligibility:
+    """The hard limits of a query on the models of a catalogue."""
+
+    def __init__(self, catalogue: Catalogue, expected_output_tokens: int) -> None:
+        """`expected_output_tokens` are assumed of an answer, or fewer where the query allows fewer."""
+        self._catalogue = catalogue
+        self._expected_output_tokens = expected_output_tokens
+
+    def candidates(self, query: Query) -> Sequence[Candidate]:
+        """The models that may answer, never none.
+
+        Raises:
+            NotFound: a name that the catalogue lacks.
+            FailedPrecondition: no model takes tools, or none meets the objective.
+            InvalidField: the prompt and its answer fit no model's context.
+        """
+        text_bytes = 0 if query.input_tokens else len(query.text.encode("utf-8", "replace"))
+        found = [self._priced(name, query, text_bytes) for name in self._named(query)]
+        for limit in (_with_tools, _within_context, _within_latency, _within_cost):
+            found = limit(query, found)
+        return found
+
+    def _named(self, query: Query) -> Sequence[str]:
+        objective = query.objective
+        self._known("candidates", query.candidates)
+        self._known("objective.allowed_models", objective.allowed_models)
+        self._known("objective.denied_models", objective.denied_models)
+        offered = [name for name in self._catalogue.names if not query.candidates or name in query.candidates]
+        allowed = [name for name in offered if not objective.allowed_models or name in objective.allowed_models]
+        if not allowed:
+            listed = ", ".join(objective.allowed_models)
+            raise _impossible("objective.allowed_models", listed, f"one of {', '.join(offered)}")
+        left = [name for name in allowed if name not in objective.denied_models]
+        if not left:
+            listed = ", ".join(objective.denied_models)
+            raise _impossible("objective.denied_models", listed, f"one of {', '.join(allowed)} not denied")
+        return left
+
+    def _known(self, field: str, names: Iterable[str]) -> None:
+        for name in names:
+            if name not in self._catalogue:
+                raise NotFound(field, name, f"one of {', '.join(self._catalogue.names)}", reason="MODEL_UNKNOWN")
+
+    def _priced(self, name: str, query: Query, text_bytes: int) -> Candidate:
+        model = self._catalogue[name]
+        input_tokens = query.input_tokens or max(1, round(text_bytes / model.bytes_per_token))
+        output_tokens = min(query.max_output_tokens or self._expected_output_tokens, self._expected_output_tokens)
+        cached_tokens = min(query.cached_prefix_tokens, input_tokens) if name == query.current_model else 0
+        timed = model.price if isinstance(model.price, MachinePrice) else None
+        return Candidate(
+            model=model,
+            input_tokens=input_tokens,
+            cost_nano_usd=model.cost_nano_usd(input_tokens, output_tokens, cached_tokens),
+            seconds=timed.seconds(input_tokens, output_tokens, cached_tokens) if timed else None,
+        )
+
+
+def _with_tools(query: Query, candidates: list[Candidate]) -> list[Candidate]:
+    found = [one for one in candidates if one.model.supports_tools or not query.needs_tools]
+    if not found:
+        names = ", ".join(one.name for one in candidates)
+        raise FailedPrecondition("needs_tools", "true", f"a model that takes tools; of {names} none does")
+    return found
+
+
+def _within_context(query: Query, candidates: list[Candidate]) -> list[Candidate]:
+    answer = query.max_output_tokens or 1
+    found = [one for one in candidates if one.input_tokens + answer <= one.model.context_tokens]
+    if not found:
+        widest = max(candidates, key=lambda one: one.model.context_tokens - one.input_tokens)
+        raise InvalidField(
+            "input_tokens",
+            f"{widest.input_tokens} tokens and {answer} of the answer",
+            f"at most {widest.model.context_tokens} tokens together ({widest.name})",
+            reason="PROMPT_TOO_LONG",
+        )
+    return found
+
+
+def _within_latency(query: Query, candidates: list[Candidate]) -> list[Candidate]:
+    """Models whose time is not known are kept."""
+    limit = query.objective.max_latency_s
+    if limit is None:
+        return candidates
+    found = [one for one in candidates if one.seconds is None or one.seconds <= limit]
+    if not found:
+        fastest, seconds = _least(candidates, lambda one: one.seconds)
+        raise _impossible("objective.max_latency", f"{limit} s", f"at least {seconds:.3f} s ({fastest.name})")
+    return found
+
+
+def _within_cost(query: Query, candidates: list[Candidate]) -> list[Candidate]:
+    """Models whose cost is not known are not."""
+    limit = query.objective.max_cost_nano_usd
+    if limit is None:
+        return candidates
+    found = [one for one in candidates if one.cost_nano_usd is not None and one.cost_nano_usd <= limit]
+    if not found:
+        if all(one.cost_nano_usd is None for one in candidates):
+            raise _impossible("objective.max_cost_nano_usd", limit, "no limit: these models are unpriced")
+        cheapest, cost = _least(candidates, lambda one: one.cost_nano_usd)
+        raise _impossible("objective.max_cost_nano_usd", limit, f"at least {cost:.0f} ({cheapest.name})")
+    return found
+
+
+def _least(candidates: Iterable[Candidate], amount: Callable[[Candidate], float | None]) -> tuple[Candidate, float]:
+    known = [(value, one) for one in candidates if (value := amount(one)) is not None]
+    value, one = min(known, key=lambda pair: pair[0])
+    return one, value
+
+
+def _impossible(field: str, value: object, expected: str) -> FulcrumError:
+    return FailedPrecondition(field, value, expected, reason="OBJECTIVE_IMPOSSIBLE")

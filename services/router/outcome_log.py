@@ -1,0 +1,54 @@
+"""How good routed answers turned out, beside what was predicted: one JSON object a line, in a file of bounded size."""
+
+import asyncio
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from services.chassis.errors import Overloaded
+from services.router.policy import Planned
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A score from 0 to 1 that `source` gave to the answer of one model of a decision; no prompt, no answer."""
+
+    decision_id: str
+    planned: Planned
+    score: float
+    source: str
+
+
+class OutcomeLog:
+    """Appends outcomes on a thread of its own; a full file becomes `<name>.1`, and the one before that is dropped."""
+
+    def __init__(self, path: Path, max_bytes: int, max_waiting: int = 1000) -> None:
+        """The file may reach `max_bytes`, so that both together hold at most twice that."""
+        self._path, self._max_bytes, self._max_waiting = path, max_bytes, max_waiting
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="router-outcomes")
+        self._waiting = 0
+
+    async def append(self, outcome: Outcome) -> None:
+        """Returns once the line is with the operating system; raises Overloaded where too many wait."""
+        if self._waiting >= self._max_waiting:
+            expected = f"at most {self._max_waiting}"
+            raise Overloaded("router outcomes", f"{self._waiting} waiting", expected, retry_after_s=1.0)
+        line = json.dumps({"unix_time_s": round(time.time(), 3), **asdict(outcome)}) + "\n"
+        self._waiting += 1
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._writer, self._write, line.encode())
+        finally:
+            self._waiting -= 1
+
+    async def close(self) -> None:
+        """Writes what waits and ends the thread."""
+        await asyncio.to_thread(self._writer.shutdown)
+
+    def _write(self, line: bytes) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if self._path.exists() and self._path.stat().st_size + len(line) > self._max_bytes:
+            self._path.replace(self._path.with_name(self._path.name + ".1"))
+        with self._path.open("ab") as file:
+            file.write(line)

@@ -1,0 +1,154 @@
+"""RouterService on the wire: messages to the domain and back."""
+
+from typing import Any
+
+import numpy as np
+from fulcrum.embedding.v1 import embedding_pb2
+from fulcrum.router.v1 import objective_pb2, router_service_pb2, router_service_pb2_grpc
+
+from services.chassis.errors import InvalidField, Unavailable
+from services.router.assessment import Signals
+from services.router.catalogue import Model
+from services.router.policy import Plan
+from services.router.predictor import Vector
+from services.router.prices import ListPrice, MachinePrice
+from services.router.query import Objective, Query
+from services.router.router import Router
+
+_DEFAULT_PAGE = 100
+
+
+class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
+    """Serves a router once it is loaded."""
+
+    def __init__(self) -> None:
+        self._loaded: Router | None = None
+
+    def open(self, router: Router) -> None:
+        """Serves this router from now on."""
+        self._loaded = router
+
+    async def close(self) -> None:
+        """Closes the router if one was opened."""
+        if self._loaded:
+            await self._loaded.close()
+
+    @property
+    def _router(self) -> Router:
+        if self._loaded is None:
+            raise Unavailable("router", "still loading", "a router that has loaded", retry_after_s=1.0)
+        return self._loaded
+
+    async def Route(self, request: router_service_pb2.RouteRequest, context: Any) -> router_service_pb2.RouteResponse:
+        """Plans, and remembers the plan."""
+        router = self._router
+        return _route_response(*router.route(_query(request, router.objective)))
+
+    async def Assess(
+        self, request: router_service_pb2.AssessRequest, context: Any
+    ) -> router_service_pb2.AssessResponse:
+        """Judges an answer against its plan."""
+        signals = Signals(request.signals.model, request.signals.complete, request.signals.output_tokens)
+        found = self._router.assess(request.decision_id, signals)
+        accept, escalate = router_service_pb2.ASSESS_ACTION_ACCEPT, router_service_pb2.ASSESS_ACTION_ESCALATE
+        return router_service_pb2.AssessResponse(
+            action=escalate if found.escalate_to else accept,
+            escalate_to=found.escalate_to,
+            explanation=found.explanation,
+        )
+
+    async def Feedback(
+        self, request: router_service_pb2.FeedbackRequest, context: Any
+    ) -> router_service_pb2.FeedbackResponse:
+        """Logs the score where a log is set."""
+        await self._router.feedback(request.decision_id, request.model, request.score, request.source)
+        return router_service_pb2.FeedbackResponse()
+
+    async def ListModels(
+        self, request: router_service_pb2.ListModelsRequest, context: Any
+    ) -> router_service_pb2.ListModelsResponse:
+        """The catalogue from the page token on, which is the first model's place."""
+        models = self._router.catalogue.models
+        token = request.page_token or "0"
+        if not token.isascii() or not token.isdigit() or int(token) > len(models):
+            raise InvalidField("page_token", f"{len(token)} characters", "a next_page_token of ListModels")
+        begin = int(token)
+        end = begin + (request.page_size or _DEFAULT_PAGE)
+        return router_service_pb2.ListModelsResponse(
+            models=[_catalogue_model(model) for model in models[begin:end]],
+            next_page_token=str(end) if end < len(models) else "",
+        )
+
+
+def _query(request: router_service_pb2.RouteRequest, unset: Objective) -> Query:
+    return Query(
+        text=request.text,
+        objective=_objective(request.objective, unset) if request.HasField("objective") else unset,
+        vector=_vector(request.embedding) if request.HasField("embedding") else None,
+        candidates=tuple(request.candidates),
+        input_tokens=request.input_tokens,
+        max_output_tokens=request.max_output_tokens if request.HasField("max_output_tokens") else None,
+        needs_tools=request.needs_tools,
+        current_model=request.current_model,
+        cached_prefix_tokens=request.cached_prefix_tokens,
+    )
+
+
+def _objective(message: objective_pb2.Objective, unset: Objective) -> Objective:
+    cost = message.max_cost_nano_usd if message.HasField("max_cost_nano_usd") else unset.max_cost_nano_usd
+    latency_s = message.max_latency.ToNanoseconds() / 1e9 if message.HasField("max_latency") else unset.max_latency_s
+    return Objective(
+        max_quality_loss=message.max_quality_loss if message.HasField("max_quality_loss") else unset.max_quality_loss,
+        confidence=message.confidence if message.HasField("confidence") else unset.confidence,
+        max_cost_nano_usd=cost,
+        max_latency_s=latency_s,
+        allowed_models=tuple(message.allowed_models) or unset.allowed_models,
+        denied_models=tuple(message.denied_models) or unset.denied_models,
+    )
+
+
+def _vector(message: embedding_pb2.Embedding) -> Vector:
+    if len(message.values) != 4 * message.dimension:
+        got, expected = f"{len(message.values)} bytes", f"{4 * message.dimension} bytes, 4 for each of `dimension`"
+        raise InvalidField("embedding.values", got, expected)
+    return Vector(np.frombuffer(message.values, "<f4"), message.encoder_digest)
+
+
+def _route_response(decision_id: str, plan: Plan) -> router_service_pb2.RouteResponse:
+    return router_service_pb2.RouteResponse(
+        decision_id=decision_id,
+        plan=[
+            router_service_pb2.PlannedModel(
+                model=planned.model,
+                predicted_quality=planned.quality,
+                predicted_loss=planned.loss,
+                expected_cost_nano_usd=planned.cost_nano_usd,
+            )
+            for planned in plan.models
+        ],
+        reason=f"ROUTE_REASON_{plan.reason.value}",
+        explanation=plan.explanation,
+    )
+
+
+def _catalogue_model(model: Model) -> router_service_pb2.CatalogueModel:
+    message = router_service_pb2.CatalogueModel(
+        name=model.name,
+        context_tokens=model.context_tokens,
+        domains=model.domains,
+        supports_tools=model.supports_tools,
+        is_default=model.is_default,
+    )
+    price = model.price
+    if isinstance(price, ListPrice):
+        message.list_price.input_usd_per_million_tokens = price.input_usd_per_million_tokens
+        message.list_price.cached_input_usd_per_million_tokens = price.cached_input_usd_per_million_tokens
+        message.list_price.cache_write_usd_per_million_tokens = price.cache_write_usd_per_million_tokens
+        message.list_price.output_usd_per_million_tokens = price.output_usd_per_million_tokens
+    elif isinstance(price, MachinePrice):
+        message.machine_price.usd_per_hour = price.usd_per_hour
+        seconds_input = price.reference_seconds_per_million_input_tokens
+        message.machine_price.reference_seconds_per_million_input_tokens = seconds_input
+        seconds_output = price.reference_seconds_per_million_output_tokens
+        message.machine_price.reference_seconds_per_million_output_tokens = seconds_output
+    return message

@@ -1,0 +1,1 @@
+"""Who may import whom, and what a file must look like."""

@@ -1,0 +1,1 @@
+"""Comparisons with torch, transformers and sentence-transformers, which `make test-oracles` installs."""

@@ -1,0 +1,95 @@
+"""A cache on a file in a temporary folder, a clock that tests set, and vectors of known similarity."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from services.cache.answer_cache import AnswerCache
+from services.cache.decision import Decision, Decline, FixedRule, MissReason, Neighbour, Serve
+from services.cache.embedding import Embedding
+from services.cache.entry import Answer, Partition
+from services.cache.entry_store import EntryStore
+from services.cache.query import Hit, Miss, Query, Submission
+from services.cache.settings import CacheSettings
+
+DIGEST = "ab" * 32
+DIMENSION = 4
+SECOND_NS = 10**9
+HERE = Partition("acme", b"f" * 16)
+
+
+@dataclass
+class Clock:
+    """Nanoseconds since 1970, moved by hand."""
+
+    now_ns: int = 10**18
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+    def advance(self, seconds: float) -> None:
+        self.now_ns += round(seconds * SECOND_NS)
+
+
+class ServeNearest:
+    """A decision that serves whatever is nearest, so that nothing but the partition can keep entries apart."""
+
+    def decide(self, text: str, neighbours: Sequence[Neighbour], max_wrong_share: float) -> Serve | Decline:
+        return Serve(neighbours[0], 0.5) if neighbours else Decline(MissReason.NOT_NEAR, "none")
+
+
+def settings(folder: Path, **changes: Any) -> CacheSettings:
+    fields: dict[str, Any] = {"database": folder / "cache.sqlite", "max_wrong_share": 0.01}
+    return CacheSettings(**(fields | changes))
+
+
+def open_cache(
+    folder: Path, clock: Clock | None = None, decision: Decision | None = None, **changes: Any
+) -> AnswerCache:
+    made = settings(folder, **changes)
+    store = EntryStore(made.database, max_requests=made.max_entries)
+    return AnswerCache(store, decision or FixedRule(made.min_similarity), made, clock or Clock())
+
+
+@contextmanager
+def opened(folder: Path, *args: Any, **changes: Any) -> Iterator[AnswerCache]:
+    cache = open_cache(folder, *args, **changes)
+    try:
+        yield cache
+    finally:
+        cache.close()
+
+
+def embedding(cosine: float = 1.0, **changes: Any) -> Embedding:
+    """A unit vector with this cosine to `embedding()`."""
+    values = np.array([cosine, np.sqrt(1 - cosine**2), 0, 0], "<f4").tobytes()
+    fields: dict[str, Any] = {"values": values, "dimension": DIMENSION, "encoder_digest": DIGEST, "truncated": False}
+    return Embedding(**(fields | changes))
+
+
+def answer(text: str = "42", model: str = "m") -> Answer:
+    return Answer(text, model, input_tokens=3, output_tokens=1, cost_nano_usd=10)
+
+
+def keep(text: str, said: str = "42", **changes: Any) -> Submission:
+    fields: dict[str, Any] = {"partition": HERE, "text": text, "answer": answer(said)}
+    return Submission(**(fields | changes))
+
+
+def ask(text: str, **changes: Any) -> Query:
+    fields: dict[str, Any] = {"partition": HERE, "text": text}
+    return Query(**(fields | changes))
+
+
+def served(found: Hit | Miss) -> str | None:
+    """The answer that was served, None on a miss."""
+    return found.entry.answer.text if isinstance(found, Hit) else None
+
+
+def reason(found: Hit | Miss) -> MissReason | None:
+    """Why nothing was served, None on a hit."""
+    return found.reason if isinstance(found, Miss) else None

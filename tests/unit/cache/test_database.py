@@ -1,0 +1,99 @@
+"""The file: damaged or of another version it is set aside, another's it is refused, and trouble with it is an error."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from services.cache.database import open_database
+from services.chassis.errors import Unavailable
+from services.chassis.settings import ConfigError
+from tests.unit.cache.parts import ask, embedding, keep, opened, served
+
+
+def database(folder: Path) -> Path:
+    return folder / "cache.sqlite"
+
+
+def set_aside(folder: Path) -> list[Path]:
+    return sorted(folder.glob("cache.sqlite.aside-*"))
+
+
+@pytest.mark.parametrize("damage", ["text", "header", "middle", "truncated", "version"])
+def test_a_damaged_file_is_set_aside(tmp_path: Path, damage: str) -> None:
+    """The cache starts empty beside the damaged file, works, and starts again."""
+    with opened(tmp_path) as cache:
+        for number in range(200):
+            cache.store(keep(f"x{number}", "z" * 1000, embedding=embedding()))
+    path = database(tmp_path)
+    content = bytearray(path.read_bytes())
+    if damage == "text":
+        path.write_text("this is no database\n" * 100)
+    elif damage == "header":
+        content[:64] = bytes(64)
+        path.write_bytes(content)
+    elif damage == "middle":
+        content[8192 : 8192 + 40960] = b"\xff" * 40960
+        path.write_bytes(content)
+    elif damage == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        with sqlite3.connect(path) as connection:
+            connection.execute("PRAGMA user_version = 99")
+        connection.close()
+    for _ in range(2):
+        with opened(tmp_path) as cache:
+            assert cache.stats().entries <= 1
+            cache.store(keep("x"))
+            assert served(cache.lookup(ask("x"))) == "42"
+    assert len(set_aside(tmp_path)) == 1
+
+
+def test_a_database_of_another_application_is_refused(tmp_path: Path) -> None:
+    """It is somebody's data: nothing is renamed or written."""
+    path = database(tmp_path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE customers (name TEXT)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="another application"):
+        open_database(path)
+    assert path.read_bytes() == before
+    assert not set_aside(tmp_path)
+
+
+def test_a_file_in_use_is_refused(tmp_path: Path) -> None:
+    """A second process cannot share the file: its memory would not know of the first one's entries."""
+    with opened(tmp_path), pytest.raises(ConfigError, match="no other process"):
+        open_database(database(tmp_path))
+    assert not set_aside(tmp_path)
+
+
+def test_a_path_that_cannot_be_made(tmp_path: Path) -> None:
+    """The error names the key and the path."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"cache\.database"):
+        open_database(tmp_path / "file" / "cache.sqlite")
+
+
+def test_an_empty_file_and_a_new_folder(tmp_path: Path) -> None:
+    """Both are good places to start."""
+    database(tmp_path).touch()
+    open_database(database(tmp_path)).close()
+    open_database(tmp_path / "a" / "b" / "cache.sqlite").close()
+
+
+def test_a_full_disk_is_an_error_that_changes_nothing(tmp_path: Path) -> None:
+    """A store that cannot be written fails, keeps what was there, and later ones work."""
+    with opened(tmp_path) as cache:
+        cache.store(keep("x", "old"))
+        pages = cache._store._db.execute("PRAGMA page_count").fetchone()[0]
+        cache._store._db.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(Unavailable) as caught:
+            cache.store(keep("x", "new" * 10_000))
+        assert caught.value.field == "cache.database"
+        assert served(cache.lookup(ask("x"))) == "old"
+        assert cache.stats().entries == 1
+        cache._store._db.execute("PRAGMA max_page_count = 100000")
+        cache.store(keep("x", "new"))
+        assert served(cache.lookup(ask("x"))) == "new"

@@ -1,0 +1,27 @@
+"""The bindings that every scenario is held to."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from hypothesis import settings
+
+from tests.unit.chassis.parts import BINDINGS, Reached, reached
+
+# The same examples every time, and no deadline: machines that run tests are busy.
+settings.register_profile("fulcrum", derandomize=True, database=None, deadline=None)
+settings.load_profile("fulcrum")
+
+
+@pytest_asyncio.fixture(params=BINDINGS)
+async def either(request: pytest.FixtureRequest) -> AsyncIterator[Reached]:
+    """A scripted service, once by the local channel and once over a socket."""
+    async with reached(request.param) as service:
+        yield service
+
+
+@pytest_asyncio.fixture
+async def wire() -> AsyncIterator[Reached]:
+    """A scripted service over a socket."""
+    async with reached("grpc") as service:
+        yield service

@@ -1,0 +1,1 @@
+"""Edge under test."""

@@ -1,0 +1,204 @@
+"""Small in-memory implementations of edge's ports that tell what was asked of them, and a pipeline over them."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from services.chassis import call
+from services.chassis.errors import DeadlineExceeded, FulcrumError
+from services.edge.catalogue import Catalogue
+from services.edge.chat import (
+    CacheControl,
+    Delta,
+    Finish,
+    FinishReason,
+    Message,
+    Objective,
+    Request,
+    TextDelta,
+    Usage,
+)
+from services.edge.pipeline import Pipeline
+from services.edge.ports import CacheKey, CatalogueModel, Embedding, Hit, Miss, Plan, PlannedModel, StoredAnswer
+from services.edge.price import ListPrice, MachinePrice
+from services.edge.receipt import Receipt
+from services.edge.settings import EdgeSettings
+
+LARGE, SMALL, UNPRICED = "large", "small", "unpriced"
+LARGE_PRICE = ListPrice(10.0, 1.0, 12.5, 30.0)
+SMALL_PRICE = MachinePrice(3.6, 100.0, 1000.0)
+USAGE = Usage(input_tokens=100, cached_input_tokens=20, output_tokens=50)
+DONE = Finish(FinishReason.STOP, USAGE, machine_s=0.01)
+Event = Delta | Finish
+Script = list[Event | FulcrumError | Callable[[], Any]]
+
+
+def embedding(text: str) -> Embedding:
+    return Embedding(text.encode().ljust(4), 1, "ab" * 32, len(text.split()), False)
+
+
+@dataclass
+class MemoryEncoder:
+    """Embeds a text as its own bytes."""
+
+    trace: list[str]
+    error: FulcrumError | None = None
+
+    async def embed(self, text: str) -> Embedding:
+        self.trace.append("embed")
+        await asyncio.sleep(0)
+        if self.error:
+            raise self.error
+        return embedding(text)
+
+
+@dataclass
+class MemoryCache:
+    """Keeps answers by key; `similar` are the texts whose answer may be served for another text."""
+
+    trace: list[str]
+    lookup_error: FulcrumError | None = None
+    store_error: FulcrumError | None = None
+    similar: dict[str, str] = field(default_factory=dict)
+    entries: dict[CacheKey, StoredAnswer] = field(default_factory=dict)
+    lookups: list[tuple[CacheKey, Embedding | None, float, float | None]] = field(default_factory=list)
+    stores: list[tuple[CacheKey, Embedding | None, StoredAnswer, float | None, str]] = field(default_factory=list)
+    on_semantic: Callable[[], Any] | None = None
+
+    async def lookup(
+        self, key: CacheKey, embedding: Embedding | None, max_wrong_share: float, max_age_s: float | None
+    ) -> Hit | Miss:
+        kind = "semantic" if embedding else "exact"
+        self.trace.append(f"lookup {kind}")
+        self.lookups.append((key, embedding, max_wrong_share, max_age_s))
+        await asyncio.sleep(0)
+        if self.lookup_error:
+            raise self.lookup_error
+        if embedding and self.on_semantic:
+            await self.on_semantic()
+        name = f"l{len(self.lookups)}"
+        twin = replace(key, text=self.similar.get(key.text, key.text)) if embedding else key
+        answer = self.entries.get(twin)
+        if answer is None:
+            return Miss(name, f"nothing {kind}")
+        sure = 1.0 if twin == key else 0.9
+        found = "exact_hit" if twin == key else "semantic_hit"
+        return Hit(name, found, answer.text, answer.model, answer.input_tokens, answer.output_tokens, sure, sure)
+
+    async def store(
+        self, key: CacheKey, embedding: Embedding | None, answer: StoredAnswer, ttl_s: float | None, lookup_id: str
+    ) -> None:
+        self.trace.append("store")
+        await asyncio.sleep(0)
+        if self.store_error:
+            raise self.store_error
+        self.stores.append((key, embedding, answer, ttl_s, lookup_id))
+        self.entries[key] = answer
+
+
+@dataclass
+class MemoryRouter:
+    """Always the same plan."""
+
+    trace: list[str]
+    models: tuple[str, ...] = (SMALL, LARGE)
+    error: FulcrumError | None = None
+    catalogue_error: FulcrumError | None = None
+    known: tuple[CatalogueModel, ...] = (
+        CatalogueModel(SMALL, False, SMALL_PRICE),
+        CatalogueModel(LARGE, True, LARGE_PRICE),
+        CatalogueModel(UNPRICED, False, None),
+    )
+    routes: list[tuple[Request, Embedding | None, Objective]] = field(default_factory=list)
+    readings: int = 0
+    on_route: Callable[[], Any] | None = None
+
+    async def route(self, request: Request, embedding: Embedding | None, objective: Objective) -> Plan:
+        self.trace.append("route")
+        self.routes.append((request, embedding, objective))
+        await asyncio.sleep(0)
+        if self.on_route:
+            await self.on_route()
+        if self.error:
+            raise self.error
+        planned = tuple(PlannedModel(model, 0.9, 0.01) for model in self.models)
+        return Plan(f"d{len(self.routes)}", planned, "the cheapest that fits")
+
+    async def catalogue(self) -> tuple[CatalogueModel, ...]:
+        self.readings += 1
+        await asyncio.sleep(0)
+        if self.catalogue_error:
+            raise self.catalogue_error
+        return self.known
+
+
+@dataclass
+class MemoryExecutor:
+    """Plays a script a model: events are said, errors raised, anything else is awaited; obeys the call's deadline."""
+
+    trace: list[str]
+    scripts: dict[str, Script] = field(default_factory=dict)
+    running: int = 0
+    ended: int = 0
+
+    async def generate(self, model: str, request: Request) -> AsyncGenerator[Event, None]:
+        self.trace.append(f"generate {model}")
+        self.running += 1
+        limit, _ = call.outgoing(60.0)
+        try:
+            async with asyncio.timeout(limit):
+                for step in self.scripts.get(model, [TextDelta("an "), TextDelta("answer"), DONE]):
+                    await asyncio.sleep(0)
+                    if isinstance(step, FulcrumError):
+                        raise step
+                    if isinstance(step, Event):
+                        yield step
+                    else:
+                        await step()
+        except TimeoutError as error:
+            raise DeadlineExceeded("deadline", limit, "more") from error
+        finally:
+            self.running -= 1
+            self.ended += 1
+
+
+class Bench:
+    """A pipeline on memory, the trace of what it asked for, and a way to ask it."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.trace: list[str] = []
+        self.settings = EdgeSettings(**{"max_quality_loss": 0.02, "cache_part": 0.25, **settings})
+        self.encoder = MemoryEncoder(self.trace)
+        self.cache = MemoryCache(self.trace)
+        self.router = MemoryRouter(self.trace)
+        self.executor = MemoryExecutor(self.trace)
+        self.catalogue = Catalogue(self.router, self.settings.catalogue_refresh_s, self.settings.fallback_model)
+        self.pipeline = Pipeline(self.settings, self.encoder, self.cache, self.router, self.executor, self.catalogue)
+
+    def stream(self, request: Request) -> AsyncGenerator[Delta | Receipt, None]:
+        return self.pipeline.complete(request)
+
+    async def ask(self, request: Request) -> tuple[str, Receipt]:
+        """The answer's text, and its receipt, which has to be the one last event."""
+        events = [event async for event in self.stream(request)]
+        *deltas, receipt = events
+        assert isinstance(receipt, Receipt)
+        assert not any(isinstance(event, Receipt) for event in deltas)
+        return "".join(event.text for event in deltas if isinstance(event, TextDelta)), receipt
+
+    def at_rest(self) -> bool:
+        """Whether nothing is left of any request."""
+        flights = self.pipeline._flights._flights
+        return not flights and not self.pipeline._under_way and not self.executor.running
+
+
+def request(prompt: str = "What is it?", **changes: Any) -> Request:
+    """A request of one user turn; `system` puts instructions before it."""
+    system = changes.pop("system", None)
+    turns = (*([Message("system", system)] if system else []), Message("user", prompt))
+    return replace(Request("r", "tenant", turns), **changes)
+
+
+def control(**fields: Any) -> CacheControl:
+    return CacheControl(**fields)

@@ -1,0 +1,1 @@
+"""The executor's own tests; they need no torch."""

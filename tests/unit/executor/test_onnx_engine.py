@@ -1,0 +1,175 @@
+"""The local engine on a tiny random model: repeatable, bounded, and free again as soon as its consumer is gone."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from services.chassis.errors import FailedPrecondition, InvalidField, Overloaded, Unavailable
+from services.executor.engine import (
+    Event,
+    Finish,
+    FinishReason,
+    GenerateRequest,
+    Message,
+    ModelState,
+    Sampling,
+    TextDelta,
+    Tool,
+)
+from services.executor.models.checkpoint import InvalidCheckpoint
+from services.executor.onnx_engine import OnnxEngine
+from services.executor.settings import LocalModel
+from tests.unit.executor.folders import llama_folder
+
+
+def ask(prompt: str = "hello", **sampling: Any) -> GenerateRequest:
+    return GenerateRequest("tiny", (Message("user", prompt),), Sampling(**sampling))
+
+
+async def events_of(engine: OnnxEngine, request: GenerateRequest) -> tuple[str, Finish]:
+    async with asyncio.timeout(20):
+        events: list[Event] = [one async for one in engine.generate(request)]
+    *deltas, finish = events
+    assert isinstance(finish, Finish)
+    return "".join(one.text for one in deltas if isinstance(one, TextDelta)), finish
+
+
+@pytest_asyncio.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[OnnxEngine]:
+    folder = llama_folder(tmp_path / "tiny", max_position_embeddings=600)
+    engine = OnnxEngine("tiny", LocalModel(folder=folder, threads=1, waiting_limit=1))
+    await engine.start()
+    yield engine
+    await engine.close()
+
+
+async def test_greedy_repeats(engine: OnnxEngine) -> None:
+    """The same question twice, with another between, gives the same text and tells tokens, times and probability."""
+    first, finish = await events_of(engine, ask(max_output_tokens=20))
+    await events_of(engine, ask("something else entirely", max_output_tokens=5))
+    again, _ = await events_of(engine, ask(max_output_tokens=20))
+    assert first == again
+    assert (finish.usage.input_tokens, finish.usage.output_tokens) == (8, 20)
+    assert finish.reason is FinishReason.LENGTH
+    assert finish.mean_logprob is not None
+    assert finish.mean_logprob < 0
+    timing = finish.timing
+    assert 0 <= timing.queue_s <= timing.first_token_s <= timing.total_s
+    assert 0 < timing.machine_s <= timing.total_s
+    info = engine.info
+    assert (info.state, info.context_tokens, info.precision, len(info.digest)) == (ModelState.READY, 600, "fp32", 64)
+
+
+async def test_seeds_repeat(engine: OnnxEngine) -> None:
+    """Equal seeds give equal texts, another seed another text."""
+    texts = [(await events_of(engine, ask(temperature=1.5, seed=seed, max_output_tokens=20)))[0] for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+async def test_long_prompts_are_read_in_chunks(engine: OnnxEngine) -> None:
+    """A prompt of several chunks is answered; without a limit the answer ends with the context."""
+    _, finish = await events_of(engine, ask("x" * 580, temperature=1.0, seed=4))
+    assert finish.usage.input_tokens == 583
+    assert finish.usage.output_tokens <= 17
+
+
+async def test_the_end_token_ends_silently(tmp_path: Path) -> None:
+    """An end token stops the answer, counts as output and is not text; so may any token named by the configuration."""
+    folder = llama_folder(tmp_path, eos_token_id=list(range(260)))
+    engine = OnnxEngine("tiny", LocalModel(folder=folder, threads=1))
+    await engine.start()
+    text, finish = await events_of(engine, ask())
+    assert (text, finish.reason, finish.usage.output_tokens) == ("", FinishReason.STOP, 1)
+    await engine.close()
+
+
+async def test_stop_texts(engine: OnnxEngine) -> None:
+    """A stop text ends the answer before it."""
+    whole, _ = await events_of(engine, ask(temperature=1.5, seed=3, max_output_tokens=30))
+    stop = whole[4:6]
+    text, finish = await events_of(engine, ask(temperature=1.5, seed=3, max_output_tokens=30, stop=(stop,)))
+    assert (text, finish.reason) == (whole[: whole.index(stop)], FinishReason.STOP)
+
+
+async def test_leaving_stops_the_model(engine: OnnxEngine) -> None:
+    """Closing the stream or cancelling its consumer frees the engine within a step."""
+    async with aclosing(engine.generate(ask(temperature=2.0, seed=1))) as events:
+        await anext(events)
+    task = asyncio.create_task(events_of(engine, ask(temperature=2.0, seed=1)))
+    await asyncio.sleep(0.02)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    _, finish = await events_of(engine, ask(max_output_tokens=2))
+    assert finish.timing.queue_s < 0.5
+
+
+async def test_a_deadline_stops_the_model(engine: OnnxEngine) -> None:
+    """A timeout around the consumer ends the generation, and the next request is served."""
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await events_of(engine, ask(temperature=2.0, seed=1, max_output_tokens=590))
+    assert (await events_of(engine, ask(max_output_tokens=1)))[1].usage.output_tokens == 1
+
+
+async def test_the_queue_is_bounded(engine: OnnxEngine) -> None:
+    """One runs, one waits its turn, the third is refused with a time to come back."""
+    running = engine.generate(ask(temperature=2.0, seed=1))
+    await anext(running)
+    waiting = asyncio.create_task(events_of(engine, ask(max_output_tokens=1)))
+    await asyncio.sleep(0.05)
+    with pytest.raises(Overloaded) as caught:
+        await events_of(engine, ask())
+    assert caught.value.retry_after_s
+    await running.aclose()
+    assert (await waiting)[1].timing.queue_s > 0.01
+
+
+async def test_the_event_loop_stays_free(engine: OnnxEngine) -> None:
+    """While the model works, other tasks run: no step happens on the event loop."""
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0)
+            ticks += 1
+
+    ticking = asyncio.create_task(tick())
+    await events_of(engine, ask("x" * 500, max_output_tokens=1))
+    ticking.cancel()
+    assert ticks > 20
+
+
+async def test_refusals(engine: OnnxEngine) -> None:
+    """A prompt without room for an answer, tools, and tool turns are refused by field."""
+    with pytest.raises(InvalidField) as caught:
+        await events_of(engine, ask("x" * 597))
+    assert (caught.value.reason, caught.value.value) == ("PROMPT_TOO_LONG", "600 tokens")
+    with pytest.raises(FailedPrecondition):
+        await events_of(engine, GenerateRequest("tiny", ask().messages, tools=(Tool("f", "", "{}"),)))
+    with pytest.raises(FailedPrecondition):
+        await events_of(engine, GenerateRequest("tiny", (Message("tool", "42", tool_call_id="c"),)))
+
+
+async def test_before_and_after_loading(tmp_path: Path) -> None:
+    """A model that is not loaded is unavailable; one that cannot be is failed, by the tensor's name."""
+    folder = llama_folder(tmp_path)
+    engine = OnnxEngine("tiny", LocalModel(folder=folder))
+    states = [engine.info.state]
+    with pytest.raises(Unavailable, match="loading"):
+        await events_of(engine, ask())
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+    with pytest.raises(InvalidCheckpoint, match="tensor"):
+        await engine.start()
+    states.append(engine.info.state)
+    assert states == [ModelState.LOADING, ModelState.FAILED]
+    with pytest.raises(Unavailable, match="failed"):
+        await events_of(engine, ask())
+    await engine.close()

@@ -1,0 +1,102 @@
+"""A small catalogue and predictors with known weights, for the router's tests."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from services.router.artefact import Artefact, Facts
+from services.router.catalogue import Catalogue, Model
+from services.router.eligibility import Eligibility
+from services.router.features import FEATURE_VERSION, LEXICAL_FEATURES
+from services.router.policy import Policy
+from services.router.predictor import Predictor, Vector
+from services.router.prices import ListPrice
+from services.router.query import Objective, Query
+
+DIMENSION = 4
+DIGEST = "ab" * 32
+MODELS = ("small", "middle", "large")
+
+
+def price(usd: float) -> ListPrice:
+    return ListPrice(usd, usd / 10, usd, usd)
+
+
+def model(name: str, usd: float | None, **changes: Any) -> Model:
+    made = Model(
+        name=name,
+        context_tokens=1000,
+        domains=(),
+        supports_tools=False,
+        is_default=False,
+        bytes_per_token=1.0,
+        price=None if usd is None else price(usd),
+    )
+    return replace(made, **changes)
+
+
+def catalogue(*extra: Model) -> Catalogue:
+    strong = model("large", 10, is_default=True, context_tokens=4000, supports_tools=True)
+    return Catalogue([strong, model("small", 1), model("middle", 4, context_tokens=2000), *extra])
+
+
+def logit(chance: float) -> float:
+    return float(np.log(chance / (1 - chance)))
+
+
+def artefact(
+    losses: Sequence[float] = (0.08, 0.03, 0.001),
+    quality: Sequence[float] = (0.6, 0.7, 0.9),
+    prompts: int = 1000,
+    seed: int = 0,
+    **facts: Any,
+) -> Artefact:
+    """Predicts the same for every prompt along the first axis; calibrated on prompts harmed as often as predicted."""
+    rng = np.random.default_rng(seed)
+    features = DIMENSION + len(LEXICAL_FEATURES)
+    calibration_losses = rng.uniform(0, 0.5, (prompts, 3)).astype(np.float32)
+    calibration_losses[:, 2] = 0
+    known: dict[str, Any] = {
+        "models": MODELS,
+        "default_model": "large",
+        "encoder_digest": DIGEST,
+        "embedding_dimension": DIMENSION,
+        "feature_version": FEATURE_VERSION,
+        "least_similarity": 0.5,
+        "most_characters": 5000,
+        "fitted_prompts": 1000,
+        "metrics": {"accuracy.small": 0.6},
+    }
+    return Artefact(
+        facts=Facts(**(known | facts)),
+        quality_weights=np.zeros((3, features), np.float32),
+        quality_bias=np.array([logit(one) for one in quality], np.float32),
+        loss_weights=np.zeros((3, features), np.float32),
+        loss_bias=np.array([logit(one) for one in losses], np.float32),
+        centroids=np.eye(1, DIMENSION, dtype=np.float32),
+        calibration_losses=calibration_losses,
+        calibration_harms=rng.uniform(size=(prompts, 3)) < calibration_losses,
+    )
+
+
+def policy(*extra: Model, predictor: Predictor | None = None) -> Policy:
+    return Policy(Eligibility(catalogue(*extra), expected_output_tokens=100), predictor)
+
+
+def familiar() -> Vector:
+    return Vector(np.eye(1, DIMENSION, dtype=np.float32)[0], DIGEST)
+
+
+def query(text: str = "a prompt", loss: float = 0.02, **fields: Any) -> Query:
+    """A query whose keyword arguments are its own fields, or its objective's."""
+    limits = {name: fields.pop(name) for name in list(fields) if name in Objective.__dataclass_fields__}
+    return Query(text=text, objective=Objective(max_quality_loss=loss, **limits), **fields)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "catalogue.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path

@@ -1,0 +1,94 @@
+"""The artefact: what is written is what is read, and anything else is refused."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load, save
+
+from services.chassis.settings import ConfigError
+from services.router.artefact import FORMAT, load_artefact
+from services.router.predictor import Predictor
+from tests.unit.router.parts import artefact, familiar
+
+
+def rewritten(path: Path, tensors: dict[str, Any], facts: dict[str, Any], metadata: dict[str, str]) -> None:
+    """Writes the file again with other tensors or facts, and with the digest that was true before."""
+    header = json.loads(path.read_bytes()[8 : 8 + int.from_bytes(path.read_bytes()[:8], "little")])["__metadata__"]
+    known = asdict(artefact().facts)
+    path.write_bytes(save(load(path.read_bytes()) | tensors, header | {"facts": json.dumps(known | facts)} | metadata))
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    """A saved artefact loads equal in every fact and tensor, and predicts the same."""
+    path = tmp_path / "deep" / "router.safetensors"
+    written = artefact()
+    written.save(path)
+    read = load_artefact(path)
+    assert read.facts == written.facts
+    for name, value in vars(written).items():
+        if name != "facts":
+            np.testing.assert_array_equal(getattr(read, name), value)
+    vector = familiar().values
+    assert Predictor(read).predict("text", vector) == Predictor(written).predict("text", vector)
+    assert [entry.name for entry in path.parent.iterdir()] == ["router.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("tensors", "facts", "metadata", "expected"),
+    [
+        ({}, {"feature_version": 99}, {}, "feature_version: got 99"),
+        ({}, {"default_model": "huge"}, {}, "huge among them"),
+        ({}, {"encoder_digest": "ab12"}, {}, "facts.encoder_digest"),
+        ({}, {"fitted": 1}, {}, "facts.fitted"),
+        ({}, {"embedding_dimension": 5}, {}, "quality_weights: got float32"),
+        ({"loss_bias": np.zeros(3)}, {}, {}, "loss_bias: got float64"),
+        ({"loss_bias": np.full(3, np.nan, np.float32)}, {}, {}, "loss_bias: got a value that is not finite"),
+        ({"loss_bias": np.zeros(3, np.float32)}, {}, {}, "sha256"),
+        ({"calibration_losses": np.zeros((9, 3), np.float32)}, {}, {}, "as many rows"),
+        ({"extra": np.zeros(3, np.float32)}, {}, {}, "tensors: got"),
+        ({}, {}, {"format": "other"}, f"format: got 'other', expected '{FORMAT}'"),
+        ({}, {}, {"facts": "{"}, "facts: Invalid JSON"),
+    ],
+)
+def test_anything_else_is_refused(
+    tmp_path: Path, tensors: dict[str, Any], facts: dict[str, Any], metadata: dict[str, str], expected: str
+) -> None:
+    """A wrong version, shape, type, value or digest is refused, naming file and key."""
+    path = tmp_path / "router.safetensors"
+    artefact().save(path)
+    rewritten(path, tensors, facts, metadata)
+    with pytest.raises(ConfigError) as caught:
+        load_artefact(path)
+    assert "router.safetensors" in str(caught.value)
+    assert expected in str(caught.value)
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    """Every truncation and a flipped bit in the tensors are refused; so is a file that is missing."""
+    path = tmp_path / "router.safetensors"
+    artefact(prompts=20).save(path)
+    whole = path.read_bytes()
+    for size in (0, 7, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ConfigError, match="is not a safetensors file"):
+            load_artefact(path)
+    flipped = bytearray(whole)
+    flipped[-3] ^= 1
+    path.write_bytes(flipped)
+    with pytest.raises(ConfigError):
+        load_artefact(path)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_artefact(tmp_path / "none.safetensors")
+
+
+def test_infinite_losses_are_kept(tmp_path: Path) -> None:
+    """Calibrated prompts that were unfamiliar carry an infinite loss through the file."""
+    path = tmp_path / "router.safetensors"
+    losses = artefact().calibration_losses.copy()
+    losses[0] = np.inf
+    replace(artefact(), calibration_losses=losses).save(path)
+    assert np.isinf(load_artefact(path).calibration_losses[0]).all()

@@ -1,0 +1,80 @@
+"""Decisions are remembered within a bound; answers are assessed against their plan; scores reach a bounded log."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from services.chassis.errors import NotFound, Overloaded
+from services.router.assessment import Signals, assess
+from services.router.decisions import Decisions, place
+from services.router.outcome_log import Outcome, OutcomeLog
+from services.router.policy import Plan, Planned
+from services.router.predictor import Predictor
+from tests.unit.router.parts import artefact, familiar, policy, query
+
+
+def plan(loss: float = 0.5) -> Plan:
+    return policy(predictor=Predictor(artefact())).plan(query(loss=loss, vector=familiar()))
+
+
+def test_the_oldest_is_forgotten() -> None:
+    """No more plans are kept than the capacity, and a forgotten one is not found."""
+    decisions = Decisions(3)
+    ids = [decisions.remember(plan()) for _ in range(5)]
+    assert len(set(ids)) == 5
+    assert len(decisions) == 3
+    assert decisions.recall(ids[-1]).models
+    with pytest.raises(NotFound) as caught:
+        decisions.recall(ids[0])
+    assert (caught.value.reason, caught.value.field) == ("ID_UNKNOWN", "decision_id")
+
+
+@pytest.mark.parametrize(
+    ("signals", "escalate_to", "words"),
+    [
+        (Signals("small", True, 5), "", "finished"),
+        (Signals("small", False, 5), "large", "cut off"),
+        (Signals("small", True, 0), "large", "is empty"),
+        (Signals("large", False, 5), "", "no stronger model"),
+        (Signals("middle", False, 5), "", "no stronger model"),
+    ],
+)
+def test_assessment(signals: Signals, escalate_to: str, words: str) -> None:
+    """An empty or cut answer of the cheap model goes to the strong one; a fall-back's stands, the strong one failed."""
+    found = assess(plan(), signals)
+    assert found.escalate_to == escalate_to
+    assert words in found.explanation
+
+
+def test_models_outside_the_plan_are_not_found() -> None:
+    """A model that the plan does not hold is named with those that it does."""
+    with pytest.raises(NotFound, match="small, large, middle") as caught:
+        assess(plan(), Signals("other", True, 5))
+    assert (caught.value.reason, caught.value.field) == ("MODEL_UNKNOWN", "signals.model")
+    assert place(plan(), "middle", "model").model == "middle"
+
+
+async def test_outcomes_are_logged_within_a_bound(tmp_path: Path) -> None:
+    """Every score is one line of JSON beside its prediction; two files of bounded size are kept."""
+    path = tmp_path / "var" / "outcomes.jsonl"
+    log = OutcomeLog(path, max_bytes=4096)
+    for number in range(60):
+        await log.append(Outcome(f"d{number}", Planned("small", 0.6, 0.1, 12), 0.5, "user"))
+    await log.close()
+    older = path.with_name("outcomes.jsonl.1")
+    assert {entry.name for entry in path.parent.iterdir()} == {path.name, older.name}
+    assert path.stat().st_size <= 4096
+    assert older.stat().st_size <= 4096
+    last = json.loads(path.read_text().splitlines()[-1])
+    assert last["decision_id"] == "d59"
+    assert last["planned"] == {"model": "small", "quality": 0.6, "loss": 0.1, "cost_nano_usd": 12}
+
+
+async def test_a_lagging_log_refuses(tmp_path: Path) -> None:
+    """Where too many scores wait, the next is refused at once with a time to come back."""
+    log = OutcomeLog(tmp_path / "outcomes.jsonl", max_bytes=4096, max_waiting=0)
+    with pytest.raises(Overloaded) as caught:
+        await log.append(Outcome("d", Planned("small", None, None, None), 1.0, "user"))
+    assert caught.value.retry_after_s == 1.0
+    await log.close()

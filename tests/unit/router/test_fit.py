@@ -1,0 +1,70 @@
+"""Fitting: it finds what can be known, calibrates on prompts of other groups, and repeats itself."""
+
+import numpy as np
+import pytest
+
+from services.router.fit import Outcomes, Recipe, fit_artefact
+from services.router.predictor import Predictor
+
+DIGEST = "ab" * 32
+
+
+def outcomes(rows: int = 600, seed: int = 1) -> Outcomes:
+    """Two topics: on the first both models are right, on the second the cheap one is wrong three times in four."""
+    rng = np.random.default_rng(seed)
+    hard = rng.uniform(size=rows) < 0.5
+    embeddings = rng.normal(0, 0.2, (rows, 8)).astype(np.float32)
+    embeddings[np.arange(rows), hard.astype(int)] += 1
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    weak = np.where(hard, rng.uniform(size=rows) < 0.25, True).astype(float)
+    return Outcomes(
+        prompts=[f"prompt {number}" for number in range(rows)],
+        embeddings=embeddings,
+        scores={"weak": weak, "strong": np.ones(rows)},
+        groups=[str(number // 3) for number in range(rows)],
+    )
+
+
+def test_learns_which_topic_is_hard() -> None:
+    """The fitted predictor tells the topics apart, keeps the bound on fresh prompts and uses it."""
+    predictor = Predictor(fit_artefact(outcomes(), "strong", DIGEST, Recipe()))
+    fresh = outcomes(400, seed=2)
+    predictions = [predictor.predict(*row) for row in zip(fresh.prompts, fresh.embeddings, strict=True)]
+    losses = np.array([one.loss["weak"] for one in predictions])
+    sent = losses < predictor.calibration.threshold(("weak",), 0.05, None)
+    wrong = fresh.scores["weak"] < 0.5
+    assert losses[wrong].mean() > 0.6
+    assert sent.mean() > 0.4
+    assert (sent & wrong).mean() < 0.08
+    assert all(one.loss["strong"] == 0 for one in predictions)
+
+
+def test_repeats_itself() -> None:
+    """The same outcomes and seed give the same artefact."""
+    first, second = (fit_artefact(outcomes(), "strong", DIGEST, Recipe()) for _ in range(2))
+    assert first.facts == second.facts
+    np.testing.assert_array_equal(first.loss_weights, second.loss_weights)
+    np.testing.assert_array_equal(first.calibration_losses, second.calibration_losses)
+
+
+def test_facts() -> None:
+    """The artefact knows how much it was fitted and calibrated on, and how the models did."""
+    found = fit_artefact(outcomes(), "strong", DIGEST, Recipe(calibration_share=0.25))
+    assert found.facts.fitted_prompts + len(found.calibration_losses) == 600
+    assert len(found.calibration_losses) == 150
+    assert found.facts.metrics["accuracy.strong"] == 1.0
+    assert found.facts.metrics["quality_auc.weak"] > 0.8
+    assert found.facts.most_characters == len("prompt 599")
+
+
+def test_refuses_what_cannot_be_fitted() -> None:
+    """Too few prompts, uneven lengths and an unscored default are refused by name."""
+    with pytest.raises(ValueError, match="at least 100"):
+        fit_artefact(outcomes(99), "strong", DIGEST, Recipe())
+    uneven = outcomes()
+    with pytest.raises(ValueError, match="'prompts': 599"):
+        fit_artefact(
+            Outcomes(uneven.prompts[1:], uneven.embeddings, uneven.scores, uneven.groups), "strong", DIGEST, Recipe()
+        )
+    with pytest.raises(ValueError, match="default_model: got 'gpt'"):
+        fit_artefact(outcomes(), "gpt", DIGEST, Recipe())

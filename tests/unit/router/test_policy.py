@@ -1,0 +1,199 @@
+"""The policy: hard limits with errors that say what would do, the choice under the bound, and the plan's order."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from services.chassis.errors import FailedPrecondition, FulcrumError, InvalidField, NotFound
+from services.router.policy import Plan, Reason
+from services.router.predictor import Predictor, Vector
+from services.router.prices import MachinePrice
+from tests.unit.router.parts import DIGEST, artefact, catalogue, familiar, model, policy, query
+
+PREDICTOR = Predictor(artefact())
+
+
+def names(plan: Plan) -> list[str]:
+    return [one.model for one in plan.models]
+
+
+def test_sends_to_the_cheapest_within_the_bound() -> None:
+    """The looser the bound the cheaper the model; the explanation carries the numbers."""
+    chosen = {}
+    for loss in (0.0, 0.004, 0.02, 0.5):
+        plan = policy(predictor=PREDICTOR).plan(query(loss=loss, vector=familiar()))
+        chosen[loss] = plan.models[0].model
+        assert "predicted" in plan.explanation
+        assert "1000 calibrated prompts" in plan.explanation
+    assert chosen == {0.0: "large", 0.004: "middle", 0.02: "small", 0.5: "small"}
+
+
+def test_explains_the_choice() -> None:
+    """The sentence names the model, its predicted loss, the bound and what both models are expected to cost."""
+    plan = policy(predictor=PREDICTOR).plan(query("x" * 900, loss=0.5, vector=familiar(), confidence=0.9))
+    assert plan.reason is Reason.CHEAPEST_WITHIN_LOSS
+    for part in ("small: cheapest", "predicted loss 8 %", "a bound of 50 % at 90 % confidence", "nano-dollars, large"):
+        assert part in plan.explanation
+
+
+def test_plan_order() -> None:
+    """First the choice, then the default, then the rest by predicted quality; every figure is there."""
+    plan = policy(model("other", 3), predictor=PREDICTOR).plan(query(loss=0.5, vector=familiar()))
+    assert names(plan) == ["small", "large", "middle", "other"]
+    small, large, _, other = plan.models
+    assert small.quality == pytest.approx(0.6)
+    assert small.loss == pytest.approx(0.08)
+    assert large.loss == 0.0
+    assert (other.quality, other.loss) == (None, None)
+    assert other.cost_nano_usd == (8 + 100) * 3_000
+
+
+@pytest.mark.parametrize(
+    ("reason", "fields"),
+    [
+        (Reason.NO_EMBEDDING, {}),
+        (Reason.NO_CHEAPER_FITS, {"vector": familiar(), "loss": 0.0}),
+        (Reason.UNFAMILIAR_PROMPT, {"vector": Vector(np.eye(4, dtype=np.float32)[1], DIGEST), "loss": 0.5}),
+        (Reason.UNFAMILIAR_PROMPT, {"vector": familiar(), "loss": 0.5, "text": "x" * 5001, "input_tokens": 9}),
+        (Reason.ONLY_CANDIDATE, {"candidates": ("large",)}),
+    ],
+)
+def test_the_default_answers_otherwise(reason: Reason, fields: dict[str, Any]) -> None:
+    """Where nothing cheaper may be chosen the default model answers, and the reason says why."""
+    plan = policy(predictor=PREDICTOR).plan(query(**fields))
+    assert (plan.models[0].model, plan.reason) == ("large", reason)
+    assert plan.explanation.startswith("large: ")
+
+
+def test_no_predictor() -> None:
+    """Without a predictor, or one for the cheaper models, the default answers."""
+    assert policy().plan(query(vector=familiar(), loss=1.0)).reason is Reason.NO_PREDICTOR
+    fields: dict[str, Any] = {"vector": familiar(), "loss": 0.5, "candidates": ("other", "large")}
+    plan = policy(model("other", 1), predictor=PREDICTOR).plan(query(**fields))
+    assert (plan.models[0].model, plan.reason) == ("large", Reason.NO_PREDICTOR)
+
+
+def test_without_the_default_the_rest_compete() -> None:
+    """Where the default is denied, the strongest left stands in and the explanation owns up."""
+    denied = query(denied_models=("large",))
+    plan = policy(predictor=PREDICTOR).plan(denied)
+    assert names(plan) == ["middle", "small"]
+    assert "not the default" in plan.explanation
+    fits = policy(predictor=PREDICTOR).plan(replace(denied, vector=familiar(), objective=query(loss=0.5).objective))
+    assert fits.models[0].model == "small"
+
+
+def test_an_unpriced_model_is_never_the_cheaper_one() -> None:
+    """A model without a price is neither free nor preferred, and does not pass a limit on cost."""
+    plan = policy(model("gift", None), predictor=PREDICTOR).plan(query(loss=1.0, vector=familiar()))
+    assert names(plan) == ["small", "large", "middle", "gift"]
+    assert plan.models[-1].cost_nano_usd is None
+    limited = policy(model("gift", None), predictor=PREDICTOR).plan(query(max_cost_nano_usd=10**9))
+    assert "gift" not in names(limited)
+
+
+def test_a_cached_prefix_keeps_a_session_where_it_is() -> None:
+    """Tokens that the current model holds cost it less, so that a cheaper model may not be cheaper any more."""
+    fields: dict[str, Any] = {"vector": familiar(), "loss": 0.5, "input_tokens": 900, "max_output_tokens": 1}
+    assert policy(predictor=PREDICTOR).plan(query(**fields)).models[0].model == "small"
+    fields |= {"current_model": "middle", "cached_prefix_tokens": 900}
+    assert policy(predictor=PREDICTOR).plan(query(**fields)).models[0].model == "middle"
+
+
+def test_tokens_are_estimated_by_model() -> None:
+    """Without a count, a model that reads bytes counts more tokens than one that reads words."""
+    wide = model("wide", 20, bytes_per_token=4.0, context_tokens=1000)
+    text = "x" * 3600
+    assert names(policy(wide).plan(query(text))) == ["large", "wide"]
+
+
+REFUSALS: list[tuple[dict[str, Any], type[FulcrumError], str, str, str]] = [
+    ({"candidates": ("gtp",)}, NotFound, "MODEL_UNKNOWN", "candidates", "one of small, middle, large"),
+    ({"allowed_models": ("gtp",)}, NotFound, "MODEL_UNKNOWN", "objective.allowed_models", "small"),
+    ({"denied_models": ("gtp",)}, NotFound, "MODEL_UNKNOWN", "objective.denied_models", "small"),
+    (
+        {"candidates": ("small",), "allowed_models": ("large",)},
+        FailedPrecondition,
+        "OBJECTIVE_IMPOSSIBLE",
+        "objective.allowed_models",
+        "one of small",
+    ),
+    (
+        {"allowed_models": ("small",), "denied_models": ("small",)},
+        FailedPrecondition,
+        "OBJECTIVE_IMPOSSIBLE",
+        "objective.denied_models",
+        "one of small not denied",
+    ),
+    (
+        {"candidates": ("small", "middle"), "needs_tools": True},
+        FailedPrecondition,
+        "CAPABILITY_MISSING",
+        "needs_tools",
+        "of small, middle none does",
+    ),
+    (
+        {"input_tokens": 3990, "max_output_tokens": 11},
+        InvalidField,
+        "PROMPT_TOO_LONG",
+        "input_tokens",
+        "at most 4000 tokens together (large)",
+    ),
+    (
+        {"max_cost_nano_usd": 1, "input_tokens": 100},
+        FailedPrecondition,
+        "OBJECTIVE_IMPOSSIBLE",
+        "objective.max_cost_nano_usd",
+        "at least 200000 (small)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "kind", "reason", "field", "expected"), REFUSALS)
+def test_refusals_say_what_would_do(
+    fields: dict[str, Any], kind: type[FulcrumError], reason: str, field: str, expected: str
+) -> None:
+    """Each impossible request is refused with its reason and field, and told what is possible."""
+    with pytest.raises(kind) as caught:
+        policy().plan(query(**fields))
+    assert (caught.value.reason, caught.value.field) == (reason, field)
+    assert expected in caught.value.expected
+
+
+def test_latency_limits_models_whose_time_is_known() -> None:
+    """A self-hosted model that would take too long is left out; one of unknown time stays."""
+    slow = model("slow", None, price=MachinePrice(1, 0, 1e6))
+    assert "slow" not in names(policy(slow).plan(query(max_latency_s=1.0)))
+    assert "slow" in names(policy(slow).plan(query(max_latency_s=101.0)))
+    with pytest.raises(FailedPrecondition) as caught:
+        policy(slow).plan(query(max_latency_s=1.0, candidates=("slow",)))
+    assert caught.value.field == "objective.max_latency"
+    assert "at least 100.000 s (slow)" in caught.value.expected
+
+
+@pytest.mark.parametrize(
+    ("vector", "field", "reason"),
+    [
+        (Vector(np.full(4, np.nan, np.float32), DIGEST), "embedding.values", "FIELD_INVALID"),
+        (Vector(np.ones(5, np.float32), DIGEST), "embedding.values", "FIELD_INVALID"),
+        (Vector(np.ones(4, np.float32), "cd" * 32), "embedding.encoder_digest", "ENCODER_MISMATCH"),
+    ],
+)
+def test_bad_vectors_are_refused(vector: Vector, field: str, reason: str) -> None:
+    """A vector that is not finite, of another length or of another encoder is refused, even for one candidate."""
+    with pytest.raises(FulcrumError) as caught:
+        policy(predictor=PREDICTOR).plan(query(vector=vector, candidates=("large",)))
+    assert (caught.value.field, caught.value.reason) == (field, reason)
+
+
+def test_no_vector_without_a_predictor_is_trusted_either() -> None:
+    """A vector that is not finite is refused also where nothing would be predicted from it."""
+    with pytest.raises(InvalidField):
+        policy().plan(query(vector=Vector(np.full(4, np.inf, np.float32), DIGEST)))
+
+
+def test_the_catalogue_is_sorted() -> None:
+    """Candidates come cheapest first whatever their order was."""
+    assert list(catalogue().names) == ["small", "middle", "large"]

@@ -1,0 +1,119 @@
+"""The `fulcrum` command against a suite in a process of its own."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from benchmarks.suite_process import SuiteProcess, suite_process
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that ended: its status and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+async def fulcrum(*arguments: str, **environment: str) -> Ended:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "services.cli",
+        *arguments,
+        env={**os.environ, "COLUMNS": "160", **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    return Ended(process.returncode or 0, out.decode(), err.decode())
+
+
+@pytest_asyncio.fixture(scope="module")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SuiteProcess]:
+    """`fulcrum up` on a free port."""
+    async with suite_process(tmp_path_factory.mktemp("up")) as suite:
+        yield suite
+
+
+async def test_complete_streams_and_prints_a_receipt(running: SuiteProcess) -> None:
+    """The answer comes first, then the receipt with its levers; asked again it is an exact hit."""
+    first = await fulcrum("complete", "What is the capital of France?", "--address", running.address)
+    assert (first.status, first.err) == (0, "")
+    answer, receipt = first.out.split("\n", 1)
+    assert answer
+    assert "baseline" in receipt
+    assert "routing" in receipt
+    again = await fulcrum("complete", "What is the capital of France?", "--address", running.address)
+    assert again.out.startswith(answer)
+    assert "exact hit" in again.out
+
+
+async def test_stats_and_models(running: SuiteProcess) -> None:
+    """Sums, cache sizes and the catalogue are shown."""
+    stats = await fulcrum("stats", "--address", running.address)
+    assert stats.status == 0, stats.err
+    assert "cost, lever by lever" in stats.out
+    models = await fulcrum("models", "--address", running.address)
+    assert models.status == 0, models.err
+    assert "fulcrum-large (strong)" in models.out
+    assert "ready" in models.out
+
+
+async def test_a_refused_request_says_why(running: SuiteProcess) -> None:
+    """The error names the field, the value and what was expected; the status is 1."""
+    refused = await fulcrum("complete", "x", "--model", "gtp-4", "--address", running.address)
+    assert refused.status == 1
+    assert "objective.allowed_models: got 'gtp-4', expected one of fulcrum-" in refused.err
+
+
+async def test_nobody_there() -> None:
+    """Without a running suite the command says how to start one."""
+    ended = await fulcrum("complete", "x", "--address", "127.0.0.1:1")
+    assert ended.status == 1
+    assert "fulcrum up" in ended.err
+
+
+async def test_config_check(tmp_path: Path) -> None:
+    """A good file is shown with its meaning; a bad one ends with 2 and names key, value and expectation."""
+    good = await fulcrum("config", "check")
+    assert good.status == 0, good.err
+    assert "max_quality_loss: 0.02" in good.out
+    for content, message in (
+        ("edge:\n  max_quality_loss: much\n", "edge.max_quality_loss (or FULCRUM_EDGE__MAX_QUALITY_LOSS): got 'much'"),
+        ("edge:\n  max_qualty_loss: 0.1\n", "edge.max_qualty_loss: unknown key, expected one of"),
+        ("egde: {}\n", "egde: unknown section, expected one of server, edge, cache, router, executor"),
+        ("edge: [", "is not YAML"),
+    ):
+        file = tmp_path / "bad.yaml"
+        file.write_text(content)
+        bad = await fulcrum("config", "check", "--config", str(file))
+        assert bad.status == 2
+        assert message in bad.err
+    missing = await fulcrum("up", "--config", str(tmp_path / "none.yaml"))
+    assert missing.status == 2
+    assert "cannot be read" in missing.err
+    overridden = await fulcrum("config", "check", FULCRUM_SERVER__PORT="http")
+    assert "server.port (or FULCRUM_SERVER__PORT): got 'http'" in overridden.err
+
+
+async def test_a_taken_port_is_explained(running: SuiteProcess) -> None:
+    """A second server on the same port ends with 2 and names the settings to change."""
+    port = running.address.rpartition(":")[2]
+    ended = await fulcrum("serve", "router", FULCRUM_SERVER__PORT=port)
+    assert ended.status == 2
+    assert "server.host, server.port" in ended.err
+
+
+async def test_sigterm_ends_it(tmp_path: Path) -> None:
+    """SIGTERM drains and ends the process with status 0."""
+    async with suite_process(tmp_path, "serve", "router") as suite:
+        suite.process.terminate()
+        assert await asyncio.wait_for(suite.process.wait(), 15) == 0
