@@ -27,7 +27,7 @@ class Guard(grpc.aio.ServerInterceptor):
         self._settings = settings
         self._metrics = metrics
         self._validator = protovalidate.Validator()
-        self._log = structlog.get_logger("rpc")
+        self._log = structlog.get_logger("rpc").bind()  # once: a call's own binding costs 10 us
         self._wrapped: dict[str, Handler] = {}
         self._admitted = 0
         self.idle = asyncio.Event()  # set while no call from outside is under way
@@ -130,7 +130,7 @@ class _Watch:
         self._counted = False
         self._call: Call | None = None
         self._begin = time.perf_counter()
-        guard._metrics.begin(self._service)
+        guard._metrics.begin(self._service, self._method)
 
     def admit(self, request: Message, context: Any) -> float:
         """Checks the request and makes it the current call; returns its deadline on the loop's clock."""

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -85,6 +86,8 @@ class ServerProcess:
                     await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
             await health_servicer.set("", health_pb2.HealthCheckResponse.SERVING)
             self._log.info("serving", host=self.settings.host, port=port, components=[c.name for c in components])
+            gc.collect()
+            gc.freeze()  # what was loaded stays: no later collection walks it again
             if ready:
                 ready(port)
             await stop.wait()

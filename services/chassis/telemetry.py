@@ -55,12 +55,27 @@ class RpcMetrics:
         )
         self._active = Gauge("fulcrum_rpc_server_active", "Calls under way.", ["service"], registry=registry)
 
-    def begin(self, service: str) -> None:
+        self._by_method: dict[tuple[str, str], tuple[Gauge, Histogram]] = {}
+        self._by_code: dict[tuple[str, str, str], Counter] = {}
+
+    def begin(self, service: str, method: str) -> None:
         """Notes that a call arrived."""
-        self._active.labels(service).inc()
+        self._of(service, method)[0].inc()
 
     def end(self, service: str, method: str, code: str, seconds: float) -> None:
         """Notes that a call ended."""
-        self._active.labels(service).dec()
-        self._calls.labels(service, method, code).inc()
-        self._seconds.labels(service, method).observe(seconds)
+        active, duration = self._of(service, method)
+        active.dec()
+        duration.observe(seconds)
+        key = (service, method, code)
+        calls = self._by_code.get(key)
+        if calls is None:
+            calls = self._by_code[key] = self._calls.labels(*key)
+        calls.inc()
+
+    def _of(self, service: str, method: str) -> tuple[Gauge, Histogram]:
+        found = self._by_method.get((service, method))
+        if found is None:  # looking up labels costs more than counting
+            found = (self._active.labels(service), self._seconds.labels(service, method))
+            self._by_method[service, method] = found
+        return found

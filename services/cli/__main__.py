@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -9,7 +10,6 @@ from pathlib import Path
 
 from services.chassis.errors import FulcrumError
 from services.chassis.settings import ConfigError
-from services.cli import commands
 from services.cli.client import DEFAULT_ADDRESS
 
 _EPILOG = """examples:
@@ -42,24 +42,26 @@ def parser() -> argparse.ArgumentParser:
     )
     sub = top.add_subparsers(metavar="command", required=True)
 
-    def add(name: str, text: str, run: object) -> argparse.ArgumentParser:
+    def add(name: str, text: str, run: str) -> argparse.ArgumentParser:
         one = sub.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         one.set_defaults(run=run)
         return one
 
-    up = add("up", "run all services in one process", commands.up)
-    serve = add("serve", "run one service in a process of its own", commands.serve)
+    up = add("up", "run all services in one process", "services.cli.serving:up")
+    serve = add("serve", "run one service in a process of its own", "services.cli.serving:serve")
     serve.add_argument("service", choices=("edge", "cache", "router", "executor"))
-    config = add("config", "look at settings", commands.config)
+    config = add("config", "look at settings", "services.cli.serving:config")
     config.add_argument("action", choices=("check",), help="check: explain what is wrong, or show every value")
     for one in (up, serve, config):
         one.add_argument("--config", type=Path, default=_default_config(), help="YAML settings (default: %(default)s)")
-    models = add("models", "list models, or fetch a model's published weights", commands.models)
+    models = add("models", "list models, or fetch a model's published weights", "services.cli.asking:models")
     models.add_argument("action", nargs="?", choices=("list", "pull"), default="list")
     models.add_argument("name", nargs="?", help="for pull: all-MiniLM-L6-v2")
-    complete = add("complete", "ask something; streams the answer, then prints its receipt", commands.complete)
+    complete = add(
+        "complete", "ask something; streams the answer, then prints its receipt", "services.cli.asking:complete"
+    )
     _complete_arguments(complete)
-    stats = add("stats", "what was asked, what it cost, what each lever saved", commands.stats)
+    stats = add("stats", "what was asked, what it cost, what each lever saved", "services.cli.asking:stats")
     for one in (models, complete, stats):
         one.add_argument("--address", default=DEFAULT_ADDRESS, help="a running suite (default: %(default)s)")
     return top
@@ -81,8 +83,10 @@ def _complete_arguments(complete: argparse.ArgumentParser) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; ends with 1 where a call failed and with 2 where settings or arguments are wrong."""
     chosen = parser().parse_args(arguments)
+    module, _, name = chosen.run.partition(":")  # imported only now: asking a suite needs none of its libraries
+    run = getattr(importlib.import_module(module), name)
     try:
-        asyncio.run(chosen.run(chosen)) if asyncio.iscoroutinefunction(chosen.run) else chosen.run(chosen)
+        asyncio.run(run(chosen)) if asyncio.iscoroutinefunction(run) else run(chosen)
     except ConfigError as error:
         print(f"fulcrum: {error}", file=sys.stderr)
         raise SystemExit(2) from error

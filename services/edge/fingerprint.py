@@ -1,24 +1,27 @@
 """The digest of everything but the prompt that changes an answer, so that no cached answer crosses it."""
 
 import hashlib
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from services.edge.chat import Request
 
-_VERSION = 1
+_VERSION = 2
 
 
 def fingerprint(request: Request, max_quality_loss: float) -> bytes:
-    """SHA-256 over model policy, earlier turns with the system prompt, the last turn save its text, tools, sampling."""
-    last = request.messages[-1]
-    parts = [
+    """SHA-256 over model policy, earlier turns with the system prompt, the last turn save its text, tools, sampling.
+
+    What is digested is the frozen dataclasses' repr: it names every field and quotes every string, so that no two
+    requests share one by accident, and a field that is added later is part of it at once.
+    """
+    *earlier, last = request.messages
+    parts = (
         _VERSION,
-        asdict(request.objective),
+        request.objective,
         max_quality_loss,
-        [asdict(message) for message in request.messages[:-1]],
-        asdict(replace(last, content="")),
-        [asdict(tool) for tool in request.tools],
-        asdict(request.sampling),
-    ]
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).digest()
+        earlier,
+        replace(last, content=""),
+        request.tools,
+        request.sampling,
+    )
+    return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).digest()

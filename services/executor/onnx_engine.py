@@ -1,10 +1,12 @@
-"""Runs a decoder on this machine, one request at a time, each step in a thread of the model's own."""
+"""Runs a decoder on this machine, one request at a time, in a thread that never waits for the event loop."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from contextlib import aclosing
+from typing import TypeVar, cast
 
 from services.chassis.errors import FailedPrecondition, InvalidField, Unavailable
 from services.executor.admission import Admission
@@ -13,6 +15,7 @@ from services.executor.decoder_session import DecoderSession
 from services.executor.engine import (
     Event,
     Finish,
+    FinishReason,
     GenerateRequest,
     ModelInfo,
     ModelKind,
@@ -25,6 +28,7 @@ from services.executor.models.checkpoint import InvalidCheckpoint
 from services.executor.models.onnx_linear import DECODER_LINEARS
 from services.executor.settings import LocalModel
 
+THREADS = 2  # one for the answer under way, one for the prompts of those that wait
 T = TypeVar("T")
 
 
@@ -40,7 +44,7 @@ class OnnxEngine:
         self._name = name
         self._model = model
         self._state = ModelState.LOADING
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=name)
         self._admission = Admission(f"model {name}", 1, model.waiting_limit)
         self._session: DecoderSession
         self._text: ChatText
@@ -77,18 +81,39 @@ class OnnxEngine:
         first_text: float | None = None
         async with self._admission.place():
             admitted = time.perf_counter()
-            while generation.reason is None:
-                text = await self._in_thread(generation.step, self._session)
-                if text:
+            async with aclosing(self._texts(generation)) as texts:
+                async for text in texts:
                     first_text = first_text or time.perf_counter()
                     yield TextDelta(text)
         ended = time.perf_counter()
         timing = Timing(admitted - arrived, (first_text or ended) - arrived, ended - arrived, generation.machine_s)
-        yield Finish(generation.reason, generation.usage, timing, generation.mean_logprob)
+        yield Finish(cast(FinishReason, generation.reason), generation.usage, timing, generation.mean_logprob)
+
+    async def _texts(self, generation: Generation) -> AsyncGenerator[str, None]:
+        """Texts as the model's thread gives them; left early, it ends that thread's work within one step."""
+        texts: asyncio.Queue[str] = asyncio.Queue()  # as many as the answer has tokens, at most
+        loop, left = asyncio.get_running_loop(), threading.Event()
+
+        def drive() -> None:
+            try:
+                while generation.reason is None and not left.is_set():
+                    if text := generation.step(self._session):
+                        loop.call_soon_threadsafe(texts.put_nowait, text)
+            finally:
+                loop.call_soon_threadsafe(texts.put_nowait, "")
+
+        driving = loop.run_in_executor(self._threads, drive)
+        try:
+            while text := await texts.get():
+                yield text
+            await driving
+        finally:
+            left.set()
+            await asyncio.wait([driving])
 
     async def close(self) -> None:
         """Waits for the step under way."""
-        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
 
     def _load(self) -> None:
         self._text = ChatText(self._model.folder)
@@ -114,4 +139,4 @@ class OnnxEngine:
         return Generation(prompt, limit, request.sampling, self._text.tokenizer, self._text.end_tokens)
 
     async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)

@@ -27,8 +27,8 @@ class LocalModel(BaseModel):
     precision: Literal["fp32", "int8"] = Field(
         "fp32", description="int8 stores weights in blocks of a quarter the size"
     )
-    threads: int = Field(2, ge=1, description="threads within a step")
-    context_tokens: int | None = Field(None, ge=2, description="lowers the model's own limit, and with it the memory")
+    threads: int = Field(1, ge=1, description="threads within a step")
+    context_tokens: int | None = Field(None, ge=16, description="lowers the model's own limit, and with it the memory")
     waiting_limit: int = Field(64, ge=0, description="requests that may wait; more are refused at once")
 
 

@@ -131,8 +131,9 @@ async def _serving(component: Component, server: ServerSettings) -> AsyncIterato
     stop = asyncio.Event()
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(ServerProcess(server).serve([component], stop, port.set_result))
-    done, _ = await asyncio.wait({serving, port}, return_when=asyncio.FIRST_COMPLETED)
-    if serving in done:
+    waited: list[asyncio.Future[Any]] = [serving, port]
+    await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
         await serving
     try:
         yield f"127.0.0.1:{await port}"

@@ -19,7 +19,8 @@ FINGERPRINT = bytes(32)
 
 async def embedded(suite: Suite, text: str) -> embedding_pb2.Embedding:
     response = await suite.embedding.Embed(embedding_service_pb2.EmbedRequest(texts=[text]), timeout=30)
-    return response.embeddings[0]
+    embedding: embedding_pb2.Embedding = response.embeddings[0]
+    return embedding
 
 
 def lookup(text: str, tenant: str = "conformance", **fields: Any) -> pb.LookupRequest:

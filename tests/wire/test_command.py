@@ -88,7 +88,10 @@ async def test_config_check(tmp_path: Path) -> None:
     assert "max_quality_loss: 0.02" in good.out
     for content, message in (
         ("edge:\n  max_quality_loss: much\n", "edge.max_quality_loss (or FULCRUM_EDGE__MAX_QUALITY_LOSS): got 'much'"),
-        ("edge:\n  max_qualty_loss: 0.1\n", "edge.max_qualty_loss: unknown key, expected one of"),
+        (
+            "edge:\n  max_qualty_loss: 0.1\n",
+            "edge.max_qualty_loss (or FULCRUM_EDGE__MAX_QUALTY_LOSS): unknown key, expected one of",
+        ),
         ("egde: {}\n", "egde: unknown section, expected one of server, edge, cache, router, executor"),
         ("edge: [", "is not YAML"),
     ):
@@ -109,7 +112,7 @@ async def test_a_taken_port_is_explained(running: SuiteProcess) -> None:
     port = running.address.rpartition(":")[2]
     ended = await fulcrum("serve", "router", FULCRUM_SERVER__PORT=port)
     assert ended.status == 2
-    assert "server.host, server.port" in ended.err
+    assert "server.host and server.port" in ended.err
 
 
 async def test_sigterm_ends_it(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 
 async def embedded(suite: Suite, text: str) -> embedding_pb2.Embedding:
     response = await suite.embedding.Embed(embedding_service_pb2.EmbedRequest(texts=[text]), timeout=30)
-    return response.embeddings[0]
+    embedding: embedding_pb2.Embedding = response.embeddings[0]
+    return embedding
 
 
 async def test_plans_within_the_bound(suite: Suite) -> None:
@@ -29,7 +30,8 @@ async def test_plans_within_the_bound(suite: Suite) -> None:
     async def plan(loss: float) -> pb.RouteResponse:
         objective = objective_pb2.Objective(max_quality_loss=loss)
         request = pb.RouteRequest(text=text, embedding=vector, objective=objective)
-        return await suite.router.Route(request, timeout=5)
+        response: pb.RouteResponse = await suite.router.Route(request, timeout=5)
+        return response
 
     careless, careful = await plan(1.0), await plan(0.0)
     assert [model.model for model in careless.plan][:2] == ["fulcrum-small", "fulcrum-large"]

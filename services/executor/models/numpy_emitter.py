@@ -33,20 +33,12 @@ def empty_memory(layers: int, slots: int, attention: CachedAttention) -> NumpyMe
 class NumpyEmitter:
     """Evaluates a definition on `tokens` `[rows, positions]`.
 
-    For a decoder, `memory` holds what the rows have seen and `new_lengths` `[rows]` how many of each row's positions
-    are valid; the caller adds these to `memory.lengths` after a pass.
+    For a decoder, `memory` holds what the rows have seen; the caller adds the positions to its lengths after a pass.
     """
 
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        tokens: Ids,
-        memory: NumpyMemory | None = None,
-        new_lengths: NDArray[np.int32] | None = None,
-    ) -> None:
+    def __init__(self, checkpoint: Checkpoint, tokens: Ids, memory: NumpyMemory | None = None) -> None:
         self._checkpoint = checkpoint
-        self._memory = memory or NumpyMemory(*(np.zeros(0, np.float32),) * 2, np.zeros(len(tokens), np.int32))
-        self._new_lengths = np.full(len(tokens), tokens.shape[1]) if new_lengths is None else new_lengths
+        self._memory = memory
         self.tokens: NDArray[Any] = tokens
 
     def embed(self, ids: NDArray[Any], table: Weight) -> Array:
@@ -69,21 +61,22 @@ class NumpyEmitter:
 
     def attend_cached(self, qkv: Array, layer: int, attention: CachedAttention) -> Array:
         """Row by row, the whole of memory at once."""
+        if self._memory is None:
+            raise ValueError("a decoder needs a memory")
         heads, kv_heads, size = attention.heads, attention.kv_heads, attention.head_dim
         rows, positions, _ = qkv.shape
         split = qkv.reshape(rows, positions, heads + 2 * kv_heads, size).transpose(0, 2, 1, 3)
         attended = np.zeros((rows, positions, heads, size), np.float32)
-        for row in range(rows):
-            start, new = int(self._memory.lengths[row]), int(self._new_lengths[row])
-            end = start + new
-            cosine, sine = attention.rotary_tables()
-            turned = _rotate(split[row, : heads + kv_heads, :new], cosine[start:end], sine[start:end])
+        cosine, sine = attention.rotary_tables()
+        shared = np.arange(heads) // (heads // kv_heads)
+        for row, start in enumerate(self._memory.lengths):
+            end = start + positions
+            turned = _rotate(split[row, : heads + kv_heads], cosine[start:end], sine[start:end])
             keys, values = self._memory.keys[layer, row], self._memory.values[layer, row]
-            keys[:, start:end], values[:, start:end] = turned[heads:], split[row, heads + kv_heads :, :new]
-            shared = np.arange(heads) // (heads // kv_heads)
+            keys[:, start:end], values[:, start:end] = turned[heads:], split[row, heads + kv_heads :]
             scores = turned[:heads] @ keys[shared, :end].transpose(0, 2, 1) / np.float32(math.sqrt(size))
             scores = np.where(np.arange(end) <= np.arange(start, end)[:, None], scores, -np.inf)
-            attended[row, :new] = (_softmax(scores) @ values[shared, :end]).transpose(1, 0, 2)
+            attended[row] = (_softmax(scores) @ values[shared, :end]).transpose(1, 0, 2)
         return attended.reshape(rows, positions, heads * size)
 
     def swiglu(self, gate_up: Array) -> Array:
@@ -92,8 +85,8 @@ class NumpyEmitter:
         return gate / (1 + np.exp(-gate)) * up
 
     def last_position(self, x: Array) -> Array:
-        """Indexing."""
-        return x[np.arange(len(x)), self._new_lengths - 1]
+        """A slice."""
+        return x[:, -1]
 
     def first_positions(self, like: NDArray[Any], table: Weight, offset: int, added: Weight | None) -> Array:
         """A slice, plus the added row."""

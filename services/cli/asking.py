@@ -1,4 +1,4 @@
-"""What each command does."""
+"""Commands that talk to a running suite, and models pull, which talks to the package index."""
 
 import argparse
 import asyncio
@@ -11,72 +11,11 @@ from fulcrum.router.v1 import objective_pb2
 from google.protobuf.json_format import MessageToJson
 from rich.console import Console
 
-from services.cache.__main__ import assemble as assemble_cache
 from services.chassis.errors import Unavailable
-from services.chassis.server import Component, ServerProcess, run_until_stopped, stop_on_signals
 from services.chassis.settings import ConfigError
-from services.chassis.telemetry import configure_logging
 from services.cli import tables
-from services.cli.assembly import SuiteSettings, assemble_suite, suite_settings
 from services.cli.client import Client, client
-from services.edge.__main__ import assemble as assemble_edge
-from services.executor.__main__ import assemble as assemble_executor
 from services.executor.pull import PUBLISHED, PullError, pull
-from services.router.__main__ import assemble as assemble_router
-
-
-def up(arguments: argparse.Namespace) -> None:
-    """Runs all services in one process until SIGTERM or Ctrl-C."""
-    console = Console(stderr=True)
-
-    def ready(port: int) -> None:
-        console.print(
-            f"[bold]Fulcrum[/] answers at [bold]{settings.server.host}:{port}[/]  (no keys, no TLS: loopback)"
-        )
-        console.print('  in another terminal:  fulcrum complete "Reverse the word stone."')
-
-    async def serve() -> None:
-        configure_logging(settings.server)
-        process, components = assemble_suite(settings)
-        await process.serve(components, stop_on_signals(), ready)
-
-    settings = suite_settings(arguments.config)
-    run_until_stopped(serve)
-
-
-def serve(arguments: argparse.Namespace) -> None:
-    """Runs one service until SIGTERM or Ctrl-C."""
-    settings = suite_settings(arguments.config)
-
-    async def run() -> None:
-        configure_logging(settings.server)
-        component = _component(arguments.service, settings)
-        await ServerProcess(settings.server).serve([component], stop_on_signals())
-
-    run_until_stopped(run)
-
-
-def _component(service: str, settings: SuiteSettings) -> Component:
-    if service == "edge":
-        return assemble_edge(settings.edge)
-    if service == "cache":
-        return assemble_cache(settings.cache)
-    if service == "router":
-        return assemble_router(settings.router)
-    return assemble_executor(settings.executor)
-
-
-def config(arguments: argparse.Namespace) -> None:
-    """Shows every value in force, or explains what is wrong and ends with 2."""
-    settings = suite_settings(arguments.config)
-    console = Console()
-    console.print(f"# {arguments.config or 'no file: defaults and the environment'}", style="dim", markup=False)
-    for section in vars(settings).values():
-        console.print(f"[bold]{section.section}:[/]")
-        for key, value in section.model_dump(mode="json").items():
-            description = type(section).model_fields[key].description or ""
-            console.print(f"  {key}: {value!r}", markup=False, highlight=False, end="")
-            console.print(f"  # {description}", style="dim", markup=False, highlight=False)
 
 
 async def models(arguments: argparse.Namespace) -> None:
