@@ -3,17 +3,19 @@
 The catalogue's `reference_seconds_per_million_*_tokens` come from here. One request at a time, the questions of the
 demo; the reference is a bare greedy loop over transformers' forward pass with its own KV cache, without what
 `generate()` adds. Input seconds are those of the prompt's pass, which gives the first output token as well; output
-seconds are those of all further passes, over all output tokens. Engines take turns at each prompt, and of several rounds
-a prompt's fastest counts, so that a busy machine moves the figures little. Needs the packages of `make test-oracles`.
+seconds are those of all further passes, over all output tokens. Engines take turns at each prompt, and of several
+rounds each pass's fastest counts. That helps against short disturbances only: on a machine that is busy throughout the
+reference suffers most, so run it on an idle one (`load_average` in the result tells) or the savings come out too large.
+Needs the packages of `make test-oracles`.
 """
 
 import argparse
 import json
+import os
 import random
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,18 +29,7 @@ from services.executor.engine import Message
 from services.executor.models.onnx_linear import DECODER_LINEARS
 
 MODELS = ("fulcrum-small", "fulcrum-large")
-THREADS = 2
 LONGEST_ANSWER = 24
-
-
-@dataclass(frozen=True)
-class Pass:
-    """Seconds and tokens of one answer."""
-
-    input_s: float
-    output_s: float
-    input_tokens: int
-    output_tokens: int
 
 
 class Runner(Protocol):
@@ -52,8 +43,8 @@ class Runner(Protocol):
 class Transformers:
     """The reference engine."""
 
-    def __init__(self, folder: Path) -> None:
-        torch.set_num_threads(THREADS)
+    def __init__(self, folder: Path, threads: int) -> None:
+        torch.set_num_threads(threads)
         self._model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         self._memory: Any = None
 
@@ -75,8 +66,8 @@ class Transformers:
 class Ours:
     """The executor's decoder in one precision."""
 
-    def __init__(self, folder: Path, precision: str) -> None:
-        self._session = DecoderSession(folder, DECODER_LINEARS[precision], THREADS)
+    def __init__(self, folder: Path, precision: str, threads: int) -> None:
+        self._session = DecoderSession(folder, DECODER_LINEARS[precision], threads)
         self._position = 0
 
     def prompt(self, tokens: Sequence[int]) -> int:
@@ -88,38 +79,38 @@ class Ours:
         return int(self._session.logits_after([token], self._position - 1).argmax())
 
 
-def answer(runner: Runner, prompt: Sequence[int], end_tokens: frozenset[int]) -> Pass:
-    """Answers one prompt greedily and times its passes."""
-    begin = time.perf_counter()
-    token = runner.prompt(prompt)
-    middle = time.perf_counter()
-    output = 1
-    while token not in end_tokens and output < LONGEST_ANSWER:
-        token = runner.step(token)
-        output += 1
-    return Pass(middle - begin, time.perf_counter() - middle, len(prompt), output)
+def pass_seconds(runner: Runner, prompt: Sequence[int], end_tokens: frozenset[int]) -> list[float]:
+    """Answers one prompt greedily; the seconds of its pass and of those behind, one pass an output token."""
+    seconds: list[float] = []
+    token = -1
+    while token not in end_tokens and len(seconds) < LONGEST_ANSWER:
+        begin = time.perf_counter()
+        token = runner.step(token) if seconds else runner.prompt(prompt)
+        seconds.append(time.perf_counter() - begin)
+    return seconds
 
 
 def measure(
     runners: Mapping[str, Runner], prompts: Sequence[Sequence[int]], end_tokens: frozenset[int], rounds: int
 ) -> dict[str, dict[str, float]]:
     """Seconds for a million tokens, by engine."""
-    costs: dict[str, dict[str, float]] = {}
-    found: dict[str, list[list[Pass]]] = {name: [] for name in runners}
+    input_s, output_s = dict.fromkeys(runners, 0.0), dict.fromkeys(runners, 0.0)
+    outputs = dict.fromkeys(runners, 0)
     for prompt in prompts:
-        turns = [{name: answer(one, prompt, end_tokens) for name, one in runners.items()} for _ in range(rounds)]
+        found = [{name: pass_seconds(one, prompt, end_tokens) for name, one in runners.items()} for _ in range(rounds)]
         for name in runners:
-            found[name].append([turn[name] for turn in turns])
-    for name, answers in found.items():
-        fastest_input = sum(min(one.input_s for one in passes) for passes in answers)
-        fastest_output = sum(min(one.output_s for one in passes) for passes in answers)
-        costs[name] = {
-            "seconds_per_million_input_tokens": fastest_input / sum(passes[0].input_tokens for passes in answers) * 1e6,
-            "seconds_per_million_output_tokens": fastest_output
-            / sum(passes[0].output_tokens for passes in answers)
-            * 1e6,
+            first, *further = (min(times) for times in zip(*(turn[name] for turn in found), strict=True))
+            input_s[name] += first
+            output_s[name] += sum(further)
+            outputs[name] += 1 + len(further)
+    inputs = sum(map(len, prompts))
+    return {
+        name: {
+            "seconds_per_million_input_tokens": input_s[name] / inputs * 1e6,
+            "seconds_per_million_output_tokens": output_s[name] / outputs[name] * 1e6,
         }
-    return costs
+        for name in runners
+    }
 
 
 def compared(costs: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -136,21 +127,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=40, help="questions of the demo (default: %(default)s)")
     parser.add_argument(
-        "--rounds", type=int, default=5, help="of which a prompt's fastest counts (default: %(default)s)"
+        "--rounds", type=int, default=8, help="of which each pass's fastest counts (default: %(default)s)"
     )
+    parser.add_argument("--threads", type=int, default=2, help="of every engine (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the questions (default: %(default)s)")
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
     questions = [sample(rng, phrasings="all", operands="all").prompt for _ in range(arguments.prompts)]
-    report: dict[str, Any] = {"threads": THREADS, "torch": torch.__version__, **vars(arguments), "models": {}}
+    report: dict[str, Any] = {**vars(arguments), "load_average": os.getloadavg()[0], "models": {}}
     for name in MODELS:
         folder = Path("models") / name
         text = ChatText(folder)
         prompts = [text.encode([Message("user", question)]) for question in questions]
         runners: dict[str, Runner] = {
-            "reference": Transformers(folder),
-            "fp32": Ours(folder, "fp32"),
-            "int8": Ours(folder, "int8"),
+            "reference": Transformers(folder, arguments.threads),
+            "fp32": Ours(folder, "fp32", arguments.threads),
+            "int8": Ours(folder, "int8", arguments.threads),
         }
         costs = measure(runners, prompts, text.end_tokens, arguments.rounds)
         report["models"][name] = compared(costs)

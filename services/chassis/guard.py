@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
 
 import grpc
-import protovalidate
 import structlog
 from google.protobuf.message import Message
 
 from services.chassis import status
 from services.chassis.call import REQUEST_ID_KEY, Call, current, enter, new_request_id
-from services.chassis.errors import DeadlineExceeded, FulcrumError, Internal, InvalidField, Overloaded
+from services.chassis.contracts import Contracts
+from services.chassis.errors import DeadlineExceeded, FulcrumError, Internal, Overloaded
 from services.chassis.settings import ServerSettings
 from services.chassis.telemetry import RpcMetrics
 
@@ -26,7 +26,7 @@ class Guard(grpc.aio.ServerInterceptor):
     def __init__(self, settings: ServerSettings, metrics: RpcMetrics) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._validator = protovalidate.Validator()
+        self.contracts = Contracts(settings.max_message_bytes)
         self._log = structlog.get_logger("rpc").bind()  # once: a call's own binding costs 10 us
         self._wrapped: dict[str, Handler] = {}
         self._admitted = 0
@@ -106,17 +106,6 @@ class Guard(grpc.aio.ServerInterceptor):
         if not self._admitted:
             self.idle.set()
 
-    def check(self, request: Message) -> None:
-        """Raises Overloaded for an oversize message, InvalidField for one that breaks its contract."""
-        size, limit = request.ByteSize(), self._settings.max_message_bytes
-        if size > limit:
-            raise Overloaded("message", f"{size} bytes", f"at most {limit} bytes", reason="MESSAGE_TOO_LARGE")
-        violations = self._validator.collect_violations(request)
-        if violations:
-            first, *others = (_invalid_field(violation) for violation in violations)
-            first.others = others
-            raise first
-
 
 class _Watch:
     """One call from arrival to end."""
@@ -150,7 +139,7 @@ class _Watch:
             self._counted = True
         if left <= 0:
             raise TimeoutError
-        self._guard.check(request)
+        self._guard.contracts.check(request)
         return asyncio.get_running_loop().time() + left
 
     def resume(self) -> None:
@@ -202,19 +191,3 @@ async def _next_before(responses: AsyncIterator[Message], deadline: float) -> Me
         raise TimeoutError
     async with asyncio.timeout_at(deadline):
         return await anext(responses, None)
-
-
-def _invalid_field(violation: protovalidate.Violation) -> InvalidField:
-    path = ""
-    for element in violation.proto.field.elements if violation.proto.field else ():
-        path += f".{element.field_name}" if path else element.field_name
-        if element.subscript is not None:
-            path += f"[{element.subscript.value}]"
-    value = violation.field_value
-    if isinstance(value, str | bytes):
-        value = f"{len(value)} {'characters' if isinstance(value, str) else 'bytes'}"
-    elif hasattr(value, "__len__"):
-        value = f"{len(value)} items"
-    elif value is None or isinstance(value, Message):
-        value = "this" if value is None else type(value).__name__
-    return InvalidField(path or "request", value, violation.proto.message or violation.proto.rule_id)

@@ -125,8 +125,10 @@ class RouterBinding:
         try:
             response = await _answer(self._stub.Route, message, self._timeout_s, "router")
         except FulcrumError as error:
-            error.field = _CLIENT_FIELDS.get(error.field, error.field)
-            raise
+            field = _CLIENT_FIELDS.get(error.field, error.field)
+            raise type(error)(
+                field, error.value, error.expected, reason=error.reason, retry_after_s=error.retry_after_s
+            ) from error
         return messages.plan(response)
 
     async def catalogue(self) -> tuple[CatalogueModel, ...]:

@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from services.chassis.errors import Overloaded, Unavailable
+from services.chassis.errors import DeadlineExceeded, FulcrumError, InvalidField, Unavailable
 from services.chassis.status import code_of
 from services.edge.chat import CacheNote, Degradation, Delta, Finish, Outcome, RouteNote
 from services.edge.ports import Executor, Plan, PlannedModel
@@ -22,7 +22,8 @@ class Execution:
         self._model_s = 0.0
 
     async def run(self, plan: Plan) -> AsyncGenerator[Delta | Finish, None]:
-        """Deltas, then one Finish; a model that fails before its first delta hands over to the next of the plan.
+        """Deltas, then one Finish; a model that fails before its first delta hands over to the next of the plan,
+        unless the request itself is at fault or its time is over.
 
         Raises:
             FulcrumError: the last model's error, or that of a model that had begun.
@@ -40,8 +41,8 @@ class Execution:
                             self._model_s = time.monotonic() - begin
                         yield event
                 return
-            except (Unavailable, Overloaded) as error:
-                if begun or following is None:
+            except FulcrumError as error:
+                if begun or following is None or isinstance(error, InvalidField | DeadlineExceeded):
                     raise
                 consequence = f"{following.model} answers instead of {planned.model}"
                 self._work.degradations.append(Degradation("model", code_of(error).name, consequence))

@@ -13,6 +13,6 @@ class QualityBudget:
 
     @classmethod
     def split(cls, max_quality_loss: float, cache_part: float, cache_in_use: bool) -> "QualityBudget":
-        """Gives the cache its part, and what the cache cannot spend on this request to the router."""
+        """Gives the cache its part, or all to the router where an answer is neither taken from the cache nor kept."""
         cache_share = max_quality_loss * cache_part if cache_in_use else 0.0
         return cls(max_quality_loss, cache_share, max_quality_loss - cache_share)

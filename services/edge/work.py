@@ -28,8 +28,9 @@ class Work:
         _check(request)
         given = request.objective.max_quality_loss
         loss = max_quality_loss if given is None else given
+        control = request.cache_control
         self.request = request
-        self.budget = QualityBudget.split(loss, cache_part, not request.cache_control.no_cache)
+        self.budget = QualityBudget.split(loss, cache_part, not (control.no_cache and control.no_store))
         self.key = CacheKey(request.tenant, fingerprint(request, loss), request.text)
         self.degradations: list[Degradation] = []
         self._log = structlog.get_logger("edge")

@@ -1,5 +1,6 @@
 """The house rules hold for every file of services/ and kernels/, and each rule can fail."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,27 @@ def test_a_planted_import_of_development_code_is_found(line: str) -> None:
     assert broken.startswith("services/edge/x.py:1")
     fine = "from services.executor import models\nfrom .models import decoder\nfrom services.executor.models import x"
     assert rules.services_import_development({"services/executor/engine.py": fine}) == []
+
+
+def test_every_service_is_under_contract() -> None:
+    """import-linter's contracts name every service there is, so that a new one cannot escape them."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
+    packages = {f"services.{path.parent.name}" for path in (ROOT / "services").glob("*/__init__.py")}
+    services = packages - {"services.chassis", "services.cli"}
+    independent = next(one["modules"] for one in contracts if one["type"] == "independence")
+    assert set(independent) == services
+    forbidden = {
+        source: {
+            module
+            for one in contracts
+            if source in one.get("source_modules", ())
+            for module in one["forbidden_modules"]
+        }
+        for source in packages
+    }
+    assert forbidden["services.chassis"] >= packages - {"services.chassis"} | {"fulcrum"}
+    spoken = {f"fulcrum.{service.removeprefix('services.')}" for service in services}
+    for service in services - {"services.edge"}:
+        own = service.replace("services.", "fulcrum.")
+        assert forbidden[service] >= spoken - {own} | {"services.cli"}, service

@@ -99,7 +99,7 @@ async def answers(folder: Path, asked: list[Request]) -> list[tuple[str, str]]:
         return answered
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, derandomize=True)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(asked=st.lists(requests, min_size=2, max_size=12))
 def test_every_answer_was_made_for_its_like(tmp_path_factory: object, asked: list[Request]) -> None:
     """Whatever was asked before, an answer names the tenant, policy, system prompt, tools and sampling of who asks."""

@@ -3,13 +3,8 @@
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
-from hypothesis import settings
 
 from tests.unit.edge.parts import Bench
-
-# The same examples every time, and no deadline: machines that run tests are busy.
-settings.register_profile("fulcrum", derandomize=True, database=None, deadline=None)
-settings.load_profile("fulcrum")
 
 
 @pytest_asyncio.fixture

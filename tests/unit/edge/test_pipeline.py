@@ -249,7 +249,7 @@ async def test_when_every_model_fails_the_last_error_is_the_answer(bench: Bench)
     assert not bench.cache.stores
 
 
-@pytest.mark.parametrize("error", [CALLERS[2], CALLERS[3], FAILURES[1]], ids=by_reason)
+@pytest.mark.parametrize("error", [CALLERS[2], FAILURES[1]], ids=by_reason)
 async def test_other_errors_of_a_model_are_not_tried_elsewhere(bench: Bench, error: FulcrumError) -> None:
     """A request that is wrong, or too late, for one model is not sent to the next."""
     bench.executor.scripts[SMALL] = [error]
@@ -320,14 +320,24 @@ async def test_an_unpriced_answer_is_stored_without_a_cost(bench: Bench) -> None
 
 
 async def test_no_cache(bench: Bench) -> None:
-    """no_cache looks nothing up, leaves the whole budget to the router, and keeps the answer for others."""
+    """no_cache looks nothing up and keeps the answer; only if that is off too is all of the budget the router's."""
     await bench.ask(request())
     bench.trace.clear()
     _, receipt = await bench.ask(request(cache_control=control(no_cache=True)))
     assert bench.trace == ["embed", "route", "generate small", "store"]
     assert receipt.outcome.cache.result == "bypassed"
+    assert (receipt.quality.cache_share, receipt.quality.router_share) == (0.005, 0.015)
+    _, receipt = await bench.ask(request(cache_control=control(no_cache=True, no_store=True)))
     assert (receipt.quality.cache_share, receipt.quality.router_share) == (0, 0.02)
     assert bench.router.routes[-1][2].max_quality_loss == 0.02
+
+
+async def test_a_model_that_cannot_do_it_hands_over(bench: Bench) -> None:
+    """A model that lacks a capability before its first token is passed over for the next of the plan."""
+    bench.executor.scripts[SMALL] = [FailedPrecondition("tools", "1 tool", "a model that takes tools")]
+    text, receipt = await bench.ask(request())
+    assert (text, receipt.outcome.model) == ("an answer", LARGE)
+    assert [degradation.part for degradation in receipt.outcome.degradations] == ["model"]
 
 
 async def test_no_store(bench: Bench) -> None:
