@@ -45,7 +45,7 @@ where the strong one is right. Random sends as many prompts, chosen by chance.
 Area under the ROC curve on the calibration prompts, for answering well: {aucs}.
 
 ## Limits
-It knows the ten kinds of question that the reference models were taught. {unfamiliar:.1%} of the test prompts are
+It knows the kinds of question that the reference models were taught. {unfamiliar:.1%} of the test prompts are
 unlike all it was fitted on and go to `{strong}`, as do prompts of more than {characters} characters and whatever else
 is far from them; that guards against strangers, it does not make it know them. Its bound is a promise for prompts drawn
 as the calibration prompts were: for other models or other traffic, fit your own (`services/router/fit.py`).

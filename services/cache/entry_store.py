@@ -128,8 +128,10 @@ class EntryStore:
         finally:
             self._rows("PRAGMA synchronous = NORMAL")
 
-    def write_hits(self, records: Iterable[Record]) -> None:
+    def write_hits(self, records: Sequence[Record]) -> None:
         """Brings hits and times of use up to date."""
+        if not records:
+            return
         with self._transaction():
             for record in records:
                 values = (record.hits, record.last_used_ns, record.sequence)

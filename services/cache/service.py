@@ -44,9 +44,7 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
 
     async def close(self) -> None:
         """Ends what is under way, and the cache if one was opened."""
-        if self._opened:
-            await self._worker.run(self._opened.close)
-        await self._worker.close()
+        await self._worker.close(self._opened.close if self._opened else None)
 
     @property
     def _cache(self) -> AnswerCache:

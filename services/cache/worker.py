@@ -35,8 +35,10 @@ class Worker:
         future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._ended))
         return await asyncio.wrap_future(future)
 
-    async def close(self) -> None:
-        """Waits for the jobs that wait or run."""
+    async def close(self, last: Callable[[], None] | None = None) -> None:
+        """Ends the jobs that wait or run, then does the `last` one, for which there is always room."""
+        if last is not None:
+            await asyncio.wrap_future(self._pool.submit(last))
         await asyncio.to_thread(self._pool.shutdown)
 
     def _ended(self) -> None:

@@ -14,7 +14,7 @@ from services.cli.client import DEFAULT_ADDRESS
 
 _EPILOG = """examples:
   fulcrum up                              run everything in one process on 127.0.0.1:50551
-  fulcrum complete "Reverse the word stone."
+  fulcrum complete "What is the capital of Norway?"
   fulcrum stats                           what was asked, what it cost, what each lever saved
   fulcrum serve cache --config cache.yaml run one service by itself, as in a cluster
 

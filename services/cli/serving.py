@@ -21,7 +21,7 @@ def up(arguments: argparse.Namespace) -> None:
         console.print(
             f"[bold]Fulcrum[/] answers at [bold]{settings.server.host}:{port}[/]  (no keys, no TLS: loopback)"
         )
-        console.print('  in another terminal:  fulcrum complete "Reverse the word stone."')
+        console.print('  in another terminal:  fulcrum complete "What is the capital of Norway?"')
 
     async def serve() -> None:
         configure_logging(settings.server)
