@@ -54,17 +54,16 @@ class EntryStore:
         partition, answer = new.partition, new.answer
         with self._transaction():
             self._delete(drop)
-            self._rows(
+            ((sequence,),) = self._rows(
                 "INSERT INTO entries (key, tenant, fingerprint, text, create_ns, expire_ns, last_used_ns, size, "
                 "vector, answer, model, input_tokens, output_tokens, cost_nano_usd) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING sequence",
                 (
                     *(new.key, partition.tenant, partition.fingerprint, new.text, new.create_ns, new.expire_ns),
                     *(new.create_ns, new.size, new.vector, answer.text, answer.model, answer.input_tokens),
                     *(answer.output_tokens, answer.cost_nano_usd),
                 ),
             )
-            sequence = int(self._rows("SELECT last_insert_rowid()")[0][0])
             entry_id = f"{self._prefix}-{sequence}"
             if new.request_id:
                 self._answer(partition.tenant, new.request_id, entry_id)

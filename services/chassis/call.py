@@ -2,8 +2,8 @@
 
 import contextvars
 import math
+import random
 import time
-import uuid
 from dataclasses import dataclass, replace
 
 from services.chassis.errors import DeadlineExceeded
@@ -33,8 +33,8 @@ def current() -> Call | None:
 
 
 def new_request_id() -> str:
-    """A request id of our own."""
-    return uuid.uuid4().hex
+    """A request id of our own: 128 random bits in hex, unique but no secret."""
+    return f"{random.getrandbits(128):032x}"  # the system's own source costs 20 us
 
 
 def outlive_deadline() -> None:

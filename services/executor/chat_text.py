@@ -75,7 +75,8 @@ def _compile(folder: Path, config: Mapping[str, Any]) -> jinja2.Template:
     source = path.read_text(encoding="utf-8") if path.exists() else config.get("chat_template")
     if not isinstance(source, str):
         raise InvalidCheckpoint(f"{folder / 'tokenizer_config.json'}: chat_template is missing")
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    loops = "jinja2.ext.loopcontrols"  # as transformers has it
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loops])
     environment.globals["raise_exception"] = _refuse
     environment.globals["strftime_now"] = lambda format_: datetime.now().astimezone().strftime(format_)
     environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)

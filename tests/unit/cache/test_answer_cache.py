@@ -1,5 +1,8 @@
 """The cache on a real file: what is kept is found, bounded, forgotten in time, and survives a restart."""
 
+import threading
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -318,6 +321,33 @@ def test_answers_that_are_not_in_memory(tmp_path: Path, memory: int) -> None:
             assert served(cache.lookup(ask(FRANCE, partition=partition))) == f"{number}"
             near = ask(FRANCE_TOO, partition=partition, embedding=embedding(0.9))
             assert served(cache.lookup(near)) == f"{number}"
+
+
+def test_recall_beside_stores(tmp_path: Path) -> None:
+    """Exact hits in one thread are whole and of their prompt while another one stores, evicts and removes."""
+    stop, seen, wrong = threading.Event(), Counter[str](), list[str]()
+
+    def recall() -> None:
+        while not stop.is_set():
+            time.sleep(0.0002)  # else this thread holds the interpreter for most of the time
+            for number in range(8):
+                found = cache.recall(ask(f"x{number}"))
+                seen[type(found).__name__] += 1
+                if isinstance(found, Hit) and found.entry.answer.text != f"said {number}":
+                    wrong.append(found.entry.answer.text)
+
+    with opened(tmp_path, max_entries=5, answer_memory_bytes=5000) as cache:
+        thread = threading.Thread(target=recall)
+        thread.start()
+        for turn in range(300):
+            cache.store(keep(f"x{turn % 8}", f"said {turn % 8}", embedding=embedding()))
+            if turn % 50 == 49:
+                cache.invalidate(Selector(HERE.tenant))
+        stop.set()
+        thread.join()
+    assert not wrong
+    assert seen["Hit"]
+    assert seen["Miss"]
 
 
 sizes = st.lists(st.tuples(st.integers(0, 30), st.integers(1, 400), st.booleans()), max_size=60)

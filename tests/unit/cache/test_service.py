@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,16 @@ async def test_pages_by_token(servicer: CacheServicer) -> None:
         with pytest.raises(InvalidField) as caught:
             await servicer.ListEntries(pb.ListEntriesRequest(scope=SCOPE, page_token=bad), CONTEXT)
         assert caught.value.field == "page_token"
+
+
+async def test_a_long_prompt_leaves_the_loop_free(servicer: CacheServicer) -> None:
+    """A prompt of the largest size is normalised beside the event loop, and found."""
+    prompt = "é and more " * 90_000
+    await servicer.Store(store(prompt), CONTEXT)
+    begin = time.thread_time()
+    found = await servicer.Lookup(lookup(prompt + " "), CONTEXT)
+    assert time.thread_time() - begin < 0.02
+    assert found.WhichOneof("outcome") == "hit"
 
 
 async def test_before_start_and_after_close(tmp_path: Path) -> None:
