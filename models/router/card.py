@@ -48,7 +48,8 @@ Area under the ROC curve on the calibration prompts, for answering well: {aucs}.
 It knows the kinds of question that the reference models were taught. {unfamiliar:.1%} of the test prompts are
 unlike all it was fitted on and go to `{strong}`, as do prompts of more than {characters} characters and whatever else
 is far from them; that guards against strangers, it does not make it know them. Its bound is a promise for prompts drawn
-as the calibration prompts were: for other models or other traffic, fit your own (`services/router/fit.py`).
+as the calibration prompts were: for other models or other traffic, fit your own (`services/router/fit.py`). A
+confidence counts prompts as drawn one by one; these are many wordings of few questions, so here it promises too much.
 """
 
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from services.cache.wording import (
     CONVERSION_WORDS,
+    DIRECTIONS,
     MONTHS,
     NEGATIONS,
     NUMBER_WORDS,
@@ -25,11 +26,12 @@ from services.cache.wording import (
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "«": '"', "»": '"'})
 _TOKEN = re.compile(r"(?:(?<![\w.,])\.)?\d+(?:[.,]\d+)*|[^\W\d_]+|[^\w\s]|_")
 _QUOTED = re.compile(r"\"[^\"]+\"|(?<!\w)'[^']+'(?!\w)")
-_CODE = re.compile(r"[{}\[\]<>\\|`;_\n\r\t]|==|\(\)")
+_CODE = re.compile(r"[{}\[\]<>\\|`;_\n\r\t]|[=!]=|\(\)")
 _SILENT = frozenset(".,:!?'\"-()")
 _MINUS = re.compile(r"(?<![^\W\d_])-(?=\d)|(?<= )-(?= )")
 _FACTORIAL = re.compile(r"(?<=\d)!")
 _UNIT_LENGTH = 3
+_RELATED = RELATIONS | UNITS.keys() | SYNONYMS.keys()
 _KNOWN = SPELLING | RELATIONS | QUESTIONS
 _LONGEST = 4000  # characters; beyond any encoder's window
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
@@ -106,13 +108,15 @@ def _telling(plain: str) -> list[str]:
     matches = list(_TOKEN.finditer(plain))
     spoken = [match.start() for match in matches if match.group() not in _SILENT]
     arithmetic = bool(signs) or any(not (m.group()[0].isalnum() or m.group() in _SILENT | {"."}) for m in matches)
+    words = {match.group().casefold() for match in matches}
+    overlooked = STOP | DIRECTIONS if words & _RELATED else STOP
     kept = []
     for match in matches:
         word, at = match.group(), match.start()
         tells = True
         if word in _SILENT:
             tells = at in signs or (arithmetic and word in "()")
-        elif word.lower() in STOP:
+        elif word.lower() in overlooked:
             capitals = not plain.isupper() and at > 0 and word.isupper() and word != "I"
             tells = capitals or at == spoken[-1] or at in quoted
         if tells:
@@ -123,7 +127,7 @@ def _telling(plain: str) -> list[str]:
 def _canonical(token: str, beside_numbers: bool, loud: bool) -> str:
     word = token.casefold()
     unit = beside_numbers and len(token) <= _UNIT_LENGTH and not token.islower()  # a megabit is no megabyte
-    name = token.isupper() and len(token) > 1 and not loud and word in STOP | QUESTIONS  # "IT", "WHO"
+    name = token.isupper() and len(token) > 1 and not loud and word in STOP | DIRECTIONS | QUESTIONS  # "IT", "WHO"
     if unit or name:
         return token
     if word[0] == ".":

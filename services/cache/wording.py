@@ -13,16 +13,19 @@ POLITE = re.compile(
     r"(?:(?:hi|hello|hey|ok|okay|please|kindly|quick question|thanks|thank you)\b[ ,:;.!-]*)*"
     r"(?:(?:can|could|would|will) you (?:please |kindly )?)?"
     r"(?:(?:tell|give|show) (?:me )?|let me know |do you know |i(?: would|'d) like to know |i want to know "
-    r"|i need to know |name |state )?",
+    r"|i need to know |name )?",
     re.IGNORECASE,
 )
 
 # Carry grammar, not meaning. Left out on purpose, since each of them alone can turn an answer: from, by, with, without,
 # about, after, before, than, on, off, not, any, all, only, was, did, can, will, should, me, you, your, he, she.
 STOP = _words(
-    "a an the of for in into to as at is are am be been do does has have had what which that it its there would "
+    "a an the of is are am be been do does has have had what which that it its there would "
     "i my we our please just really exactly actually now currently kindly s"
 )
+# Say which way or in what part, and tell as much as any word ("a flight to Oslo", "in Oslo"), except beside a relation
+# or a unit, where wordings differ ("the symbol of gold", "for gold").
+DIRECTIONS = _words("for in into to as at")
 NEGATIONS = _words("not no never without nor none neither nobody nothing nowhere hardly")
 # Ask for different things about the same words.
 QUESTIONS = _words("who whom whose when where why how")

@@ -1,28 +1,29 @@
 """Channels to other services: retries under a budget, keepalive, balancing, bounded messages."""
 
 import json
+from typing import Any
 
 import grpc
 from pydantic import BaseModel, ConfigDict, Field
 
-_SERVICE_CONFIG = json.dumps(
-    {
-        "loadBalancingConfig": [{"round_robin": {}}],
-        "methodConfig": [
-            {
-                "name": [{}],
-                "retryPolicy": {
-                    "maxAttempts": 4,
-                    "initialBackoff": "0.05s",
-                    "maxBackoff": "0.5s",
-                    "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
-                },
-            }
-        ],
-        "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
-    }
-)
+_BALANCED: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
+# One more try at once, under a budget: enough when one of several replicas dies, too little to multiply load.
+_RETRIED = {
+    **_BALANCED,
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 2,
+                "initialBackoff": "0.01s",
+                "maxBackoff": "0.05s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+    "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
+}
 
 
 class BackendSettings(BaseModel):
@@ -38,13 +39,19 @@ class BackendSettings(BaseModel):
         return self.address == "in-process"
 
 
-def connect(address: str, max_message_bytes: int = 16 * 1024 * 1024) -> grpc.aio.Channel:
-    """A channel to `address`; it connects by itself, and again after a failure."""
+def connect(address: str, retries: bool = False, max_message_bytes: int = 16 * 1024 * 1024) -> grpc.aio.Channel:
+    """A channel to `address`; it connects by itself, and again after a failure.
+
+    Args:
+        address: host:port, dns:///name:port or unix:path.
+        retries: whether an UNAVAILABLE call is tried once more; never for what runs a model.
+        max_message_bytes: largest message sent or received.
+    """
     return grpc.aio.insecure_channel(
         address,
         options=[
-            ("grpc.service_config", _SERVICE_CONFIG),
-            ("grpc.enable_retries", 1),
+            ("grpc.service_config", json.dumps(_RETRIED if retries else _BALANCED)),
+            ("grpc.enable_retries", int(retries)),
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),
             ("grpc.keepalive_time_ms", 30_000),

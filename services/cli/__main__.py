@@ -10,7 +10,7 @@ from pathlib import Path
 
 from services.chassis.errors import FulcrumError
 from services.chassis.settings import ConfigError
-from services.cli.client import DEFAULT_ADDRESS
+from services.cli.address import default_address
 
 _EPILOG = """examples:
   fulcrum up                              run everything in one process on 127.0.0.1:50551
@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     _complete_arguments(complete)
     stats = add("stats", "what was asked, what it cost, what each lever saved", "services.cli.asking:stats")
     for one in (models, complete, stats):
-        one.add_argument("--address", default=DEFAULT_ADDRESS, help="a running suite (default: %(default)s)")
+        one.add_argument("--address", default=default_address(), help="a running suite (default: %(default)s)")
     return top
 
 

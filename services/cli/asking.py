@@ -32,7 +32,11 @@ async def models(arguments: argparse.Namespace) -> None:
         return
     async with client(arguments.address) as suite:
         await _reached(suite, arguments.address)
-        console.print(tables.models_table(await suite.catalogue(), await suite.engines()))
+        try:
+            console.print(tables.models_table(await suite.catalogue(), await suite.engines()))
+        except Unavailable as error:
+            expected = "a suite in one process; router and executor are not served at this address"
+            raise Unavailable("--address", arguments.address, expected) from error
 
 
 async def complete(arguments: argparse.Namespace) -> None:
@@ -70,7 +74,10 @@ async def stats(arguments: argparse.Namespace) -> None:
         usage = await suite.usage()
         console.print(tables.usage_table(usage))
         console.print(tables.cost_table(usage.total))
-        console.print(tables.cache_table(await suite.cache_stats()))
+        try:
+            console.print(tables.cache_table(await suite.cache_stats()))
+        except Unavailable:
+            console.print(f"the cache is not served at {arguments.address}: ask it at its own --address", style="dim")
 
 
 async def _reached(suite: Client, address: str) -> None:

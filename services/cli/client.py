@@ -20,8 +20,6 @@ from services.chassis.channel import connect
 from services.chassis.errors import FulcrumError
 from services.chassis.status import error_from
 
-DEFAULT_ADDRESS = "127.0.0.1:50551"
-
 
 @dataclass(frozen=True)
 class Completion:

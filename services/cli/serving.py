@@ -1,12 +1,14 @@
 """Commands that run services: up, serve, and config to look at what they would run with."""
 
 import argparse
+from dataclasses import replace
 
 from rich.console import Console
 
 from services.cache.__main__ import assemble as assemble_cache
 from services.chassis.server import Component, ServerProcess, run_until_stopped, stop_on_signals
 from services.chassis.telemetry import configure_logging
+from services.cli.address import default_address
 from services.cli.assembly import SuiteSettings, assemble_suite, suite_settings
 from services.edge.__main__ import assemble as assemble_edge
 from services.executor.__main__ import assemble as assemble_executor
@@ -18,18 +20,25 @@ def up(arguments: argparse.Namespace) -> None:
     console = Console(stderr=True)
 
     def ready(port: int) -> None:
-        console.print(
-            f"[bold]Fulcrum[/] answers at [bold]{settings.server.host}:{port}[/]  (no keys, no TLS: loopback)"
-        )
-        console.print('  in another terminal:  fulcrum complete "What is the capital of Norway?"')
+        address = f"{settings.server.host}:{port}"
+        console.print(f"[bold]Fulcrum[/] answers at [bold]{address}[/]  (no keys, no TLS: loopback)")
+        there = "" if address == default_address() else f" --address {address}"
+        console.print(f'  in another terminal:  fulcrum complete "What is the capital of Norway?"{there}')
 
     async def serve() -> None:
         configure_logging(settings.server)
-        process, components = assemble_suite(settings)
-        await process.serve(components, stop_on_signals(), ready)
+        process, (*backends, edge) = assemble_suite(settings)
+        if settings.edge.tenant_header is not None:  # then only edge knows who asks: nothing else may be asked
+            backends = [_unexposed(backend) for backend in backends]
+        await process.serve([*backends, edge], stop_on_signals(), ready)
 
     settings = suite_settings(arguments.config)
     run_until_stopped(serve)
+
+
+def _unexposed(component: Component) -> Component:
+    """The component, started and closed with the others but reached through this process's own channel alone."""
+    return replace(component, services=(), register=lambda _: None)
 
 
 def serve(arguments: argparse.Namespace) -> None:

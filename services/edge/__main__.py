@@ -22,9 +22,9 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
     """
     channels: list[grpc.aio.Channel] = [local] if local else []
 
-    def channel(name: str, backend: BackendSettings) -> grpc.aio.Channel:
+    def channel(name: str, backend: BackendSettings, retries: bool = True) -> grpc.aio.Channel:
         if not backend.in_process:
-            channels.append(connect(backend.address))
+            channels.append(connect(backend.address, retries))
             return channels[-1]
         if local is None:
             raise ConfigError(f"edge.{name}.address: got 'in-process', expected host:port, as edge runs alone here")
@@ -33,7 +33,7 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
     encoder = EncoderBinding(channel("encoder", settings.encoder), settings.encoder.timeout_s)
     cache = CacheBinding(channel("cache", settings.cache), settings.cache.timeout_s)
     router = RouterBinding(channel("router", settings.router), settings.router.timeout_s)
-    executor = ExecutorBinding(channel("executor", settings.executor), settings.executor.timeout_s)
+    executor = ExecutorBinding(channel("executor", settings.executor, retries=False), settings.executor.timeout_s)
     catalogue = Catalogue(router, settings.catalogue_refresh_s, settings.fallback_model)
     pipeline = Pipeline(settings, encoder, cache, router, executor, catalogue)
     servicer = EdgeServicer(pipeline, UsageBook(), settings.tenant_header)

@@ -121,6 +121,7 @@ class RouterBinding:
             objective=messages.objective_message(objective),
             max_output_tokens=request.sampling.max_output_tokens,
             needs_tools=bool(request.tools),
+            input_bytes=request.size_bytes,
         )
         try:
             response = await _answer(self._stub.Route, message, self._timeout_s, "router")

@@ -83,6 +83,14 @@ class Request:
         """The prompt: what the last turn says."""
         return self.messages[-1].content
 
+    @property
+    def size_bytes(self) -> int:
+        """UTF-8 bytes of all turns and tools, what a model will be given to read."""
+        texts = [message.content for message in self.messages]
+        texts += [call.arguments_json for message in self.messages for call in message.tool_calls]
+        texts += [text for tool in self.tools for text in (tool.name, tool.description, tool.parameters_json_schema)]
+        return sum(len(text.encode("utf-8", "replace")) for text in texts)
+
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
@@ -130,10 +138,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """How a generation ended; `machine_s` is machine time in seconds, 0 on remote models."""
+    """How a generation ended; `usage` is None where the provider did not say, `machine_s` 0 on remote models."""
 
     reason: FinishReason
-    usage: Usage
+    usage: Usage | None
     machine_s: float = 0.0
 
 

@@ -14,22 +14,27 @@ from services.edge.work import Work
 class Execution:
     """One answer in the making; after `run` has ended, `outcome` tells how it went."""
 
-    def __init__(self, executor: Executor, work: Work) -> None:
+    def __init__(self, executor: Executor, work: Work, strong_model: str | None) -> None:
         self._executor = executor
         self._work = work
+        self._strong_model = strong_model
         self._finish: Finish | None = None
         self._model: PlannedModel | None = None
         self._model_s = 0.0
 
     async def run(self, plan: Plan) -> AsyncGenerator[Delta | Finish, None]:
-        """Deltas, then one Finish; a model that fails before its first delta hands over to the next of the plan,
-        unless the request itself is at fault or its time is over.
+        """Deltas, then one Finish; a model that fails before its first delta hands over to the next of the plan.
+
+        The next is one that the quality budget allows. A request that is at fault itself, unless another model may take
+        it for its length, or whose time is over, is not tried elsewhere.
 
         Raises:
             FulcrumError: the last model's error, or that of a model that had begun.
         """
         begin = time.monotonic()
-        for planned, following in zip(plan.models, [*plan.models[1:], None], strict=True):
+        first, *others = plan.models
+        models = [first, *(model for model in others if self._allowed(model))]
+        for planned, following in zip(models, [*models[1:], None], strict=True):
             self._model = planned
             begun = False
             try:
@@ -42,10 +47,15 @@ class Execution:
                         yield event
                 return
             except FulcrumError as error:
-                if begun or following is None or isinstance(error, InvalidField | DeadlineExceeded):
+                if begun or following is None or _final(error):
                     raise
                 consequence = f"{following.model} answers instead of {planned.model}"
                 self._work.degradations.append(Degradation("model", code_of(error).name, consequence))
+
+    def _allowed(self, model: PlannedModel) -> bool:
+        """Whether the strong model answers, or one that is as good within the router's share of the budget."""
+        loss = model.predicted_loss
+        return model.model == self._strong_model or (loss is not None and loss <= self._work.budget.router_share)
 
     def outcome(self, plan: Plan, cache: CacheNote) -> Outcome:
         """What the receipt tells; only after `run` has ended.
@@ -57,3 +67,9 @@ class Execution:
             raise Unavailable("executor", "an answer without an end", "a finish event")
         route = RouteNote(plan.decision_id, plan.explanation, self._model.predicted_quality, self._model.predicted_loss)
         return Outcome(self._model.model, self._finish, cache, route, self._model_s)
+
+
+def _final(error: FulcrumError) -> bool:
+    """Whether no other model can help."""
+    bad_request = isinstance(error, InvalidField) and error.reason != "PROMPT_TOO_LONG"
+    return bad_request or isinstance(error, DeadlineExceeded)

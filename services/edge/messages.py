@@ -126,8 +126,10 @@ def objective_message(objective: chat.Objective) -> objective_pb2.Objective:
     )
 
 
-def usage_message(usage: chat.Usage) -> chat_pb2.Usage:
-    """Tokens."""
+def usage_message(usage: chat.Usage | None) -> chat_pb2.Usage | None:
+    """Tokens; what is None stays unset."""
+    if usage is None:
+        return None
     return chat_pb2.Usage(
         input_tokens=usage.input_tokens,
         cached_input_tokens=usage.cached_input_tokens,
@@ -158,7 +160,9 @@ def generated(message: executor_pb.GenerateResponse) -> chat.Delta | chat.Finish
     usage, finish = message.finish.usage, message.finish
     return chat.Finish(
         _FINISH_NAMES[finish.reason],
-        chat.Usage(usage.input_tokens, usage.cached_input_tokens, usage.cache_write_tokens, usage.output_tokens),
+        chat.Usage(usage.input_tokens, usage.cached_input_tokens, usage.cache_write_tokens, usage.output_tokens)
+        if finish.HasField("usage")
+        else None,
         seconds(finish.timing.machine),
     )
 

@@ -84,10 +84,10 @@ class Pipeline:
     async def _shared(self, work: Work, missed: Miss | None) -> AsyncGenerator[Delta | Outcome, None]:
         """The answer of whoever asked the same first: of this request, if nobody did."""
         key = (work.key, work.request.cache_control.max_age_s)
-        events, leads = self._flights.join(key, lambda: self._anew(work, missed))
+        events, claim = self._flights.join(key, lambda: self._anew(work, missed))
         async with aclosing(events):
             async for event in events:
-                yield as_shared(event, work) if isinstance(event, Outcome) and not leads else event
+                yield as_shared(event, work) if isinstance(event, Outcome) and not claim() else event
 
     async def _anew(self, work: Work, missed: Miss | None) -> AsyncGenerator[Delta | Outcome, None]:
         """The answer from the cache by a similar text, else from the model that the router chooses."""
@@ -99,7 +99,7 @@ class Pipeline:
                 yield event
             return
         plan = plan or self._catalogue.plan_without_router(work.request.objective)
-        execution = Execution(self._executor, work)
+        execution = Execution(self._executor, work, self._catalogue.default)
         pieces: list[Delta] = []
         async with aclosing(execution.run(plan)) as generated:
             async for piece in generated:
@@ -133,18 +133,20 @@ class Pipeline:
         return await work.advisory("router", "the strong model answers", route)
 
     async def _keep(self, work: Work, embedding: Embedding | None, pieces: list[Delta], outcome: Outcome) -> None:
-        """Stores a complete answer of nothing but text; anything else is not kept."""
+        """Stores a complete answer of nothing but text, unless a weaker model stood in for the chosen one."""
         control, finish = work.request.cache_control, outcome.finish
         text = "".join(piece.text for piece in pieces if isinstance(piece, TextDelta))
         whole = text and finish.reason is FinishReason.STOP and all(isinstance(piece, TextDelta) for piece in pieces)
         if control.no_store or not whole or work.failed("cache"):
             return
+        if work.failed("model") and outcome.model != self._catalogue.default:
+            return  # a weaker model's answer is better than none, but not what the next one asks for
         cost = cost_of(outcome, self._catalogue.prices, self._catalogue.default)
         answer = StoredAnswer(
             text,
             outcome.model,
-            finish.usage.input_tokens,
-            finish.usage.output_tokens,
+            finish.usage.input_tokens if finish.usage else 0,
+            finish.usage.output_tokens if finish.usage else 0,
             cost.actual_nano_usd if cost else None,
         )
         store = self._cache.store(work.key, embedding, answer, control.ttl_s, outcome.cache.lookup_id)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from services.edge.chat import Finish, Usage
+from services.edge.chat import Usage
 
 _NANO_PER_USD = 1_000_000_000
 
@@ -25,9 +25,9 @@ class ListPrice:
         fresh = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens
         return self._nano(fresh, usage.cached_input_tokens, usage.cache_write_tokens, usage.output_tokens)
 
-    def actual(self, finish: Finish) -> float:
-        """Nano-dollars that the provider bills."""
-        return self.with_prefix_reuse(finish.usage)
+    def actual(self, usage: Usage, machine_s: float) -> float:
+        """Nano-dollars that the provider bills, whatever time it took."""
+        return self.with_prefix_reuse(usage)
 
     def _nano(self, fresh: int, cached: int, written: int, output: int) -> float:
         usd_per_million = (
@@ -55,9 +55,9 @@ class MachinePrice:
         """Nano-dollars on the reference engine with cached tokens free."""
         return self._reference(usage.input_tokens - usage.cached_input_tokens, usage.output_tokens)
 
-    def actual(self, finish: Finish) -> float:
+    def actual(self, usage: Usage, machine_s: float) -> float:
         """Nano-dollars of the machine time that was taken."""
-        return self._nano(finish.machine_s)
+        return self._nano(machine_s)
 
     def _reference(self, input_tokens: int, output_tokens: int) -> float:
         return self._nano((input_tokens * self.reference_input_s + output_tokens * self.reference_output_s) / 1e6)

@@ -51,7 +51,7 @@ class Receipt:
 
 
 def cost_of(outcome: Outcome, prices: Mapping[str, Price | None], baseline_model: str | None) -> Cost | None:
-    """The cost of an outcome, or None where the model or the baseline is unpriced.
+    """The cost of an outcome, or None where the model or the baseline is unpriced, or the tokens are unknown.
 
     The strongest model's full price is taken down lever by lever: to the chosen model's full price, to nothing where an
     answer was reused, to the price with cached prefix tokens, and to what was really spent. Each stage is rounded once,
@@ -59,14 +59,14 @@ def cost_of(outcome: Outcome, prices: Mapping[str, Price | None], baseline_model
     """
     baseline = prices.get(baseline_model) if baseline_model else None
     price = prices.get(outcome.model)
-    if baseline_model is None or baseline is None or price is None:
-        return None
     usage = outcome.finish.usage
+    if baseline_model is None or baseline is None or price is None or usage is None:
+        return None
     stages = [baseline.full(usage), price.full(usage)]
     if outcome.cache.result in _REUSED:
         stages += [0.0, 0.0, 0.0]
     else:
-        stages += [stages[-1], price.with_prefix_reuse(usage), price.actual(outcome.finish)]
+        stages += [stages[-1], price.with_prefix_reuse(usage), price.actual(usage, outcome.finish.machine_s)]
     rounded = [round(stage) for stage in stages]
     levers = tuple(
         LeverSaving(lever, stages[i + 1] / stages[i] if stages[i] else 1.0, rounded[i] - rounded[i + 1])

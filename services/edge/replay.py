@@ -12,7 +12,8 @@ _PIECE_CHARACTERS = 1024
 def replay(hit: Hit, work: Work) -> list[Delta | Outcome]:
     """The stored answer in pieces, then its outcome."""
     starts = range(0, len(hit.text), _PIECE_CHARACTERS)
-    finish = Finish(FinishReason.STOP, Usage(input_tokens=hit.input_tokens, output_tokens=hit.output_tokens))
+    usage = Usage(input_tokens=hit.input_tokens, output_tokens=hit.output_tokens)
+    finish = Finish(FinishReason.STOP, usage if hit.output_tokens else None)  # stored as 0 where it was not known
     note = CacheNote(hit.kind, hit.lookup_id, hit.probability, hit.similarity)
     return [
         *(TextDelta(hit.text[start : start + _PIECE_CHARACTERS]) for start in starts),

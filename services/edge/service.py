@@ -73,10 +73,12 @@ class EdgeServicer(EdgeServiceServicer):
     def _tenant(self, context: Any) -> str:
         if self._tenant_header is None:
             return _LOCAL_TENANT
-        tenant = dict(context.invocation_metadata() or ()).get(self._tenant_header, "")
-        if not isinstance(tenant, str) or not 0 < len(tenant) <= 200:
-            raise InvalidField(f"metadata.{self._tenant_header}", tenant, "a tenant of 1 to 200 characters")
-        return tenant
+        given = [value for key, value in context.invocation_metadata() or () if key == self._tenant_header]
+        if len(given) != 1 or not isinstance(given[0], str) or not 0 < len(given[0]) <= 200:
+            raise InvalidField(
+                f"metadata.{self._tenant_header}", f"{len(given)} values", "one tenant of 1 to 200 characters"
+            )
+        return given[0]
 
 
 def _receipt(receipt: Receipt) -> receipt_pb2.Receipt:

@@ -19,15 +19,14 @@ class SingleFlight(Generic[E]):
 
     def join(
         self, key: Hashable, start: Callable[[], AsyncGenerator[E, None]]
-    ) -> "tuple[AsyncGenerator[E, None], bool]":
-        """The stream of `key`, from its beginning, and whether this call started it."""
+    ) -> "tuple[AsyncGenerator[E, None], Callable[[], bool]]":
+        """The stream of `key`, from its beginning, and a claim on what it cost: true for the first who makes it."""
         flight = self._flights.get(key)
-        leads = flight is None
         if flight is None:
             flight = self._flights[key] = _Flight()
             flight.task = asyncio.create_task(self._fly(key, flight, start()))
         flight.subscribers += 1
-        return self._follow(flight), leads
+        return self._follow(flight), flight.claim
 
     async def _fly(self, key: Hashable, flight: "_Flight[E]", events: AsyncGenerator[E, None]) -> None:
         outlive_deadline()
@@ -83,6 +82,12 @@ class _Flight(Generic[E]):
         self.ended = False
         self.error: Exception | None = None
         self.task: asyncio.Task[None] | None = None
+        self._claimed = False
+
+    def claim(self) -> bool:
+        """Whether nobody has taken the execution's cost upon them yet; from now on somebody has."""
+        first, self._claimed = not self._claimed, True
+        return first
 
     def wake(self) -> None:
         """Lets everyone who waits look again."""

@@ -24,7 +24,7 @@ class Totals:
         """Counts one receipt."""
         self.requests += 1
         self.results[receipt.outcome.cache.result] += 1
-        self.usage += receipt.outcome.finish.usage
+        self.usage += receipt.outcome.finish.usage or Usage()
         if receipt.cost is None:
             self.unpriced_requests += 1
             return

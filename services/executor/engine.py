@@ -106,10 +106,11 @@ class ToolCallDelta:
 
 @dataclass(frozen=True)
 class Finish:
-    """The last event. `mean_logprob` is over the chosen tokens, natural log, None where the engine does not know."""
+    """The last event. `usage` is None where a provider does not say; `mean_logprob` is over the chosen tokens, natural
+    log, None where the engine does not know."""
 
     reason: FinishReason
-    usage: Usage
+    usage: Usage | None
     timing: Timing
     mean_logprob: float | None
 

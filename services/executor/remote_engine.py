@@ -98,8 +98,6 @@ class RemoteEngine:
     def _finish(self, reader: ChunkReader, arrived: float, admitted: float, first: float) -> Finish:
         if reader.reason is None:
             raise Unavailable(f"provider of {self._name}", "a stream that ended early", "a finish reason")
-        if reader.usage is None:
-            raise Unavailable(f"provider of {self._name}", "no usage", "a server that honours include_usage")
         ended = time.perf_counter()
         timing = Timing(admitted - arrived, (first or ended) - arrived, ended - arrived, 0.0)
         return Finish(reader.reason, reader.usage, timing, None)

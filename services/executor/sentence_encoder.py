@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.executor.chat_text import load_tokenizer
-from services.executor.models.checkpoint import open_checkpoint
+from services.executor.models.checkpoint import digest_of, open_checkpoint
 from services.executor.models.encoder import encoder_shape
 from services.executor.models.onnx_emitter import EMBEDDINGS, TOKENS, encoder_graph
 from services.executor.models.onnx_linear import ENCODER_LINEARS
@@ -56,7 +56,7 @@ class SentenceEncoder:
         self._special_tokens = self._tokenizer.num_special_tokens_to_add(is_pair=False)
         graph = encoder_graph(checkpoint, shape, ENCODER_LINEARS[precision])
         self._session = OnnxSession(graph, EMBEDDINGS, threads)
-        kept = [checkpoint.digest(), self._tokenizer.to_str(), precision, shape.pooling]
+        kept = [checkpoint.digest(), digest_of(folder / "tokenizer.json"), precision, shape.pooling]
         parts = "\0".join([*kept, str(shape.max_tokens), str(GRAPH_VERSION)])
         self.digest = hashlib.sha256(parts.encode()).hexdigest()
 

@@ -131,12 +131,7 @@ def _response(event: domain.Event) -> executor_service_pb2.GenerateResponse:
 
 
 def _finish(event: domain.Finish) -> executor_service_pb2.Finish:
-    usage = chat_pb2.Usage(
-        input_tokens=event.usage.input_tokens,
-        cached_input_tokens=event.usage.cached_input_tokens,
-        cache_write_tokens=event.usage.cache_write_tokens,
-        output_tokens=event.usage.output_tokens,
-    )
+    usage = None if event.usage is None else _usage(event.usage)
     timing = executor_service_pb2.Timing(
         queue=_duration(event.timing.queue_s),
         first_token=_duration(event.timing.first_token_s),
@@ -145,6 +140,15 @@ def _finish(event: domain.Finish) -> executor_service_pb2.Finish:
     )
     return executor_service_pb2.Finish(
         reason=REASONS[event.reason], usage=usage, timing=timing, mean_logprob=event.mean_logprob
+    )
+
+
+def _usage(usage: domain.Usage) -> chat_pb2.Usage:
+    return chat_pb2.Usage(
+        input_tokens=usage.input_tokens,
+        cached_input_tokens=usage.cached_input_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        output_tokens=usage.output_tokens,
     )
 
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from services.chassis.settings import ConfigError
 from services.router.features import FEATURE_VERSION, LEXICAL_FEATURES
 
 FORMAT = "fulcrum-router-1"
+METADATA_KEY = "fulcrum-router"
 MAX_BYTES = 64 * 1024 * 1024
 
 
@@ -53,7 +54,8 @@ class Artefact:
     def save(self, path: Path) -> None:
         """Writes the file, replacing one that is there."""
         tensors = {name: np.ascontiguousarray(value) for name, value in vars(self).items() if name != "facts"}
-        metadata = {"format": FORMAT, "facts": json.dumps(asdict(self.facts)), "sha256": _digest(tensors)}
+        known = {"format": FORMAT, "facts": asdict(self.facts), "sha256": _digest(tensors)}
+        metadata = {METADATA_KEY: json.dumps(known, sort_keys=True)}  # one key: safetensors writes several in any order
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         partial.write_bytes(save_tensors(tensors, metadata))
@@ -75,11 +77,11 @@ def load_artefact(path: Path) -> Artefact:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except (SafetensorError, ValueError, KeyError) as error:
-        raise ConfigError(f"{path}: is not a safetensors file: {error}") from error
+        raise ConfigError(f"{path}: is not a router's safetensors file: {error}") from error
     if metadata.get("format") != FORMAT:
         raise ConfigError(f"{path}: format: got {metadata.get('format')!r}, expected {FORMAT!r}")
     try:
-        facts = TypeAdapter(Facts).validate_json(metadata.get("facts", ""))
+        facts = TypeAdapter(Facts).validate_python(metadata.get("facts"))
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(["facts", *(str(part) for part in problem["loc"])])
@@ -120,9 +122,11 @@ def _check(path: Path, facts: Facts, tensors: Mapping[str, NDArray[np.generic]])
         raise ConfigError(f"{path}: calibration_losses: got a value that is not a number")
 
 
-def _metadata(data: bytes) -> Mapping[str, str]:
+def _metadata(data: bytes) -> Mapping[str, Any]:
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    found: Mapping[str, str] = header.get("__metadata__", {})
+    found = json.loads(header["__metadata__"][METADATA_KEY])
+    if not isinstance(found, dict):
+        raise ValueError(f"{METADATA_KEY}: got {type(found).__name__}, expected an object")
     return found
 
 

@@ -8,6 +8,9 @@ once was, a harm. Harm so counted only grows with the threshold, which both prom
   (n/(n+1)) * mean harm + 1/(n+1) <= bound;
 - with a confidence: the exact binomial tail, P[Binomial(n, bound) <= harms] <= 1 - confidence, as an upper confidence
   bound on a risk that only grows (Bates et al. 2021, arXiv:2101.02703; fixed-sequence case of arXiv:2110.01052).
+
+Both hold for prompts drawn as the calibrated ones were. The second also counts each as drawn by itself: many wordings
+of few questions make it promise too much.
 """
 
 from collections.abc import Sequence

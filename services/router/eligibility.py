@@ -40,7 +40,7 @@ class Eligibility:
             FailedPrecondition: no model takes tools, or none meets the objective.
             InvalidField: the prompt and its answer fit no model's context.
         """
-        text_bytes = 0 if query.input_tokens else len(query.text.encode("utf-8", "replace"))
+        text_bytes = query.input_bytes or len(query.text.encode("utf-8", "replace"))
         found = [self._priced(name, query, text_bytes) for name in self._named(query)]
         for limit in (_with_tools, _within_context, _within_latency, _within_cost):
             found = limit(query, found)

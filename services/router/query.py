@@ -26,6 +26,7 @@ class Query:
     vector: Vector | None = None
     candidates: tuple[str, ...] = ()
     input_tokens: int = 0
+    input_bytes: int = 0
     max_output_tokens: int | None = None
     needs_tools: bool = False
     current_model: str = ""

@@ -87,6 +87,7 @@ def _query(request: router_service_pb2.RouteRequest, unset: Objective) -> Query:
         vector=_vector(request.embedding) if request.HasField("embedding") else None,
         candidates=tuple(request.candidates),
         input_tokens=request.input_tokens,
+        input_bytes=request.input_bytes,
         max_output_tokens=request.max_output_tokens if request.HasField("max_output_tokens") else None,
         needs_tools=request.needs_tools,
         current_model=request.current_model,

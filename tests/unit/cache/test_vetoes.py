@@ -10,6 +10,11 @@ from services.cache.sketch import sketch
 from services.cache.vetoes import Veto, veto
 
 DANGEROUS = [
+    ("Send the parcel to Spain", "Send the parcel in Spain", Veto.WORDS),
+    ("a flight to Oslo", "a flight in Oslo", Veto.WORDS),
+    ("aspirin as a child", "aspirin for a child", Veto.WORDS),
+    ("State capital of Georgia", "Capital of Georgia", Veto.WORDS),
+    ("number of dogs = 3?", "number of dogs != 3?", Veto.TEXT),
     ("What is the capital of France?", "What is the capital of Greece?", Veto.WORDS),
     ('reverse the word "apple"', 'reverse the word "apply"', Veto.WORDS),
     ("what is the opposite of hot", "what is the opposite of cold", Veto.WORDS),

@@ -249,7 +249,7 @@ async def test_when_every_model_fails_the_last_error_is_the_answer(bench: Bench)
     assert not bench.cache.stores
 
 
-@pytest.mark.parametrize("error", [CALLERS[2], FAILURES[1]], ids=by_reason)
+@pytest.mark.parametrize("error", [FAILURES[5], FAILURES[1]], ids=by_reason)
 async def test_other_errors_of_a_model_are_not_tried_elsewhere(bench: Bench, error: FulcrumError) -> None:
     """A request that is wrong, or too late, for one model is not sent to the next."""
     bench.executor.scripts[SMALL] = [error]
@@ -330,6 +330,25 @@ async def test_no_cache(bench: Bench) -> None:
     _, receipt = await bench.ask(request(cache_control=control(no_cache=True, no_store=True)))
     assert (receipt.quality.cache_share, receipt.quality.router_share) == (0, 0.02)
     assert bench.router.routes[-1][2].max_quality_loss == 0.02
+
+
+async def test_too_long_for_one_model_is_tried_on_the_next(bench: Bench) -> None:
+    """A prompt that does not fit the chosen model's context goes to the next of the plan."""
+    bench.executor.scripts[SMALL] = [CALLERS[2]]
+    _, receipt = await bench.ask(request())
+    assert receipt.outcome.model == LARGE
+
+
+async def test_a_weaker_model_stands_in_only_within_the_bound(bench: Bench) -> None:
+    """When the strong model fails, a weaker one answers if its predicted loss fits, and its answer is not kept."""
+    bench.router.models = (LARGE, SMALL)
+    bench.executor.scripts[LARGE] = [FAILURES[2]]
+    _, receipt = await bench.ask(request())
+    assert receipt.outcome.model == SMALL
+    assert not bench.cache.stores
+    strict = request(objective=Objective(max_quality_loss=0.0))
+    with pytest.raises(Overloaded):
+        await bench.ask(strict)
 
 
 async def test_a_model_that_cannot_do_it_hands_over(bench: Bench) -> None:

@@ -291,3 +291,18 @@ async def test_a_follower_tells_its_own_degradations(bench: Bench, gate: asyncio
     assert follower.receipt
     assert [one.part for one in leader.receipt.outcome.degradations] == ["encoder"]
     assert sorted(one.part for one in follower.receipt.outcome.degradations) == ["cache", "encoder"]
+
+
+async def test_who_stays_pays(bench: Bench, gate: asyncio.Event) -> None:
+    """When the first of two equal callers leaves, the second's receipt carries what the execution cost."""
+    first = Listener(bench, request())
+    await first.said()
+    second = Listener(bench, request())
+    await second.said()
+    await first.leave()
+    gate.set()
+    await asyncio.wait_for(second.task, SOON_S)
+    assert second.receipt
+    assert second.receipt.outcome.cache.result == "miss"
+    assert second.receipt.cost
+    assert second.receipt.cost.actual_nano_usd > 0

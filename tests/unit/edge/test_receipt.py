@@ -39,6 +39,11 @@ def cost(outcome: Outcome, price: Price, baseline: Price) -> Cost:
     return found
 
 
+def tokens(outcome: Outcome) -> Usage:
+    assert outcome.finish.usage is not None
+    return outcome.finish.usage
+
+
 @given(outcomes, prices, prices)
 def test_savings_add_up(outcome: Outcome, price: Price, baseline: Price) -> None:
     """Whatever prices and tokens: baseline less every saving is the actual cost exactly, lever by lever in order."""
@@ -54,8 +59,13 @@ def test_savings_add_up(outcome: Outcome, price: Price, baseline: Price) -> None
 def test_factors_multiply_to_what_is_left(outcome: Outcome, price: Price, baseline: Price) -> None:
     """The product of the factors is actual over baseline, but for the rounding of each stage to a nano-dollar."""
     found = cost(outcome, price, baseline)
-    usage = outcome.finish.usage
-    stages = [baseline.full(usage), price.full(usage), price.with_prefix_reuse(usage), price.actual(outcome.finish)]
+    usage = tokens(outcome)
+    stages = [
+        baseline.full(usage),
+        price.full(usage),
+        price.with_prefix_reuse(usage),
+        price.actual(usage, outcome.finish.machine_s),
+    ]
     if min(stages) < 1e-6:
         return  # a factor of nothing is not defined
     left = prod(saving.factor for saving in found.levers)
@@ -68,7 +78,7 @@ def test_factors_multiply_to_what_is_left(outcome: Outcome, price: Price, baseli
 def test_list_prices_are_what_the_provider_bills(outcome: Outcome, price: ListPrice, baseline: Price) -> None:
     """A remote model costs its list price to the nano-dollar, in exact arithmetic, and execution saves nothing."""
     outcome = replace(outcome, cache=CacheNote("miss"))
-    found, usage = cost(outcome, price, baseline), outcome.finish.usage
+    found, usage = cost(outcome, price, baseline), tokens(outcome)
     fresh = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens
     billed = 1000 * (
         fresh * Fraction(price.input_usd)
@@ -85,7 +95,7 @@ def test_list_prices_are_what_the_provider_bills(outcome: Outcome, price: ListPr
 def test_a_reused_answer_costs_nothing(outcome: Outcome, price: Price, baseline: Price) -> None:
     """A hit or a shared answer saves all that routing left, by answer reuse and by nothing after it."""
     outcome = replace(outcome, cache=CacheNote("exact_hit"))
-    found, usage = cost(outcome, price, baseline), outcome.finish.usage
+    found, usage = cost(outcome, price, baseline), tokens(outcome)
     routing, reuse, prefix, execution = found.levers
     assert found.actual_nano_usd == 0
     assert reuse.saved_nano_usd == round(price.full(usage))
@@ -138,3 +148,9 @@ def test_nothing_is_priced_before_the_catalogue_is_known() -> None:
     assert cost_of(outcome, PRICES, None) is None
     assert cost_of(outcome, PRICES, "gone") is None
     assert cost_of(outcome, {}, None) is None
+
+
+def test_unknown_tokens_are_unpriced() -> None:
+    """Where the provider does not say how many tokens there were, there is no cost, not a cost of nothing."""
+    outcome = Outcome("strong", Finish(FinishReason.STOP, None), CacheNote("miss"))
+    assert cost_of(outcome, {"strong": ListPrice(1.0, 1.0, 1.0, 1.0)}, "strong") is None

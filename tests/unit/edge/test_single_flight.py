@@ -45,14 +45,14 @@ class Source:
 
 
 def listen(flights: SingleFlight[int], source: Source, into: list[int]) -> asyncio.Task[bool]:
-    """A subscriber as a task of its own; its result is whether it led."""
+    """A subscriber as a task of its own; its result is whether it pays, the first that heard the end."""
 
     async def run() -> bool:
-        events, leads = flights.join("key", source.events)
+        events, claim = flights.join("key", source.events)
         async with aclosing(events):
             async for event in events:
                 into.append(event)
-        return leads
+        return claim()
 
     return asyncio.create_task(run())
 
@@ -64,13 +64,13 @@ async def leave(task: asyncio.Task[bool]) -> None:
 
 
 async def test_one_execution_for_many() -> None:
-    """A hundred subscribers cause one execution, one of them leads, and each hears everything."""
+    """A hundred subscribers cause one execution, one of them pays, and each hears everything."""
     flights, source = SingleFlight[int](), Source()
     heard: list[list[int]] = [[] for _ in range(100)]
     tasks = [listen(flights, source, into) for into in heard]
     await source.release(4)
-    leads = await asyncio.wait_for(asyncio.gather(*tasks), SOON_S)
-    assert (source.started, source.finished, sum(leads)) == (1, 1, 1)
+    pays = await asyncio.wait_for(asyncio.gather(*tasks), SOON_S)
+    assert (source.started, source.finished, sum(pays)) == (1, 1, 1)
     assert heard == [[0, 1, 2, 3]] * 100
     assert not flights._flights
 
@@ -186,12 +186,12 @@ async def test_an_execution_that_is_cancelled_from_within_does_not_look_complete
 async def test_keys_do_not_share() -> None:
     """Different keys are different executions."""
     flights, one, other = SingleFlight[int](), Source(), Source()
-    first, leads_first = flights.join("one", one.events)
-    second, leads_second = flights.join("other", other.events)
+    first, claim_first = flights.join("one", one.events)
+    second, claim_second = flights.join("other", other.events)
     await one.release(4)
     await other.release(4)
-    assert leads_first
-    assert leads_second
+    assert claim_first()
+    assert claim_second()
     assert [event async for event in first] == [event async for event in second] == [0, 1, 2, 3]
 
 

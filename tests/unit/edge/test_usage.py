@@ -44,7 +44,7 @@ def test_totals_are_the_sum_of_the_receipts(answered: list[tuple[str, Outcome]])
         assert {result: total.results.get(result, 0) for result in RESULTS} == {
             result: sum(one.outcome.cache.result == result for one in own) for result in RESULTS
         }
-        assert total.usage == sum((one.outcome.finish.usage for one in own), Usage())
+        assert total.usage == sum((one.outcome.finish.usage or Usage() for one in own), Usage())
         assert total.unpriced_requests == len(own) - len(costs)
         assert total.baseline_nano_usd == sum(cost.baseline_nano_usd for cost in costs)
         assert total.actual_nano_usd == sum(cost.actual_nano_usd for cost in costs)

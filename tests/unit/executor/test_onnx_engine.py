@@ -54,6 +54,7 @@ async def test_greedy_repeats(engine: OnnxEngine) -> None:
     await events_of(engine, ask("something else entirely", max_output_tokens=5))
     again, _ = await events_of(engine, ask(max_output_tokens=20))
     assert first == again
+    assert finish.usage
     assert (finish.usage.input_tokens, finish.usage.output_tokens) == (8, 20)
     assert finish.reason is FinishReason.LENGTH
     assert finish.mean_logprob is not None
@@ -74,6 +75,7 @@ async def test_seeds_repeat(engine: OnnxEngine) -> None:
 async def test_long_prompts_are_read_in_chunks(engine: OnnxEngine) -> None:
     """A prompt of several chunks is answered; without a limit the answer ends with the context."""
     _, finish = await events_of(engine, ask("x" * 580, temperature=1.0, seed=4))
+    assert finish.usage
     assert finish.usage.input_tokens == 583
     assert finish.usage.output_tokens <= 17
 
@@ -84,6 +86,7 @@ async def test_the_end_token_ends_silently(tmp_path: Path) -> None:
     engine = OnnxEngine("tiny", LocalModel(folder=folder, threads=1))
     await engine.start()
     text, finish = await events_of(engine, ask())
+    assert finish.usage
     assert (text, finish.reason, finish.usage.output_tokens) == ("", FinishReason.STOP, 1)
     await engine.close()
 
@@ -114,7 +117,9 @@ async def test_a_deadline_stops_the_model(engine: OnnxEngine) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await events_of(engine, ask(temperature=2.0, seed=1, max_output_tokens=590))
-    assert (await events_of(engine, ask(max_output_tokens=1)))[1].usage.output_tokens == 1
+    usage = (await events_of(engine, ask(max_output_tokens=1)))[1].usage
+    assert usage
+    assert usage.output_tokens == 1
 
 
 async def test_the_queue_is_bounded(engine: OnnxEngine) -> None:

@@ -13,6 +13,7 @@ from services.chassis.errors import (
     Overloaded,
     Unavailable,
 )
+from services.executor.engine import Finish
 from services.executor.remote_engine import RemoteEngine
 from tests.unit.executor.chat_server import ChatServer, delta, event, refusing, streaming, usage
 from tests.unit.executor.remote_parts import WHOLE, events_of, started
@@ -79,14 +80,20 @@ async def test_unreadable_streams(server: ChatServer, remote: RemoteEngine, piec
     assert "hello" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("pieces", "end"), [(WHOLE[:2], "cut"), (WHOLE[:3], "whole"), (WHOLE[:4], "whole"), ([], "cut")]
-)
+@pytest.mark.parametrize(("pieces", "end"), [(WHOLE[:2], "cut"), (WHOLE[:2], "whole"), ([], "cut")])
 async def test_early_ends(server: ChatServer, remote: RemoteEngine, pieces: list[bytes], end: str) -> None:
-    """A stream without a finish reason or without usage is no answer, however it ends."""
+    """A stream without a finish reason is no answer, however it ends."""
     server.reply = streaming(pieces, end)
     with pytest.raises(Unavailable):
         await events_of(remote)
+
+
+async def test_a_server_that_counts_nothing(server: ChatServer, remote: RemoteEngine) -> None:
+    """An answer is whole without usage; how many tokens it took is then unknown, not zero."""
+    server.reply = streaming(WHOLE[:4], "whole")
+    *_, finish = await events_of(remote)
+    assert isinstance(finish, Finish)
+    assert finish.usage is None
 
 
 async def test_silence_times_out(server: ChatServer) -> None:

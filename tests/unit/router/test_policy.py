@@ -105,8 +105,8 @@ def test_a_cached_prefix_keeps_a_session_where_it_is() -> None:
 def test_tokens_are_estimated_by_model() -> None:
     """Without a count, a model that reads bytes counts more tokens than one that reads words."""
     wide = model("wide", 20, bytes_per_token=4.0, context_tokens=1000)
-    text = "x" * 3600
-    assert names(policy(wide).plan(query(text))) == ["large", "wide"]
+    assert names(policy(wide).plan(query("x" * 3600))) == ["large", "wide"]
+    assert names(policy(wide).plan(query("x", input_bytes=3600))) == ["large", "wide"]
 
 
 REFUSALS: list[tuple[dict[str, Any], type[FulcrumError], str, str, str]] = [
