@@ -104,7 +104,7 @@ def _kinds_table(answers: Sequence[Answered]) -> Table:
     for kind, meaning in (
         ("new", "a new question"),
         ("repeat", "the same words again"),
-        ("paraphrase", "the same in unseen words"),
+        ("paraphrase", "the same in other words"),
     ):
         group = [answered for answered in answers if answered.prompt.kind == kind]
         counts = [sum(answered.receipt.cache.result == result for answered in group) for result in reused]

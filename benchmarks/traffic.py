@@ -8,14 +8,22 @@ from models.tasks import TASKS, Question, sample
 
 # Written for the traffic alone, after the models were trained and the cache's rule was set: neither has seen them.
 OTHER_WORDS: Mapping[str, tuple[str, ...]] = {
-    "metric": ("How many {b} does {n} {a} come to?", "{n} {a} is how many {b}?", "Express {n} {a} in {b}, please."),
-    "duration": ("How many {b} does {n} {a} come to?", "{n} {a} is how many {b}?", "Express {n} {a} in {b}, please."),
+    "metric": (
+        "How many {b} does {n} {a} come to?",
+        "I have {n} {a}; how many {b} is that?",
+        "Express {n} {a} in {b}, please.",
+    ),
+    "duration": (
+        "How many {b} does {n} {a} come to?",
+        "I have {n} {a}; how many {b} is that?",
+        "Express {n} {a} in {b}, please.",
+    ),
     "next_date": ("What's the date one day after {d} {m}?", "Today is {d} {m}; what is tomorrow's date?"),
     "roman": ("Please write the number {n} in Roman numerals.", "What would {n} look like as a Roman numeral?"),
     "opposite": ("What word means the opposite of '{w}'?", "Give me the opposite of {w}, please."),
-    "times": ("How much is {x} multiplied by {y}?", "Please work out {x} times {y}."),
+    "times": ("I multiply {x} by {y}; what comes out?", "Please work out {x} times {y}."),
     "past_tense": ("How do I write '{w}' in the past tense?", "Please give me the past tense of the verb '{w}'."),
-    "continent": ("On what continent would I find {c}?", "Which continent does {c} lie on?"),
+    "continent": ("On what continent would I find {c}?", "What continent would {c} be on?"),
     "capital": ("What city is the capital of {c}?", "I'd like to know the capital of {c}."),
     "element": ("What symbol does {e} have in the periodic table?", "What is {e}'s chemical symbol, please?"),
 }
