@@ -1,5 +1,6 @@
 """Settings: one YAML file with a section a service, overridden by the environment, read once, explained when wrong."""
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
@@ -118,12 +119,18 @@ def load(cls: type[S], sections: Mapping[str, Any]) -> S:
         raise ConfigError("\n".join(_explain(cls, problem) for problem in error.errors())) from error
 
 
-def refuse_unknown(sections: Mapping[str, Any], known: tuple[type[Section], ...]) -> None:
-    """Raises ConfigError where the file has a section that no service reads."""
+def refuse_unknown(
+    sections: Mapping[str, Any], known: tuple[type[Section], ...], environment: Mapping[str, str] = os.environ
+) -> None:
+    """Raises ConfigError where the file or the environment has a section that no service reads."""
     names = [cls.section for cls in known]
-    for name in sections:
+    found = {name: name for name in sections}
+    for variable in environment:
+        if variable.startswith("FULCRUM_") and "__" in variable:
+            found[variable] = variable.removeprefix("FULCRUM_").split("__")[0].lower()
+    for where, name in found.items():
         if name not in names:
-            raise ConfigError(f"{name}: unknown section, expected one of {', '.join(names)}")
+            raise ConfigError(f"{where}: unknown section, expected one of {', '.join(names)}")
 
 
 def _explain(cls: type[Section], problem: Any) -> str:

@@ -23,6 +23,6 @@ def replay(hit: Hit, work: Work) -> list[Delta | Outcome]:
 
 def as_shared(outcome: Outcome, work: Work) -> Outcome:
     """The outcome of a twin's execution for a request that only listened, with what either did without."""
-    note = CacheNote("shared", outcome.cache.lookup_id, explanation="an identical request was under way")
+    note = replace(outcome.cache, result="shared", explanation="an identical request was under way")
     degradations = (*work.degradations, *outcome.degradations)
     return replace(outcome, cache=note, finish=replace(outcome.finish, machine_s=0.0), degradations=degradations)

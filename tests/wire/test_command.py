@@ -105,6 +105,9 @@ async def test_config_check(tmp_path: Path) -> None:
     assert "cannot be read" in missing.err
     overridden = await fulcrum("config", "check", FULCRUM_SERVER__PORT="http")
     assert "server.port (or FULCRUM_SERVER__PORT): got 'http'" in overridden.err
+    misspelt = await fulcrum("config", "check", FULCRUM_EGDE__MAX_QUALITY_LOSS="0.1")
+    assert misspelt.status == 2
+    assert "FULCRUM_EGDE__MAX_QUALITY_LOSS: unknown section" in misspelt.err
 
 
 async def test_a_taken_port_is_explained(running: SuiteProcess) -> None:
