@@ -18,8 +18,8 @@ LEVER_NAMES = {
 
 
 def usd(nano: int) -> str:
-    """Billionths of a dollar as a dollar amount with six digits that count."""
-    return f"${nano / 1e9:.9f}".rstrip("0").ljust(8, "0")
+    """Billionths of a dollar as dollars."""
+    return f"${nano / 1e9:.9f}"
 
 
 def result_name(result: int) -> str:
