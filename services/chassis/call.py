@@ -12,11 +12,30 @@ REQUEST_ID_KEY = "x-request-id"
 
 
 @dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, as this server found out, never as a message claims.
+
+    Args:
+        tenant: whose data, limits and bill these are.
+        principal: which key or certificate of the tenant; for logs and quotas, no secret.
+        trusted: whether it acts for every tenant, as an operator, a service of ours or a process on this machine does.
+    """
+
+    tenant: str
+    principal: str
+    trusted: bool
+
+
+LOCAL = Caller("local", "local", True)
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
-    """An incoming call: its id, and its deadline on the monotonic clock in seconds."""
+    """An incoming call: its id, its deadline on the monotonic clock in seconds, and who makes it."""
 
     request_id: str
     deadline: float
+    caller: Caller = LOCAL
 
 
 _current: contextvars.ContextVar[Call | None] = contextvars.ContextVar("call", default=None)
@@ -30,6 +49,18 @@ def enter(call: Call | None) -> None:
 def current() -> Call | None:
     """The call that this task serves, or None outside of one."""
     return _current.get()
+
+
+def caller() -> Caller:
+    """Who makes the current call; this process itself outside of one."""
+    call = _current.get()
+    return call.caller if call else LOCAL
+
+
+def tenant_of(claimed: str) -> str:
+    """The tenant that the current call is about: what its message claims counts for trusted callers alone."""
+    found = caller()
+    return claimed if found.trusted else found.tenant
 
 
 def new_request_id() -> str:

@@ -53,6 +53,18 @@ class FailedPrecondition(FulcrumError):
     default_reason = "CAPABILITY_MISSING"
 
 
+class Unauthenticated(FulcrumError):
+    """The caller does not show who it is, or shows what is not known here; give the `reason`."""
+
+    default_reason = "CREDENTIALS_MISSING"
+
+
+class PermissionDenied(FulcrumError):
+    """The caller is known, and may not do this."""
+
+    default_reason = "CALLER_NOT_ALLOWED"
+
+
 class Overloaded(FulcrumError):
     """A queue is full; carries when to come back."""
 

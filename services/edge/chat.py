@@ -93,10 +93,37 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens; `cached_input` and `cache_write` are parts of `input`."""
+
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.cached_input_tokens + other.cached_input_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.output_tokens + other.output_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What an unfinished answer has taken so far; `machine_s` is seconds."""
+
+    usage: Usage
+    machine_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class TextDelta:
-    """Text to append."""
+    """Text to append; `spent` is what the answer has taken so far, where the engine tells."""
 
     text: str
+    spent: Spent | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,24 +143,6 @@ class FinishReason(Enum):
     LENGTH = "length"
     TOOL_CALLS = "tool_calls"
     CONTENT_FILTER = "content_filter"
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens; `cached_input` and `cache_write` are parts of `input`."""
-
-    input_tokens: int = 0
-    cached_input_tokens: int = 0
-    cache_write_tokens: int = 0
-    output_tokens: int = 0
-
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            self.input_tokens + other.input_tokens,
-            self.cached_input_tokens + other.cached_input_tokens,
-            self.cache_write_tokens + other.cache_write_tokens,
-            self.output_tokens + other.output_tokens,
-        )
 
 
 @dataclass(frozen=True, slots=True)

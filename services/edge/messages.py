@@ -153,18 +153,21 @@ def generated(message: executor_pb.GenerateResponse) -> chat.Delta | chat.Finish
     """One event of the executor's stream."""
     event = message.WhichOneof("event")
     if event == "text_delta":
-        return chat.TextDelta(message.text_delta.text)
+        return chat.TextDelta(message.text_delta.text, _spent(message) if message.HasField("spent") else None)
     if event == "tool_call_delta":
         call = message.tool_call_delta
         return chat.ToolCallDelta(call.index, call.call_id, call.name, call.arguments_json)
-    usage, finish = message.finish.usage, message.finish
-    return chat.Finish(
-        _FINISH_NAMES[finish.reason],
-        chat.Usage(usage.input_tokens, usage.cached_input_tokens, usage.cache_write_tokens, usage.output_tokens)
-        if finish.HasField("usage")
-        else None,
-        seconds(finish.timing.machine),
-    )
+    finish = message.finish
+    usage = _usage(finish.usage) if finish.HasField("usage") else None
+    return chat.Finish(_FINISH_NAMES[finish.reason], usage, seconds(finish.timing.machine))
+
+
+def _spent(message: executor_pb.GenerateResponse) -> chat.Spent:
+    return chat.Spent(_usage(message.spent.usage), seconds(message.spent.machine))
+
+
+def _usage(usage: chat_pb2.Usage) -> chat.Usage:
+    return chat.Usage(usage.input_tokens, usage.cached_input_tokens, usage.cache_write_tokens, usage.output_tokens)
 
 
 def miss_explanation(message: cache_pb.LookupResponse) -> str:

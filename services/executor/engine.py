@@ -1,7 +1,7 @@
 """What every way of running a model looks like: one request in, a stream of events that ends in one `Finish` out."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, Protocol, TypeAlias
 
@@ -88,10 +88,19 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class Spent:
+    """What an unfinished answer has taken so far."""
+
+    usage: Usage
+    machine_s: float
+
+
+@dataclass(frozen=True)
 class TextDelta:
-    """Text to append; never splits a character."""
+    """Text to append; never splits a character. `spent` is None where the engine does not count as it goes."""
 
     text: str
+    spent: Spent | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from services.executor.engine import (
     ModelInfo,
     ModelKind,
     ModelState,
+    Spent,
     TextDelta,
     Timing,
 )
@@ -84,23 +85,24 @@ class OnnxEngine:
             async with aclosing(self._texts(generation)) as texts:
                 async for text in texts:
                     first_text = first_text or time.perf_counter()
-                    yield TextDelta(text)
+                    yield text
         ended = time.perf_counter()
         timing = Timing(admitted - arrived, (first_text or ended) - arrived, ended - arrived, generation.machine_s)
         yield Finish(cast(FinishReason, generation.reason), generation.usage, timing, generation.mean_logprob)
 
-    async def _texts(self, generation: Generation) -> AsyncGenerator[str, None]:
+    async def _texts(self, generation: Generation) -> AsyncGenerator[TextDelta, None]:
         """Texts as the model's thread gives them; left early, it ends that thread's work within one step."""
-        texts: asyncio.Queue[str] = asyncio.Queue()  # as many as the answer has tokens, at most
+        texts: asyncio.Queue[TextDelta | None] = asyncio.Queue()  # as many as the answer has tokens, at most
         loop, left = asyncio.get_running_loop(), threading.Event()
 
         def drive() -> None:
             try:
                 while generation.reason is None and not left.is_set():
                     if text := generation.step(self._session):
-                        loop.call_soon_threadsafe(texts.put_nowait, text)
+                        delta = TextDelta(text, Spent(generation.usage, generation.machine_s))
+                        loop.call_soon_threadsafe(texts.put_nowait, delta)
             finally:
-                loop.call_soon_threadsafe(texts.put_nowait, "")
+                loop.call_soon_threadsafe(texts.put_nowait, None)
 
         driving = loop.run_in_executor(self._threads, drive)
         try:

@@ -121,13 +121,21 @@ def _sampling(message: chat_pb2.Sampling) -> domain.Sampling:
 
 def _response(event: domain.Event) -> executor_service_pb2.GenerateResponse:
     if isinstance(event, domain.TextDelta):
-        return executor_service_pb2.GenerateResponse(text_delta=executor_service_pb2.TextDelta(text=event.text))
+        return executor_service_pb2.GenerateResponse(
+            text_delta=executor_service_pb2.TextDelta(text=event.text), spent=_spent(event.spent)
+        )
     if isinstance(event, domain.ToolCallDelta):
         piece = executor_service_pb2.ToolCallDelta(
             index=event.index, call_id=event.call_id, name=event.name, arguments_json=event.arguments_json
         )
         return executor_service_pb2.GenerateResponse(tool_call_delta=piece)
     return executor_service_pb2.GenerateResponse(finish=_finish(event))
+
+
+def _spent(spent: domain.Spent | None) -> executor_service_pb2.Spent | None:
+    if spent is None:
+        return None
+    return executor_service_pb2.Spent(usage=_usage(spent.usage), machine=_duration(spent.machine_s))
 
 
 def _finish(event: domain.Finish) -> executor_service_pb2.Finish:

@@ -32,7 +32,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"fulcrum/edge/v1/edge_service.proto\x12\x0f\x66ulcrum.edge.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1d\x66ulcrum/edge/v1/receipt.proto\x1a\x1e\x66ulcrum/executor/v1/chat.proto\x1a*fulcrum/executor/v1/executor_service.proto\x1a!fulcrum/router/v1/objective.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x02\n\x0f\x43ompleteRequest\x12;\n\x08messages\x18\x01 \x03(\x0b\x32\x1c.fulcrum.executor.v1.MessageB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x08\x12/\n\tobjective\x18\x02 \x01(\x0b\x32\x1c.fulcrum.router.v1.Objective\x12/\n\x08sampling\x18\x03 \x01(\x0b\x32\x1d.fulcrum.executor.v1.Sampling\x12\x33\n\x05tools\x18\x04 \x03(\x0b\x32\x19.fulcrum.executor.v1.ToolB\t\xbaH\x06\x92\x01\x03\x10\x80\x01\x12\x34\n\rcache_control\x18\x05 \x01(\x0b\x32\x1d.fulcrum.edge.v1.CacheControl\x12\x1c\n\nsession_id\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x1c\n\nrequest_id\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"\x9a\x01\n\x0c\x43\x61\x63heControl\x12\x10\n\x08no_cache\x18\x01 \x01(\x08\x12\x10\n\x08no_store\x18\x02 \x01(\x08\x12\x34\n\x07max_age\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x08\xbaH\x05\xaa\x01\x02*\x00\x12\x30\n\x03ttl\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x08\xbaH\x05\xaa\x01\x02*\x00\"\xc4\x01\n\x10\x43ompleteResponse\x12\x34\n\ntext_delta\x18\x01 \x01(\x0b\x32\x1e.fulcrum.executor.v1.TextDeltaH\x00\x12=\n\x0ftool_call_delta\x18\x02 \x01(\x0b\x32\".fulcrum.executor.v1.ToolCallDeltaH\x00\x12+\n\x07receipt\x18\x03 \x01(\x0b\x32\x18.fulcrum.edge.v1.ReceiptH\x00\x42\x0e\n\x05\x65vent\x12\x05\xbaH\x02\x08\x01\"\x11\n\x0fGetUsageRequest\"\x9c\x01\n\x10GetUsageResponse\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x05total\x18\x02 \x01(\x0b\x32\x1c.fulcrum.edge.v1.UsageTotals\x12+\n\x06models\x18\x03 \x03(\x0b\x32\x1b.fulcrum.edge.v1.ModelUsage\"I\n\nModelUsage\x12\r\n\x05model\x18\x01 \x01(\t\x12,\n\x06totals\x18\x02 \x01(\x0b\x32\x1c.fulcrum.edge.v1.UsageTotals\"\x82\x02\n\x0bUsageTotals\x12\x10\n\x08requests\x18\x01 \x01(\x03\x12\x12\n\nexact_hits\x18\x02 \x01(\x03\x12\x15\n\rsemantic_hits\x18\x03 \x01(\x03\x12\x0e\n\x06shared\x18\x04 \x01(\x03\x12)\n\x05usage\x18\x05 \x01(\x0b\x32\x1a.fulcrum.executor.v1.Usage\x12\x19\n\x11unpriced_requests\x18\x06 \x01(\x03\x12\x19\n\x11\x62\x61seline_nano_usd\x18\x07 \x01(\x03\x12,\n\x06levers\x18\x08 \x03(\x0b\x32\x1c.fulcrum.edge.v1.LeverSaving\x12\x17\n\x0f\x61\x63tual_nano_usd\x18\t \x01(\x03\x32\xdd\x01\n\x0b\x45\x64geService\x12j\n\x08\x43omplete\x12 .fulcrum.edge.v1.CompleteRequest\x1a!.fulcrum.edge.v1.CompleteResponse\"\x17\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/complete:\x01*0\x01\x12\x62\n\x08GetUsage\x12 .fulcrum.edge.v1.GetUsageRequest\x1a!.fulcrum.edge.v1.GetUsageResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/usageb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"fulcrum/edge/v1/edge_service.proto\x12\x0f\x66ulcrum.edge.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1d\x66ulcrum/edge/v1/receipt.proto\x1a\x1e\x66ulcrum/executor/v1/chat.proto\x1a*fulcrum/executor/v1/executor_service.proto\x1a!fulcrum/router/v1/objective.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x02\n\x0f\x43ompleteRequest\x12;\n\x08messages\x18\x01 \x03(\x0b\x32\x1c.fulcrum.executor.v1.MessageB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x08\x12/\n\tobjective\x18\x02 \x01(\x0b\x32\x1c.fulcrum.router.v1.Objective\x12/\n\x08sampling\x18\x03 \x01(\x0b\x32\x1d.fulcrum.executor.v1.Sampling\x12\x33\n\x05tools\x18\x04 \x03(\x0b\x32\x19.fulcrum.executor.v1.ToolB\t\xbaH\x06\x92\x01\x03\x10\x80\x01\x12\x34\n\rcache_control\x18\x05 \x01(\x0b\x32\x1d.fulcrum.edge.v1.CacheControl\x12\x1c\n\nsession_id\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x1c\n\nrequest_id\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"\x9a\x01\n\x0c\x43\x61\x63heControl\x12\x10\n\x08no_cache\x18\x01 \x01(\x08\x12\x10\n\x08no_store\x18\x02 \x01(\x08\x12\x34\n\x07max_age\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x08\xbaH\x05\xaa\x01\x02*\x00\x12\x30\n\x03ttl\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x08\xbaH\x05\xaa\x01\x02*\x00\"\xc4\x01\n\x10\x43ompleteResponse\x12\x34\n\ntext_delta\x18\x01 \x01(\x0b\x32\x1e.fulcrum.executor.v1.TextDeltaH\x00\x12=\n\x0ftool_call_delta\x18\x02 \x01(\x0b\x32\".fulcrum.executor.v1.ToolCallDeltaH\x00\x12+\n\x07receipt\x18\x03 \x01(\x0b\x32\x18.fulcrum.edge.v1.ReceiptH\x00\x42\x0e\n\x05\x65vent\x12\x05\xbaH\x02\x08\x01\"\x8e\x02\n\x0fGetUsageRequest\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x06tenant\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x46\n\x08group_by\x18\x04 \x03(\x0e\x32\x1f.fulcrum.edge.v1.UsageDimensionB\x13\xbaH\x10\x92\x01\r\x10\x03\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x1d\n\tpage_size\x18\x05 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07\"\xe2\x01\n\x10GetUsageResponse\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x05total\x18\x02 \x01(\x0b\x32\x1c.fulcrum.edge.v1.UsageTotals\x12+\n\x06models\x18\x03 \x03(\x0b\x32\x1b.fulcrum.edge.v1.ModelUsage\x12+\n\x06groups\x18\x04 \x03(\x0b\x32\x1b.fulcrum.edge.v1.UsageGroup\x12\x17\n\x0fnext_page_token\x18\x05 \x01(\t\"\x82\x01\n\nUsageGroup\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\'\n\x03\x64\x61y\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x06totals\x18\x04 \x01(\x0b\x32\x1c.fulcrum.edge.v1.UsageTotals\"I\n\nModelUsage\x12\r\n\x05model\x18\x01 \x01(\t\x12,\n\x06totals\x18\x02 \x01(\x0b\x32\x1c.fulcrum.edge.v1.UsageTotals\"\x95\x02\n\x0bUsageTotals\x12\x10\n\x08requests\x18\x01 \x01(\x03\x12\x12\n\nexact_hits\x18\x02 \x01(\x03\x12\x15\n\rsemantic_hits\x18\x03 \x01(\x03\x12\x0e\n\x06shared\x18\x04 \x01(\x03\x12)\n\x05usage\x18\x05 \x01(\x0b\x32\x1a.fulcrum.executor.v1.Usage\x12\x19\n\x11unpriced_requests\x18\x06 \x01(\x03\x12\x19\n\x11\x62\x61seline_nano_usd\x18\x07 \x01(\x03\x12,\n\x06levers\x18\x08 \x03(\x0b\x32\x1c.fulcrum.edge.v1.LeverSaving\x12\x17\n\x0f\x61\x63tual_nano_usd\x18\t \x01(\x03\x12\x11\n\tabandoned\x18\n \x01(\x03*\x81\x01\n\x0eUsageDimension\x12\x1f\n\x1bUSAGE_DIMENSION_UNSPECIFIED\x10\x00\x12\x1a\n\x16USAGE_DIMENSION_TENANT\x10\x01\x12\x19\n\x15USAGE_DIMENSION_MODEL\x10\x02\x12\x17\n\x13USAGE_DIMENSION_DAY\x10\x03\x32\xdd\x01\n\x0b\x45\x64geService\x12j\n\x08\x43omplete\x12 .fulcrum.edge.v1.CompleteRequest\x1a!.fulcrum.edge.v1.CompleteResponse\"\x17\x82\xd3\xe4\x93\x02\x11\"\x0c/v1/complete:\x01*0\x01\x12\x62\n\x08GetUsage\x12 .fulcrum.edge.v1.GetUsageRequest\x1a!.fulcrum.edge.v1.GetUsageResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/usageb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,24 +53,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CACHECONTROL'].fields_by_name['ttl']._serialized_options = b'\272H\005\252\001\002*\000'
   _globals['_COMPLETERESPONSE'].oneofs_by_name['event']._loaded_options = None
   _globals['_COMPLETERESPONSE'].oneofs_by_name['event']._serialized_options = b'\272H\002\010\001'
+  _globals['_GETUSAGEREQUEST'].fields_by_name['tenant']._loaded_options = None
+  _globals['_GETUSAGEREQUEST'].fields_by_name['tenant']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_GETUSAGEREQUEST'].fields_by_name['group_by']._loaded_options = None
+  _globals['_GETUSAGEREQUEST'].fields_by_name['group_by']._serialized_options = b'\272H\020\222\001\r\020\003\030\001\"\007\202\001\004\020\001 \000'
+  _globals['_GETUSAGEREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_GETUSAGEREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
+  _globals['_GETUSAGEREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_GETUSAGEREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\350\007'
   _globals['_EDGESERVICE'].methods_by_name['Complete']._loaded_options = None
   _globals['_EDGESERVICE'].methods_by_name['Complete']._serialized_options = b'\202\323\344\223\002\021\"\014/v1/complete:\001*'
   _globals['_EDGESERVICE'].methods_by_name['GetUsage']._loaded_options = None
   _globals['_EDGESERVICE'].methods_by_name['GetUsage']._serialized_options = b'\202\323\344\223\002\013\022\t/v1/usage'
+  _globals['_USAGEDIMENSION']._serialized_start=2014
+  _globals['_USAGEDIMENSION']._serialized_end=2143
   _globals['_COMPLETEREQUEST']._serialized_start=322
   _globals['_COMPLETEREQUEST']._serialized_end=665
   _globals['_CACHECONTROL']._serialized_start=668
   _globals['_CACHECONTROL']._serialized_end=822
   _globals['_COMPLETERESPONSE']._serialized_start=825
   _globals['_COMPLETERESPONSE']._serialized_end=1021
-  _globals['_GETUSAGEREQUEST']._serialized_start=1023
-  _globals['_GETUSAGEREQUEST']._serialized_end=1040
-  _globals['_GETUSAGERESPONSE']._serialized_start=1043
-  _globals['_GETUSAGERESPONSE']._serialized_end=1199
-  _globals['_MODELUSAGE']._serialized_start=1201
-  _globals['_MODELUSAGE']._serialized_end=1274
-  _globals['_USAGETOTALS']._serialized_start=1277
-  _globals['_USAGETOTALS']._serialized_end=1535
-  _globals['_EDGESERVICE']._serialized_start=1538
-  _globals['_EDGESERVICE']._serialized_end=1759
+  _globals['_GETUSAGEREQUEST']._serialized_start=1024
+  _globals['_GETUSAGEREQUEST']._serialized_end=1294
+  _globals['_GETUSAGERESPONSE']._serialized_start=1297
+  _globals['_GETUSAGERESPONSE']._serialized_end=1523
+  _globals['_USAGEGROUP']._serialized_start=1526
+  _globals['_USAGEGROUP']._serialized_end=1656
+  _globals['_MODELUSAGE']._serialized_start=1658
+  _globals['_MODELUSAGE']._serialized_end=1731
+  _globals['_USAGETOTALS']._serialized_start=1734
+  _globals['_USAGETOTALS']._serialized_end=2011
+  _globals['_EDGESERVICE']._serialized_start=2146
+  _globals['_EDGESERVICE']._serialized_end=2367
 # @@protoc_insertion_point(module_scope)

@@ -9,12 +9,24 @@ from google.api import annotations_pb2 as _annotations_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class UsageDimension(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    USAGE_DIMENSION_UNSPECIFIED: _ClassVar[UsageDimension]
+    USAGE_DIMENSION_TENANT: _ClassVar[UsageDimension]
+    USAGE_DIMENSION_MODEL: _ClassVar[UsageDimension]
+    USAGE_DIMENSION_DAY: _ClassVar[UsageDimension]
+USAGE_DIMENSION_UNSPECIFIED: UsageDimension
+USAGE_DIMENSION_TENANT: UsageDimension
+USAGE_DIMENSION_MODEL: UsageDimension
+USAGE_DIMENSION_DAY: UsageDimension
 
 class CompleteRequest(_message.Message):
     __slots__ = ("messages", "objective", "sampling", "tools", "cache_control", "session_id", "request_id")
@@ -57,18 +69,46 @@ class CompleteResponse(_message.Message):
     def __init__(self, text_delta: _Optional[_Union[_executor_service_pb2.TextDelta, _Mapping]] = ..., tool_call_delta: _Optional[_Union[_executor_service_pb2.ToolCallDelta, _Mapping]] = ..., receipt: _Optional[_Union[_receipt_pb2.Receipt, _Mapping]] = ...) -> None: ...
 
 class GetUsageRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("start_time", "end_time", "tenant", "group_by", "page_size", "page_token")
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    GROUP_BY_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    start_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    tenant: str
+    group_by: _containers.RepeatedScalarFieldContainer[UsageDimension]
+    page_size: int
+    page_token: str
+    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tenant: _Optional[str] = ..., group_by: _Optional[_Iterable[_Union[UsageDimension, str]]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class GetUsageResponse(_message.Message):
-    __slots__ = ("start_time", "total", "models")
+    __slots__ = ("start_time", "total", "models", "groups", "next_page_token")
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     TOTAL_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     start_time: _timestamp_pb2.Timestamp
     total: UsageTotals
     models: _containers.RepeatedCompositeFieldContainer[ModelUsage]
-    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., total: _Optional[_Union[UsageTotals, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelUsage, _Mapping]]] = ...) -> None: ...
+    groups: _containers.RepeatedCompositeFieldContainer[UsageGroup]
+    next_page_token: str
+    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., total: _Optional[_Union[UsageTotals, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelUsage, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[UsageGroup, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class UsageGroup(_message.Message):
+    __slots__ = ("tenant", "model", "day", "totals")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    DAY_FIELD_NUMBER: _ClassVar[int]
+    TOTALS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    model: str
+    day: _timestamp_pb2.Timestamp
+    totals: UsageTotals
+    def __init__(self, tenant: _Optional[str] = ..., model: _Optional[str] = ..., day: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., totals: _Optional[_Union[UsageTotals, _Mapping]] = ...) -> None: ...
 
 class ModelUsage(_message.Message):
     __slots__ = ("model", "totals")
@@ -79,7 +119,7 @@ class ModelUsage(_message.Message):
     def __init__(self, model: _Optional[str] = ..., totals: _Optional[_Union[UsageTotals, _Mapping]] = ...) -> None: ...
 
 class UsageTotals(_message.Message):
-    __slots__ = ("requests", "exact_hits", "semantic_hits", "shared", "usage", "unpriced_requests", "baseline_nano_usd", "levers", "actual_nano_usd")
+    __slots__ = ("requests", "exact_hits", "semantic_hits", "shared", "usage", "unpriced_requests", "baseline_nano_usd", "levers", "actual_nano_usd", "abandoned")
     REQUESTS_FIELD_NUMBER: _ClassVar[int]
     EXACT_HITS_FIELD_NUMBER: _ClassVar[int]
     SEMANTIC_HITS_FIELD_NUMBER: _ClassVar[int]
@@ -89,6 +129,7 @@ class UsageTotals(_message.Message):
     BASELINE_NANO_USD_FIELD_NUMBER: _ClassVar[int]
     LEVERS_FIELD_NUMBER: _ClassVar[int]
     ACTUAL_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    ABANDONED_FIELD_NUMBER: _ClassVar[int]
     requests: int
     exact_hits: int
     semantic_hits: int
@@ -98,4 +139,5 @@ class UsageTotals(_message.Message):
     baseline_nano_usd: int
     levers: _containers.RepeatedCompositeFieldContainer[_receipt_pb2.LeverSaving]
     actual_nano_usd: int
-    def __init__(self, requests: _Optional[int] = ..., exact_hits: _Optional[int] = ..., semantic_hits: _Optional[int] = ..., shared: _Optional[int] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ..., unpriced_requests: _Optional[int] = ..., baseline_nano_usd: _Optional[int] = ..., levers: _Optional[_Iterable[_Union[_receipt_pb2.LeverSaving, _Mapping]]] = ..., actual_nano_usd: _Optional[int] = ...) -> None: ...
+    abandoned: int
+    def __init__(self, requests: _Optional[int] = ..., exact_hits: _Optional[int] = ..., semantic_hits: _Optional[int] = ..., shared: _Optional[int] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ..., unpriced_requests: _Optional[int] = ..., baseline_nano_usd: _Optional[int] = ..., levers: _Optional[_Iterable[_Union[_receipt_pb2.LeverSaving, _Mapping]]] = ..., actual_nano_usd: _Optional[int] = ..., abandoned: _Optional[int] = ...) -> None: ...

@@ -54,14 +54,16 @@ class EdgeServiceServicer:
     def Complete(self, request, context):
         """Answers a conversation as a stream of deltas that ends in exactly one `receipt`, or in an error status.
         Errors: INVALID_ARGUMENT (bad field, prompt too long), NOT_FOUND (unknown model), FAILED_PRECONDITION (impossible
-        objective), RESOURCE_EXHAUSTED (overload, with RetryInfo), UNAVAILABLE (no model could answer), DEADLINE_EXCEEDED.
+        objective), RESOURCE_EXHAUSTED (overload, rate or budget of the tenant, with RetryInfo), UNAVAILABLE (no model could
+        answer), DEADLINE_EXCEEDED, UNAUTHENTICATED (no key or certificate that is known).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetUsage(self, request, context):
-        """Sums of receipts of the caller's tenant.
+        """Sums of the ledger: of the caller's own tenant, or of any for an operator.
+        Errors: PERMISSION_DENIED (another tenant's), INVALID_ARGUMENT (bad page token, days out of order).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,10 +36,13 @@ class EdgeServiceStub:
     Complete: _grpc.UnaryStreamMultiCallable[_edge_service_pb2.CompleteRequest, _edge_service_pb2.CompleteResponse]
     """Answers a conversation as a stream of deltas that ends in exactly one `receipt`, or in an error status.
     Errors: INVALID_ARGUMENT (bad field, prompt too long), NOT_FOUND (unknown model), FAILED_PRECONDITION (impossible
-    objective), RESOURCE_EXHAUSTED (overload, with RetryInfo), UNAVAILABLE (no model could answer), DEADLINE_EXCEEDED.
+    objective), RESOURCE_EXHAUSTED (overload, rate or budget of the tenant, with RetryInfo), UNAVAILABLE (no model could
+    answer), DEADLINE_EXCEEDED, UNAUTHENTICATED (no key or certificate that is known).
     """
     GetUsage: _grpc.UnaryUnaryMultiCallable[_edge_service_pb2.GetUsageRequest, _edge_service_pb2.GetUsageResponse]
-    """Sums of receipts of the caller's tenant."""
+    """Sums of the ledger: of the caller's own tenant, or of any for an operator.
+    Errors: PERMISSION_DENIED (another tenant's), INVALID_ARGUMENT (bad page token, days out of order).
+    """
 
 @_typing.type_check_only
 class EdgeServiceAsyncStub(EdgeServiceStub):
@@ -49,10 +52,13 @@ class EdgeServiceAsyncStub(EdgeServiceStub):
     Complete: _aio.UnaryStreamMultiCallable[_edge_service_pb2.CompleteRequest, _edge_service_pb2.CompleteResponse]  # type: ignore[assignment]
     """Answers a conversation as a stream of deltas that ends in exactly one `receipt`, or in an error status.
     Errors: INVALID_ARGUMENT (bad field, prompt too long), NOT_FOUND (unknown model), FAILED_PRECONDITION (impossible
-    objective), RESOURCE_EXHAUSTED (overload, with RetryInfo), UNAVAILABLE (no model could answer), DEADLINE_EXCEEDED.
+    objective), RESOURCE_EXHAUSTED (overload, rate or budget of the tenant, with RetryInfo), UNAVAILABLE (no model could
+    answer), DEADLINE_EXCEEDED, UNAUTHENTICATED (no key or certificate that is known).
     """
     GetUsage: _aio.UnaryUnaryMultiCallable[_edge_service_pb2.GetUsageRequest, _edge_service_pb2.GetUsageResponse]  # type: ignore[assignment]
-    """Sums of receipts of the caller's tenant."""
+    """Sums of the ledger: of the caller's own tenant, or of any for an operator.
+    Errors: PERMISSION_DENIED (another tenant's), INVALID_ARGUMENT (bad page token, days out of order).
+    """
 
 class EdgeServiceServicer(metaclass=_abc_1.ABCMeta):
     """Composes encoder, cache, router and executor per request."""
@@ -65,7 +71,8 @@ class EdgeServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_edge_service_pb2.CompleteResponse], _abc.AsyncIterator[_edge_service_pb2.CompleteResponse]]:
         """Answers a conversation as a stream of deltas that ends in exactly one `receipt`, or in an error status.
         Errors: INVALID_ARGUMENT (bad field, prompt too long), NOT_FOUND (unknown model), FAILED_PRECONDITION (impossible
-        objective), RESOURCE_EXHAUSTED (overload, with RetryInfo), UNAVAILABLE (no model could answer), DEADLINE_EXCEEDED.
+        objective), RESOURCE_EXHAUSTED (overload, rate or budget of the tenant, with RetryInfo), UNAVAILABLE (no model could
+        answer), DEADLINE_EXCEEDED, UNAUTHENTICATED (no key or certificate that is known).
         """
 
     @_abc_1.abstractmethod
@@ -74,6 +81,8 @@ class EdgeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _edge_service_pb2.GetUsageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_edge_service_pb2.GetUsageResponse, _abc.Awaitable[_edge_service_pb2.GetUsageResponse]]:
-        """Sums of receipts of the caller's tenant."""
+        """Sums of the ledger: of the caller's own tenant, or of any for an operator.
+        Errors: PERMISSION_DENIED (another tenant's), INVALID_ARGUMENT (bad page token, days out of order).
+        """
 
 def add_EdgeServiceServicer_to_server(servicer: EdgeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -53,7 +53,7 @@ PART_ROUTER: Part
 PART_MODEL: Part
 
 class Receipt(_message.Message):
-    __slots__ = ("request_id", "model", "finish_reason", "usage", "cache", "route", "cost", "latency", "quality", "degradations")
+    __slots__ = ("request_id", "model", "finish_reason", "usage", "cache", "route", "cost", "latency", "quality", "degradations", "receipt_id", "attempts")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
@@ -64,6 +64,8 @@ class Receipt(_message.Message):
     LATENCY_FIELD_NUMBER: _ClassVar[int]
     QUALITY_FIELD_NUMBER: _ClassVar[int]
     DEGRADATIONS_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: str
     finish_reason: _chat_pb2.FinishReason
@@ -74,7 +76,9 @@ class Receipt(_message.Message):
     latency: Latency
     quality: QualityBudget
     degradations: _containers.RepeatedCompositeFieldContainer[Degradation]
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., finish_reason: _Optional[_Union[_chat_pb2.FinishReason, str]] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ..., cache: _Optional[_Union[CacheOutcome, _Mapping]] = ..., route: _Optional[_Union[RouteOutcome, _Mapping]] = ..., cost: _Optional[_Union[Cost, _Mapping]] = ..., latency: _Optional[_Union[Latency, _Mapping]] = ..., quality: _Optional[_Union[QualityBudget, _Mapping]] = ..., degradations: _Optional[_Iterable[_Union[Degradation, _Mapping]]] = ...) -> None: ...
+    receipt_id: str
+    attempts: int
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., finish_reason: _Optional[_Union[_chat_pb2.FinishReason, str]] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ..., cache: _Optional[_Union[CacheOutcome, _Mapping]] = ..., route: _Optional[_Union[RouteOutcome, _Mapping]] = ..., cost: _Optional[_Union[Cost, _Mapping]] = ..., latency: _Optional[_Union[Latency, _Mapping]] = ..., quality: _Optional[_Union[QualityBudget, _Mapping]] = ..., degradations: _Optional[_Iterable[_Union[Degradation, _Mapping]]] = ..., receipt_id: _Optional[str] = ..., attempts: _Optional[int] = ...) -> None: ...
 
 class CacheOutcome(_message.Message):
     __slots__ = ("result", "lookup_id", "probability", "similarity", "explanation")
