@@ -54,6 +54,7 @@ async def in_process(folder: Path) -> AsyncIterator[Suite]:
     """Everything, the client too, in this process."""
     overrides: dict[str, dict[str, Any]] = {
         "cache": {"database": str(folder / "cache.sqlite")},
+        "edge": {"ledger": {"database": str(folder / "ledger.sqlite")}},
         "server": {"log_level": "error"},
     }
     process, components = assemble_suite(suite_settings(Path("deploy/local.yaml"), overrides))

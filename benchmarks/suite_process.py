@@ -35,6 +35,7 @@ async def suite_process(
         "FULCRUM_SERVER__LOG_FORMAT": "json",
         "FULCRUM_SERVER__LOG_LEVEL": "info",
         "FULCRUM_CACHE__DATABASE": str(folder / "cache.sqlite"),
+        "FULCRUM_EDGE__LEDGER__DATABASE": str(folder / "ledger.sqlite"),
         **(environment or {}),
     }
     with log.open("wb") as stream:

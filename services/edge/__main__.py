@@ -8,10 +8,10 @@ from services.chassis.server import Component, run_component
 from services.chassis.settings import ConfigError
 from services.edge.bindings import CacheBinding, EncoderBinding, ExecutorBinding, RouterBinding
 from services.edge.catalogue import Catalogue
+from services.edge.ledger import Ledger
 from services.edge.pipeline import Pipeline
 from services.edge.service import EdgeServicer
 from services.edge.settings import EdgeSettings
-from services.edge.usage import UsageBook
 
 
 def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> Component:
@@ -35,11 +35,17 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
     router = RouterBinding(channel("router", settings.router), settings.router.timeout_s)
     executor = ExecutorBinding(channel("executor", settings.executor, retries=False), settings.executor.timeout_s)
     catalogue = Catalogue(router, settings.catalogue_refresh_s, settings.fallback_model)
-    pipeline = Pipeline(settings, encoder, cache, router, executor, catalogue)
-    servicer = EdgeServicer(pipeline, UsageBook(), settings.tenant_header)
+    ledger = Ledger(settings.ledger.database, settings.ledger.power_safe, settings.ledger.keep_days)
+    pipeline = Pipeline(settings, encoder, cache, router, executor, catalogue, ledger)
+    servicer = EdgeServicer(pipeline, ledger, settings.tenant_header)
+
+    async def start() -> None:
+        await ledger.start()
+        await catalogue.start()
 
     async def close() -> None:
         await catalogue.close()
+        await ledger.close()
         for opened in channels:
             await opened.close()
 
@@ -47,7 +53,7 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
         "edge",
         ("fulcrum.edge.v1.EdgeService",),
         lambda server: add_EdgeServiceServicer_to_server(servicer, server),
-        catalogue.start,
+        start,
         close,
     )
 

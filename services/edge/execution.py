@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 from services.chassis.errors import DeadlineExceeded, FulcrumError, InvalidField, Unavailable
 from services.chassis.status import code_of
-from services.edge.chat import CacheNote, Degradation, Delta, Finish, Outcome, RouteNote
+from services.edge.chat import CacheNote, Degradation, Delta, Finish, Outcome, RouteNote, Spent, TextDelta
 from services.edge.ports import Executor, Plan, PlannedModel
 from services.edge.work import Work
 
@@ -18,6 +18,9 @@ class Execution:
         self._executor = executor
         self._work = work
         self._strong_model = strong_model
+        self.spent: Spent | None = None
+        self.begun = False
+        self.attempts = 0
         self._finish: Finish | None = None
         self._model: PlannedModel | None = None
         self._model_s = 0.0
@@ -36,21 +39,28 @@ class Execution:
         models = [first, *(model for model in others if self._allowed(model))]
         for planned, following in zip(models, [*models[1:], None], strict=True):
             self._model = planned
-            begun = False
+            self.attempts += 1
             try:
                 async with aclosing(self._executor.generate(planned.model, self._work.request)) as events:
                     async for event in events:
-                        begun = True
+                        self.begun = True
+                        if isinstance(event, TextDelta):
+                            self.spent = event.spent or self.spent
                         if isinstance(event, Finish):
                             self._finish = event
                             self._model_s = time.monotonic() - begin
                         yield event
                 return
             except FulcrumError as error:
-                if begun or following is None or _final(error):
+                if self.begun or following is None or _final(error):
                     raise
                 consequence = f"{following.model} answers instead of {planned.model}"
                 self._work.degradations.append(Degradation("model", code_of(error).name, consequence))
+
+    @property
+    def model(self) -> str | None:
+        """The model that answers, None before the first is asked."""
+        return self._model.model if self._model else None
 
     def _allowed(self, model: PlannedModel) -> bool:
         """Whether the strong model answers, or one that is as good within the router's share of the budget."""
@@ -66,7 +76,7 @@ class Execution:
         if self._finish is None or self._model is None:
             raise Unavailable("executor", "an answer without an end", "a finish event")
         route = RouteNote(plan.decision_id, plan.explanation, self._model.predicted_quality, self._model.predicted_loss)
-        return Outcome(self._model.model, self._finish, cache, route, self._model_s)
+        return Outcome(self._model.model, self._finish, cache, route, self._model_s, attempts=self.attempts)
 
 
 def _final(error: FulcrumError) -> bool:

@@ -7,11 +7,15 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from services.chassis.errors import Overloaded
+from services.edge.accounts import Accounts, Executed
 from services.edge.catalogue import Catalogue
 from services.edge.chat import CacheNote, Delta, Finish, FinishReason, Outcome, Request, TextDelta
 from services.edge.execution import Execution
+from services.edge.execution_gate import ExecutionGate
+from services.edge.ledger import Ledger
+from services.edge.limits import Limits
 from services.edge.ports import Cache, Embedding, Encoder, Executor, Hit, Miss, Plan, Router, StoredAnswer
-from services.edge.receipt import Latency, Receipt, cost_of
+from services.edge.receipt import Latency, Receipt
 from services.edge.replay import as_shared, replay
 from services.edge.settings import EdgeSettings
 from services.edge.single_flight import SingleFlight
@@ -29,6 +33,7 @@ class Pipeline:
         router: Router,
         executor: Executor,
         catalogue: Catalogue,
+        ledger: Ledger,
     ) -> None:
         self._settings = settings
         self._encoder = encoder
@@ -36,7 +41,10 @@ class Pipeline:
         self._router = router
         self._executor = executor
         self._catalogue = catalogue
-        self._flights: SingleFlight[Delta | Outcome] = SingleFlight()
+        self._flights: SingleFlight[Delta | Outcome | Executed] = SingleFlight()
+        self._accounts = Accounts(ledger, catalogue)
+        self._limits = Limits(settings.limits, settings.tenants, ledger)
+        self._gate = ExecutionGate(settings.max_requests)
         self._under_way = 0
 
     async def complete(self, request: Request) -> AsyncGenerator[Delta | Receipt, None]:
@@ -44,7 +52,7 @@ class Pipeline:
 
         Raises:
             InvalidField, NotFound, FailedPrecondition: the request cannot be met as it is.
-            Overloaded: too many requests, here or in the executor.
+            Overloaded: too many requests, here, of this tenant or in the executor; or its budget is spent.
             Unavailable, DeadlineExceeded: no model could answer, or not in time.
         """
         begin = time.monotonic()
@@ -52,19 +60,20 @@ class Pipeline:
         work = Work(request, self._settings.max_quality_loss, self._settings.cache_part)
         self._admit()
         try:
-            async with aclosing(self._answer(work)) as events:
+            async with self._limits.place(request.tenant) as answered, aclosing(self._answer(work)) as events:
                 async for event in events:
                     first = first or time.monotonic()
-                    if isinstance(event, Outcome):
-                        latency = Latency(first - begin, time.monotonic() - begin, event.model_s)
-                        cost = cost_of(event, self._catalogue.prices, self._catalogue.default)
-                        yield Receipt(request.request_id, event, cost, latency, work.budget)
-                    else:
+                    if not isinstance(event, Outcome | Executed):
                         yield event
+                        continue
+                    paid = event if isinstance(event, Executed) else await self._accounts.reused(request, event)
+                    answered()
+                    latency = Latency(first - begin, time.monotonic() - begin, paid.outcome.model_s)
+                    yield Receipt(paid.receipt_id, request.request_id, paid.outcome, paid.cost, latency, work.budget)
         finally:
             self._under_way -= 1
 
-    async def _answer(self, work: Work) -> AsyncGenerator[Delta | Outcome, None]:
+    async def _answer(self, work: Work) -> AsyncGenerator[Delta | Outcome | Executed, None]:
         """The answer from the cache by the same text, from a twin under way, or anew."""
         control = work.request.cache_control
         missed: Miss | None = None
@@ -77,38 +86,51 @@ class Pipeline:
                 return
             missed = found
         alone = control.no_cache or control.no_store
-        async with aclosing(self._anew(work, missed) if alone else self._shared(work, missed)) as events:
-            async for event in events:
-                yield event
+        async with aclosing(self._anew(work, missed) if alone else self._shared(work, missed)) as pieces:
+            async for piece in pieces:
+                yield piece
 
-    async def _shared(self, work: Work, missed: Miss | None) -> AsyncGenerator[Delta | Outcome, None]:
+    async def _shared(self, work: Work, missed: Miss | None) -> AsyncGenerator[Delta | Outcome | Executed, None]:
         """The answer of whoever asked the same first: of this request, if nobody did."""
         key = (work.key, work.request.cache_control.max_age_s)
         events, claim = self._flights.join(key, lambda: self._anew(work, missed))
         async with aclosing(events):
             async for event in events:
-                yield as_shared(event, work) if isinstance(event, Outcome) and not claim() else event
+                if isinstance(event, Outcome | Executed) and not claim():
+                    yield as_shared(event, work)
+                else:
+                    yield event
 
-    async def _anew(self, work: Work, missed: Miss | None) -> AsyncGenerator[Delta | Outcome, None]:
+    async def _anew(self, work: Work, missed: Miss | None) -> AsyncGenerator[Delta | Outcome | Executed, None]:
         """The answer from the cache by a similar text, else from the model that the router chooses."""
-        embed = self._encoder.embed(work.request.text)
-        embedding = await work.advisory("encoder", "no semantic lookup and no prediction", embed)
-        found, plan = await self._look_and_plan(work, embedding)
-        if isinstance(found, Hit):
-            for event in replay(found, work):
-                yield event
-            return
-        plan = plan or self._catalogue.plan_without_router(work.request.objective)
+        with self._gate.place(work.deadline):
+            embed = self._encoder.embed(work.request.text)
+            embedding = await work.advisory("encoder", "no semantic lookup and no prediction", embed)
+            found, plan = await self._look_and_plan(work, embedding)
+            if isinstance(found, Hit):
+                for event in replay(found, work):
+                    yield event
+                return
+            plan = plan or self._catalogue.plan_without_router(work.request.objective)
+            async with aclosing(self._execute(work, plan, embedding, _note(found or missed, work))) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    async def _execute(
+        self, work: Work, plan: Plan, embedding: Embedding | None, note: CacheNote
+    ) -> AsyncGenerator[Delta | Executed, None]:
+        """The answer of the plan's first model that begins, on the books from before it begins, and kept."""
         execution = Execution(self._executor, work, self._catalogue.default)
         pieces: list[Delta] = []
-        async with aclosing(execution.run(plan)) as generated:
-            async for piece in generated:
-                if not isinstance(piece, Finish):
-                    pieces.append(piece)
-                    yield piece
-        outcome = execution.outcome(plan, _note(found or missed, work))
-        await self._keep(work, embedding, pieces, outcome)
-        yield replace(outcome, degradations=tuple(work.degradations))
+        async with self._accounts.line(work.request, execution, plan.models[0].model) as opened:
+            async with aclosing(execution.run(plan)) as generated:
+                async for piece in generated:
+                    if not isinstance(piece, Finish):
+                        pieces.append(piece)
+                        yield piece
+            executed = await self._accounts.settle(opened, execution.outcome(plan, note))
+        await self._keep(work, embedding, pieces, executed)
+        yield replace(executed, outcome=replace(executed.outcome, degradations=tuple(work.degradations)))
 
     async def _look_and_plan(self, work: Work, embedding: Embedding | None) -> tuple[Hit | Miss | None, Plan | None]:
         """Semantic lookup and route side by side; where one fails the request, the other is not left running."""
@@ -132,8 +154,9 @@ class Pipeline:
         route = self._router.route(work.request, embedding, objective)
         return await work.advisory("router", "the strong model answers", route)
 
-    async def _keep(self, work: Work, embedding: Embedding | None, pieces: list[Delta], outcome: Outcome) -> None:
+    async def _keep(self, work: Work, embedding: Embedding | None, pieces: list[Delta], executed: Executed) -> None:
         """Stores a complete answer of nothing but text, unless a weaker model stood in for the chosen one."""
+        outcome, cost = executed.outcome, executed.cost
         control, finish = work.request.cache_control, outcome.finish
         text = "".join(piece.text for piece in pieces if isinstance(piece, TextDelta))
         whole = text and finish.reason is FinishReason.STOP and all(isinstance(piece, TextDelta) for piece in pieces)
@@ -141,7 +164,6 @@ class Pipeline:
             return
         if work.failed("model") and outcome.model != self._catalogue.default:
             return  # a weaker model's answer is better than none, but not what the next one asks for
-        cost = cost_of(outcome, self._catalogue.prices, self._catalogue.default)
         answer = StoredAnswer(
             text,
             outcome.model,

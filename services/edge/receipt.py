@@ -41,8 +41,9 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The last event of an answer; `cost` is None where a price is unknown."""
+    """The last event of an answer, in the ledger under its id; `cost` is None where a price is unknown."""
 
+    receipt_id: str
     request_id: str
     outcome: Outcome
     cost: Cost | None

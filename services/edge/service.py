@@ -1,5 +1,7 @@
 """EdgeService on the wire: requests in, deltas and receipts out."""
 
+import base64
+import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -9,12 +11,14 @@ from fulcrum.edge.v1 import receipt_pb2
 from fulcrum.edge.v1.edge_service_pb2_grpc import EdgeServiceServicer
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.chassis.call import current, new_request_id
-from services.chassis.errors import InvalidField
+from services.chassis.call import caller, current, new_request_id
+from services.chassis.errors import InvalidField, PermissionDenied
 from services.edge import messages
+from services.edge.ledger import Ledger
+from services.edge.ledger_file import DAY_NS, Group, LedgerFile
 from services.edge.pipeline import Pipeline
 from services.edge.receipt import LEVERS, Cost, Receipt
-from services.edge.usage import Totals, UsageBook
+from services.edge.usage import Totals
 
 _RESULTS = {
     "exact_hit": receipt_pb2.CACHE_RESULT_EXACT_HIT,
@@ -35,15 +39,23 @@ _PARTS = {
     "router": receipt_pb2.PART_ROUTER,
     "model": receipt_pb2.PART_MODEL,
 }
+_DIMENSIONS = {
+    edge_pb.USAGE_DIMENSION_TENANT: "tenant",
+    edge_pb.USAGE_DIMENSION_DAY: "day",
+    edge_pb.USAGE_DIMENSION_MODEL: "model",
+}
 _LOCAL_TENANT = "local"
+_DEFAULT_PAGE, _MOST_MODELS = 100, 1000
+_FIRST = ("", -2, "")  # before every group
+_DAY_S, _LAST_DAY = 86_400, 100_000
 
 
 class EdgeServicer(EdgeServiceServicer):
     """Answers clients; the tenant is what a trusted proxy's metadata says, never what a message claims."""
 
-    def __init__(self, pipeline: Pipeline, usage: UsageBook, tenant_header: str | None) -> None:
+    def __init__(self, pipeline: Pipeline, ledger: Ledger, tenant_header: str | None) -> None:
         self._pipeline = pipeline
-        self._usage = usage
+        self._ledger = ledger
         self._tenant_header = tenant_header
 
     async def Complete(self, request: edge_pb.CompleteRequest, context: Any) -> AsyncIterator[edge_pb.CompleteResponse]:
@@ -54,21 +66,38 @@ class EdgeServicer(EdgeServiceServicer):
         async with aclosing(self._pipeline.complete(asked)) as events:
             async for event in events:
                 if isinstance(event, Receipt):
-                    self._usage.add(tenant, event)
                     yield edge_pb.CompleteResponse(receipt=_receipt(event))
                 else:
                     yield messages.delta_message(event)
 
-    async def GetUsage(self, _: edge_pb.GetUsageRequest, context: Any) -> edge_pb.GetUsageResponse:
-        """Sums of the tenant's receipts since this process started."""
-        tenant = self._tenant(context)
+    async def GetUsage(self, request: edge_pb.GetUsageRequest, context: Any) -> edge_pb.GetUsageResponse:
+        """Sums of the ledger, all together, by model, and as the request splits them."""
+        tenant, days = self._whose(request.tenant, self._tenant(context)), _days(request)
+        by = frozenset(_DIMENSIONS[dimension] for dimension in request.group_by)
+        size, after = request.page_size or _DEFAULT_PAGE, _place(request.page_token)
+
+        def read(file: LedgerFile) -> tuple[list[Group], list[Group], list[Group]]:
+            total = file.groups(tenant, days, frozenset(), _FIRST, 1)
+            models = file.groups(tenant, days, frozenset({"model"}), _FIRST, _MOST_MODELS)
+            return total, models, file.groups(tenant, days, by, after, size + 1) if by else []
+
+        total, models, groups = await self._ledger.run(read)
         start = Timestamp()
-        start.FromNanoseconds(int(self._usage.start_time * 1e9))
-        models = [
-            edge_pb.ModelUsage(model=model, totals=_totals(totals))
-            for model, totals in self._usage.by_model(tenant).items()
-        ]
-        return edge_pb.GetUsageResponse(start_time=start, total=_totals(self._usage.total(tenant)), models=models)
+        start.FromNanoseconds(max(int(self._ledger.start_time * 1e9), days[0] * DAY_NS))
+        return edge_pb.GetUsageResponse(
+            start_time=start,
+            total=_totals(total[0].totals if total else Totals()),
+            models=[edge_pb.ModelUsage(model=one.model, totals=_totals(one.totals)) for one in models],
+            groups=[_group(one) for one in groups[:size]],
+            next_page_token=_token(groups[size - 1]) if len(groups) > size else "",
+        )
+
+    def _whose(self, asked: str, own: str) -> str | None:
+        """The tenant whose sums are asked for, None for all of them together."""
+        every = caller().trusted and self._tenant_header is None
+        if asked and asked != own and not every:
+            raise PermissionDenied("tenant", asked, f"{own}, the caller's own")
+        return asked or (None if every else own)
 
     def _tenant(self, context: Any) -> str:
         if self._tenant_header is None:
@@ -84,6 +113,8 @@ class EdgeServicer(EdgeServiceServicer):
 def _receipt(receipt: Receipt) -> receipt_pb2.Receipt:
     outcome, cache, route, quality = receipt.outcome, receipt.outcome.cache, receipt.outcome.route, receipt.quality
     return receipt_pb2.Receipt(
+        receipt_id=receipt.receipt_id,
+        attempts=outcome.attempts,
         request_id=receipt.request_id,
         model=outcome.model,
         finish_reason=messages.FINISH[outcome.finish.reason],
@@ -138,9 +169,9 @@ def _totals(totals: Totals) -> edge_pb.UsageTotals:
     savings = zip(LEVERS, totals.factors(), totals.saved_nano_usd, strict=True)
     return edge_pb.UsageTotals(
         requests=totals.requests,
-        exact_hits=totals.results.get("exact_hit", 0),
-        semantic_hits=totals.results.get("semantic_hit", 0),
-        shared=totals.results.get("shared", 0),
+        exact_hits=totals.exact_hits,
+        semantic_hits=totals.semantic_hits,
+        shared=totals.shared,
         usage=messages.usage_message(totals.usage),
         unpriced_requests=totals.unpriced_requests,
         baseline_nano_usd=totals.baseline_nano_usd,
@@ -149,4 +180,36 @@ def _totals(totals: Totals) -> edge_pb.UsageTotals:
             for lever, factor, saved in savings
         ],
         actual_nano_usd=totals.actual_nano_usd,
+        abandoned=totals.abandoned,
     )
+
+
+def _days(request: edge_pb.GetUsageRequest) -> tuple[int, int]:
+    """First day since 1970 and the day after the last."""
+    first = request.start_time.seconds // _DAY_S if request.HasField("start_time") else 0
+    end = -(-request.end_time.seconds // _DAY_S) if request.HasField("end_time") else _LAST_DAY
+    first, end = (min(max(day, 0), _LAST_DAY) for day in (first, end))
+    if end < first:
+        raise InvalidField("end_time", f"day {end} since 1970", f"no earlier than start_time, day {first}")
+    return first, end
+
+
+def _group(group: Group) -> edge_pb.UsageGroup:
+    message = edge_pb.UsageGroup(tenant=group.tenant, model=group.model, totals=_totals(group.totals))
+    if group.day >= 0:
+        message.day.FromNanoseconds(group.day * DAY_NS)
+    return message
+
+
+def _token(last: Group) -> str:
+    return base64.urlsafe_b64encode(json.dumps([last.tenant, last.day, last.model]).encode()).decode()
+
+
+def _place(token: str) -> tuple[str, int, str]:
+    if not token:
+        return _FIRST
+    try:
+        tenant, day, model = json.loads(base64.urlsafe_b64decode(token))
+        return str(tenant), min(int(day), _LAST_DAY), str(model)
+    except (ValueError, TypeError, RecursionError, OverflowError) as error:
+        raise InvalidField("page_token", f"{len(token)} characters", "a next_page_token of GetUsage") from error

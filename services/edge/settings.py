@@ -1,9 +1,37 @@
 """What the operator sets of edge: where its backends are, and how much quality may be lost."""
 
-from pydantic import Field
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from services.chassis.channel import BackendSettings
 from services.chassis.settings import Section
+
+
+class TenantLimits(BaseModel):
+    """What one tenant may ask for; null means without limit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    requests_per_second: float | None = Field(None, gt=0, description="rate, for each edge")
+    burst: int | None = Field(None, ge=1, description="requests at once within the rate; a second's worth where unset")
+    concurrent_requests: int | None = Field(None, ge=1, description="requests under way at once, for each edge")
+    requests_per_day: int | None = Field(None, ge=0, description="requests answered a day, UTC")
+    usd_per_day: float | None = Field(None, ge=0, description="spending a day, UTC; what is unpriced does not count")
+    usd_per_month: float | None = Field(None, ge=0, description="spending a calendar month, UTC")
+
+    @property
+    def budgeted(self) -> bool:
+        """Whether the ledger has to be asked."""
+        return not (self.requests_per_day is None and self.usd_per_day is None and self.usd_per_month is None)
+
+
+class LedgerSettings(BaseModel):
+    """Where every receipt is kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    database: Path = Field(Path("var/ledger.sqlite"), description="file, which edges of one machine may share")
+    power_safe: bool = Field(False, description="whether a receipt survives a power cut, at a disk's wait a commit")
+    keep_days: int = Field(400, ge=1, description="how long single receipts are kept; their sums stay")
 
 
 class EdgeSettings(Section, section="edge"):
@@ -26,4 +54,7 @@ class EdgeSettings(Section, section="edge"):
         description="metadata key in which a trusted proxy names the tenant; unset means one tenant, 'local'",
     )
     max_requests: int = Field(256, ge=1, description="requests at once; more are refused at once")
+    limits: TenantLimits = Field(TenantLimits(), description="what every tenant may ask for")
+    tenants: dict[str, TenantLimits] = Field({}, description="by tenant: what differs for it")
+    ledger: LedgerSettings = Field(LedgerSettings(), description="where every receipt is kept")
     catalogue_refresh_s: float = Field(60.0, gt=0, description="how often models and prices are read again")

@@ -55,7 +55,7 @@ def settings(folder: Path) -> SuiteSettings:
         {
             "server": {"port": 0, "max_message_bytes": MAX_MESSAGE_BYTES, "log_level": "error"},
             "cache": {"database": str(folder / "cache.sqlite")},
-            "edge": {"tenant_header": TENANT_HEADER},
+            "edge": {"tenant_header": TENANT_HEADER, "ledger": {"database": str(folder / "ledger.sqlite")}},
             "router": {"catalogue": str(folder / "catalogue.yaml")},
             "executor": {"models": {**shipped["executor"]["models"], ENDLESS: {"folder": str(_endless(folder))}}},
         },

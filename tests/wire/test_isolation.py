@@ -27,6 +27,7 @@ from services.edge.chat import (
     Tool,
     Usage,
 )
+from services.edge.ledger import Ledger
 from services.edge.pipeline import Pipeline
 from services.edge.ports import Embedding
 from services.edge.receipt import Receipt
@@ -86,9 +87,11 @@ async def answers(folder: Path, asked: list[Request]) -> list[tuple[str, str]]:
         stack.push_async_callback(cache.close)
         channel = ServerProcess(ServerSettings()).local_channel([cache])
         router = MemoryRouter([])
-        pipeline = Pipeline(
-            EdgeSettings(), SameVector(), CacheBinding(channel, 5.0), router, Origin(), Catalogue(router, 60.0, None)
-        )
+        catalogue, ledger = Catalogue(router, 60.0, None), Ledger(folder / "ledger.sqlite", False, 1)
+        await ledger.start()
+        stack.push_async_callback(ledger.close)
+        parts = (SameVector(), CacheBinding(channel, 5.0), router, Origin(), catalogue, ledger)
+        pipeline = Pipeline(EdgeSettings(), *parts)
         answered = []
         for request in asked:
             events = [event async for event in pipeline.complete(request)]

@@ -10,8 +10,6 @@ from tests.unit.edge.parts import Bench
 @pytest_asyncio.fixture
 async def bench() -> AsyncIterator[Bench]:
     """A pipeline whose catalogue is read; nothing of any request, and no task, may be left at the end."""
-    bench = Bench()
-    await bench.catalogue.start()
-    yield bench
-    await bench.catalogue.close()
+    async with Bench() as bench:
+        yield bench
     assert bench.at_rest()

@@ -1,8 +1,10 @@
 """Small in-memory implementations of edge's ports that tell what was asked of them, and a pipeline over them."""
 
 import asyncio
+import tempfile
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from services.chassis import call
@@ -19,11 +21,13 @@ from services.edge.chat import (
     TextDelta,
     Usage,
 )
+from services.edge.ledger import Ledger
 from services.edge.pipeline import Pipeline
 from services.edge.ports import CacheKey, CatalogueModel, Embedding, Hit, Miss, Plan, PlannedModel, StoredAnswer
 from services.edge.price import ListPrice, MachinePrice
 from services.edge.receipt import Receipt
 from services.edge.settings import EdgeSettings
+from services.edge.usage import Totals
 
 LARGE, SMALL, UNPRICED = "large", "small", "unpriced"
 LARGE_PRICE = ListPrice(10.0, 1.0, 12.5, 30.0)
@@ -174,7 +178,25 @@ class Bench:
         self.router = MemoryRouter(self.trace)
         self.executor = MemoryExecutor(self.trace)
         self.catalogue = Catalogue(self.router, self.settings.catalogue_refresh_s, self.settings.fallback_model)
-        self.pipeline = Pipeline(self.settings, self.encoder, self.cache, self.router, self.executor, self.catalogue)
+        self._folder = tempfile.TemporaryDirectory()
+        self.ledger = Ledger(Path(self._folder.name) / "ledger.sqlite", False, 1)
+        parts = (self.encoder, self.cache, self.router, self.executor, self.catalogue, self.ledger)
+        self.pipeline = Pipeline(self.settings, *parts)
+
+    async def __aenter__(self) -> "Bench":
+        await self.ledger.start()
+        await self.catalogue.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.catalogue.close()
+        await self.ledger.close()
+        self._folder.cleanup()
+
+    async def booked(self) -> Totals:
+        """The sums of every line of the ledger."""
+        groups = await self.ledger.run(lambda file: file.groups(None, (0, 100_000), frozenset(), ("", -2, ""), 1))
+        return groups[0].totals if groups else Totals()
 
     def stream(self, request: Request) -> AsyncGenerator[Delta | Receipt, None]:
         return self.pipeline.complete(request)

@@ -216,13 +216,12 @@ async def test_a_hit_needs_no_model(bench: Bench) -> None:
     lonely = Bench()
     lonely.cache.entries, lonely.cache.similar = bench.cache.entries, {"What is that?": "What is it?"}
     lonely.router.error = lonely.router.catalogue_error = FAILURES[0]
-    await lonely.catalogue.start()
-    text, receipt = await lonely.ask(request("What is that?"))
-    assert (text, receipt.outcome.cache.result, receipt.cost) == ("an answer", "semantic_hit", None)
-    lonely.cache.entries = {}
-    assert isinstance(await failed(lonely, []), Unavailable)
-    assert "generate small" not in lonely.trace
-    await lonely.catalogue.close()
+    async with lonely:
+        text, receipt = await lonely.ask(request("What is that?"))
+        assert (text, receipt.outcome.cache.result, receipt.cost) == ("an answer", "semantic_hit", None)
+        lonely.cache.entries = {}
+        assert isinstance(await failed(lonely, []), Unavailable)
+        assert "generate small" not in lonely.trace
 
 
 @pytest.mark.parametrize("error", [FAILURES[0], FAILURES[2]], ids=by_reason)

@@ -123,41 +123,38 @@ async def test_leaving_early_stops_every_part(bench: Bench, part: str, monkeypat
 
 async def test_admission_is_bounded() -> None:
     """Beyond max_requests a request is refused at once with a delay, before any part is asked; a place comes free."""
-    bench, gate = Bench(max_requests=2), asyncio.Event()
-    await bench.catalogue.start()
-    bench.executor.scripts[SMALL] = [TextDelta("one"), gate.wait, DONE]
-    callers = [Listener(bench, request(prompt)) for prompt in ("a", "b")]
-    for caller in callers:
-        await caller.said()
-    bench.trace.clear()
-    for _ in range(3):
-        with pytest.raises(Overloaded) as caught:
-            await bench.ask(request("c"))
-        assert caught.value.retry_after_s
-    assert bench.trace == []
-    await callers[0].leave()
-    gate.set()
-    await bench.ask(request("c"))
-    await callers[1].task
-    await bench.catalogue.close()
+    gate = asyncio.Event()
+    async with Bench(max_requests=2) as bench:
+        bench.executor.scripts[SMALL] = [TextDelta("one"), gate.wait, DONE]
+        callers = [Listener(bench, request(prompt)) for prompt in ("a", "b")]
+        for caller in callers:
+            await caller.said()
+        bench.trace.clear()
+        for _ in range(3):
+            with pytest.raises(Overloaded) as caught:
+                await bench.ask(request("c"))
+            assert caught.value.retry_after_s
+        assert bench.trace == []
+        await callers[0].leave()
+        gate.set()
+        await bench.ask(request("c"))
+        await callers[1].task
     assert bench.at_rest()
 
 
 async def test_failed_requests_give_their_places_back() -> None:
     """Whatever way a request ends, its place is free again."""
-    bench = Bench(max_requests=1)
-    await bench.catalogue.start()
-    bench.executor.scripts[SMALL] = [TextDelta("half"), Unavailable("executor", "gone", "there")]
-    for _ in range(3):
-        with pytest.raises(Unavailable):
-            await bench.ask(request())
-    for _ in range(3):
-        await Listener(bench, request()).leave()
-    unheard = bench.stream(request())
-    await unheard.aclose()
-    bench.executor.scripts.clear()
-    await bench.ask(request())
-    await bench.catalogue.close()
+    async with Bench(max_requests=1) as bench:
+        bench.executor.scripts[SMALL] = [TextDelta("half"), Unavailable("executor", "gone", "there")]
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                await bench.ask(request())
+        for _ in range(3):
+            await Listener(bench, request()).leave()
+        unheard = bench.stream(request())
+        await unheard.aclose()
+        bench.executor.scripts.clear()
+        await bench.ask(request())
     assert bench.at_rest()
 
 

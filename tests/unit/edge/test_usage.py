@@ -1,80 +1,93 @@
-"""The sums that a tenant reads are the sums of its receipts."""
+"""The sums that the ledger keeps are the sums of its receipts."""
 
-from hypothesis import given, settings
+import math
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.edge.chat import CacheNote, Finish, FinishReason, Outcome, Usage
-from services.edge.quality_budget import QualityBudget
-from services.edge.receipt import LEVERS, Latency, Receipt, cost_of
-from services.edge.usage import UsageBook
+from services.edge.ledger_file import DAY_NS, Entry, LedgerFile, Opened
+from services.edge.price import Price
+from services.edge.receipt import LEVERS, cost_of
+from services.edge.usage import Totals, abandoned, answered
 from tests.unit.edge.parts import LARGE, LARGE_PRICE, SMALL, SMALL_PRICE, UNPRICED
 
-RESULTS = ["exact_hit", "semantic_hit", "shared", "miss", "bypassed"]
+PRICES: dict[str, Price | None] = {SMALL: SMALL_PRICE, LARGE: LARGE_PRICE, UNPRICED: None}
+RESULTS = {"exact_hit": "exact_hits", "semantic_hit": "semantic_hits", "shared": "shared", "miss": "", "bypassed": ""}
+FIRST = ("", -2, "")
 outcomes = st.builds(
     Outcome,
     st.sampled_from([SMALL, LARGE, UNPRICED]),
     st.builds(
         Finish,
         st.just(FinishReason.STOP),
-        st.builds(Usage, st.integers(50, 10_000), st.integers(0, 25), st.integers(0, 25), st.integers(0, 1000)),
+        st.none()
+        | st.builds(Usage, st.integers(50, 10_000), st.integers(0, 25), st.integers(0, 25), st.integers(0, 1000)),
         st.floats(0, 10),
     ),
-    st.builds(CacheNote, st.sampled_from(RESULTS)),
+    st.builds(CacheNote, st.sampled_from(list(RESULTS))),
 )
+lines = st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 3), outcomes, st.booleans())
 
 
-def receipt(outcome: Outcome) -> Receipt:
-    cost = cost_of(outcome, {SMALL: SMALL_PRICE, LARGE: LARGE_PRICE, UNPRICED: None}, LARGE)
-    return Receipt("r", outcome, cost, Latency(0.1, 0.2, 0.1), QualityBudget(0.02, 0.01, 0.01))
-
-
-@settings(max_examples=40)
-@given(st.lists(st.tuples(st.sampled_from(["a", "b"]), outcomes), max_size=20))
-def test_totals_are_the_sum_of_the_receipts(answered: list[tuple[str, Outcome]]) -> None:
-    """Every figure of a tenant is the sum over its receipts and over its models, to the nano-dollar."""
-    book = UsageBook()
-    receipts = [(tenant, receipt(outcome)) for tenant, outcome in answered]
-    for tenant, one in receipts:
-        book.add(tenant, one)
-    for tenant in ("a", "b"):
-        own = [one for whose, one in receipts if whose == tenant]
-        costs = [one.cost for one in own if one.cost]
-        total = book.total(tenant)
-        assert total.requests == len(own)
-        assert {result: total.results.get(result, 0) for result in RESULTS} == {
-            result: sum(one.outcome.cache.result == result for one in own) for result in RESULTS
-        }
-        assert total.usage == sum((one.outcome.finish.usage or Usage() for one in own), Usage())
-        assert total.unpriced_requests == len(own) - len(costs)
-        assert total.baseline_nano_usd == sum(cost.baseline_nano_usd for cost in costs)
-        assert total.actual_nano_usd == sum(cost.actual_nano_usd for cost in costs)
-        for i in range(len(LEVERS)):
-            assert total.saved_nano_usd[i] == sum(cost.levers[i].saved_nano_usd for cost in costs)
-        assert total.baseline_nano_usd - sum(total.saved_nano_usd) == total.actual_nano_usd
-        models = book.by_model(tenant)
-        assert list(models) == sorted({one.outcome.model for one in own})
-        for name in ("requests", "unpriced_requests", "baseline_nano_usd", "actual_nano_usd"):
-            assert getattr(total, name) == sum(getattr(part, name) for part in models.values())
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(lines, max_size=20))
+def test_totals_are_the_sum_of_the_receipts(
+    tmp_path_factory: object, asked: list[tuple[str, int, Outcome, bool]]
+) -> None:
+    """Every figure, split every way, is the sum over its receipts, to the nano-dollar."""
+    folder = tmp_path_factory.mktemp("usage")  # type: ignore[attr-defined]
+    file = LedgerFile(folder / "ledger.sqlite", False)
+    written: list[tuple[str, int, str, Totals]] = []
+    with file.transaction():
+        for number, (tenant, day, outcome, answers) in enumerate(asked):
+            cost = cost_of(outcome, PRICES, LARGE)
+            amounts = answered(outcome, cost) if answers else abandoned(outcome.finish.usage, cost)
+            opened = Opened(str(number), tenant, "key", "r", outcome.model, day * DAY_NS + 5)
+            file.settle(Entry(opened, "answered", 1, 9, amounts))
+            written.append((tenant, day, outcome.model, amounts))
+            assert amounts.baseline_nano_usd - sum(amounts.saved_nano_usd) == amounts.actual_nano_usd
+            assert (amounts.requests, amounts.abandoned) == ((1, 0) if answers else (0, 1))
+            assert amounts.unpriced_requests == (answers and cost is None)
+            if answers and RESULTS[outcome.cache.result]:
+                assert getattr(amounts, RESULTS[outcome.cache.result]) == 1
+    for whose in (None, "a", "b"):
+        own = [one for one in written if whose in (None, one[0])]
+        split = file.groups(whose, (0, 9), frozenset({"tenant", "day", "model"}), FIRST, 100)
+        keys = sorted({one[:3] for one in own})
+        assert [(group.tenant, group.day, group.model) for group in split] == keys
+        for group, key in zip(split, keys, strict=True):
+            assert group.totals == sum((one[3] for one in own if one[:3] == key), Totals())
+        whole = file.groups(whose, (0, 9), frozenset(), FIRST, 1)
+        assert [group.totals for group in whole] == ([sum((one[3] for one in own), Totals())] if own else [])
+        assert file.spent_nano_usd(whose or "a", 1, 2) == sum(
+            one[3].actual_nano_usd for one in written if one[0] == (whose or "a") and 1 <= one[1] <= 2
+        )
+    file.close()
 
 
 @settings(max_examples=40)
 @given(st.lists(outcomes, min_size=1, max_size=10))
-def test_factors_lead_from_baseline_to_actual(answered: list[Outcome]) -> None:
+def test_factors_lead_from_baseline_to_actual(asked: list[Outcome]) -> None:
     """The factors over all requests multiply to what was spent of the baseline."""
-    book = UsageBook()
-    for outcome in answered:
-        book.add("a", receipt(outcome))
-    total, left = book.total("a"), 1.0
-    for factor in total.factors():
-        left *= factor
+    total = sum((answered(outcome, cost_of(outcome, PRICES, LARGE)) for outcome in asked), Totals())
+    left = math.prod(total.factors())
+    assert len(total.factors()) == len(LEVERS)
     assert abs(left * total.baseline_nano_usd - total.actual_nano_usd) <= 1e-6 * total.baseline_nano_usd + 1e-6
 
 
-def test_an_unknown_tenant_has_used_nothing() -> None:
-    """Asking for a tenant answers zeros, and does not make it known."""
-    book = UsageBook()
-    assert book.total("nobody").requests == 0
-    assert book.total("nobody").factors() == [1.0] * len(LEVERS)
-    assert book.by_model("nobody") == {}
-    assert not book._total
-    assert not book._by_model
+def test_pages_meet_end_to_end(tmp_path: Path) -> None:
+    """Page after page gives every group once, in order, whatever is written meanwhile behind the page's end."""
+    file = LedgerFile(tmp_path / "ledger.sqlite", False)
+    keys = [(f"t{tenant}", day, f"m{model}") for tenant in range(3) for day in range(3) for model in range(3)]
+    with file.transaction():
+        for tenant, day, model in keys:
+            opened = Opened(f"{tenant}{day}{model}", tenant, "", "", model, day * DAY_NS)
+            file.settle(Entry(opened, "answered", 1, 0, Totals(requests=1)))
+    seen, after = [], FIRST
+    while page := file.groups(None, (0, 9), frozenset({"tenant", "day", "model"}), after, 4):
+        after = (page[-1].tenant, page[-1].day, page[-1].model)
+        seen += [(group.tenant, group.day, group.model) for group in page]
+    assert seen == keys
+    file.close()

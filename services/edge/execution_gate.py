@@ -1,0 +1,73 @@
+"""How many executions are under way at once: as many as the models keep up with; the rest is refused at once."""
+
+import asyncio
+import math
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from services.chassis.errors import Overloaded
+
+_BACK_OFF = 0.9
+_FORGET = 1.01  # by which the shortest execution known grows with each one, so that it follows a slower model
+
+
+class ExecutionGate:
+    """A limit that grows by one a round while all goes well, and shrinks by a tenth where a model is overloaded.
+
+    (Additive increase and multiplicative decrease, as TCP does it: Chiu and Jain, 1989.) A model is overloaded where it
+    says so, and where an execution meets its caller's deadline though that left twice the time that one takes alone.
+
+    Args:
+        most: never more than these at once.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._limit = float(most)
+        self._shortest_s = math.inf
+        self._last_back_off = 0.0
+        self.under_way = 0
+
+    @property
+    def limit(self) -> int:
+        """How many may be under way at once, at present."""
+        return max(1, int(self._limit))
+
+    @contextmanager
+    def place(self, deadline: float) -> Generator[None, None, None]:
+        """Room for one execution while it lasts; `deadline` is its caller's, in monotonic seconds.
+
+        Raises:
+            Overloaded: there is none.
+        """
+        if self.under_way >= self.limit:
+            found, expected = f"{self.under_way} under way", f"at most {self.limit}"
+            wait_s = self._shortest_s if math.isfinite(self._shortest_s) else 1.0
+            raise Overloaded("executions", found, expected, retry_after_s=min(max(wait_s, 0.1), 10.0))
+        begin = time.monotonic()
+        self.under_way += 1
+        try:
+            yield
+            self._went_well(time.monotonic() - begin)
+        except Overloaded as error:
+            if error.reason == "OVERLOADED":
+                self._back_off(begin)
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            if time.monotonic() >= deadline and deadline - begin > 2 * self._shortest_s:
+                self._back_off(begin)
+            raise
+        finally:
+            self.under_way -= 1
+
+    def _went_well(self, took_s: float) -> None:
+        self._shortest_s = min(self._shortest_s * _FORGET, took_s)
+        if self.under_way * 2 > self._limit:
+            self._limit = min(self._most, self._limit + 1 / self._limit)
+
+    def _back_off(self, begin: float) -> None:
+        """Once for all that began before the last time: they tell of the same crowd."""
+        if begin >= self._last_back_off:
+            self._limit = max(1.0, min(self._limit, self.under_way) * _BACK_OFF)
+            self._last_back_off = time.monotonic()

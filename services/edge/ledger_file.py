@@ -1,0 +1,246 @@
+"""The ledger's SQLite file: every receipt once, sums by day in the same transaction, and what a crash left open."""
+
+import contextlib
+import fcntl
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from services.chassis.settings import ConfigError
+from services.edge.usage import SUMS, Totals
+
+DAY_NS = 86_400 * 10**9
+_APPLICATION_ID = 0x46434C47  # "FCLG"
+_VERSION = 1
+_SUM_COLUMNS = ", ".join(f"{name} INTEGER NOT NULL" for name in SUMS)
+_SCHEMA = f"""
+CREATE TABLE receipts (
+    receipt_id TEXT PRIMARY KEY, tenant TEXT NOT NULL, principal TEXT NOT NULL, request_id TEXT NOT NULL,
+    model TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL, day INTEGER NOT NULL,
+    begin_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL, {_SUM_COLUMNS}
+) STRICT, WITHOUT ROWID;
+CREATE INDEX receipts_by_day ON receipts (day);
+CREATE TABLE open (
+    receipt_id TEXT PRIMARY KEY, tenant TEXT NOT NULL, principal TEXT NOT NULL, request_id TEXT NOT NULL,
+    model TEXT NOT NULL, begin_ns INTEGER NOT NULL, owner TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE totals (
+    tenant TEXT NOT NULL, day INTEGER NOT NULL, model TEXT NOT NULL, {_SUM_COLUMNS},
+    PRIMARY KEY (tenant, day, model)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE admitted (
+    tenant TEXT NOT NULL, day INTEGER NOT NULL, requests INTEGER NOT NULL, PRIMARY KEY (tenant, day)
+) STRICT, WITHOUT ROWID;
+PRAGMA application_id = {_APPLICATION_ID};
+PRAGMA user_version = {_VERSION};
+"""
+_PLACES = ", ".join("?" * len(SUMS))
+_INSERT = f"INSERT OR IGNORE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {_PLACES})"  # noqa: S608 - our names
+_COUNT = f"""INSERT INTO totals VALUES (?, ?, ?, {_PLACES}) ON CONFLICT DO UPDATE SET
+{", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)}"""  # noqa: S608 - our names
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An execution that is about to begin; `begin_ns` is Unix time."""
+
+    receipt_id: str
+    tenant: str
+    principal: str
+    request_id: str
+    model: str
+    begin_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line: what a request took, or an execution that answered nobody.
+
+    `state` is answered, cancelled, failed or interrupted; it counts for the day on which it began.
+    """
+
+    opened: Opened
+    state: str
+    attempts: int
+    end_ns: int
+    amounts: Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Sums of one group; what it is not split by is empty, the day -1."""
+
+    tenant: str
+    day: int
+    model: str
+    totals: Totals
+
+
+class LedgerFile:
+    """Reads and writes within `transaction`; used by one thread. Several processes of one machine may share a file.
+
+    Args:
+        path: made where it is missing.
+        power_safe: whether a commit waits for the disk, so that it survives a power cut and not just a killed process.
+
+    Raises:
+        ConfigError: the file cannot be used; it is left as it is, for it tells of money.
+    """
+
+    def __init__(self, path: Path, power_safe: bool) -> None:
+        self._path = path
+        self._owner = secrets.token_hex(8)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = _connect(path, power_safe)
+        except (OSError, sqlite3.Error) as error:
+            expected = "a ledger of Fulcrum that this process may write; restore it from a backup, or name another file"
+            raise ConfigError(f"edge.ledger.database: got {path} ({error}), expected {expected}") from error
+        self._lock = os.open(self._lock_path(self._owner), os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of it or nothing, in the file when this ends."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):  # a full disk may have rolled back already
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def open(self, opened: Opened) -> None:
+        """Notes an execution before it begins, so that a crash cannot hide it."""
+        self._connection.execute("INSERT INTO open VALUES (?, ?, ?, ?, ?, ?, ?)", (*astuple(opened), self._owner))
+
+    def discard(self, receipt_id: str) -> None:
+        """Takes back an execution that never began."""
+        self._connection.execute("DELETE FROM open WHERE receipt_id = ?", (receipt_id,))
+
+    def settle(self, entry: Entry) -> None:
+        """Writes an entry and adds it to its sums; one that is there already changes nothing."""
+        one, amounts = entry.opened, astuple(entry.amounts)
+        day = one.begin_ns // DAY_NS
+        line = (one.receipt_id, one.tenant, one.principal, one.request_id, one.model, entry.state, entry.attempts, day)
+        inserted = self._connection.execute(_INSERT, (*line, one.begin_ns, entry.end_ns, *amounts)).rowcount
+        if inserted:
+            self._connection.execute(_COUNT, (one.tenant, day, one.model, *amounts))
+        self.discard(one.receipt_id)
+
+    def spent_nano_usd(self, tenant: str, first_day: int, last_day: int) -> int:
+        """What a tenant has spent on these days, both included."""
+        sql = "SELECT total(actual_nano_usd) FROM totals WHERE tenant = ? AND day BETWEEN ? AND ?"
+        return int(self._connection.execute(sql, (tenant, first_day, last_day)).fetchone()[0])
+
+    def admitted(self, tenant: str, day: int) -> int:
+        """How many requests of a tenant were let in on a day, as far as they are counted."""
+        sql = "SELECT requests FROM admitted WHERE tenant = ? AND day = ?"
+        found = self._connection.execute(sql, (tenant, day)).fetchone()
+        return int(found[0]) if found else 0
+
+    def admit(self, tenant: str, day: int, requests: int) -> None:
+        """Adds to that number; takes away where `requests` is negative."""
+        sql = "INSERT INTO admitted VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET requests = requests + excluded.requests"
+        self._connection.execute(sql, (tenant, day, requests))
+
+    def groups(
+        self, tenant: str | None, days: tuple[int, int], by: frozenset[str], after: tuple[str, int, str], limit: int
+    ) -> list[Group]:
+        """Sums of one tenant, or of all, over days (end excluded), split `by` tenant, day and model, in that order."""
+        keys = [name if name in by else nothing for name, nothing in (("tenant", "''"), ("day", "-1"), ("model", "''"))]
+        sums = ", ".join(f"sum({name})" for name in SUMS)
+        sql = f"""SELECT {keys[0]} AS t, {keys[1]} AS d, {keys[2]} AS m, {sums} FROM totals
+            WHERE day >= ? AND day < ? AND (? IS NULL OR tenant = ?)
+            GROUP BY t, d, m HAVING (t, d, m) > (?, ?, ?) ORDER BY t, d, m LIMIT ?"""  # noqa: S608 - our names
+        rows = self._connection.execute(sql, (*days, tenant, tenant, *after, limit))
+        return [Group(t, d, m, Totals(*sums)) for t, d, m, *sums in rows]
+
+    def first_day(self) -> int | None:
+        """The first day that has sums, None where there is none."""
+        found = self._connection.execute("SELECT min(day) FROM totals").fetchone()[0]
+        return None if found is None else int(found)
+
+    def recover(self, now_ns: int) -> int:
+        """Closes what processes left open that are no more, as interrupted and of unknown cost; how many there were."""
+        owners = self._connection.execute("SELECT DISTINCT owner FROM open WHERE owner != ?", (self._owner,)).fetchall()
+        closed = 0
+        for (owner,) in owners:
+            with self._if_dead(owner) as dead:
+                for row in self._rows_of(owner) if dead else ():
+                    self.settle(Entry(Opened(*row), "interrupted", 0, now_ns, Totals(abandoned=1)))
+                    closed += 1
+        return closed
+
+    def forget(self, before_day: int) -> None:
+        """Drops the single receipts of days before; their sums stay."""
+        self._connection.execute("DELETE FROM receipts WHERE day < ?", (before_day,))
+        self._connection.execute("DELETE FROM admitted WHERE day < ?", (before_day,))
+
+    def close(self) -> None:
+        """Gives the file and the lock back."""
+        self._connection.close()
+        self._lock_path(self._owner).unlink(missing_ok=True)
+        os.close(self._lock)
+
+    def _rows_of(self, owner: str) -> Sequence[tuple[str, str, str, str, str, int]]:
+        columns = "receipt_id, tenant, principal, request_id, model, begin_ns"
+        return self._connection.execute(f"SELECT {columns} FROM open WHERE owner = ?", (owner,)).fetchall()  # noqa: S608
+
+    @contextmanager
+    def _if_dead(self, owner: str) -> Iterator[bool]:
+        """Whether the process is gone that held this owner's lock; its lock file goes too."""
+        path = self._lock_path(owner)
+        try:
+            lock = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            yield True
+            return
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+            path.unlink(missing_ok=True)
+        finally:
+            os.close(lock)
+
+    def _lock_path(self, owner: str) -> Path:
+        return self._path.with_name(f"{self._path.name}.{owner}.lock")
+
+
+def _connect(path: Path, power_safe: bool) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+    try:
+        _is_new(connection)  # before anything is written: the file may be somebody else's
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if power_safe else 'NORMAL'}")
+        connection.execute("BEGIN IMMEDIATE")  # two edges that start together make the tables once
+        if _is_new(connection):
+            for statement in _SCHEMA.split(";"):
+                connection.execute(statement)
+        connection.execute("COMMIT")
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _is_new(connection: sqlite3.Connection) -> bool:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if not application and not tables:
+        return True
+    if (application, version) != (_APPLICATION_ID, _VERSION):
+        raise sqlite3.DatabaseError(f"a file of application {application:x}, version {version}")
+    return False
