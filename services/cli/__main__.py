@@ -16,6 +16,7 @@ _EPILOG = """examples:
   fulcrum up                              run everything in one process on 127.0.0.1:50551
   fulcrum complete "What is the capital of Norway?"
   fulcrum stats                           what was asked, what it cost, what each lever saved
+  fulcrum stats --by day,model --watch    the same split by day and model, kept up to date
   fulcrum serve cache --config cache.yaml run one service by itself, as in a cluster
 
 settings come from one YAML file (--config, FULCRUM_CONFIG, or deploy/local.yaml where it exists) with a section a
@@ -62,9 +63,25 @@ def parser() -> argparse.ArgumentParser:
     )
     _complete_arguments(complete)
     stats = add("stats", "what was asked, what it cost, what each lever saved", "services.cli.asking:stats")
+    _stats_arguments(stats)
     for one in (models, complete, stats):
         one.add_argument("--address", default=default_address(), help="a running suite (default: %(default)s)")
     return top
+
+
+def _stats_arguments(stats: argparse.ArgumentParser) -> None:
+    stats.add_argument("--by", type=_dimensions, default=[], help="split by tenant, model and day, such as day,model")
+    stats.add_argument("--tenant", default="", help="of this tenant alone; for operators, others see their own")
+    stats.add_argument("--days", type=int, help="of the last days alone, 1 for today (UTC)")
+    stats.add_argument("--watch", type=float, nargs="?", const=2.0, help="show again every so many seconds (default 2)")
+    stats.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def _dimensions(text: str) -> list[str]:
+    names = text.split(",")
+    if not set(names) <= {"tenant", "model", "day"} or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected tenant, model and day, with commas between")
+    return names
 
 
 def _complete_arguments(complete: argparse.ArgumentParser) -> None:

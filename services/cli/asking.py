@@ -3,19 +3,29 @@
 import argparse
 import asyncio
 import sys
+import time
 from pathlib import Path
 
 from fulcrum.edge.v1 import edge_service_pb2 as edge_pb
 from fulcrum.executor.v1 import chat_pb2
 from fulcrum.router.v1 import objective_pb2
 from google.protobuf.json_format import MessageToJson
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
 
 from services.chassis.errors import Unavailable
 from services.chassis.settings import ConfigError
 from services.cli import tables
 from services.cli.client import Client, client
 from services.executor.pull import PUBLISHED, PullError, pull
+
+_DIMENSIONS = {
+    "tenant": edge_pb.USAGE_DIMENSION_TENANT,
+    "model": edge_pb.USAGE_DIMENSION_MODEL,
+    "day": edge_pb.USAGE_DIMENSION_DAY,
+}
+_DAY_S = 86_400
 
 
 async def models(arguments: argparse.Namespace) -> None:
@@ -67,17 +77,35 @@ async def complete(arguments: argparse.Namespace) -> None:
 
 
 async def stats(arguments: argparse.Namespace) -> None:
-    """Prints sums of receipts and the cache's sizes."""
-    console = Console()
+    """Prints sums of the ledger and the cache's sizes, once or again and again."""
+    request = edge_pb.GetUsageRequest(
+        tenant=arguments.tenant, group_by=[_DIMENSIONS[name] for name in arguments.by], page_size=1000
+    )
+    if arguments.days is not None:
+        request.start_time.FromSeconds((int(time.time()) // _DAY_S - arguments.days + 1) * _DAY_S)
     async with client(arguments.address) as suite:
         await _reached(suite, arguments.address)
-        usage = await suite.usage()
-        console.print(tables.usage_table(usage))
-        console.print(tables.cost_table(usage.total))
-        try:
-            console.print(tables.cache_table(await suite.cache_stats()))
-        except Unavailable:
-            console.print(f"the cache is not served at {arguments.address}: ask it at its own --address", style="dim")
+        if arguments.json:
+            print(MessageToJson(await suite.usage(request), preserving_proto_field_name=True))
+        elif arguments.watch is None:
+            Console().print(await _stats(suite, request, arguments))
+        else:
+            with Live(screen=True, auto_refresh=False) as live:
+                while True:
+                    live.update(await _stats(suite, request, arguments), refresh=True)
+                    await asyncio.sleep(arguments.watch)
+
+
+async def _stats(suite: Client, request: edge_pb.GetUsageRequest, arguments: argparse.Namespace) -> Group:
+    usage = await suite.usage(request)
+    shown: list[RenderableType] = [tables.usage_table(usage), tables.cost_table(usage.total)]
+    if arguments.by:
+        shown.append(tables.groups_table(usage, arguments.by))
+    try:
+        shown.append(tables.cache_table(await suite.cache_stats()))
+    except Unavailable:
+        shown.append(Text(f"the cache is not served at {arguments.address}: ask it at its own --address", style="dim"))
+    return Group(*shown)
 
 
 async def _reached(suite: Client, address: str) -> None:

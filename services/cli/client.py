@@ -59,9 +59,10 @@ class Client:
             text.append(event.text_delta.text)
         raise FulcrumError("edge", "a stream without a receipt", "a receipt")
 
-    async def usage(self) -> edge_pb.GetUsageResponse:
-        """Sums of receipts."""
-        return cast(edge_pb.GetUsageResponse, await self._call(self._edge.GetUsage, edge_pb.GetUsageRequest()))
+    async def usage(self, request: edge_pb.GetUsageRequest | None = None) -> edge_pb.GetUsageResponse:
+        """Sums of the ledger: the caller's own, by model, where no request splits or narrows them."""
+        asked = request or edge_pb.GetUsageRequest()
+        return cast(edge_pb.GetUsageResponse, await self._call(self._edge.GetUsage, asked))
 
     async def cache_stats(self) -> cache_pb.StatsResponse:
         """The cache's counts and sizes."""

@@ -81,13 +81,45 @@ def usage_table(usage: edge_pb.GetUsageResponse) -> Table:
     """Requests and tokens by model that wrote the answer."""
     table = Table(title=f"requests since {usage.start_time.ToJsonString()}", title_justify="left")
     table.add_column("model")
-    for heading in ("requests", "exact hits", "semantic hits", "shared", "tokens in", "tokens out", "unpriced"):
+    for heading in (
+        "requests",
+        "exact hits",
+        "semantic hits",
+        "shared",
+        "tokens in",
+        "tokens out",
+        "abandoned",
+        "unpriced",
+    ):
         table.add_column(heading, justify="right")
     rows = [(model.model, model.totals) for model in usage.models] + [("[bold]all[/]", usage.total)]
     for name, totals in rows:
         counts = (totals.requests, totals.exact_hits, totals.semantic_hits, totals.shared)
-        tokens = (totals.usage.input_tokens, totals.usage.output_tokens, totals.unpriced_requests)
-        table.add_row(name, *(str(number) for number in (*counts, *tokens)))
+        tokens = (totals.usage.input_tokens, totals.usage.output_tokens)
+        others = (totals.abandoned, totals.unpriced_requests)
+        table.add_row(name, *(str(number) for number in (*counts, *tokens, *others)))
+    return table
+
+
+def groups_table(usage: edge_pb.GetUsageResponse, by: Sequence[str]) -> Table:
+    """Sums split as asked."""
+    table = Table(title=f"by {', '.join(by)}", title_justify="left")
+    for name in by:
+        table.add_column(name)
+    for heading in ("requests", "reused", "abandoned", "unpriced", "baseline", "actual", "of baseline"):
+        table.add_column(heading, justify="right")
+    for group in usage.groups:
+        day = group.day.ToDatetime().strftime("%Y-%m-%d") if group.HasField("day") else ""
+        keys = {"tenant": group.tenant, "model": group.model, "day": day}
+        sums = group.totals
+        reused = sums.exact_hits + sums.semantic_hits + sums.shared
+        counts = (str(number) for number in (sums.requests, reused, sums.abandoned, sums.unpriced_requests))
+        share = f"{sums.actual_nano_usd / sums.baseline_nano_usd:.1%}" if sums.baseline_nano_usd else ""
+        table.add_row(
+            *(keys[name] for name in by), *counts, usd(sums.baseline_nano_usd), usd(sums.actual_nano_usd), share
+        )
+    if usage.next_page_token:
+        table.caption = f"the first {len(usage.groups)} groups"
     return table
 
 

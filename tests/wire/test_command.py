@@ -1,7 +1,11 @@
 """The `fulcrum` command against a suite in a process of its own."""
 
 import asyncio
+import datetime
+import json
 import os
+import pty
+import signal
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -65,6 +69,43 @@ async def test_stats_and_models(running: SuiteProcess) -> None:
     assert models.status == 0, models.err
     assert "fulcrum-large (strong)" in models.out
     assert "ready" in models.out
+
+
+async def test_stats_split_and_as_json(running: SuiteProcess) -> None:
+    """Sums are split as asked, in a table or as JSON whose groups add up to the total."""
+    address = ("--address", running.address)
+    await fulcrum("complete", "What is the capital of France?", *address)
+    table = await fulcrum("stats", "--by", "day,model", "--days", "1", *address)
+    assert table.status == 0, table.err
+    assert "by day, model" in table.out
+    assert f"{datetime.datetime.now(datetime.UTC):%Y-%m-}" in table.out
+    found = json.loads((await fulcrum("stats", "--by", "tenant,model", "--json", *address)).out)
+    assert {group["tenant"] for group in found["groups"]} == {"local"}
+    requests = [int(group["totals"]["requests"]) for group in found["groups"]]
+    assert sum(requests) == int(found["total"]["requests"]) > 0
+    wrong = await fulcrum("stats", "--by", "month", *address)
+    assert wrong.status == 2
+    assert "got 'month', expected tenant, model and day" in wrong.err
+
+
+async def test_stats_are_kept_up_to_date(running: SuiteProcess) -> None:
+    """`--watch` draws again and again in a terminal until it is interrupted, with what has come since."""
+    primary, secondary = pty.openpty()
+    command = (sys.executable, "-m", "services.cli", "stats", "--watch", "0.1", "--address", running.address)
+    environment = {**os.environ, "COLUMNS": "160", "LINES": "60", "TERM": "xterm"}
+    process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=secondary, stderr=secondary)
+    os.close(secondary)
+    shown = b""
+    try:
+        async with asyncio.timeout(20):
+            while shown.count(b"cost, lever by lever") < 2:
+                shown += await asyncio.to_thread(os.read, primary, 65_536)
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(process.wait(), 10) == 130
+    finally:
+        os.close(primary)
+        if process.returncode is None:
+            process.kill()
 
 
 async def test_a_refused_request_says_why(running: SuiteProcess) -> None:

@@ -1,6 +1,7 @@
 """EdgeService over a whole suite, the same on both bindings."""
 
 import asyncio
+import datetime
 import itertools
 import time
 from typing import Any
@@ -202,3 +203,46 @@ async def test_expired_deadline(suite: Suite) -> None:
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     after = await suite.cache.Stats(cache_pb.StatsRequest(), timeout=5)
     assert after.entries == before.entries
+
+
+async def test_usage_is_the_ledger_split_as_asked(suite: Suite) -> None:
+    """Groups by tenant, model and day add up to the total, page by page, and hold nothing of another tenant."""
+    tenant, other = next(_tenants), next(_tenants)
+    receipts = [(await complete(suite, ask(f"Reverse the word {word}."), tenant))[1] for word in ("stone", "stone")]
+    await complete(suite, ask("Reverse the word stone."), other)
+    dimensions = [pb.USAGE_DIMENSION_TENANT, pb.USAGE_DIMENSION_MODEL, pb.USAGE_DIMENSION_DAY]
+    usage = await suite.edge.GetUsage(pb.GetUsageRequest(group_by=dimensions, page_size=1), **as_tenant(tenant))
+    (group,) = usage.groups
+    assert (group.tenant, group.model, usage.next_page_token) == (tenant, receipts[0].model, "")
+    assert group.totals == usage.total == usage.models[0].totals
+    assert usage.total.actual_nano_usd == sum(receipt.cost.actual_nano_usd for receipt in receipts)
+    assert (usage.total.requests, usage.total.exact_hits) == (2, 1)
+    begin, day = group.day.ToDatetime(), datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+    assert datetime.timedelta(0) <= day - begin < datetime.timedelta(days=2)
+    past = pb.GetUsageRequest()
+    past.end_time.FromDatetime(begin)
+    assert (await suite.edge.GetUsage(past, **as_tenant(tenant))).total.requests == 0
+
+
+async def test_usage_of_another_tenant_is_refused(suite: Suite) -> None:
+    """Naming another tenant is denied, naming oneself is fine."""
+    tenant = next(_tenants)
+    denied = suite.edge.GetUsage(pb.GetUsageRequest(tenant="somebody"), **as_tenant(tenant))
+    await refused(denied, grpc.StatusCode.PERMISSION_DENIED, "CALLER_NOT_ALLOWED", "tenant")
+    own = await suite.edge.GetUsage(pb.GetUsageRequest(tenant=tenant), **as_tenant(tenant))
+    assert own.total.requests == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"page_token": "x"}, "page_token"),
+        ({"page_token": "W1tbW1tbW10="}, "page_token"),
+        ({"page_size": 1001}, "page_size"),
+        ({"group_by": [0]}, "group_by[0]"),
+        ({"start_time": {"seconds": 86400 * 9}, "end_time": {"seconds": 86400 * 8}}, "end_time"),
+    ],
+)
+async def test_usage_refusals(suite: Suite, fields: dict[str, Any], field: str) -> None:
+    """A bad page, size, dimension or order of days names the field."""
+    await refused(suite.edge.GetUsage(pb.GetUsageRequest(**fields), **as_tenant("t")), INVALID, "FIELD_INVALID", field)
