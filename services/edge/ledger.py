@@ -16,7 +16,7 @@ import structlog
 from services.chassis.call import caller
 from services.chassis.errors import Unavailable
 from services.edge.chat import Outcome, Request, Usage
-from services.edge.ledger_file import DAY_NS, Entry, LedgerFile, Opened
+from services.edge.ledger_file import DAY_NS, Entry, LedgerFile, Opened, receipt_id
 from services.edge.receipt import Cost
 from services.edge.usage import abandoned, answered
 
@@ -159,8 +159,8 @@ class Ledger:
 
 
 def _opened(request: Request, model: str) -> Opened:
-    who = caller().principal
-    return Opened(secrets.token_hex(16), request.tenant, who, request.request_id, model, time.time_ns())
+    now, who = time.time_ns(), caller().principal
+    return Opened(receipt_id(now, secrets.token_hex(8)), request.tenant, who, request.request_id, model, now)
 
 
 def _attempt(job: _Job, file: LedgerFile) -> Any:

@@ -10,7 +10,7 @@ from services.chassis.errors import Unavailable
 from services.chassis.settings import ConfigError
 from services.edge.chat import CacheNote, Finish, FinishReason, Message, Outcome, Request, Usage
 from services.edge.ledger import Ledger
-from services.edge.ledger_file import DAY_NS, Entry, LedgerFile, Opened
+from services.edge.ledger_file import DAY_NS, Entry, LedgerFile, Opened, receipt_id
 from services.edge.receipt import cost_of
 from services.edge.usage import Totals
 from tests.unit.edge.parts import LARGE, LARGE_PRICE
@@ -23,7 +23,7 @@ ASKED = Request("r", "acme", (Message("user", "hello"),))
 
 
 def opened(number: int, day: int = 0) -> Opened:
-    return Opened(f"id{number}", "acme", "key", "r", LARGE, day * DAY_NS)
+    return Opened(receipt_id(day * DAY_NS, str(number)), "acme", "key", "r", LARGE, day * DAY_NS)
 
 
 def totals(file: LedgerFile) -> Totals:
