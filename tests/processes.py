@@ -147,6 +147,7 @@ async def fleet(
     edge_environment: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None,
     between: Mapping[str, str] | None = None,
+    config: Path | None = None,
 ) -> AsyncIterator[Fleet]:
     """A running fleet on the shipped models.
 
@@ -158,13 +159,14 @@ async def fleet(
         environment: settings of every process.
         between: what an edge is told as the address of `executor`, `cache`, `router` or `encoder`, where something
             stands between; `{}` in it becomes the true address.
+        config: settings file of every process; the environment wins.
     """
-    shared = {"FULCRUM_ROUTER__CATALOGUE": "deploy/catalogue.yaml", **(environment or {})}
+    shared = {**({} if config else {"FULCRUM_ROUTER__CATALOGUE": "deploy/catalogue.yaml"}), **(environment or {})}
     own_cache = {**shared, "FULCRUM_CACHE__DATABASE": str(folder / "cache.sqlite")}
     made = Fleet(
-        [ServiceProcess("executor", folder, shared, label=f"executor-{number}") for number in range(executors)],
-        ServiceProcess("cache", folder, own_cache),
-        ServiceProcess("router", folder, shared),
+        [ServiceProcess("executor", folder, shared, config, f"executor-{number}") for number in range(executors)],
+        ServiceProcess("cache", folder, own_cache, config),
+        ServiceProcess("router", folder, shared, config),
     )
     try:
         await asyncio.gather(*(process.start() for process in made.all))
@@ -185,7 +187,7 @@ async def fleet(
                 **told,
                 **(edge_environment or {}),
             }
-            made.edges.append(ServiceProcess("edge", folder, own, label=f"edge-{number}"))
+            made.edges.append(ServiceProcess("edge", folder, own, config, f"edge-{number}"))
         await asyncio.gather(*(process.start() for process in made.edges))
         yield made
     finally:

@@ -8,15 +8,17 @@ from contextlib import contextmanager
 
 from services.chassis.errors import Overloaded
 
+_START = 64
 _BACK_OFF = 0.9
 _FORGET = 1.01  # by which the shortest execution known grows with each one, so that it follows a slower model
 
 
 class ExecutionGate:
-    """A limit that grows by one a round while all goes well, and shrinks by a tenth where a model is overloaded.
+    """A limit that grows while all goes well, and shrinks by a tenth where a model is overloaded.
 
-    (Additive increase and multiplicative decrease, as TCP does it: Chiu and Jain, 1989.) A model is overloaded where it
-    says so, and where an execution meets its caller's deadline though that left twice the time that one takes alone.
+    As TCP does it: by one an execution until the first overload, then by one a round (slow start, additive increase and
+    multiplicative decrease: Chiu and Jain, 1989). A model is overloaded where it says so, and where an execution meets
+    its caller's deadline though that left twice the time that one takes alone.
 
     Args:
         most: never more than these at once.
@@ -24,7 +26,8 @@ class ExecutionGate:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._limit = float(most)
+        self._limit = float(min(_START, most))
+        self._slow_start = True
         self._shortest_s = math.inf
         self._last_back_off = 0.0
         self.under_way = 0
@@ -34,6 +37,17 @@ class ExecutionGate:
         """How many may be under way at once, at present."""
         return max(1, int(self._limit))
 
+    @property
+    def full(self) -> bool:
+        """Whether another one would be refused."""
+        return self.under_way >= self.limit
+
+    def refusal(self) -> Overloaded:
+        """What is said to one that is refused."""
+        found, expected = f"{self.under_way} under way", f"at most {self.limit}"
+        wait_s = self._shortest_s if math.isfinite(self._shortest_s) else 1.0
+        return Overloaded("executions", found, expected, retry_after_s=min(max(wait_s, 0.1), 10.0))
+
     @contextmanager
     def place(self, deadline: float) -> Generator[None, None, None]:
         """Room for one execution while it lasts; `deadline` is its caller's, in monotonic seconds.
@@ -41,10 +55,8 @@ class ExecutionGate:
         Raises:
             Overloaded: there is none.
         """
-        if self.under_way >= self.limit:
-            found, expected = f"{self.under_way} under way", f"at most {self.limit}"
-            wait_s = self._shortest_s if math.isfinite(self._shortest_s) else 1.0
-            raise Overloaded("executions", found, expected, retry_after_s=min(max(wait_s, 0.1), 10.0))
+        if self.full:
+            raise self.refusal()
         begin = time.monotonic()
         self.under_way += 1
         try:
@@ -64,10 +76,11 @@ class ExecutionGate:
     def _went_well(self, took_s: float) -> None:
         self._shortest_s = min(self._shortest_s * _FORGET, took_s)
         if self.under_way * 2 > self._limit:
-            self._limit = min(self._most, self._limit + 1 / self._limit)
+            self._limit = min(self._most, self._limit + (1 if self._slow_start else 1 / self._limit))
 
     def _back_off(self, begin: float) -> None:
         """Once for all that began before the last time: they tell of the same crowd."""
+        self._slow_start = False
         if begin >= self._last_back_off:
             self._limit = max(1.0, min(self._limit, self.under_way) * _BACK_OFF)
             self._last_back_off = time.monotonic()

@@ -21,6 +21,8 @@ from services.edge.settings import EdgeSettings
 from services.edge.single_flight import SingleFlight
 from services.edge.work import Work
 
+_LOOKUPS_WHEN_FULL = 2
+
 
 class Pipeline:
     """Answers requests; every part but the executor may fail without failing them."""
@@ -46,6 +48,7 @@ class Pipeline:
         self._limits = Limits(settings.limits, settings.tenants, ledger)
         self._gate = ExecutionGate(settings.max_requests)
         self._under_way = 0
+        self._looking = 0
 
     async def complete(self, request: Request) -> AsyncGenerator[Delta | Receipt, None]:
         """Deltas, then one receipt.
@@ -78,8 +81,7 @@ class Pipeline:
         control = work.request.cache_control
         missed: Miss | None = None
         if not control.no_cache:
-            exact = self._cache.lookup(work.key, None, work.budget.cache_share, control.max_age_s)
-            found = await work.advisory("cache", "no exact match was looked for", exact)
+            found = await self._exact(work)
             if isinstance(found, Hit):
                 for event in replay(found, work):
                     yield event
@@ -89,6 +91,17 @@ class Pipeline:
         async with aclosing(self._anew(work, missed) if alone else self._shared(work, missed)) as pieces:
             async for piece in pieces:
                 yield piece
+
+    async def _exact(self, work: Work) -> Hit | Miss | None:
+        """The same text; where no model has room for a miss, few are looked for, so that refusing stays quick."""
+        if self._gate.full and self._looking >= _LOOKUPS_WHEN_FULL:
+            raise self._gate.refusal()
+        self._looking += 1
+        try:
+            exact = self._cache.lookup(work.key, None, work.budget.cache_share, work.request.cache_control.max_age_s)
+            return await work.advisory("cache", "no exact match was looked for", exact)
+        finally:
+            self._looking -= 1
 
     async def _shared(self, work: Work, missed: Miss | None) -> AsyncGenerator[Delta | Outcome | Executed, None]:
         """The answer of whoever asked the same first: of this request, if nobody did."""

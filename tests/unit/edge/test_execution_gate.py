@@ -38,7 +38,7 @@ def test_a_full_gate_refuses_with_a_delay() -> None:
 
 def test_refusals_of_a_model_shrink_it_once_a_crowd() -> None:
     """Of executions that began together and are refused together, the first shrinks the limit and the rest do not."""
-    gate = ExecutionGate(100)
+    gate = ExecutionGate(64)
     with ExitStack() as crowd:
         for _ in range(50):
             crowd.enter_context(gate.place(NEVER))
@@ -61,6 +61,18 @@ def test_it_never_closes_and_grows_back() -> None:
             for _ in range(gate.limit):
                 crowd.enter_context(gate.place(NEVER))
     assert gate.limit == 8
+
+
+def test_it_opens_quickly_until_the_first_overload() -> None:
+    """A new gate takes a crowd of remote models' size after as many answers as that."""
+    gate = ExecutionGate(256)
+    for _ in range(300):
+        with ExitStack() as crowd:
+            for _ in range(gate.limit):
+                crowd.enter_context(gate.place(NEVER))
+        if gate.limit == 256:
+            break
+    assert gate.limit == 256
 
 
 def test_a_missed_deadline_counts_only_where_it_left_time_enough() -> None:

@@ -1,0 +1,81 @@
+"""Five times more than the models can do: what they can do goes on, the rest is refused at once, and it passes."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import yaml
+
+from services.chassis.channel import connect
+from tests.load import Report, closed_loop, kept, open_loop
+from tests.processes import fleet
+from tests.unit.executor.chat_server import Reply, chat_server, delta, streaming, usage
+
+PLACES, ANSWER_S = 8, 0.2  # capacity: 40 a second
+PEAK_REQUESTS = 400
+OVERLOAD_S = 15.0
+TIMES = 5.0
+AFTER_S = 5.0
+
+
+def slow_model() -> Reply:
+    """A provider that takes its time, whatever this machine is busy with."""
+    whole = streaming([delta(content="yes"), delta("stop"), usage(20, 1)])
+
+    async def reply(writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(ANSWER_S)
+        await whole(writer)
+
+    return reply
+
+
+def settings(folder: Path, base_url: str) -> Path:
+    """A suite whose one model is that provider, with few places."""
+    price = {
+        "input_usd_per_million_tokens": 1.0,
+        "cached_input_usd_per_million_tokens": 1.0,
+        "cache_write_usd_per_million_tokens": 1.0,
+        "output_usd_per_million_tokens": 2.0,
+    }
+    model = {"name": "slow", "context_tokens": 8192, "default": True, "price": {"list": price}}
+    (folder / "catalogue.yaml").write_text(yaml.safe_dump({"models": [model]}))
+    remote = {"base_url": base_url, "places": PLACES, "waiting_limit": PLACES}
+    content = {
+        "router": {"catalogue": str(folder / "catalogue.yaml"), "predictor": None},
+        "executor": {"models": {"slow": remote}},
+    }
+    (folder / "settings.yaml").write_text(yaml.safe_dump(content))
+    return folder / "settings.yaml"
+
+
+async def test_goodput_holds_and_rejects_are_quick(tmp_path: Path) -> None:
+    """At five times capacity goodput stays near its peak, rejects carry RetryInfo and come at once, and it recovers."""
+    async with chat_server() as provider:
+        provider.reply = slow_model()
+        async with fleet(tmp_path, config=settings(tmp_path, provider.base_url)) as running:
+            channel = connect(running.edge.address)
+            await closed_loop(channel, 2 * PLACES, PLACES, kept)
+            begin = time.monotonic()
+            peak = await closed_loop(channel, PEAK_REQUESTS, PLACES + 2, lambda n: kept(n + 1_000))
+            capacity = PEAK_REQUESTS / (time.monotonic() - begin)
+            assert not peak.failed
+            begin = time.monotonic()
+            flood = await open_loop(channel, TIMES * capacity, OVERLOAD_S, lambda n: kept(n + 10_000))
+            goodput = flood.codes["OK"] / (time.monotonic() - begin)
+            over = time.monotonic()
+            after = await open_loop(channel, capacity / 2, AFTER_S, lambda n: kept(n + 1_000_000))
+            await channel.close()
+    print(
+        f"capacity {capacity:.0f}/s, goodput {goodput:.0f}/s; {flood}; rejects p99 {rejects_ms(flood):.1f} ms; {after}"
+    )
+    assert set(flood.codes) == {"OK", "RESOURCE_EXHAUSTED"}
+    assert all(answer.error.retry_after_s for answer in flood.answers if answer.error)
+    assert goodput >= 0.9 * capacity
+    recovered = after.since(over + 2.0)
+    assert set(recovered.codes) == {"OK"}
+    assert recovered.percentile_s(0.5) <= 1.5 * peak.percentile_s(0.5)
+    assert rejects_ms(flood) <= 20.0
+
+
+def rejects_ms(report: Report) -> float:
+    return report.percentile_s(0.99, "RESOURCE_EXHAUSTED") * 1000
