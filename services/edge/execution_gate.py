@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from services.chassis.errors import Overloaded
 
-_START = 64
+_START = 32
 _BACK_OFF = 0.9
 _FORGET = 1.01  # by which the shortest execution known grows with each one, so that it follows a slower model
 

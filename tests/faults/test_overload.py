@@ -66,7 +66,7 @@ async def test_goodput_holds_and_rejects_are_quick(tmp_path: Path) -> None:
             after = await open_loop(channel, capacity / 2, AFTER_S, lambda n: kept(n + 1_000_000))
             await channel.close()
     print(
-        f"capacity {capacity:.0f}/s, goodput {goodput:.0f}/s; {flood}; rejects p99 {rejects_ms(flood):.1f} ms; {after}"
+        f"capacity {capacity:.0f}/s, goodput {goodput:.0f}/s, rejects p99 {rejects_ms(flood):.1f} ms\n{flood}\n{after}"
     )
     assert set(flood.codes) == {"OK", "RESOURCE_EXHAUSTED"}
     assert all(answer.error.retry_after_s for answer in flood.answers if answer.error)

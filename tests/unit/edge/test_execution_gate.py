@@ -38,16 +38,16 @@ def test_a_full_gate_refuses_with_a_delay() -> None:
 
 def test_refusals_of_a_model_shrink_it_once_a_crowd() -> None:
     """Of executions that began together and are refused together, the first shrinks the limit and the rest do not."""
-    gate = ExecutionGate(64)
+    gate = ExecutionGate(32)
     with ExitStack() as crowd:
-        for _ in range(50):
+        for _ in range(20):
             crowd.enter_context(gate.place(NEVER))
         for one in [gate.place(NEVER) for _ in range(10)]:
             with pytest.raises(Overloaded), one:
                 raise overloaded()
             before = gate.limit
-        assert 40 <= gate.limit <= before
-    assert gate.limit < 50
+        assert 16 <= gate.limit <= before
+    assert gate.limit < 20
 
 
 def test_it_never_closes_and_grows_back() -> None:
