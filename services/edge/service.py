@@ -9,8 +9,7 @@ from fulcrum.edge.v1 import receipt_pb2
 from fulcrum.edge.v1.edge_service_pb2_grpc import EdgeServiceServicer
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.chassis.call import current, new_request_id
-from services.chassis.errors import InvalidField
+from services.chassis.call import caller, current, new_request_id
 from services.edge import messages
 from services.edge.pipeline import Pipeline
 from services.edge.receipt import LEVERS, Cost, Receipt
@@ -35,20 +34,18 @@ _PARTS = {
     "router": receipt_pb2.PART_ROUTER,
     "model": receipt_pb2.PART_MODEL,
 }
-_LOCAL_TENANT = "local"
 
 
 class EdgeServicer(EdgeServiceServicer):
-    """Answers clients; the tenant is what a trusted proxy's metadata says, never what a message claims."""
+    """Answers clients; the tenant is the caller's, never what a message claims."""
 
-    def __init__(self, pipeline: Pipeline, usage: UsageBook, tenant_header: str | None) -> None:
+    def __init__(self, pipeline: Pipeline, usage: UsageBook) -> None:
         self._pipeline = pipeline
         self._usage = usage
-        self._tenant_header = tenant_header
 
     async def Complete(self, request: edge_pb.CompleteRequest, context: Any) -> AsyncIterator[edge_pb.CompleteResponse]:
         """Streams the answer, then its receipt."""
-        tenant = self._tenant(context)
+        tenant = caller().tenant
         call = current()
         asked = messages.request(request, tenant, call.request_id if call else new_request_id())
         async with aclosing(self._pipeline.complete(asked)) as events:
@@ -61,7 +58,7 @@ class EdgeServicer(EdgeServiceServicer):
 
     async def GetUsage(self, _: edge_pb.GetUsageRequest, context: Any) -> edge_pb.GetUsageResponse:
         """Sums of the tenant's receipts since this process started."""
-        tenant = self._tenant(context)
+        tenant = caller().tenant
         start = Timestamp()
         start.FromNanoseconds(int(self._usage.start_time * 1e9))
         models = [
@@ -69,16 +66,6 @@ class EdgeServicer(EdgeServiceServicer):
             for model, totals in self._usage.by_model(tenant).items()
         ]
         return edge_pb.GetUsageResponse(start_time=start, total=_totals(self._usage.total(tenant)), models=models)
-
-    def _tenant(self, context: Any) -> str:
-        if self._tenant_header is None:
-            return _LOCAL_TENANT
-        given = [value for key, value in context.invocation_metadata() or () if key == self._tenant_header]
-        if len(given) != 1 or not isinstance(given[0], str) or not 0 < len(given[0]) <= 200:
-            raise InvalidField(
-                f"metadata.{self._tenant_header}", f"{len(given)} values", "one tenant of 1 to 200 characters"
-            )
-        return given[0]
 
 
 def _receipt(receipt: Receipt) -> receipt_pb2.Receipt:

@@ -20,10 +20,5 @@ class EdgeSettings(Section, section="edge"):
     fallback_model: str | None = Field(
         None, description="model that answers while the router has never been reached; none where unset"
     )
-    tenant_header: str | None = Field(
-        None,
-        pattern="^[a-z0-9-]+$",
-        description="metadata key in which a trusted proxy names the tenant; unset means one tenant, 'local'",
-    )
     max_requests: int = Field(256, ge=1, description="requests at once; more are refused at once")
     catalogue_refresh_s: float = Field(60.0, gt=0, description="how often models and prices are read again")
