@@ -109,6 +109,7 @@ class Identity:
         return found
 
     def _named(self, names: list[str]) -> Caller:
+        names = [name for name in names if name.isprintable()]
         for name in names:
             if self._settings.service_pattern.fullmatch(name):
                 return Caller(name[:_LONGEST_TENANT], f"service {name}", True)
