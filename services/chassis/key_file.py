@@ -87,7 +87,7 @@ class KeyFile:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def keys(self) -> list[Key]:
+    def listed(self) -> list[Key]:
         """Every key, oldest first; none where there is no file yet."""
         return list(read(self._path).values()) if self._path.exists() else []
 
@@ -112,7 +112,7 @@ class KeyFile:
             expire_time=expire_time,
         )
         with self._locked():
-            self._write([*self.keys(), key])
+            self._write([*self.listed(), key])
         return key, token
 
     def revoke(self, identity: str, at: datetime | None = None) -> Key:
@@ -122,7 +122,7 @@ class KeyFile:
             NotFound: there is no such key.
         """
         with self._locked():
-            keys = {key.id: key for key in self.keys()}
+            keys = {key.id: key for key in self.listed()}
             if identity not in keys:
                 raise NotFound("key", identity, "an id that `fulcrum keys list` shows")
             end, already = at or _now(), keys[identity].revoke_time

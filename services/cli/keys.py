@@ -48,7 +48,7 @@ def keys(arguments: argparse.Namespace) -> None:
             revoked = file.revoke(arguments.id, now + arguments.after if arguments.after else None)
             print(f"{revoked.id} of {revoked.tenant} ends {_shown(revoked.revoke_time)}")
         else:
-            Console().print(_table(file.keys(), now))
+            Console().print(_table(file.listed(), now))
     except KeyFileError as error:
         raise ConfigError(str(error)) from error
     except OSError as error:
