@@ -78,7 +78,7 @@ def contradiction(host: str, tls: TlsSettings | None, identity: IdentitySettings
         return f"identity.open: got True, expected False beside identity.accept: {', '.join(identity.accept)}"
     if "certificate" in identity.accept and not (tls and tls.client_ca):
         return "tls.client_ca: got None, expected a file, as identity.accept names certificate"
-    if not identity.accept and not identity.open and not _is_loopback(host):
+    if not identity.accept and not identity.open and not is_loopback(host):
         return (
             f"host: got {host!r}, expected a loopback address such as 127.0.0.1, as whoever reaches this port is "
             "trusted; name in identity.accept what callers must show (keys, certificate, header), or set identity.open"
@@ -92,11 +92,23 @@ def in_words(host: str, tls: TlsSettings | None, identity: IdentitySettings) -> 
     if identity.accept:
         names = {"keys": "API key", "certificate": "client certificate", "header": f"{identity.header} of a proxy"}
         return f"{wire}; callers show: {' or '.join(names[way] for way in identity.accept)}"
-    reach = "loopback" if _is_loopback(host) else f"OPEN on {host}"
+    reach = "loopback" if is_loopback(host) else f"OPEN on {host}"
     return f"no keys, {wire}: {reach}, every caller trusted"
 
 
-def _is_loopback(host: str) -> bool:
+def risk(host: str, tls: TlsSettings | None, identity: IdentitySettings) -> str | None:
+    """What these settings leave to the network, for a warning; None where it is nothing."""
+    if is_loopback(host):
+        return None
+    if not identity.accept:
+        return "open: whoever reaches this port is trusted with every tenant"
+    if identity.accept == ("header",) and not (tls and tls.client_ca):
+        return f"whoever reaches this port can name any tenant in {identity.header}"
+    return "keys travel in the clear" if "keys" in identity.accept and tls is None else None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine alone."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

@@ -19,7 +19,7 @@ import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.chassis.access import in_words
+from services.chassis.access import in_words, risk
 from services.chassis.guard import Guard
 from services.chassis.local import LocalServer
 from services.chassis.settings import ConfigError, Section, ServerSettings, load, read_file
@@ -99,6 +99,9 @@ class ServerProcess:
                 components=[c.name for c in components],
                 callers=in_words(self.settings.host, self.settings.tls, self.settings.identity),
             )
+            left_to_the_network = risk(self.settings.host, self.settings.tls, self.settings.identity)
+            if left_to_the_network:
+                self._log.warning("exposed", risk=left_to_the_network)
             gc.collect()
             gc.freeze()  # what was loaded stays: no later collection walks it again
             if ready:

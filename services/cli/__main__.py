@@ -10,8 +10,8 @@ from pathlib import Path
 
 from services.chassis.errors import FulcrumError
 from services.chassis.settings import ConfigError
-from services.cli import keys
 from services.cli.address import default_address
+from services.cli.key_arguments import add_key_arguments
 
 _EPILOG = """examples:
   fulcrum up                              run everything in one process on 127.0.0.1:50551
@@ -74,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
             default=os.environ.get("FULCRUM_CA"),
             help="TLS: PEM certificates that verify the suite (default: FULCRUM_CA, else no TLS)",
         )
-    keys.add_arguments(add("keys", "make, list and revoke API keys", "services.cli.keys:keys"), _default_config())
+    add_key_arguments(add("keys", "make, list and revoke API keys", "services.cli.keys:keys"), _default_config())
     return top
 
 

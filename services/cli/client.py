@@ -1,6 +1,7 @@
 """A client of a running suite, for the command line and the benchmarks."""
 
 import os
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from fulcrum.executor.v1.executor_service_pb2_grpc import ExecutorServiceStub
 from fulcrum.router.v1 import router_service_pb2 as router_pb
 from fulcrum.router.v1.router_service_pb2_grpc import RouterServiceStub
 
-from services.chassis.access import ClientTlsSettings
+from services.chassis.access import ClientTlsSettings, is_loopback
 from services.chassis.channel import connect
 from services.chassis.errors import FulcrumError
 from services.chassis.status import error_from
@@ -106,8 +107,11 @@ async def client(
         ConfigError: the file of certificates cannot be used.
     """
     certificates = ClientCertificates(ClientTlsSettings(ca=ca), "--ca") if ca else None
+    key = environment.get(API_KEY_VARIABLE, "").strip() or None
+    if key and not certificates and not is_loopback(address.rpartition(":")[0]):
+        print(f"fulcrum: {API_KEY_VARIABLE} goes to {address} in the clear; --ca asks for TLS", file=sys.stderr)
     channel = connect(address, certificates=certificates)
     try:
-        yield Client(channel, key=environment.get(API_KEY_VARIABLE, "").strip() or None)
+        yield Client(channel, key=key)
     finally:
         await channel.close()

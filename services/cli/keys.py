@@ -1,9 +1,8 @@
 """`fulcrum keys`: makes, lists and revokes the API keys of a suite, in the file that its servers read."""
 
 import argparse
-import re
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -12,29 +11,6 @@ from rich.table import Table
 
 from services.chassis.key_file import Key, KeyFile, KeyFileError
 from services.chassis.settings import ConfigError, ServerSettings, load, read_file
-
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
-def add_arguments(parser: argparse.ArgumentParser, default_config: Path | None) -> None:
-    """The arguments of `fulcrum keys`."""
-    actions = parser.add_subparsers(metavar="action", dest="action", required=True)
-    create = actions.add_parser(
-        "create", help="make a key and print it, once", description="Makes a key, printed once."
-    )
-    create.add_argument("--tenant", required=True, help="whose calls, limits and bill the key stands for")
-    create.add_argument("--name", default="", help="where it is used, such as ci")
-    create.add_argument(
-        "--expires", type=_span, metavar="SPAN", help="how long it counts, such as 90d; ever where unset"
-    )
-    create.add_argument("--operator", action="store_true", help="trusted: may ask about every tenant")
-    listing = actions.add_parser("list", help="show every key but its secret", description="Shows every key's record.")
-    revoke = actions.add_parser("revoke", help="end a key", description="Ends a key.")
-    revoke.add_argument("id", help="as `fulcrum keys list` shows it")
-    revoke.add_argument("--in", dest="after", type=_span, metavar="SPAN", help="later, such as 24h: time to rotate")
-    for one in (create, listing, revoke):
-        one.add_argument("--keys", type=Path, metavar="FILE", help="file of keys (default: server.identity.keys)")
-        one.add_argument("--config", type=Path, default=default_config, help="YAML settings (default: %(default)s)")
 
 
 def keys(arguments: argparse.Namespace) -> None:
@@ -91,10 +67,3 @@ def _state(key: Key, now: datetime) -> str:
 
 def _shown(time: datetime | None) -> str:
     return f"{time:%Y-%m-%d %H:%M:%S} UTC" if time else ""
-
-
-def _span(text: str) -> timedelta:
-    match = re.fullmatch(r"([1-9]\d{0,5})([smhdw])", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number and s, m, h, d or w, such as 90d")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})

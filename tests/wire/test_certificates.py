@@ -199,8 +199,7 @@ class Load:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Load"]:
-        kept = [asyncio.ensure_future(self._on_one_channel()) for _ in range(4)]
-        tasks = [*kept, asyncio.ensure_future(self._on_new_channels())]
+        tasks = [asyncio.ensure_future(self._on_one_channel()), asyncio.ensure_future(self._on_new_channels())]
         try:
             yield self
         finally:
@@ -216,8 +215,12 @@ class Load:
 
     async def _on_one_channel(self) -> None:
         async with cache_stub(self._address, self._certificates()) as cache:
-            while not self._stop.is_set():
-                await self._call(cache)
+
+            async def call_on() -> None:
+                while not self._stop.is_set():
+                    await self._call(cache)
+
+            await asyncio.gather(*(call_on() for _ in range(4)))
 
     async def _on_new_channels(self) -> None:
         while not self._stop.is_set():
@@ -229,6 +232,8 @@ class Load:
             await found(cache, "acme")
         except grpc.aio.AioRpcError as error:
             self.failures.append(f"{error.code().name}: {error.details()}")
+        except asyncio.CancelledError:
+            self.failures.append("cancelled")
         self.calls += 1
 
 

@@ -153,12 +153,13 @@ async def test_keys_end_while_the_suite_runs(keyed: Keyed) -> None:
     """A key is refused soon after it was revoked, and when it expires."""
     revoked, kept = keyed.key("acme"), keyed.key("acme")
     expiring = keyed.key("acme", expires=datetime.now(UTC) + timedelta(seconds=3))
+    expires = datetime.now(UTC).timestamp() + 2
     for token in (revoked, kept, expiring):
         await keyed.served(token, True)
     KeyFile(keyed.path).revoke(id_of(revoked))
     await keyed.served(revoked, False)
     await keyed.served(expiring, False)
-    assert datetime.now(UTC) >= KeyFile(keyed.path).listed()[-1].expire_time
+    assert datetime.now(UTC).timestamp() >= expires
     error = await refused(
         keyed.edge.GetUsage(pb.GetUsageRequest(), metadata=bearer(revoked), timeout=10), UNAUTHENTICATED, INVALID, FIELD
     )
@@ -222,6 +223,14 @@ async def test_the_command_shows_its_key(keyed: Keyed) -> None:
         assert stranger.status == 1
         assert "metadata.authorization" in stranger.err
         assert token[:-1] not in stranger.err
+    for wrong, message in (
+        (("create", "--tenant", "x", "--expires", "9y"), "got '9y', expected a number and s, m, h, d or w"),
+        (("create", "--tenant", " "), "tenant: got ' ', expected 1 to 200 printable characters"),
+        (("revoke", "nobody"), "key: got 'nobody', expected an id that `fulcrum keys list` shows"),
+    ):
+        ended = await fulcrum("keys", *wrong, "--keys", str(keyed.path))
+        assert ended.status in (1, 2)
+        assert message in ended.err
     listed = await fulcrum("keys", "list", "--keys", str(keyed.path))
     assert id_of(token) in listed.out
     assert token.split("_")[2] not in listed.out

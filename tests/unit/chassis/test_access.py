@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.chassis.access import in_words
+from services.chassis.access import in_words, risk
 from services.chassis.channel import BackendSettings
 from services.chassis.settings import ConfigError, Section, ServerSettings, load
 
@@ -49,6 +49,26 @@ def test_beyond_loopback_something_must_be_said(host: str) -> None:
     assert f"OPEN on {host}" in in_words(host, is_open.tls, is_open.identity)
     keyed = server(host=host, identity={"accept": ["keys"]}, tls=TLS)
     assert in_words(host, keyed.tls, keyed.identity) == "TLS; callers show: API key"
+
+
+@pytest.mark.parametrize(
+    ("values", "left"),
+    [
+        ({"identity": {"open": True}}, "open: whoever reaches this port"),
+        ({"identity": {"open": True}, "tls": MUTUAL}, "open: whoever reaches this port"),
+        ({"identity": {"accept": ["keys"]}}, "keys travel in the clear"),
+        ({"identity": {"accept": ["header"]}, "tls": TLS}, "name any tenant in x-tenant"),
+        ({"identity": {"accept": ["header"]}, "tls": MUTUAL}, None),
+        ({"identity": {"accept": ["keys"]}, "tls": TLS}, None),
+        ({"identity": {"accept": ["certificate", "header"]}, "tls": MUTUAL}, None),
+    ],
+)
+def test_what_is_left_to_the_network_is_said(values: dict[str, Any], left: str | None) -> None:
+    """A server beyond loopback warns of what it cannot hold by itself; on loopback there is nothing to warn of."""
+    settings = server(host="10.0.0.7", **values)
+    found = risk(settings.host, settings.tls, settings.identity)
+    assert found is None if left is None else left in str(found)
+    assert risk("127.0.0.1", settings.tls, settings.identity) is None
 
 
 @pytest.mark.parametrize(
