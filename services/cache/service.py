@@ -13,6 +13,7 @@ from services.cache.embedding import Embedding
 from services.cache.entry import Answer, Entry, Partition, Selector
 from services.cache.query import Hit, MatchKind, Miss, Query, Submission
 from services.cache.worker import Worker
+from services.chassis.call import tenant_of
 from services.chassis.errors import InvalidField, Unavailable
 
 _DEFAULT_PAGE = 100
@@ -70,7 +71,7 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
     ) -> cache_service_pb2.FeedbackResponse:
         """Withdraws what was wrong."""
         right = request.verdict == cache_service_pb2.VERDICT_RIGHT
-        withdrawn = await self._worker.run(self._cache.judge, request.scope.tenant, request.lookup_id, right)
+        withdrawn = await self._worker.run(self._cache.judge, tenant_of(request.scope.tenant), request.lookup_id, right)
         if withdrawn:
             structlog.get_logger("cache").info("entry withdrawn", lookup_id=request.lookup_id, source=request.source)
         return cache_service_pb2.FeedbackResponse()
@@ -88,7 +89,7 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
         """A page; the token is the last entry's place."""
         size = request.page_size or _DEFAULT_PAGE
         before = _place(request.page_token) if request.page_token else _FIRST
-        entries = await self._worker.run(self._cache.page, request.scope.tenant, before, size + 1)
+        entries = await self._worker.run(self._cache.page, tenant_of(request.scope.tenant), before, size + 1)
         token = f"{entries[size - 1].sequence:x}" if len(entries) > size else ""
         return cache_service_pb2.ListEntriesResponse(
             entries=[_listed(entry) for entry in entries[:size]], next_page_token=token
@@ -109,7 +110,7 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
 
 def _query(request: cache_service_pb2.LookupRequest) -> Query:
     return Query(
-        Partition(request.scope.tenant, request.fingerprint),
+        Partition(tenant_of(request.scope.tenant), request.fingerprint),
         request.text,
         _embedding(request.embedding) if request.HasField("embedding") else None,
         request.max_wrong_share if request.HasField("max_wrong_share") else None,
@@ -121,7 +122,7 @@ def _submission(request: cache_service_pb2.StoreRequest) -> Submission:
     answer = request.answer
     cost = answer.cost_nano_usd if answer.HasField("cost_nano_usd") else None
     return Submission(
-        Partition(request.scope.tenant, request.fingerprint),
+        Partition(tenant_of(request.scope.tenant), request.fingerprint),
         request.text,
         Answer(answer.text, answer.model, answer.input_tokens, answer.output_tokens, cost),
         _embedding(request.embedding) if request.HasField("embedding") else None,
@@ -133,7 +134,7 @@ def _submission(request: cache_service_pb2.StoreRequest) -> Submission:
 
 def _selector(request: cache_service_pb2.InvalidateRequest) -> Selector:
     return Selector(
-        request.scope.tenant,
+        tenant_of(request.scope.tenant),
         request.entry_id if request.HasField("entry_id") else None,
         request.fingerprint if request.HasField("fingerprint") else None,
         request.model if request.HasField("model") else None,

@@ -1,7 +1,9 @@
 """Whether a message may come in: its size, and the constraints that its contract states."""
 
+from collections.abc import Callable
+
 import protovalidate
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from services.chassis.errors import InvalidField, Overloaded
 
@@ -13,21 +15,30 @@ class Contracts:
         self._max_message_bytes = max_message_bytes
         self._validator = protovalidate.Validator()
 
-    def check(self, request: Message) -> None:
-        """Returns where the message may come in.
+    def check(self, request: Message | bytes, parse: Callable[[bytes], Message]) -> Message:
+        """The message that may come in; `request` is bytes where it came by a wire.
 
         Raises:
             Overloaded: it is larger than this server takes.
-            InvalidField: it breaks its contract; the first such field, with the others behind it.
+            InvalidField: it does not parse or breaks its contract; the first such field, with the others behind it.
         """
-        size, limit = request.ByteSize(), self._max_message_bytes
+        size, limit = len(request) if isinstance(request, bytes) else request.ByteSize(), self._max_message_bytes
         if size > limit:
             raise Overloaded("message", f"{size} bytes", f"at most {limit} bytes", reason="MESSAGE_TOO_LARGE")
-        violations = self._validator.collect_violations(request)
+        message = _parsed(request, parse) if isinstance(request, bytes) else request
+        violations = self._validator.collect_violations(message)
         if violations:
             first, *others = (_invalid_field(violation) for violation in violations)
             first.others = others
             raise first
+        return message
+
+
+def _parsed(request: bytes, parse: Callable[[bytes], Message]) -> Message:
+    try:
+        return parse(request)
+    except DecodeError:
+        raise InvalidField("message", f"{len(request)} bytes", "the bytes of a request of this method") from None
 
 
 def _invalid_field(violation: protovalidate.Violation) -> InvalidField:

@@ -1,4 +1,4 @@
-"""What happens around every call: id, size, constraints, deadline, errors to statuses, a log line and metrics."""
+"""What happens around every call: id, caller, size, constraints, deadline, errors to statuses, a log line, metrics."""
 
 import asyncio
 import time
@@ -10,9 +10,11 @@ import structlog
 from google.protobuf.message import Message
 
 from services.chassis import status
-from services.chassis.call import REQUEST_ID_KEY, Call, current, enter, new_request_id
+from services.chassis.call import LOCAL, REQUEST_ID_KEY, Call, current, enter, new_request_id
 from services.chassis.contracts import Contracts
 from services.chassis.errors import DeadlineExceeded, FulcrumError, Internal, Overloaded
+from services.chassis.identity import UNKNOWN, Identity
+from services.chassis.reflection_gate import REFLECTION, for_callers
 from services.chassis.settings import ServerSettings
 from services.chassis.telemetry import RpcMetrics
 
@@ -21,12 +23,17 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class Guard(grpc.aio.ServerInterceptor):
-    """Wraps the handlers of our own services; health and reflection pass untouched."""
+    """Wraps the handlers of our own services; health passes untouched, reflection once the caller is known.
+
+    Raises:
+        ConfigError: the file of keys cannot be read.
+    """
 
     def __init__(self, settings: ServerSettings, metrics: RpcMetrics) -> None:
         self._settings = settings
         self._metrics = metrics
         self.contracts = Contracts(settings.max_message_bytes)
+        self.identity = Identity(settings.identity)
         self._log = structlog.get_logger("rpc").bind()  # once: a call's own binding costs 10 us
         self._wrapped: dict[str, Handler] = {}
         self._admitted = 0
@@ -44,24 +51,22 @@ class Guard(grpc.aio.ServerInterceptor):
         if wrapped is None:
             handler = await continuation(handler_call_details)
             if handler is None or not path.startswith(OURS):
-                return handler
+                return for_callers(handler, self.identity) if handler and path.startswith(REFLECTION) else handler
             wrapped = self._wrapped[path] = self.wrap(path, handler)
         return wrapped
 
     def wrap(self, path: str, handler: Handler, log_level: str = "info") -> Handler:
         """The handler of `path` with this guard around it."""
-        codec = {
-            "request_deserializer": handler.request_deserializer,
-            "response_serializer": handler.response_serializer,
-        }
+        parse: Callable[[bytes], Message] = handler.request_deserializer  # type: ignore[assignment]
+        codec = {"response_serializer": handler.response_serializer}  # bytes are parsed once the caller is known
         if handler.response_streaming:
             stream: Callable[..., AsyncIterator[Message]] = handler.unary_stream  # type: ignore[assignment]
 
-            async def unary_stream(request: Message, context: Any) -> AsyncIterator[Message]:
+            async def unary_stream(request: Message | bytes, context: Any) -> AsyncIterator[Message]:
                 watch = _Watch(self, path, log_level)
                 try:
-                    deadline = watch.admit(request, context)
-                    responses = stream(request, context)
+                    message, deadline = watch.admit(request, parse, context)
+                    responses = stream(message, context)
                     try:
                         while (response := await _next_before(responses, deadline)) is not None:
                             watch.suspend()
@@ -78,12 +83,12 @@ class Guard(grpc.aio.ServerInterceptor):
 
         unary: Callable[..., Awaitable[Message]] = handler.unary_unary  # type: ignore[assignment]
 
-        async def unary_unary(request: Message, context: Any) -> Message:
+        async def unary_unary(request: Message | bytes, context: Any) -> Message:
             watch = _Watch(self, path, log_level)
             try:
-                deadline = watch.admit(request, context)
+                message, deadline = watch.admit(request, parse, context)
                 async with asyncio.timeout_at(deadline):
-                    return await unary(request, context)
+                    return await unary(message, context)
             except BaseException as error:
                 await watch.fail(error, context)
                 raise
@@ -121,26 +126,39 @@ class _Watch:
         self._begin = time.perf_counter()
         guard._metrics.begin(self._service, self._method)
 
-    def admit(self, request: Message, context: Any) -> float:
-        """Checks the request and makes it the current call; returns its deadline on the loop's clock."""
+    def admit(self, request: Message | bytes, parse: Callable[[bytes], Message], context: Any) -> tuple[Message, float]:
+        """Makes this the current call once its caller is known, then looks at the request.
+
+        Returns:
+            The request's message, and the call's deadline on the loop's clock.
+        """
         left: float | None = context.time_remaining()
         if left is None:
             left = self._guard._settings.default_deadline_s
         from_outside = not getattr(context, "in_process", False)
         if from_outside:
             left -= min(0.02, left * 0.1)  # so that our answer arrives before the caller's own clock ends the call
-        if current() is None:
-            given = dict(context.invocation_metadata() or ()).get(REQUEST_ID_KEY)
-            request_id = given if isinstance(given, str) and 0 < len(given) <= 200 else new_request_id()
-            self._call = Call(request_id, time.monotonic() + left)
-            self.resume()
+        if from_outside or current() is None:
+            self._begin_call(context, left, from_outside)
         if from_outside:
             self._guard.admit_one()
             self._counted = True
         if left <= 0:
             raise TimeoutError
-        self._guard.contracts.check(request)
-        return asyncio.get_running_loop().time() + left
+        message = self._guard.contracts.check(request, parse)
+        return message, asyncio.get_running_loop().time() + left
+
+    def _begin_call(self, context: Any, left: float, from_outside: bool) -> None:
+        metadata = context.invocation_metadata() or ()
+        given = dict(metadata).get(REQUEST_ID_KEY)
+        request_id = given if isinstance(given, str) and 0 < len(given) <= 200 else new_request_id()
+        deadline = time.monotonic() + left
+        self._call = Call(request_id, deadline, UNKNOWN)  # so that a refusal is logged under its id
+        self.resume()
+        identity = self._guard.identity
+        found = identity.of_wire(metadata, context.auth_context) if from_outside else identity.of_process(metadata)
+        self._call = Call(request_id, deadline, found)
+        self.resume()
 
     def resume(self) -> None:
         """Makes this the current call of the running task, unless it is part of another."""
@@ -174,6 +192,8 @@ class _Watch:
         seconds = time.perf_counter() - self._begin
         self._guard._metrics.end(self._service, self._method, self._code, seconds)
         fields = {"reason": self._reason} if self._reason else {}
+        if self._call and self._call.caller not in (LOCAL, UNKNOWN):
+            fields.update(tenant=self._call.caller.tenant, caller=self._call.caller.principal)
         log = getattr(self._guard._log, self._log_level)
         log(
             "call",

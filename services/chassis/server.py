@@ -19,10 +19,12 @@ import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from services.chassis.access import in_words, risk
 from services.chassis.guard import Guard
 from services.chassis.local import LocalServer
 from services.chassis.settings import ConfigError, Section, ServerSettings, load, read_file
 from services.chassis.telemetry import RpcMetrics, configure_logging
+from services.chassis.tls import ServerCertificates
 
 _TRANSPORT_MESSAGE_FACTOR = 4  # above our own limit, so that our error, which names the field, is the one that is seen
 _CLEAN_UP_S = 1.0  # time that handlers get to clean up once they are cancelled at the end of a drain
@@ -48,12 +50,17 @@ class Component:
 
 
 class ServerProcess:
-    """What the components of one process share: metrics, guard, and a channel between them."""
+    """What the components of one process share: metrics, guard, certificates, and a channel between them.
+
+    Raises:
+        ConfigError: keys or certificates cannot be read.
+    """
 
     def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
         self.registry = prometheus_client.CollectorRegistry()
         self.guard = Guard(settings, RpcMetrics(self.registry))
+        self._certificates = ServerCertificates(settings.tls) if settings.tls else None
         self._log = structlog.get_logger("server")
 
     def local_channel(self, components: Sequence[Component]) -> grpc.aio.Channel:
@@ -85,7 +92,16 @@ class ServerProcess:
                 for name in component.services:
                     await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
             await health_servicer.set("", health_pb2.HealthCheckResponse.SERVING)
-            self._log.info("serving", host=self.settings.host, port=port, components=[c.name for c in components])
+            self._log.info(
+                "serving",
+                host=self.settings.host,
+                port=port,
+                components=[c.name for c in components],
+                callers=in_words(self.settings.host, self.settings.tls, self.settings.identity),
+            )
+            left_to_the_network = risk(self.settings.host, self.settings.tls, self.settings.identity)
+            if left_to_the_network:
+                self._log.warning("exposed", risk=left_to_the_network)
             gc.collect()
             gc.freeze()  # what was loaded stays: no later collection walks it again
             if ready:
@@ -126,7 +142,10 @@ class ServerProcess:
     def _bind(self, server: grpc.aio.Server) -> int:
         address = f"{self.settings.host}:{self.settings.port}"
         try:
-            port = server.add_insecure_port(address)
+            if self._certificates:
+                port = server.add_secure_port(address, self._certificates.credentials())
+            else:
+                port = server.add_insecure_port(address)
         except RuntimeError as error:
             raise ConfigError(
                 f"server.host and server.port: got {address}, expected an address free to bind"

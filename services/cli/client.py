@@ -1,8 +1,11 @@
 """A client of a running suite, for the command line and the benchmarks."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import os
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import grpc
@@ -16,9 +19,13 @@ from fulcrum.executor.v1.executor_service_pb2_grpc import ExecutorServiceStub
 from fulcrum.router.v1 import router_service_pb2 as router_pb
 from fulcrum.router.v1.router_service_pb2_grpc import RouterServiceStub
 
+from services.chassis.access import ClientTlsSettings, is_loopback
 from services.chassis.channel import connect
 from services.chassis.errors import FulcrumError
 from services.chassis.status import error_from
+from services.chassis.tls import ClientCertificates
+
+API_KEY_VARIABLE = "FULCRUM_API_KEY"
 
 
 @dataclass(frozen=True)
@@ -30,10 +37,11 @@ class Completion:
 
 
 class Client:
-    """Calls of a suite at one address; errors come as services.chassis.errors."""
+    """Calls of a suite at one address, with a key if there is one; errors come as services.chassis.errors."""
 
-    def __init__(self, channel: grpc.aio.Channel, timeout_s: float = 120.0) -> None:
+    def __init__(self, channel: grpc.aio.Channel, timeout_s: float = 120.0, key: str | None = None) -> None:
         self._timeout_s = timeout_s
+        self._metadata = (("authorization", f"Bearer {key}"),) if key else ()
         self._edge = EdgeServiceStub(channel)
         self._cache = CacheServiceStub(channel)
         self._router = RouterServiceStub(channel)
@@ -41,7 +49,7 @@ class Client:
 
     async def stream(self, request: edge_pb.CompleteRequest) -> AsyncGenerator[edge_pb.CompleteResponse, None]:
         """The events of one answer."""
-        call: Any = self._edge.Complete(request, timeout=self._timeout_s)
+        call: Any = self._edge.Complete(request, timeout=self._timeout_s, metadata=self._metadata)
         try:
             async for event in cast(AsyncIterator[edge_pb.CompleteResponse], call):
                 yield event
@@ -80,16 +88,31 @@ class Client:
 
     async def _call(self, method: Any, request: object) -> Any:
         try:
-            return await method(request, timeout=self._timeout_s)
+            return await method(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             raise error_from(error, "suite") from error
 
 
 @asynccontextmanager
-async def client(address: str) -> AsyncIterator[Client]:
-    """A client of the suite at `address`."""
-    channel = connect(address)
+async def client(
+    address: str, ca: Path | None = None, environment: Mapping[str, str] = os.environ
+) -> AsyncIterator[Client]:
+    """A client of the suite at `address`.
+
+    Args:
+        address: host:port.
+        ca: PEM certificates that verify the suite; no TLS where None.
+        environment: holds the API key, if the suite asks for one.
+
+    Raises:
+        ConfigError: the file of certificates cannot be used.
+    """
+    certificates = ClientCertificates(ClientTlsSettings(ca=ca), "--ca") if ca else None
+    key = environment.get(API_KEY_VARIABLE, "").strip() or None
+    if key and not certificates and not is_loopback(address.rpartition(":")[0]):
+        print(f"fulcrum: {API_KEY_VARIABLE} goes to {address} in the clear; --ca asks for TLS", file=sys.stderr)
+    channel = connect(address, certificates=certificates)
     try:
-        yield Client(channel)
+        yield Client(channel, key=key)
     finally:
         await channel.close()

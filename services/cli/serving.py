@@ -4,8 +4,10 @@ import argparse
 from dataclasses import replace
 
 from rich.console import Console
+from rich.markup import escape
 
 from services.cache.__main__ import assemble as assemble_cache
+from services.chassis.access import in_words
 from services.chassis.server import Component, ServerProcess, run_until_stopped, stop_on_signals
 from services.chassis.telemetry import configure_logging
 from services.cli.address import default_address
@@ -21,14 +23,17 @@ def up(arguments: argparse.Namespace) -> None:
 
     def ready(port: int) -> None:
         address = f"{settings.server.host}:{port}"
-        console.print(f"[bold]Fulcrum[/] answers at [bold]{address}[/]  (no keys, no TLS: loopback)")
-        there = "" if address == default_address() else f" --address {address}"
-        console.print(f'  in another terminal:  fulcrum complete "What is the capital of Norway?"{there}')
+        server = settings.server
+        holds = in_words(server.host, server.tls, server.identity)
+        console.print(f"[bold]Fulcrum[/] answers at [bold]{address}[/]  ({escape(holds)})")
+        key = "FULCRUM_API_KEY=... " if "keys" in server.identity.accept else ""
+        there = ("" if address == default_address() else f" --address {address}") + (" --ca FILE" if server.tls else "")
+        console.print(f'  in another terminal:  {key}fulcrum complete "What is the capital of Norway?"{there}')
 
     async def serve() -> None:
         configure_logging(settings.server)
         process, (*backends, edge) = assemble_suite(settings)
-        if settings.edge.tenant_header is not None:  # then only edge knows who asks: nothing else may be asked
+        if settings.server.identity.accept:  # callers are tenants: what speaks for every tenant is no port of theirs
             backends = [_unexposed(backend) for backend in backends]
         await process.serve([*backends, edge], stop_on_signals(), ready)
 

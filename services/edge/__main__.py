@@ -6,6 +6,7 @@ from fulcrum.edge.v1.edge_service_pb2_grpc import add_EdgeServiceServicer_to_ser
 from services.chassis.channel import BackendSettings, connect
 from services.chassis.server import Component, run_component
 from services.chassis.settings import ConfigError
+from services.chassis.tls import ClientCertificates
 from services.edge.bindings import CacheBinding, EncoderBinding, ExecutorBinding, RouterBinding
 from services.edge.catalogue import Catalogue
 from services.edge.ledger import Ledger
@@ -24,7 +25,8 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
 
     def channel(name: str, backend: BackendSettings, retries: bool = True) -> grpc.aio.Channel:
         if not backend.in_process:
-            channels.append(connect(backend.address, retries))
+            certificates = ClientCertificates(backend.tls, f"edge.{name}.tls") if backend.tls else None
+            channels.append(connect(backend.address, retries, certificates=certificates))
             return channels[-1]
         if local is None:
             raise ConfigError(f"edge.{name}.address: got 'in-process', expected host:port, as edge runs alone here")
@@ -37,7 +39,7 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
     catalogue = Catalogue(router, settings.catalogue_refresh_s, settings.fallback_model)
     ledger = Ledger(settings.ledger.database, settings.ledger.power_safe, settings.ledger.keep_days)
     pipeline = Pipeline(settings, encoder, cache, router, executor, catalogue, ledger)
-    servicer = EdgeServicer(pipeline, ledger, settings.tenant_header)
+    servicer = EdgeServicer(pipeline, ledger)
 
     async def start() -> None:
         await ledger.start()

@@ -44,23 +44,21 @@ _DIMENSIONS = {
     edge_pb.USAGE_DIMENSION_DAY: "day",
     edge_pb.USAGE_DIMENSION_MODEL: "model",
 }
-_LOCAL_TENANT = "local"
 _DEFAULT_PAGE, _MOST_MODELS = 100, 1000
 _FIRST = ("", -2, "")  # before every group
 _DAY_S, _LAST_DAY = 86_400, 100_000
 
 
 class EdgeServicer(EdgeServiceServicer):
-    """Answers clients; the tenant is what a trusted proxy's metadata says, never what a message claims."""
+    """Answers clients; the tenant is the caller's, never what a message claims."""
 
-    def __init__(self, pipeline: Pipeline, ledger: Ledger, tenant_header: str | None) -> None:
+    def __init__(self, pipeline: Pipeline, ledger: Ledger) -> None:
         self._pipeline = pipeline
         self._ledger = ledger
-        self._tenant_header = tenant_header
 
     async def Complete(self, request: edge_pb.CompleteRequest, context: Any) -> AsyncIterator[edge_pb.CompleteResponse]:
         """Streams the answer, then its receipt."""
-        tenant = self._tenant(context)
+        tenant = caller().tenant
         call = current()
         asked = messages.request(request, tenant, call.request_id if call else new_request_id())
         async with aclosing(self._pipeline.complete(asked)) as events:
@@ -72,7 +70,7 @@ class EdgeServicer(EdgeServiceServicer):
 
     async def GetUsage(self, request: edge_pb.GetUsageRequest, context: Any) -> edge_pb.GetUsageResponse:
         """Sums of the ledger, all together, by model, and as the request splits them."""
-        tenant, days = self._whose(request.tenant, self._tenant(context)), _days(request)
+        tenant, days = _whose(request.tenant), _days(request)
         by = frozenset(_DIMENSIONS[dimension] for dimension in request.group_by)
         size, after = request.page_size or _DEFAULT_PAGE, _place(request.page_token)
 
@@ -91,23 +89,6 @@ class EdgeServicer(EdgeServiceServicer):
             groups=[_group(one) for one in groups[:size]],
             next_page_token=_token(groups[size - 1]) if len(groups) > size else "",
         )
-
-    def _whose(self, asked: str, own: str) -> str | None:
-        """The tenant whose sums are asked for, None for all of them together."""
-        every = caller().trusted and self._tenant_header is None
-        if asked and asked != own and not every:
-            raise PermissionDenied("tenant", asked, f"{own}, the caller's own")
-        return asked or (None if every else own)
-
-    def _tenant(self, context: Any) -> str:
-        if self._tenant_header is None:
-            return _LOCAL_TENANT
-        given = [value for key, value in context.invocation_metadata() or () if key == self._tenant_header]
-        if len(given) != 1 or not isinstance(given[0], str) or not 0 < len(given[0]) <= 200:
-            raise InvalidField(
-                f"metadata.{self._tenant_header}", f"{len(given)} values", "one tenant of 1 to 200 characters"
-            )
-        return given[0]
 
 
 def _receipt(receipt: Receipt) -> receipt_pb2.Receipt:
@@ -182,6 +163,14 @@ def _totals(totals: Totals) -> edge_pb.UsageTotals:
         actual_nano_usd=totals.actual_nano_usd,
         abandoned=totals.abandoned,
     )
+
+
+def _whose(asked: str) -> str | None:
+    """The tenant whose sums are asked for, None for all of them together."""
+    who = caller()
+    if asked and asked != who.tenant and not who.trusted:
+        raise PermissionDenied("tenant", asked, f"{who.tenant}, the caller's own")
+    return asked or (None if who.trusted else who.tenant)
 
 
 def _days(request: edge_pb.GetUsageRequest) -> tuple[int, int]:

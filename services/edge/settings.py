@@ -48,11 +48,6 @@ class EdgeSettings(Section, section="edge"):
     fallback_model: str | None = Field(
         None, description="model that answers while the router has never been reached; none where unset"
     )
-    tenant_header: str | None = Field(
-        None,
-        pattern="^[a-z0-9-]+$",
-        description="metadata key in which a trusted proxy names the tenant; unset means one tenant, 'local'",
-    )
     max_requests: int = Field(256, ge=1, description="requests at once; more are refused at once")
     limits: TenantLimits = Field(TenantLimits(), description="what every tenant may ask for")
     tenants: dict[str, TenantLimits] = Field({}, description="by tenant: what differs for it")

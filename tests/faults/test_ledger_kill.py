@@ -81,7 +81,11 @@ async def kill_now_and_then(running: Fleet, until: float) -> int:
 async def test_budgets_and_sums_hold_through_kills(tmp_path: Path) -> None:
     """No tenant spends more than its budget and what is under way; receipts, sums and what clients saw are one."""
     limits = {"usd_per_day": BUDGET_NANO / 1e9, "requests_per_day": REQUESTS_A_DAY}
-    settings = {"FULCRUM_EDGE__TENANT_HEADER": HEADER, "FULCRUM_EDGE__LIMITS": json.dumps(limits)}
+    settings = {
+        "FULCRUM_SERVER__IDENTITY__ACCEPT": "header",
+        "FULCRUM_SERVER__IDENTITY__HEADER": HEADER,
+        "FULCRUM_EDGE__LIMITS": json.dumps(limits),
+    }
     seen = Seen()
     async with fleet(tmp_path, edges=2, edge_environment=settings) as running:
         channels = [grpc.aio.insecure_channel(edge.address) for edge in running.edges]

@@ -18,6 +18,7 @@ from fulcrum.executor.v1.executor_service_pb2_grpc import ExecutorServiceStub
 from fulcrum.router.v1.router_service_pb2_grpc import RouterServiceStub
 
 from services.cache.__main__ import assemble as assemble_cache
+from services.chassis.access import IdentitySettings
 from services.chassis.channel import BackendSettings, connect
 from services.chassis.server import Component, ServerProcess
 from services.chassis.settings import ServerSettings, read_file
@@ -53,9 +54,14 @@ def settings(folder: Path) -> SuiteSettings:
     return suite_settings(
         Path("deploy/local.yaml"),
         {
-            "server": {"port": 0, "max_message_bytes": MAX_MESSAGE_BYTES, "log_level": "error"},
+            "server": {
+                "port": 0,
+                "max_message_bytes": MAX_MESSAGE_BYTES,
+                "log_level": "error",
+                "identity": {"accept": ["header"], "header": TENANT_HEADER},
+            },
             "cache": {"database": str(folder / "cache.sqlite")},
-            "edge": {"tenant_header": TENANT_HEADER, "ledger": {"database": str(folder / "ledger.sqlite")}},
+            "edge": {"ledger": {"database": str(folder / "ledger.sqlite")}},
             "router": {"catalogue": str(folder / "catalogue.yaml")},
             "executor": {"models": {**shipped["executor"]["models"], ENDLESS: {"folder": str(_endless(folder))}}},
         },
@@ -109,13 +115,16 @@ async def over_grpc(folder: Path) -> AsyncIterator[Suite]:
     configured = settings(folder)
     async with AsyncExitStack() as stack:
 
-        async def serve(component: Component) -> str:
-            return await stack.enter_async_context(_serving(component, configured.server))
+        async def serve(component: Component, **changes: Any) -> str:
+            server = configured.server.model_copy(update=changes)
+            return await stack.enter_async_context(_serving(component, server))
+
+        backend = {"identity": IdentitySettings()}  # edge speaks to them for every tenant
 
         addresses = {
-            "executor": await serve(assemble_executor(configured.executor)),
-            "cache": await serve(assemble_cache(configured.cache)),
-            "router": await serve(assemble_router(configured.router)),
+            "executor": await serve(assemble_executor(configured.executor), **backend),
+            "cache": await serve(assemble_cache(configured.cache), **backend),
+            "router": await serve(assemble_router(configured.router), **backend),
         }
         backends = {name: BackendSettings(address=address) for name, address in addresses.items()}
         edge = configured.edge.model_copy(update={**backends, "encoder": backends["executor"]})
