@@ -15,6 +15,7 @@ from services.chassis.contracts import Contracts
 from services.chassis.errors import DeadlineExceeded, FulcrumError, Internal, Overloaded
 from services.chassis.settings import ServerSettings
 from services.chassis.telemetry import RpcMetrics
+from services.chassis.tracing import Span, Tracer
 
 OURS = "/fulcrum."
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -28,6 +29,7 @@ class Guard(grpc.aio.ServerInterceptor):
         self._metrics = metrics
         self.contracts = Contracts(settings.max_message_bytes)
         self._log = structlog.get_logger("rpc").bind()  # once: a call's own binding costs 10 us
+        self.tracer: Tracer | None = None
         self._wrapped: dict[str, Handler] = {}
         self._admitted = 0
         self.idle = asyncio.Event()  # set while no call from outside is under way
@@ -118,6 +120,7 @@ class _Watch:
         self._reason = ""
         self._counted = False
         self._call: Call | None = None
+        self._span: Span | None = None
         self._begin = time.perf_counter()
         guard._metrics.begin(self._service, self._method)
 
@@ -129,11 +132,15 @@ class _Watch:
         from_outside = not getattr(context, "in_process", False)
         if from_outside:
             left -= min(0.02, left * 0.1)  # so that our answer arrives before the caller's own clock ends the call
-        if current() is None:
-            given = dict(context.invocation_metadata() or ()).get(REQUEST_ID_KEY)
+        metadata = dict(context.invocation_metadata() or ())
+        call = current()
+        if call is None:
+            given = metadata.get(REQUEST_ID_KEY)
             request_id = given if isinstance(given, str) and 0 < len(given) <= 200 else new_request_id()
-            self._call = Call(request_id, time.monotonic() + left)
-            self.resume()
+            call = self._call = Call(request_id, time.monotonic() + left)
+        if self._guard.tracer:
+            self._span = self._guard.tracer.begin(f"{self._service}/{self._method}", metadata, call.request_id)
+        self.resume()
         if from_outside:
             self._guard.admit_one()
             self._counted = True
@@ -146,11 +153,15 @@ class _Watch:
         """Makes this the current call of the running task, unless it is part of another."""
         if self._call:
             enter(self._call)
+        if self._span:
+            self._span.enter()
 
     def suspend(self) -> None:
         """Gives the running task back to its own work, between two messages or at the end."""
         if self._call:
             enter(None)
+        if self._span:
+            self._span.leave()
 
     async def fail(self, error: BaseException, context: Any) -> None:
         """Answers with the error's status; a defect is logged with its traceback and answered as INTERNAL."""
@@ -168,11 +179,12 @@ class _Watch:
         await context.abort(code, str(error), status.trailers(error))
 
     def end(self) -> None:
-        """Leaves the log line and the metrics."""
+        """Leaves the log line, the metrics and the span."""
+        self.resume()  # a stream may be closed between two messages
         if self._counted:
             self._guard.release_one()
         seconds = time.perf_counter() - self._begin
-        self._guard._metrics.end(self._service, self._method, self._code, seconds)
+        self._guard._metrics.end(self._service, self._method, self._code, seconds, self._reason)
         fields = {"reason": self._reason} if self._reason else {}
         log = getattr(self._guard._log, self._log_level)
         log(
@@ -184,6 +196,8 @@ class _Watch:
             **fields,
         )
         self.suspend()
+        if self._span and self._guard.tracer:
+            self._guard.tracer.end(self._span, self._code, self._reason)
 
 
 async def _next_before(responses: AsyncIterator[Message], deadline: float) -> Message | None:

@@ -10,6 +10,8 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from services.chassis.tracing import TracingSettings
+
 
 class ConfigError(Exception):
     """Settings that cannot be used; the message names each key, its value and what was expected."""
@@ -78,6 +80,7 @@ class ServerSettings(Section, section="server"):
     drain_s: float = Field(10.0, ge=0, description="time that running calls get to end on SIGTERM")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least level logged")
     log_format: str = Field("json", pattern="^(json|console)$", description="one JSON object or one readable line")
+    tracing: TracingSettings = Field(TracingSettings(), description="OpenTelemetry traces; none without an endpoint")
 
 
 S = TypeVar("S", bound=Section)

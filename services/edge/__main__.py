@@ -8,6 +8,8 @@ from services.chassis.server import Component, run_component
 from services.chassis.settings import ConfigError
 from services.edge.bindings import CacheBinding, EncoderBinding, ExecutorBinding, RouterBinding
 from services.edge.catalogue import Catalogue
+from services.edge.metrics import EdgeMetrics
+from services.edge.observation import ObservedPipeline
 from services.edge.pipeline import Pipeline
 from services.edge.service import EdgeServicer
 from services.edge.settings import EdgeSettings
@@ -36,7 +38,9 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
     executor = ExecutorBinding(channel("executor", settings.executor, retries=False), settings.executor.timeout_s)
     catalogue = Catalogue(router, settings.catalogue_refresh_s, settings.fallback_model)
     pipeline = Pipeline(settings, encoder, cache, router, executor, catalogue)
-    servicer = EdgeServicer(pipeline, UsageBook(), settings.tenant_header)
+    metrics = EdgeMetrics()
+    observed = ObservedPipeline(pipeline, metrics, settings.log_prompts)
+    servicer = EdgeServicer(observed, UsageBook(), settings.tenant_header)
 
     async def close() -> None:
         await catalogue.close()
@@ -49,6 +53,7 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
         lambda server: add_EdgeServiceServicer_to_server(servicer, server),
         catalogue.start,
         close,
+        metrics.collectors,
     )
 
 

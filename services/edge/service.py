@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from services.chassis.call import current, new_request_id
 from services.chassis.errors import InvalidField
 from services.edge import messages
-from services.edge.pipeline import Pipeline
+from services.edge.observation import Answering
 from services.edge.receipt import LEVERS, Cost, Receipt
 from services.edge.usage import Totals, UsageBook
 
@@ -41,7 +41,7 @@ _LOCAL_TENANT = "local"
 class EdgeServicer(EdgeServiceServicer):
     """Answers clients; the tenant is what a trusted proxy's metadata says, never what a message claims."""
 
-    def __init__(self, pipeline: Pipeline, usage: UsageBook, tenant_header: str | None) -> None:
+    def __init__(self, pipeline: Answering, usage: UsageBook, tenant_header: str | None) -> None:
         self._pipeline = pipeline
         self._usage = usage
         self._tenant_header = tenant_header

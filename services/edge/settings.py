@@ -26,4 +26,5 @@ class EdgeSettings(Section, section="edge"):
         description="metadata key in which a trusted proxy names the tenant; unset means one tenant, 'local'",
     )
     max_requests: int = Field(256, ge=1, description="requests at once; more are refused at once")
+    log_prompts: bool = Field(False, description="whether prompts are logged at info; nothing else ever logs them")
     catalogue_refresh_s: float = Field(60.0, gt=0, description="how often models and prices are read again")

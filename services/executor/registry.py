@@ -42,6 +42,11 @@ class ModelRegistry:
             raise NotFound("model", name, f"one of {', '.join(self._engines)}", reason="MODEL_UNKNOWN")
         return found
 
+    @property
+    def infos(self) -> Sequence[ModelInfo]:
+        """Every model as it is now, in name order."""
+        return [engine.info for engine in self._engines.values()]
+
     def page(self, size: int, after: str) -> tuple[Sequence[ModelInfo], bool]:
         """Up to `size` models in name order behind the name `after`, empty for the first, and whether more follow.
 
