@@ -58,6 +58,7 @@ class ServerProcess:
         self.settings = settings
         self.registry = prometheus_client.CollectorRegistry()
         self.guard = Guard(settings, RpcMetrics(self.registry))
+        self.metrics_port: int | None = None  # known once it serves
         self._log = structlog.get_logger("server")
 
     def local_channel(self, components: Sequence[Component]) -> grpc.aio.Channel:
@@ -92,7 +93,14 @@ class ServerProcess:
                 for name in component.services:
                     await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
             await health_servicer.set("", health_pb2.HealthCheckResponse.SERVING)
-            self._log.info("serving", host=self.settings.host, port=port, components=[c.name for c in components])
+            self.metrics_port = metrics.server_port if metrics else None
+            self._log.info(
+                "serving",
+                host=self.settings.host,
+                port=port,
+                components=[c.name for c in components],
+                metrics_port=self.metrics_port,
+            )
             gc.collect()
             gc.freeze()  # what was loaded stays: no later collection walks it again
             if ready:
