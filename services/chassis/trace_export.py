@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from prometheus_client import CollectorRegistry, Counter
 
-from services.chassis.tracing import Record, Span, TracingSettings
+from services.chassis.tracing import Attribute, Record, Span, TracingSettings
 
 _BATCH_SPANS = 512
 _INTERVAL_MS = 1000
@@ -48,14 +48,14 @@ class TraceExport:
         provider.add_span_processor(self._processor)
         self._tracer = provider.get_tracer("fulcrum")
 
-    def start(self, name: str, parent: Span | None) -> tuple[Record, int, int]:
+    def start(self, name: str, parent: Span | None, attributes: Mapping[str, Attribute]) -> tuple[Record, int, int]:
         """A span under way, its trace id and its own id."""
         context = None
         if parent:
             state = trace.TraceState.from_header([parent.state]) if parent.state else None
             above = trace.SpanContext(parent.trace_id, parent.span_id, True, _SAMPLED, state)
             context = trace.set_span_in_context(trace.NonRecordingSpan(above))
-        span = self._tracer.start_span(name, context, trace.SpanKind.SERVER)
+        span = self._tracer.start_span(name, context, trace.SpanKind.SERVER, attributes)
         own = span.get_span_context()
         return cast(Record, span), own.trace_id, own.span_id
 

@@ -35,8 +35,8 @@ class TracingSettings(BaseModel):
 class Record(Protocol):
     """The part of an OpenTelemetry span that is used here."""
 
-    def set_attribute(self, key: str, value: Attribute) -> None:
-        """Adds one attribute."""
+    def set_attributes(self, attributes: Mapping[str, Attribute]) -> None:
+        """Adds attributes."""
 
     def end(self) -> None:
         """Hands the span to the exporter."""
@@ -45,7 +45,7 @@ class Record(Protocol):
 class Exporter(Protocol):
     """What makes recorded spans and carries them away; see trace_export."""
 
-    def start(self, name: str, parent: "Span | None") -> tuple[Record, int, int]:
+    def start(self, name: str, parent: "Span | None", attributes: Mapping[str, Attribute]) -> tuple[Record, int, int]:
         """A span under way, its trace id and its own id."""
 
     def mark_failed(self, record: Record, code: str) -> None:
@@ -119,9 +119,7 @@ def annotate(attributes: Mapping[str, Attribute | None]) -> None:
     span = _current.get()
     if span is None or span.record is None:
         return
-    for key, value in attributes.items():
-        if value is not None:
-            span.record.set_attribute(key, value)
+    span.record.set_attributes({key: value for key, value in attributes.items() if value is not None})
 
 
 class Tracer:
@@ -140,10 +138,8 @@ class Tracer:
         if not sampled:
             found = parent.trace_id if parent else random.getrandbits(128)
             return Span(found, random.getrandbits(64) or 1, None, state)
-        record, found, span_id = self._exporter.start(name, parent)
-        record.set_attribute("rpc.system.name", "grpc")
-        record.set_attribute("rpc.method", name)
-        record.set_attribute("fulcrum.request_id", request_id)
+        attributes = {"rpc.system.name": "grpc", "rpc.method": name, "fulcrum.request_id": request_id}
+        record, found, span_id = self._exporter.start(name, parent, attributes)
         return Span(found, span_id, record, state)
 
     def end(self, span: Span, code: str, reason: str) -> None:
@@ -151,12 +147,13 @@ class Tracer:
         record = span.record
         if record is None:
             return
-        record.set_attribute("rpc.response.status_code", code)
+        attributes = {"rpc.response.status_code": code}
         if reason:
-            record.set_attribute("fulcrum.reason", reason)
+            attributes["fulcrum.reason"] = reason
         if code in _SERVER_ERRORS:
-            record.set_attribute("error.type", code)
+            attributes["error.type"] = code
             self._exporter.mark_failed(record, code)
+        record.set_attributes(attributes)
         record.end()
 
     async def close(self) -> None:
