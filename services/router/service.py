@@ -150,6 +150,14 @@ def _catalogue_model(model: Model) -> router_service_pb2.CatalogueModel:
         message.list_price.cached_input_usd_per_million_tokens = price.cached_input_usd_per_million_tokens
         message.list_price.cache_write_usd_per_million_tokens = price.cache_write_usd_per_million_tokens
         message.list_price.output_usd_per_million_tokens = price.output_usd_per_million_tokens
+        for tier in price.tiers:
+            message.list_price.tiers.add(
+                above_input_tokens=tier.above_input_tokens,
+                input_usd_per_million_tokens=tier.input_usd_per_million_tokens,
+                cached_input_usd_per_million_tokens=tier.cached_input_usd_per_million_tokens,
+                cache_write_usd_per_million_tokens=tier.cache_write_usd_per_million_tokens,
+                output_usd_per_million_tokens=tier.output_usd_per_million_tokens,
+            )
     elif isinstance(price, MachinePrice):
         message.machine_price.usd_per_hour = price.usd_per_hour
         seconds_input = price.reference_seconds_per_million_input_tokens
