@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import structlog
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from services.chassis.settings import ConfigError
-from services.router.prices import ListPrice, MachinePrice, Price, published_price
+from services.router.prices import ListPrice, MachinePrice, Price, published_price, publisher
 
 
 class _Published(BaseModel):
@@ -37,12 +38,14 @@ def resolved(source: PriceSource) -> Price:
 
 def named_price(model: str, provider: str | None) -> Price | None:
     """The published price of a model of that name; None where none is known, LookupError if `provider` was given."""
-    try:
+    if provider:
         return published_price(provider, model)
+    try:
+        price = published_price(None, model)
     except LookupError:
-        if provider:
-            raise
         return None
+    structlog.get_logger("router").info("price found by the model's name", model=model, provider=publisher(model))
+    return price
 
 
 def load_overrides(path: Path, models: Sequence[str]) -> Mapping[str, Price | None]:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Annotated, ClassVar, TypeAlias
 
 import genai_prices
+from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import ModelPrice, TieredPrices
 from pydantic import ConfigDict, Field
 
@@ -103,6 +104,11 @@ def published_price(provider: str | None, model: str) -> ListPrice:
         if price.input_mtok is None or price.output_mtok is None:
             raise LookupError(f"no input and output price for model_ref={model!r} in {provider or 'any provider'}")
     return max((_listed(price) for price in found), key=lambda listed: listed.cost_nano_usd(1000, 250, 0))
+
+
+def publisher(model: str) -> str:
+    """Whose price `published_price` takes for a model by its name alone; LookupError where nobody's."""
+    return get_snapshot().find_provider_model(model, None, None, None)[0].id
 
 
 def _listed(price: ModelPrice) -> ListPrice:
