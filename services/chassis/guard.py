@@ -139,7 +139,8 @@ class _Watch:
             request_id = given if isinstance(given, str) and 0 < len(given) <= 200 else new_request_id()
             call = self._call = Call(request_id, time.monotonic() + left)
         if self._guard.tracer:
-            self._span = self._guard.tracer.begin(f"{self._service}/{self._method}", metadata, call.request_id)
+            name, trusted = f"{self._service}/{self._method}", call.caller.trusted
+            self._span = self._guard.tracer.begin(name, metadata, call.request_id, trusted)
         self.resume()
         if from_outside:
             self._guard.admit_one()

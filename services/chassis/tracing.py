@@ -129,10 +129,13 @@ class Tracer:
         self._sample = sample
         self._exporter = exporter
 
-    def begin(self, name: str, metadata: Mapping[str, Any], request_id: str) -> Span:
-        """A span below the one that the metadata names, recorded where that one is; else the root of a new trace."""
+    def begin(self, name: str, metadata: Mapping[str, Any], request_id: str, trusted: bool = True) -> Span:
+        """A span below the one that the metadata names, recorded where that one is; else the root of a new trace.
+
+        A caller who is not `trusted` gives the trace its id, but cannot have it recorded: that is left to chance.
+        """
         parent, sampled = _parent_of(metadata)
-        if parent is None:
+        if parent is None or not trusted:
             sampled = random.random() < self._sample  # noqa: S311 - no secret
         state = parent.state if parent else ""
         if not sampled:

@@ -10,10 +10,11 @@ from prometheus_client.registry import Collector
 
 from services.chassis.telemetry import BoundedLabel
 from services.chassis.tracing import exemplar
-from services.edge.receipt import Receipt
+from services.edge.receipt import LEVERS, Receipt
 
 _NANO = 1e-9
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_PARTS = ("cache", "router")  # those that may spend the quality budget
 _REUSED = ("exact_hit", "semantic_hit", "shared")
 
 
@@ -102,6 +103,9 @@ class EdgeMetrics:
         self.backends = BackendMetrics()
         self._model = BoundedLabel()
         self._answers: dict[tuple[str, str], _Answers] = {}
+        self._levers = {lever: (self._saved.labels(lever), self._lost.labels(lever)) for lever in LEVERS}
+        self._allowed_to = {part: self._allowed.labels(part) for part in _PARTS}
+        self._expected_of = {part: self._expected.labels(part) for part in _PARTS}
 
     @property
     def collectors(self) -> tuple[Collector, ...]:
@@ -145,18 +149,17 @@ class EdgeMetrics:
         self._baseline.inc(cost.baseline_nano_usd * _NANO)
         for lever in cost.levers:
             if lever.saved_nano_usd:
-                side = self._saved if lever.saved_nano_usd > 0 else self._lost
-                side.labels(lever.lever).inc(abs(lever.saved_nano_usd) * _NANO)
+                saved, lost = self._levers[lever.lever]
+                (saved if lever.saved_nano_usd > 0 else lost).inc(abs(lever.saved_nano_usd) * _NANO)
 
     def _count_quality(self, receipt: Receipt) -> None:
         outcome, quality = receipt.outcome, receipt.quality
-        for part, share in (("cache", quality.cache_share), ("router", quality.router_share)):
-            if share > 0:
-                self._allowed.labels(part).inc(share)
+        self._allowed_to["cache"].inc(quality.cache_share)
+        self._allowed_to["router"].inc(quality.router_share)
         if outcome.cache.result == "semantic_hit" and outcome.cache.probability is not None:
-            self._expected.labels("cache").inc(max(0.0, 1 - outcome.cache.probability))
+            self._expected_of["cache"].inc(max(0.0, 1 - outcome.cache.probability))
         elif outcome.route.predicted_loss:
-            self._expected.labels("router").inc(max(0.0, outcome.route.predicted_loss))
+            self._expected_of["router"].inc(max(0.0, outcome.route.predicted_loss))
 
     def _of(self, result: str, model: str) -> _Answers:
         found = self._answers.get((result, model))

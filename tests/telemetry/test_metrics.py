@@ -207,7 +207,7 @@ def test_tokens_are_counted_once_and_losses_apart() -> None:
     }
     assert tokens == {"input": 30, "cached_input": 60, "cache_write": 10, "output": 7}
     assert registry.get_sample_value("fulcrum_edge_lost_usd_total", {"lever": "routing"}) == pytest.approx(5e-9)
-    assert registry.get_sample_value("fulcrum_edge_saved_usd_total", {"lever": "routing"}) is None
+    assert registry.get_sample_value("fulcrum_edge_saved_usd_total", {"lever": "routing"}) == 0
     assert registry.get_sample_value("fulcrum_edge_expected_worse_total", {"part": "router"}) == 0.004
     assert registry.get_sample_value("fulcrum_edge_allowed_worse_total", {"part": "cache"}) == 0.01
     degraded = {"part": "router", "status": "UNAVAILABLE"}

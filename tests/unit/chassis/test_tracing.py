@@ -45,6 +45,16 @@ def test_the_callers_trace_goes_on() -> None:
         assert span.state == "vendor=x"
 
 
+def test_a_tenant_cannot_have_a_trace_recorded() -> None:
+    """A caller who is not trusted gives the trace its id; whether it is recorded is the operator's share alone."""
+    exporter: Any = Unrecorded()
+    metadata = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+    span = Tracer(0.0, exporter).begin("a.B/C", metadata, "r", trusted=False)
+    assert (f"{span.trace_id:032x}", span.record) == (TRACE, None)
+    with pytest.raises(AssertionError, match="not sampled"):
+        Tracer(0.0, exporter).begin("a.B/C", metadata, "r", trusted=True)
+
+
 @pytest.mark.parametrize(
     "header",
     [
