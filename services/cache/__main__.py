@@ -8,6 +8,7 @@ from fulcrum.cache.v1 import cache_service_pb2, cache_service_pb2_grpc
 from services.cache.answer_cache import AnswerCache
 from services.cache.decision import FixedRule
 from services.cache.entry_store import EntryStore
+from services.cache.metrics import CacheMetrics
 from services.cache.service import CacheServicer
 from services.cache.settings import CacheSettings
 from services.cache.worker import Worker
@@ -35,6 +36,7 @@ def assemble(settings: CacheSettings) -> Component:
         register=register,
         start=start,
         close=servicer.close,
+        metrics=(CacheMetrics(servicer.counted),),
     )
 
 

@@ -11,10 +11,11 @@ from services.cache.answer_cache import AnswerCache
 from services.cache.decision import MissReason
 from services.cache.embedding import Embedding
 from services.cache.entry import Answer, Entry, Partition, Selector
-from services.cache.query import Hit, MatchKind, Miss, Query, Submission
+from services.cache.query import Hit, MatchKind, Miss, Query, Stats, Submission
 from services.cache.worker import Worker
 from services.chassis.call import tenant_of
 from services.chassis.errors import InvalidField, Unavailable
+from services.chassis.tracing import annotate
 
 _DEFAULT_PAGE = 100
 _FIRST = 2**63 - 1
@@ -47,6 +48,10 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
     async def close(self) -> None:
         """Ends what is under way, and the cache if one was opened."""
         await self._worker.close(self._opened.close if self._opened else None)
+
+    def counted(self) -> Stats | None:
+        """Counts and sizes, None until a cache is open; in any thread."""
+        return self._opened.stats() if self._opened else None
 
     @property
     def _cache(self) -> AnswerCache:
@@ -155,9 +160,11 @@ def _place(token: str) -> int:
 def _found(found: Hit | Miss) -> cache_service_pb2.LookupResponse:
     response = cache_service_pb2.LookupResponse(lookup_id=found.lookup_id)
     if isinstance(found, Miss):
+        annotate({"fulcrum.cache.outcome": f"miss: {found.reason.value}"})
         response.miss.reason = _REASONS[found.reason]
         response.miss.explanation = found.explanation
         return response
+    annotate({"fulcrum.cache.outcome": f"{found.kind.value} hit"})
     entry, hit = found.entry, response.hit
     hit.kind = _KINDS[found.kind]
     hit.probability, hit.similarity, hit.entry_id = found.probability, found.similarity, entry.entry_id

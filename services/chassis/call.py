@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, replace
 
 from services.chassis.errors import DeadlineExceeded
+from services.chassis.tracing import trace_metadata
 
 REQUEST_ID_KEY = "x-request-id"
 
@@ -83,8 +84,8 @@ def outgoing(limit_s: float) -> tuple[float, tuple[tuple[str, str], ...]]:
     """
     call = _current.get()
     if call is None:
-        return limit_s, ((REQUEST_ID_KEY, new_request_id()),)
+        return limit_s, ((REQUEST_ID_KEY, new_request_id()), *trace_metadata())
     left = call.deadline - time.monotonic()
     if left <= 0:
         raise DeadlineExceeded("deadline", f"{left:.3f} s left", "time enough to finish")
-    return min(left, limit_s), ((REQUEST_ID_KEY, call.request_id),)
+    return min(left, limit_s), ((REQUEST_ID_KEY, call.request_id), *trace_metadata())

@@ -17,6 +17,7 @@ from services.chassis.identity import UNKNOWN, Identity
 from services.chassis.reflection_gate import REFLECTION, for_callers
 from services.chassis.settings import ServerSettings
 from services.chassis.telemetry import RpcMetrics
+from services.chassis.tracing import Span, Tracer
 
 OURS = "/fulcrum."
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -35,6 +36,7 @@ class Guard(grpc.aio.ServerInterceptor):
         self.contracts = Contracts(settings.max_message_bytes)
         self.identity = Identity(settings.identity)
         self._log = structlog.get_logger("rpc").bind()  # once: a call's own binding costs 10 us
+        self.tracer: Tracer | None = None
         self._wrapped: dict[str, Handler] = {}
         self._admitted = 0
         self.idle = asyncio.Event()  # set while no call from outside is under way
@@ -123,6 +125,7 @@ class _Watch:
         self._reason = ""
         self._counted = False
         self._call: Call | None = None
+        self._span: Span | None = None
         self._begin = time.perf_counter()
         guard._metrics.begin(self._service, self._method)
 
@@ -140,6 +143,11 @@ class _Watch:
             left -= min(0.02, left * 0.1)  # so that our answer arrives before the caller's own clock ends the call
         if from_outside or current() is None:
             self._begin_call(context, left, from_outside)
+        if self._guard.tracer and (call := self._call or current()):
+            metadata = dict(context.invocation_metadata() or ())
+            name, trusted = f"{self._service}/{self._method}", call.caller.trusted
+            self._span = self._guard.tracer.begin(name, metadata, call.request_id, trusted)
+            self.resume()
         if from_outside:
             self._guard.admit_one()
             self._counted = True
@@ -164,11 +172,15 @@ class _Watch:
         """Makes this the current call of the running task, unless it is part of another."""
         if self._call:
             enter(self._call)
+        if self._span:
+            self._span.enter()
 
     def suspend(self) -> None:
         """Gives the running task back to its own work, between two messages or at the end."""
         if self._call:
             enter(None)
+        if self._span:
+            self._span.leave()
 
     async def fail(self, error: BaseException, context: Any) -> None:
         """Answers with the error's status; a defect is logged with its traceback and answered as INTERNAL."""
@@ -186,11 +198,12 @@ class _Watch:
         await context.abort(code, str(error), status.trailers(error))
 
     def end(self) -> None:
-        """Leaves the log line and the metrics."""
+        """Leaves the log line, the metrics and the span."""
+        self.resume()  # a stream may be closed between two messages
         if self._counted:
             self._guard.release_one()
         seconds = time.perf_counter() - self._begin
-        self._guard._metrics.end(self._service, self._method, self._code, seconds)
+        self._guard._metrics.end(self._service, self._method, self._code, seconds, self._reason)
         fields = {"reason": self._reason} if self._reason else {}
         if self._call and self._call.caller not in (LOCAL, UNKNOWN):
             fields.update(tenant=self._call.caller.tenant, caller=self._call.caller.principal)
@@ -204,6 +217,8 @@ class _Watch:
             **fields,
         )
         self.suspend()
+        if self._span and self._guard.tracer:
+            self._guard.tracer.end(self._span, self._code, self._reason)
 
 
 async def _next_before(responses: AsyncIterator[Message], deadline: float) -> Message | None:

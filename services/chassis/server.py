@@ -18,6 +18,7 @@ import structlog
 import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from prometheus_client.registry import Collector
 
 from services.chassis.access import in_words, risk
 from services.chassis.guard import Guard
@@ -25,6 +26,7 @@ from services.chassis.local import LocalServer
 from services.chassis.settings import ConfigError, Section, ServerSettings, load, read_file
 from services.chassis.telemetry import RpcMetrics, configure_logging
 from services.chassis.tls import ServerCertificates
+from services.chassis.tracing import Tracer
 
 _TRANSPORT_MESSAGE_FACTOR = 4  # above our own limit, so that our error, which names the field, is the one that is seen
 _CLEAN_UP_S = 1.0  # time that handlers get to clean up once they are cancelled at the end of a drain
@@ -40,6 +42,7 @@ class Component:
         register: adds its servicers to a server.
         start: loads and warms up; the service is unhealthy until it returns.
         close: ends what `start` began.
+        metrics: what it counts, made without a registry; the process that serves it registers them.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Component:
     register: Callable[[grpc.aio.Server], None]
     start: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
+    metrics: tuple[Collector, ...] = ()
 
 
 class ServerProcess:
@@ -61,6 +65,7 @@ class ServerProcess:
         self.registry = prometheus_client.CollectorRegistry()
         self.guard = Guard(settings, RpcMetrics(self.registry))
         self._certificates = ServerCertificates(settings.tls) if settings.tls else None
+        self.metrics_port: int | None = None  # known once it serves
         self._log = structlog.get_logger("server")
 
     def local_channel(self, components: Sequence[Component]) -> grpc.aio.Channel:
@@ -80,7 +85,10 @@ class ServerProcess:
         """
         server, health_servicer = self._server(components)
         port = self._bind(server)
+        for collector in (one for component in components for one in component.metrics):
+            self.registry.register(collector)
         metrics = self._serve_metrics()
+        self.guard.tracer = self._tracer(components)
         for name in ("", *(name for component in components for name in component.services)):
             await health_servicer.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
         await server.start()
@@ -92,12 +100,14 @@ class ServerProcess:
                 for name in component.services:
                     await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
             await health_servicer.set("", health_pb2.HealthCheckResponse.SERVING)
+            self.metrics_port = metrics.server_port if metrics else None
             self._log.info(
                 "serving",
                 host=self.settings.host,
                 port=port,
                 components=[c.name for c in components],
                 callers=in_words(self.settings.host, self.settings.tls, self.settings.identity),
+                metrics_port=self.metrics_port,
             )
             left_to_the_network = risk(self.settings.host, self.settings.tls, self.settings.identity)
             if left_to_the_network:
@@ -114,6 +124,8 @@ class ServerProcess:
                 await asyncio.wait_for(self.guard.idle.wait(), _CLEAN_UP_S)
             for component in reversed(started):
                 await component.close()
+            if self.guard.tracer:
+                await self.guard.tracer.close()
             if metrics:
                 await asyncio.to_thread(metrics.shutdown)
                 metrics.server_close()
@@ -151,6 +163,15 @@ class ServerProcess:
                 f"server.host and server.port: got {address}, expected an address free to bind"
             ) from error
         return port
+
+    def _tracer(self, components: Sequence[Component]) -> Tracer | None:
+        settings = self.settings.tracing
+        if settings.endpoint is None:
+            return None
+        from services.chassis.trace_export import TraceExport  # here, as only traces are worth its 0.2 s
+
+        name = f"fulcrum-{components[0].name}" if len(components) == 1 else "fulcrum"
+        return Tracer(settings.sample, TraceExport(settings, name, self.registry))
 
     def _serve_metrics(self) -> WSGIServer | None:
         if self.settings.metrics_port is None:

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from services.chassis.access import IdentitySettings, TlsSettings, contradiction
+from services.chassis.tracing import TracingSettings
 
 
 class ConfigError(Exception):
@@ -80,6 +81,7 @@ class ServerSettings(Section, section="server"):
     drain_s: float = Field(10.0, ge=0, description="time that running calls get to end on SIGTERM")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least level logged")
     log_format: str = Field("json", pattern="^(json|console)$", description="one JSON object or one readable line")
+    tracing: TracingSettings = Field(TracingSettings(), description="OpenTelemetry traces; none without an endpoint")
     tls: TlsSettings | None = Field(None, description="certificate and key of this server; no TLS where unset")
     identity: IdentitySettings = Field(IdentitySettings(), description="how callers show who they are")
 

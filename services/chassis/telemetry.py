@@ -7,8 +7,9 @@ from typing import Any
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from services.chassis.call import current
+from services.chassis.call import LOCAL, current
 from services.chassis.settings import ServerSettings
+from services.chassis.tracing import exemplar, trace_id
 
 
 def configure_logging(settings: ServerSettings) -> None:
@@ -20,7 +21,7 @@ def configure_logging(settings: ServerSettings) -> None:
     )
     structlog.configure(
         processors=[
-            _add_request_id,
+            _add_call,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -32,11 +33,32 @@ def configure_logging(settings: ServerSettings) -> None:
     )
 
 
-def _add_request_id(_logger: Any, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+def _add_call(_logger: Any, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
     call = current()
     if call:
         event["request_id"] = call.request_id
+        if call.caller is not LOCAL and call.caller.tenant:
+            event.setdefault("tenant", call.caller.tenant)
+    trace = trace_id()
+    if trace:
+        event["trace_id"] = trace
     return event
+
+
+class BoundedLabel:
+    """Values of one label, from sources that are bounded but not ours: the first `limit` by name, others as 'other'."""
+
+    def __init__(self, limit: int = 100) -> None:
+        self._limit = limit
+        self._seen: set[str] = set()
+
+    def __call__(self, value: str) -> str:
+        """The value to label with."""
+        if value not in self._seen:
+            if len(self._seen) >= self._limit:
+                return "other"
+            self._seen.add(value)
+        return value
 
 
 class RpcMetrics:
@@ -53,6 +75,13 @@ class RpcMetrics:
             buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
             registry=registry,
         )
+        self._refusals = Counter(
+            "fulcrum_rpc_server_refusals",
+            "Calls answered with an error, by the reason of fulcrum.error.v1 that it carries.",
+            ["service", "method", "reason"],
+            registry=registry,
+        )
+        self._reasons = BoundedLabel()
         self._active = Gauge("fulcrum_rpc_server_active", "Calls under way.", ["service"], registry=registry)
 
         self._by_method: dict[tuple[str, str], tuple[Gauge, Histogram]] = {}
@@ -62,16 +91,18 @@ class RpcMetrics:
         """Notes that a call arrived."""
         self._of(service, method)[0].inc()
 
-    def end(self, service: str, method: str, code: str, seconds: float) -> None:
-        """Notes that a call ended."""
+    def end(self, service: str, method: str, code: str, seconds: float, reason: str = "") -> None:
+        """Notes that a call ended, and with which error's reason if it had one."""
         active, duration = self._of(service, method)
         active.dec()
-        duration.observe(seconds)
+        duration.observe(seconds, exemplar())
         key = (service, method, code)
         calls = self._by_code.get(key)
         if calls is None:
             calls = self._by_code[key] = self._calls.labels(*key)
         calls.inc()
+        if reason:
+            self._refusals.labels(service, method, self._reasons(reason)).inc()
 
     def _of(self, service: str, method: str) -> tuple[Gauge, Histogram]:
         found = self._by_method.get((service, method))

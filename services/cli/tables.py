@@ -158,5 +158,6 @@ def _price(model: router_pb.CatalogueModel | None) -> str:
     kind = model.WhichOneof("price")
     if kind == "list_price":
         price = model.list_price
-        return f"${price.input_usd_per_million_tokens:g} in, ${price.output_usd_per_million_tokens:g} out per M tokens"
+        shown = f"${price.input_usd_per_million_tokens:g} in, ${price.output_usd_per_million_tokens:g} out per M tokens"
+        return f"{shown}, more above {price.tiers[0].above_input_tokens:,} tokens" if price.tiers else shown
     return f"${model.machine_price.usd_per_hour:g} an hour" if kind == "machine_price" else "unpriced"

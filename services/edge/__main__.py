@@ -10,6 +10,8 @@ from services.chassis.tls import ClientCertificates
 from services.edge.bindings import CacheBinding, EncoderBinding, ExecutorBinding, RouterBinding
 from services.edge.catalogue import Catalogue
 from services.edge.ledger import Ledger
+from services.edge.metrics import EdgeMetrics
+from services.edge.observation import ObservedPipeline
 from services.edge.pipeline import Pipeline
 from services.edge.service import EdgeServicer
 from services.edge.settings import EdgeSettings
@@ -39,7 +41,9 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
     catalogue = Catalogue(router, settings.catalogue_refresh_s, settings.fallback_model)
     ledger = Ledger(settings.ledger.database, settings.ledger.power_safe, settings.ledger.keep_days)
     pipeline = Pipeline(settings, encoder, cache, router, executor, catalogue, ledger)
-    servicer = EdgeServicer(pipeline, ledger)
+    metrics = EdgeMetrics()
+    observed = ObservedPipeline(pipeline, metrics, settings.log_prompts)
+    servicer = EdgeServicer(observed, ledger)
 
     async def start() -> None:
         await ledger.start()
@@ -57,6 +61,7 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
         lambda server: add_EdgeServiceServicer_to_server(servicer, server),
         start,
         close,
+        metrics.collectors,
     )
 
 

@@ -9,7 +9,7 @@ from fulcrum.router.v1 import router_service_pb2 as router_pb
 from google.protobuf.duration_pb2 import Duration
 
 from services.edge import chat, ports
-from services.edge.price import ListPrice, MachinePrice, Price
+from services.edge.price import ListPrice, MachinePrice, Price, PriceTier
 
 _ROLES = {
     "system": chat_pb2.ROLE_SYSTEM,
@@ -197,12 +197,7 @@ def catalogue_model(message: router_pb.CatalogueModel) -> ports.CatalogueModel:
     kind = message.WhichOneof("price")
     if kind == "list_price":
         listed = message.list_price
-        price = ListPrice(
-            listed.input_usd_per_million_tokens,
-            listed.cached_input_usd_per_million_tokens,
-            listed.cache_write_usd_per_million_tokens,
-            listed.output_usd_per_million_tokens,
-        )
+        price = ListPrice(*_amounts(listed), tuple(PriceTier(t.above_input_tokens, *_amounts(t)) for t in listed.tiers))
     elif kind == "machine_price":
         machine = message.machine_price
         price = MachinePrice(
@@ -211,3 +206,12 @@ def catalogue_model(message: router_pb.CatalogueModel) -> ports.CatalogueModel:
             machine.reference_seconds_per_million_output_tokens,
         )
     return ports.CatalogueModel(message.name, message.is_default, price)
+
+
+def _amounts(price: router_pb.ListPrice | router_pb.PriceTier) -> tuple[float, float, float, float]:
+    return (
+        price.input_usd_per_million_tokens,
+        price.cached_input_usd_per_million_tokens,
+        price.cache_write_usd_per_million_tokens,
+        price.output_usd_per_million_tokens,
+    )

@@ -8,13 +8,25 @@ _NANO_PER_USD = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
+class PriceTier:
+    """US dollars per million tokens, all of a request's, where its prompt has more tokens than `above_input_tokens`."""
+
+    above_input_tokens: int
+    input_usd: float
+    cached_input_usd: float
+    cache_write_usd: float
+    output_usd: float
+
+
+@dataclass(frozen=True, slots=True)
 class ListPrice:
-    """US dollars per million tokens."""
+    """US dollars per million tokens, with what longer prompts cost."""
 
     input_usd: float
     cached_input_usd: float
     cache_write_usd: float
     output_usd: float
+    tiers: tuple[PriceTier, ...] = ()
 
     def full(self, usage: Usage) -> float:
         """Nano-dollars with nothing reused."""
@@ -30,11 +42,13 @@ class ListPrice:
         return self.with_prefix_reuse(usage)
 
     def _nano(self, fresh: int, cached: int, written: int, output: int) -> float:
+        above = [tier for tier in self.tiers if fresh + cached + written > tier.above_input_tokens]
+        price = max(above, key=lambda tier: tier.above_input_tokens, default=self)
         usd_per_million = (
-            fresh * self.input_usd
-            + cached * self.cached_input_usd
-            + written * self.cache_write_usd
-            + output * self.output_usd
+            fresh * price.input_usd
+            + cached * price.cached_input_usd
+            + written * price.cache_write_usd
+            + output * price.output_usd
         )
         return usd_per_million * _NANO_PER_USD / 1e6
 

@@ -16,7 +16,7 @@ from services.chassis.errors import InvalidField, PermissionDenied
 from services.edge import messages
 from services.edge.ledger import Ledger
 from services.edge.ledger_file import DAY_NS, Group, LedgerFile
-from services.edge.pipeline import Pipeline
+from services.edge.observation import Answering
 from services.edge.receipt import LEVERS, Cost, Receipt
 from services.edge.usage import Totals
 
@@ -52,7 +52,7 @@ _DAY_S, _LAST_DAY = 86_400, 100_000
 class EdgeServicer(EdgeServiceServicer):
     """Answers clients; the tenant is the caller's, never what a message claims."""
 
-    def __init__(self, pipeline: Pipeline, ledger: Ledger) -> None:
+    def __init__(self, pipeline: Answering, ledger: Ledger) -> None:
         self._pipeline = pipeline
         self._ledger = ledger
 

@@ -52,4 +52,5 @@ class EdgeSettings(Section, section="edge"):
     limits: TenantLimits = Field(TenantLimits(), description="what every tenant may ask for")
     tenants: dict[str, TenantLimits] = Field({}, description="by tenant: what differs for it")
     ledger: LedgerSettings = Field(LedgerSettings(), description="where every receipt is kept")
+    log_prompts: bool = Field(False, description="whether prompts are logged at info; nothing else ever logs them")
     catalogue_refresh_s: float = Field(60.0, gt=0, description="how often models and prices are read again")

@@ -27,6 +27,7 @@ def assemble(settings: ExecutorSettings) -> Component:
     """
     registry = make_registry(settings.models)
     executor, embedding = ExecutorServicer(registry), EmbeddingServicer()
+    executor.metrics.encoder_waiting.set_function(lambda: embedding.waiting)
 
     def register(server: grpc.aio.Server) -> None:
         executor_service_pb2_grpc.add_ExecutorServiceServicer_to_server(executor, server)
@@ -43,7 +44,7 @@ def assemble(settings: ExecutorSettings) -> Component:
         await registry.close()
 
     services = (EXECUTOR, EMBEDDING) if settings.encoder else (EXECUTOR,)
-    return Component("executor", services, register, start, close)
+    return Component("executor", services, register, start, close, executor.metrics.collectors)
 
 
 async def open_encoder(servicer: EmbeddingServicer, settings: EncoderSettings) -> None:

@@ -19,6 +19,11 @@ class Admission:
         self._limit = waiting_limit
         self._last_stay_s = 1.0
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a place."""
+        return self._waiting
+
     @asynccontextmanager
     async def place(self) -> AsyncGenerator[None, None]:
         """Waits for a place and holds it.

@@ -54,6 +54,11 @@ class EncoderBatcher:
         self._runner = ThreadPoolExecutor(1, thread_name_prefix="encode")
         self._worker = asyncio.create_task(self._work(), name="encoder batcher")
 
+    @property
+    def waiting(self) -> int:
+        """Texts admitted and not embedded yet."""
+        return self._admitted
+
     async def embed(self, texts: Sequence[str]) -> list[Embedding]:
         """One embedding a text, in order. Cancelling it takes its waiting texts out of the queue.
 

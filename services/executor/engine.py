@@ -144,7 +144,10 @@ class ModelState(Enum):
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is told of a model; precision and digest are empty for remote ones, 0 context tokens are unknown."""
+    """What is told of a model; precision and digest are empty for remote ones, 0 context tokens are unknown.
+
+    `provider` is a name of OpenTelemetry's GenAI conventions where they have one; `waiting` counts requests.
+    """
 
     name: str
     kind: ModelKind
@@ -153,6 +156,8 @@ class ModelInfo:
     precision: str
     digest: str
     supports_tools: bool
+    provider: str = "fulcrum"
+    waiting: int = 0
 
 
 class Engine(Protocol):

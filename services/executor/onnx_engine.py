@@ -62,6 +62,7 @@ class OnnxEngine:
             precision=self._model.precision,
             digest=self._session.digest if ready else "",
             supports_tools=False,
+            waiting=self._admission.waiting,
         )
 
     async def start(self) -> None:

@@ -15,6 +15,7 @@ from services.executor.engine import (
     ToolCallDelta,
     Usage,
 )
+from services.executor.token_usage import UsageReader
 
 DONE = "[DONE]"
 REASONS = {
@@ -53,7 +54,8 @@ def request_body(request: GenerateRequest, model: str, output_limit_field: str) 
 class ChunkReader:
     """Turns the chunks of one stream into events and keeps how it ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, usage: UsageReader) -> None:
+        self._usage = usage
         self.reason: FinishReason | None = None
         self.usage: Usage | None = None
 
@@ -70,7 +72,7 @@ class ChunkReader:
             if chunk.get("error"):
                 raise Unavailable("provider", f"an error within the stream: {_code(chunk['error'])}", "an answer")
             if chunk.get("usage"):
-                self.usage = _usage(chunk["usage"])
+                self.usage = self._usage.read(chunk["usage"])
             for choice in chunk.get("choices") or ():
                 yield from _events(choice.get("delta") or {})
                 if choice.get("finish_reason"):
@@ -87,15 +89,6 @@ def _events(delta: Mapping[str, Any]) -> Iterator[Event]:
         function = call.get("function") or {}
         arguments = str(function.get("arguments") or "")
         yield ToolCallDelta(int(call["index"]), str(call.get("id") or ""), str(function.get("name") or ""), arguments)
-
-
-def _usage(found: Mapping[str, Any]) -> Usage:
-    """Cached tokens are a subset of the prompt's; providers that write caches at a price name those tokens likewise."""
-    details = found.get("prompt_tokens_details") or {}
-    prompt = int(found["prompt_tokens"])
-    cached = min(int(details.get("cached_tokens") or 0), prompt)
-    written = min(int(details.get("cache_write_tokens") or 0), prompt - cached)
-    return Usage(prompt, cached, written, int(found["completion_tokens"]))
 
 
 def _message(message: Message) -> dict[str, Any]:

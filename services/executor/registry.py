@@ -12,6 +12,7 @@ from services.executor.models.checkpoint import InvalidCheckpoint
 from services.executor.onnx_engine import OnnxEngine
 from services.executor.remote_engine import RemoteEngine
 from services.executor.settings import LocalModel, RemoteModel
+from services.executor.token_usage import reader_for
 
 
 class ModelRegistry:
@@ -42,6 +43,11 @@ class ModelRegistry:
             raise NotFound("model", name, f"one of {', '.join(self._engines)}", reason="MODEL_UNKNOWN")
         return found
 
+    @property
+    def infos(self) -> Sequence[ModelInfo]:
+        """Every model as it is now, in name order."""
+        return [engine.info for engine in self._engines.values()]
+
     def page(self, size: int, after: str) -> tuple[Sequence[ModelInfo], bool]:
         """Up to `size` models in name order behind the name `after`, empty for the first, and whether more follow.
 
@@ -63,7 +69,7 @@ def make_registry(models: Mapping[str, LocalModel | RemoteModel]) -> ModelRegist
     """Engines for the models of the settings; loads nothing yet.
 
     Raises:
-        ConfigError: a key's environment variable is named but not set.
+        ConfigError: a key's environment variable is named but not set, or a provider is named that is not known.
     """
     return ModelRegistry({name: _engine(name, model) for name, model in models.items()})
 
@@ -75,4 +81,9 @@ def _engine(name: str, model: LocalModel | RemoteModel) -> Engine:
     if model.api_key_env and not key:
         field = f"executor.models.{name}.api_key_env"
         raise ConfigError(f"{field}: {model.api_key_env} is not set in the environment, expected the provider's key")
-    return RemoteEngine(name, model, key)
+    try:
+        usage = reader_for(model.provider, model.base_url)
+    except LookupError as error:
+        expected = "a provider that genai-prices knows, such as openai, or nothing"
+        raise ConfigError(f"executor.models.{name}.provider: got {model.provider!r}, expected {expected}") from error
+    return RemoteEngine(name, model, key, usage)

@@ -13,6 +13,7 @@ from services.executor.openai_chat import ChunkReader, request_body
 from services.executor.remote_errors import error_of_failure, error_of_status
 from services.executor.settings import RemoteModel
 from services.executor.sse import EventReader
+from services.executor.token_usage import UsageReader
 
 LARGEST_ERROR_BYTES = 65_536
 
@@ -24,12 +25,14 @@ class RemoteEngine:
         name: our name of the model.
         model: where it is.
         key: sent as a bearer token, if any; never logged.
+        usage: reads what the server says of tokens.
     """
 
-    def __init__(self, name: str, model: RemoteModel, key: str | None) -> None:
+    def __init__(self, name: str, model: RemoteModel, key: str | None, usage: UsageReader) -> None:
         self._name = name
         self._model = model
         self._key = key
+        self._usage = usage
         self._admission = Admission(f"model {name}", model.places, model.waiting_limit)
         self._client: httpx.AsyncClient | None = None
 
@@ -44,6 +47,8 @@ class RemoteEngine:
             precision="",
             digest="",
             supports_tools=self._model.supports_tools,
+            provider=self._usage.provider,
+            waiting=self._admission.waiting,
         )
 
     async def start(self) -> None:
@@ -63,7 +68,7 @@ class RemoteEngine:
         if request.tools and not self._model.supports_tools:
             raise FailedPrecondition("tools", f"{len(request.tools)} tools", "a model that supports tools")
         body = request_body(request, self._model.model or self._name, self._model.output_limit_field)
-        reader, first = ChunkReader(), 0.0
+        reader, first = ChunkReader(self._usage), 0.0
         async with self._admission.place():
             admitted = time.perf_counter()
             async with aclosing(self._stream(self._client, body, reader)) as events:

@@ -12,6 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from services.chassis.errors import Unavailable
 from services.executor import engine as domain
 from services.executor.encoder_batcher import EncoderBatcher
+from services.executor.metrics import ExecutorMetrics
 from services.executor.registry import ModelRegistry
 
 DEFAULT_PAGE = 100
@@ -43,15 +44,23 @@ class ExecutorServicer(executor_service_pb2_grpc.ExecutorServiceServicer):
 
     def __init__(self, registry: ModelRegistry) -> None:
         self._registry = registry
+        self.metrics = ExecutorMetrics(registry)
 
     async def Generate(
         self, request: executor_service_pb2.GenerateRequest, context: Any
     ) -> AsyncIterator[executor_service_pb2.GenerateResponse]:
         """Streams one answer; closing the stream closes the engine's."""
         engine = self._registry.engine(request.model)
-        async with aclosing(engine.generate(_request(request))) as events:
-            async for event in events:
-                yield _response(event)
+        asked = _request(request)
+        self.metrics.begin(request.model)
+        try:
+            async with aclosing(engine.generate(asked)) as events:
+                async for event in events:
+                    if isinstance(event, domain.Finish):
+                        self.metrics.finished(engine.info, asked, event)
+                    yield _response(event)
+        finally:
+            self.metrics.end(request.model)
 
     async def ListModels(
         self, request: executor_service_pb2.ListModelsRequest, context: Any
@@ -72,6 +81,11 @@ class EmbeddingServicer(embedding_service_pb2_grpc.EmbeddingServiceServicer):
     def open(self, batcher: EncoderBatcher, digest: str) -> None:
         """Serves this encoder from now on."""
         self._batcher, self._digest = batcher, digest
+
+    @property
+    def waiting(self) -> int:
+        """Texts admitted and not embedded yet."""
+        return self._batcher.waiting if self._batcher else 0
 
     async def close(self) -> None:
         """Closes the encoder if one was opened."""

@@ -38,6 +38,9 @@ class RemoteModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     base_url: str = Field(pattern="^https?://", description="what stands before /chat/completions")
     model: str | None = Field(None, description="the provider's name for it, where it differs from ours")
+    provider: str | None = Field(
+        None, description="genai-prices' name of the provider, by whose rules usage is read; by base_url where unset"
+    )
     api_key_env: str | None = Field(None, description="environment variable that holds the key; none is sent if unset")
     context_tokens: int = Field(0, ge=0, description="most tokens of prompt and answer together; 0 where unknown")
     supports_tools: bool = Field(True, description="whether it takes tools")

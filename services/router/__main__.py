@@ -27,6 +27,7 @@ def assemble(settings: RouterSettings) -> Component:
         register=register,
         start=start,
         close=servicer.close,
+        metrics=servicer.metrics.collectors,
     )
 
 

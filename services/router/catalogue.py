@@ -1,7 +1,7 @@
 """The models that may answer, read from a YAML file that says of a mistake which file, model and key it is in."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +9,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.chassis.settings import ConfigError
-from services.router.prices import ListPrice, MachinePrice, Price, published_price
+from services.router.price_sources import PriceSource, explained, load_overrides, named_price, resolved
+from services.router.prices import Price
 
 _NOMINAL_INPUT_TOKENS, _NOMINAL_OUTPUT_TOKENS = 1000, 250  # the request that the catalogue is sorted by
 
@@ -75,33 +76,20 @@ def _nominal_cost(model: Model) -> tuple[bool, int]:
     return cost is None, cost or 0
 
 
-class _Strict(BaseModel):
+class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid")
-
-
-class _Published(_Strict):
-    provider: str
-    model: str
-
-
-class _Price(_Strict):
-    list: ListPrice | None = None
-    machine: MachinePrice | None = None
-    published: _Published | None = None
-
-
-class _Entry(_Strict):
     name: Annotated[str, Field(min_length=1, max_length=200)]
     context_tokens: Annotated[int, Field(ge=1)]
     domains: tuple[str, ...] = ()
     supports_tools: bool = False
     default: bool = False
     bytes_per_token: Annotated[float, Field(gt=0, le=1000)] = 4.0
-    price: _Price | None = None
+    provider: str | None = None
+    price: PriceSource | None = None
 
 
-def load_catalogue(path: Path) -> Catalogue:
-    """The catalogue in a YAML file.
+def load_catalogue(path: Path, prices: Path | None = None) -> Catalogue:
+    """The catalogue in a YAML file; the prices of another win over its own.
 
     Raises:
         ConfigError: names file, model and key of the first mistake.
@@ -115,6 +103,9 @@ def load_catalogue(path: Path) -> Catalogue:
     if not isinstance(content, dict) or list(content) != ["models"] or not isinstance(content["models"], list):
         raise ConfigError(f"{path}: expected one key, models, with a list of models below it")
     models = [_model(path, index, entry) for index, entry in enumerate(content["models"])]
+    if prices:
+        overrides = load_overrides(prices, [model.name for model in models])
+        models = [replace(model, price=overrides.get(model.name, model.price)) for model in models]
     try:
         return Catalogue(models)
     except ValueError as error:
@@ -125,12 +116,10 @@ def _model(path: Path, index: int, raw: Any) -> Model:
     name = raw.get("name", index) if isinstance(raw, dict) else index
     try:
         entry = _Entry.model_validate(raw)
-        price = _resolved(entry.price) if entry.price else None
+        price = resolved(entry.price) if entry.price else named_price(entry.name, entry.provider)
     except ValidationError as error:
         problem = error.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"]) or "model"
-        got = "an unknown key" if problem["type"] == "extra_forbidden" else repr(problem["input"])[:100]
-        raise ConfigError(f"{path}: model {name!r}: {key}: got {got}, expected: {problem['msg']}") from error
+        raise ConfigError(f"{path}: model {name!r}: {explained(problem, 'model')}") from error
     except LookupError as error:
         raise ConfigError(f"{path}: model {name!r}: price: {error.args[0]}") from error
     return Model(
@@ -142,11 +131,3 @@ def _model(path: Path, index: int, raw: Any) -> Model:
         bytes_per_token=entry.bytes_per_token,
         price=price,
     )
-
-
-def _resolved(price: _Price) -> Price:
-    given = [one for one in (price.list, price.machine, price.published) if one is not None]
-    if len(given) != 1:
-        raise LookupError(f"got {len(given)} prices, expected exactly one of list, machine, published")
-    chosen = given[0]
-    return published_price(chosen.provider, chosen.model) if isinstance(chosen, _Published) else chosen

@@ -1,11 +1,14 @@
 """What a model costs: list and machine prices, and the expected cost of one request in billionths of a dollar."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, ClassVar, TypeAlias
 
 import genai_prices
-from genai_prices.types import TieredPrices
+from genai_prices.data_snapshot import get_snapshot
+from genai_prices.types import ModelPrice, TieredPrices
 from pydantic import ConfigDict, Field
 
 Amount: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -13,23 +16,42 @@ _FORBID = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)
+class PriceTier:
+    """US dollars per million tokens, all of a request's, where its prompt has more tokens than `above_input_tokens`."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    above_input_tokens: Annotated[int, Field(ge=0)]
+    input_usd_per_million_tokens: Amount
+    cached_input_usd_per_million_tokens: Amount
+    cache_write_usd_per_million_tokens: Amount
+    output_usd_per_million_tokens: Amount
+
+
+@dataclass(frozen=True, slots=True)
 class ListPrice:
-    """A provider's list price in US dollars per million tokens."""
+    """A provider's list price in US dollars per million tokens, with what longer prompts cost."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
     input_usd_per_million_tokens: Amount
     cached_input_usd_per_million_tokens: Amount
     cache_write_usd_per_million_tokens: Amount
     output_usd_per_million_tokens: Amount
+    tiers: tuple[PriceTier, ...] = ()
 
     def cost_nano_usd(self, input_tokens: int, output_tokens: int, cached_tokens: int) -> int:
         """Expected cost where `cached_tokens` of the input are read from the provider's cache."""
+        price = self.at(input_tokens)
         usd = (
-            self.input_usd_per_million_tokens * (input_tokens - cached_tokens)
-            + self.cached_input_usd_per_million_tokens * cached_tokens
-            + self.output_usd_per_million_tokens * output_tokens
+            price.input_usd_per_million_tokens * (input_tokens - cached_tokens)
+            + price.cached_input_usd_per_million_tokens * cached_tokens
+            + price.output_usd_per_million_tokens * output_tokens
         )
         return round(usd * 1_000)  # 1e9 nano-dollars a dollar over 1e6 tokens a million
+
+    def at(self, input_tokens: int) -> "ListPrice | PriceTier":
+        """The highest tier that a prompt of so many tokens is above, or this price itself."""
+        above = [tier for tier in self.tiers if input_tokens > tier.above_input_tokens]
+        return max(above, key=lambda tier: tier.above_input_tokens, default=self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,29 +79,55 @@ class MachinePrice:
 Price: TypeAlias = ListPrice | MachinePrice
 
 
-def published_price(provider: str, model: str) -> ListPrice:
+def published_price(provider: str | None, model: str) -> ListPrice:
     """The price that the genai-prices library ships for a model, without a network.
 
     Where a provider states no price for cached tokens they cost what input costs; where prices rise with the prompt's
-    length the lowest tier is taken.
+    length each tier is kept; where they change with the time of day the dearest hour is taken.
+
+    Args:
+        provider: its name in that library; found by the model's name where None.
+        model: the provider's name for it.
 
     Raises:
         LookupError: the library knows no such provider, no such model, or no token price of it.
     """
-    found = genai_prices.calc_price(genai_prices.Usage(), model_ref=model, provider_id=provider).model_price
-    input_usd, output_usd = _base(found.input_mtok), _base(found.output_mtok)
-    if input_usd is None or output_usd is None:
-        raise LookupError(f"no input and output price for model_ref={model!r} in {provider}")
-    cached_usd, write_usd = _base(found.cache_read_mtok), _base(found.cache_write_mtok)
-    return ListPrice(
-        input_usd_per_million_tokens=input_usd,
-        cached_input_usd_per_million_tokens=input_usd if cached_usd is None else cached_usd,
-        cache_write_usd_per_million_tokens=input_usd if write_usd is None else write_usd,
-        output_usd_per_million_tokens=output_usd,
-    )
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    hours = [midnight + timedelta(hours=hour) for hour in range(24)]
+    found = [
+        genai_prices.calc_price(
+            genai_prices.Usage(), model_ref=model, provider_id=provider, genai_request_timestamp=hour
+        ).model_price
+        for hour in hours
+    ]
+    for price in found:
+        if price.input_mtok is None or price.output_mtok is None:
+            raise LookupError(f"no input and output price for model_ref={model!r} in {provider or 'any provider'}")
+    return max((_listed(price) for price in found), key=lambda listed: listed.cost_nano_usd(1000, 250, 0))
 
 
-def _base(price: Decimal | TieredPrices | None) -> float | None:
-    if price is None:
-        return None
-    return float(price.base if isinstance(price, TieredPrices) else price)
+def publisher(model: str) -> str:
+    """Whose price `published_price` takes for a model by its name alone; LookupError where nobody's."""
+    return get_snapshot().find_provider_model(model, None, None, None)[0].id
+
+
+def _listed(price: ModelPrice) -> ListPrice:
+    kinds = (price.input_mtok, price.cache_read_mtok, price.cache_write_mtok, price.output_mtok)
+    starts = sorted({tier.start for kind in kinds if isinstance(kind, TieredPrices) for tier in kind.tiers})
+    tiers = tuple(PriceTier(start, *_amounts(kinds, start + 1)) for start in starts)
+    return ListPrice(*_amounts(kinds, 0), tiers)
+
+
+def _amounts(kinds: Sequence[Decimal | TieredPrices | None], input_tokens: int) -> tuple[float, float, float, float]:
+    """Fresh, cached, written and answer tokens' prices for a prompt of so many tokens."""
+    fresh, cached, written, answer = (_amount(kind, input_tokens) for kind in kinds)
+    if fresh is None or answer is None:
+        raise LookupError("no input and output price")
+    return fresh, fresh if cached is None else cached, fresh if written is None else written, answer
+
+
+def _amount(kind: Decimal | TieredPrices | None, input_tokens: int) -> float | None:
+    if not isinstance(kind, TieredPrices):
+        return None if kind is None else float(kind)
+    above = [tier.price for tier in kind.tiers if input_tokens > tier.start]
+    return float(above[-1] if above else kind.base)

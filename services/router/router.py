@@ -60,7 +60,8 @@ def load_router(settings: RouterSettings) -> Router:
     Raises:
         ConfigError: a file that cannot be used.
     """
-    catalogue = load_catalogue(settings.catalogue)
+    catalogue = load_catalogue(settings.catalogue, settings.prices)
+    _tell_unpriced(catalogue)
     predictor = _load_predictor(settings, catalogue)
     outcomes = OutcomeLog(settings.outcome_log, settings.outcome_log_max_bytes) if settings.outcome_log else None
     return Router(
@@ -70,6 +71,16 @@ def load_router(settings: RouterSettings) -> Router:
         Objective(settings.max_quality_loss, settings.confidence),
         outcomes,
     )
+
+
+def _tell_unpriced(catalogue: Catalogue) -> None:
+    unpriced = [model.name for model in catalogue.models if model.price is None]
+    if unpriced:
+        structlog.get_logger("router").warning(
+            "models without a price: no receipt or budget counts what they cost",
+            models=unpriced,
+            remedy="give each a price in router.catalogue or router.prices, or the provider that publishes it",
+        )
 
 
 def _load_predictor(settings: RouterSettings, catalogue: Catalogue) -> Predictor | None:

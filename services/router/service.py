@@ -9,6 +9,7 @@ from fulcrum.router.v1 import objective_pb2, router_service_pb2, router_service_
 from services.chassis.errors import InvalidField, Unavailable
 from services.router.assessment import Signals
 from services.router.catalogue import Model
+from services.router.metrics import RouterMetrics
 from services.router.policy import Plan
 from services.router.predictor import Vector
 from services.router.prices import ListPrice, MachinePrice
@@ -22,6 +23,7 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
     """Serves a router once it is loaded."""
 
     def __init__(self) -> None:
+        self.metrics = RouterMetrics()
         self._loaded: Router | None = None
 
     def open(self, router: Router) -> None:
@@ -42,7 +44,9 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
     async def Route(self, request: router_service_pb2.RouteRequest, context: Any) -> router_service_pb2.RouteResponse:
         """Plans, and remembers the plan."""
         router = self._router
-        return _route_response(*router.route(_query(request, router.objective)))
+        decision_id, plan = router.route(_query(request, router.objective))
+        self.metrics.decided(plan)
+        return _route_response(decision_id, plan)
 
     async def Assess(
         self, request: router_service_pb2.AssessRequest, context: Any
@@ -146,6 +150,14 @@ def _catalogue_model(model: Model) -> router_service_pb2.CatalogueModel:
         message.list_price.cached_input_usd_per_million_tokens = price.cached_input_usd_per_million_tokens
         message.list_price.cache_write_usd_per_million_tokens = price.cache_write_usd_per_million_tokens
         message.list_price.output_usd_per_million_tokens = price.output_usd_per_million_tokens
+        for tier in price.tiers:
+            message.list_price.tiers.add(
+                above_input_tokens=tier.above_input_tokens,
+                input_usd_per_million_tokens=tier.input_usd_per_million_tokens,
+                cached_input_usd_per_million_tokens=tier.cached_input_usd_per_million_tokens,
+                cache_write_usd_per_million_tokens=tier.cache_write_usd_per_million_tokens,
+                output_usd_per_million_tokens=tier.output_usd_per_million_tokens,
+            )
     elif isinstance(price, MachinePrice):
         message.machine_price.usd_per_hour = price.usd_per_hour
         seconds_input = price.reference_seconds_per_million_input_tokens

@@ -11,6 +11,9 @@ class RouterSettings(Section, section="router"):
     """The router's slice of the settings; relative paths start at the working directory."""
 
     catalogue: Path = Field(Path("deploy/catalogue.yaml"), description="YAML file with the models and their prices")
+    prices: Path | None = Field(
+        None, description="YAML file with prices by model name, which win over the catalogue's; none where unset"
+    )
     predictor: Path | None = Field(
         Path("models/router/router.safetensors"),
         description="fitted predictor; without one (null) the default model answers whatever the request leaves open",

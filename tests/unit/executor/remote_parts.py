@@ -8,6 +8,7 @@ from typing import Any
 from services.executor.engine import Event, Finish, GenerateRequest, Message, TextDelta
 from services.executor.remote_engine import RemoteEngine
 from services.executor.settings import RemoteModel
+from services.executor.token_usage import UsageReader
 from tests.unit.executor.chat_server import ChatServer, delta, usage
 
 ASK = GenerateRequest("gpt", (Message("user", "hello"),))
@@ -18,7 +19,7 @@ WHOLE = [delta(role="assistant", content=""), delta(content="Hi "), delta(conten
 async def started(server: ChatServer, key: str | None = "secret", **settings: Any) -> AsyncIterator[RemoteEngine]:
     """An engine on the server, for the length of a block."""
     wanted = {"base_url": server.base_url, "read_timeout_s": 5, "api_key_env": "GPT_KEY"} | settings
-    engine = RemoteEngine("gpt", RemoteModel.model_validate(wanted), key)
+    engine = RemoteEngine("gpt", RemoteModel.model_validate(wanted), key, UsageReader(None))
     await engine.start()
     try:
         yield engine

@@ -25,6 +25,7 @@ from services.executor.engine import (
 )
 from services.executor.remote_engine import RemoteEngine
 from services.executor.settings import RemoteModel
+from services.executor.token_usage import UsageReader
 from tests.unit.executor.chat_server import ChatServer, delta, streaming, usage
 from tests.unit.executor.remote_parts import ASK, WHOLE, events_of, finish_of, started, text_of
 
@@ -147,5 +148,5 @@ async def test_refuses_what_it_cannot_send(server: ChatServer) -> None:
         with pytest.raises(InvalidField, match=r"tools\[0\]"):
             await events_of(remote, GenerateRequest("gpt", ASK.messages, tools=(Tool("f", "", "[1]"),)))
     with pytest.raises(Unavailable):
-        await events_of(RemoteEngine("gpt", RemoteModel(base_url=server.base_url), None))
+        await events_of(RemoteEngine("gpt", RemoteModel(base_url=server.base_url), None, UsageReader(None)))
     assert server.bodies == []

@@ -167,16 +167,32 @@ class CatalogueModel(_message.Message):
     def __init__(self, name: _Optional[str] = ..., context_tokens: _Optional[int] = ..., domains: _Optional[_Iterable[str]] = ..., supports_tools: _Optional[bool] = ..., is_default: _Optional[bool] = ..., list_price: _Optional[_Union[ListPrice, _Mapping]] = ..., machine_price: _Optional[_Union[MachinePrice, _Mapping]] = ...) -> None: ...
 
 class ListPrice(_message.Message):
-    __slots__ = ("input_usd_per_million_tokens", "cached_input_usd_per_million_tokens", "cache_write_usd_per_million_tokens", "output_usd_per_million_tokens")
+    __slots__ = ("input_usd_per_million_tokens", "cached_input_usd_per_million_tokens", "cache_write_usd_per_million_tokens", "output_usd_per_million_tokens", "tiers")
     INPUT_USD_PER_MILLION_TOKENS_FIELD_NUMBER: _ClassVar[int]
     CACHED_INPUT_USD_PER_MILLION_TOKENS_FIELD_NUMBER: _ClassVar[int]
     CACHE_WRITE_USD_PER_MILLION_TOKENS_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_USD_PER_MILLION_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TIERS_FIELD_NUMBER: _ClassVar[int]
     input_usd_per_million_tokens: float
     cached_input_usd_per_million_tokens: float
     cache_write_usd_per_million_tokens: float
     output_usd_per_million_tokens: float
-    def __init__(self, input_usd_per_million_tokens: _Optional[float] = ..., cached_input_usd_per_million_tokens: _Optional[float] = ..., cache_write_usd_per_million_tokens: _Optional[float] = ..., output_usd_per_million_tokens: _Optional[float] = ...) -> None: ...
+    tiers: _containers.RepeatedCompositeFieldContainer[PriceTier]
+    def __init__(self, input_usd_per_million_tokens: _Optional[float] = ..., cached_input_usd_per_million_tokens: _Optional[float] = ..., cache_write_usd_per_million_tokens: _Optional[float] = ..., output_usd_per_million_tokens: _Optional[float] = ..., tiers: _Optional[_Iterable[_Union[PriceTier, _Mapping]]] = ...) -> None: ...
+
+class PriceTier(_message.Message):
+    __slots__ = ("above_input_tokens", "input_usd_per_million_tokens", "cached_input_usd_per_million_tokens", "cache_write_usd_per_million_tokens", "output_usd_per_million_tokens")
+    ABOVE_INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_USD_PER_MILLION_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CACHED_INPUT_USD_PER_MILLION_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_WRITE_USD_PER_MILLION_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_USD_PER_MILLION_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    above_input_tokens: int
+    input_usd_per_million_tokens: float
+    cached_input_usd_per_million_tokens: float
+    cache_write_usd_per_million_tokens: float
+    output_usd_per_million_tokens: float
+    def __init__(self, above_input_tokens: _Optional[int] = ..., input_usd_per_million_tokens: _Optional[float] = ..., cached_input_usd_per_million_tokens: _Optional[float] = ..., cache_write_usd_per_million_tokens: _Optional[float] = ..., output_usd_per_million_tokens: _Optional[float] = ...) -> None: ...
 
 class MachinePrice(_message.Message):
     __slots__ = ("usd_per_hour", "reference_seconds_per_million_input_tokens", "reference_seconds_per_million_output_tokens")

@@ -1,0 +1,38 @@
+"""What the cache counts, read from its own statistics at each scrape."""
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from services.cache.query import Stats
+
+
+class CacheMetrics(Collector):
+    """Lookups by outcome, entries and bytes; `stats` is None until the cache is open."""
+
+    def __init__(self, stats: Callable[[], Stats | None]) -> None:
+        self._stats = stats
+
+    def describe(self) -> Iterator[Metric]:
+        """The families without samples."""
+        yield from self._families()
+
+    def collect(self) -> Iterator[Metric]:
+        """The statistics as they are now."""
+        stats = self._stats()
+        lookups, entries, size = self._families()
+        if stats:
+            lookups.add_metric(["exact_hit"], stats.exact_hits)
+            lookups.add_metric(["semantic_hit"], stats.semantic_hits)
+            lookups.add_metric(["miss"], stats.misses)
+            entries.add_metric([], stats.entries)
+            size.add_metric([], stats.bytes)
+        yield from (lookups, entries, size)
+
+    def _families(self) -> tuple[CounterMetricFamily, GaugeMetricFamily, GaugeMetricFamily]:
+        return (
+            CounterMetricFamily("fulcrum_cache_lookups", "Lookups by outcome.", labels=["outcome"]),
+            GaugeMetricFamily("fulcrum_cache_entries", "Answers kept.", labels=[]),
+            GaugeMetricFamily("fulcrum_cache_bytes", "Bytes of prompts, answers and vectors kept.", labels=[]),
+        )
