@@ -37,7 +37,7 @@ def _add_call(_logger: Any, _method: str, event: structlog.types.EventDict) -> s
     call = current()
     if call:
         event["request_id"] = call.request_id
-        if call.caller is not LOCAL:
+        if call.caller is not LOCAL and call.caller.tenant:
             event.setdefault("tenant", call.caller.tenant)
     trace = trace_id()
     if trace:
