@@ -1,8 +1,7 @@
 """What edge counts: requests by how they were answered, tokens, dollars by lever, waits, degradations, backends."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -18,8 +17,9 @@ _PARTS = ("cache", "router")  # those that may spend the quality budget
 _REUSED = ("exact_hit", "semantic_hit", "shared")
 
 
-class BackendCounts(Protocol):
-    """What a backend's channel keeps as plain attributes; read at each scrape, from another thread."""
+@dataclass(frozen=True, slots=True)
+class BackendCounts:
+    """Attempts beyond the first so far, and the replicas known and set aside by a circuit breaker now."""
 
     retries: int
     hedges: int
@@ -31,11 +31,16 @@ class BackendMetrics(Collector):
     """Attempts beyond the first, and circuit breakers, of each registered backend."""
 
     def __init__(self) -> None:
-        self._backends: dict[str, BackendCounts] = {}
+        self._backends: dict[str, Callable[[], BackendCounts]] = {}
 
-    def register(self, backend: str, counts: BackendCounts) -> None:
-        """Shows a backend's counts from now on; `backend` is a name of the settings, such as executor."""
-        self._backends[backend] = counts
+    def register(self, backend: str, read: Callable[[], BackendCounts]) -> None:
+        """Shows a backend's counts from now on.
+
+        Args:
+            backend: its name in the settings, such as executor.
+            read: called at each scrape, in another thread, so it only reads attributes.
+        """
+        self._backends[backend] = read
 
     def describe(self) -> Iterator[Metric]:
         """The families without samples."""
@@ -44,7 +49,8 @@ class BackendMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """The counts as they are now."""
         attempts, replicas, opened = self._families()
-        for backend, counts in self._backends.items():
+        for backend, read in self._backends.items():
+            counts = read()
             attempts.add_metric([backend, "retry"], counts.retries)
             attempts.add_metric([backend, "hedge"], counts.hedges)
             replicas.add_metric([backend], counts.replicas)

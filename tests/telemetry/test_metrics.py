@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -16,7 +16,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as prometheus
 
 from services.edge.chat import CacheNote, Degradation, Finish, FinishReason, Outcome, RouteNote, Usage
-from services.edge.metrics import EdgeMetrics
+from services.edge.metrics import BackendCounts, EdgeMetrics
 from services.edge.quality_budget import QualityBudget
 from services.edge.receipt import LEVERS, Cost, Latency, LeverSaving, Receipt
 from tests.telemetry.collector import collector
@@ -165,14 +165,6 @@ def receipt(model: str, result: str = "miss", saved: int = 5) -> Receipt:
     return Receipt("id", "r", outcome, cost, Latency(0.1, 0.2, 0.1), QualityBudget(0.02, 0.01, 0.01))
 
 
-@dataclass
-class Counts:
-    retries: int = 0
-    hedges: int = 0
-    replicas: int = 2
-    open_replicas: int = 0
-
-
 def _registry(metrics: EdgeMetrics) -> CollectorRegistry:
     registry = CollectorRegistry()
     for one in metrics.collectors:
@@ -217,11 +209,11 @@ def test_tokens_are_counted_once_and_losses_apart() -> None:
 
 
 def test_backends_are_read_at_each_scrape() -> None:
-    """A registered backend's attributes are what is shown, as they are when they are asked for."""
-    metrics, counts = EdgeMetrics(), Counts()
+    """A registered backend's counts are shown as they are when they are asked for."""
+    metrics, counts = EdgeMetrics(), BackendCounts(0, 0, 2, 0)
     registry = _registry(metrics)
-    metrics.backends.register("executor", counts)
-    counts.retries, counts.hedges, counts.open_replicas = 3, 2, 1
+    metrics.backends.register("executor", lambda: counts)
+    counts = replace(counts, retries=3, hedges=2, open_replicas=1)
     attempts = "fulcrum_edge_extra_attempts_total"
     assert registry.get_sample_value(attempts, {"backend": "executor", "kind": "retry"}) == 3
     assert registry.get_sample_value(attempts, {"backend": "executor", "kind": "hedge"}) == 2
