@@ -24,7 +24,7 @@ from services.chassis.access import in_words, risk
 from services.chassis.guard import Guard
 from services.chassis.local import LocalServer
 from services.chassis.settings import ConfigError, Section, ServerSettings, load, read_file
-from services.chassis.telemetry import RpcMetrics, configure_logging
+from services.chassis.telemetry import RpcMetrics, configure_logging, watch_process
 from services.chassis.tls import ServerCertificates
 from services.chassis.tracing import Tracer
 
@@ -87,6 +87,7 @@ class ServerProcess:
         port = self._bind(server)
         for collector in (one for component in components for one in component.metrics):
             self.registry.register(collector)
+        watch_process(self.registry)
         metrics = self._serve_metrics()
         self.guard.tracer = self._tracer(components)
         for name in ("", *(name for component in components for name in component.services)):

@@ -1,11 +1,12 @@
 """Logs as structured lines on standard error, and the metrics that every call leaves."""
 
+import asyncio
 import logging
 import sys
 from typing import Any
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from services.chassis.call import LOCAL, current
 from services.chassis.settings import ServerSettings
@@ -43,6 +44,14 @@ def _add_call(_logger: Any, _method: str, event: structlog.types.EventDict) -> s
     if trace:
         event["trace_id"] = trace
     return event
+
+
+def watch_process(registry: CollectorRegistry) -> None:
+    """Registers what a leak would show in: this process's memory, descriptors and CPU, and the running loop's tasks."""
+    ProcessCollector(registry=registry)
+    loop = asyncio.get_running_loop()
+    tasks = Gauge("fulcrum_event_loop_tasks", "Tasks of the event loop that have not ended.", registry=registry)
+    tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
 
 
 class BoundedLabel:
