@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
 GEN ?= gen
+SOAK_S ?= 3600
 # A contract may not break the last release; before the first one, the first commit that had contracts.
 CONTRACT_BASE ?= $(shell git describe --tags --abbrev=0 2>/dev/null || git log --diff-filter=A --format=%H -- buf.yaml | tail -1)
 PROTOS = $(shell cd protos && find fulcrum buf -name '*.proto' | sort)
@@ -78,3 +79,7 @@ up: setup ## Run all services in one process
 .PHONY: bench
 bench: setup ## Measure every published number that needs no data from elsewhere
 	$(BIN)/python -m benchmarks.edge --json -
+
+.PHONY: soak
+soak: setup ## Everything that clients do for an hour (SOAK_S=3600): memory, descriptors, threads, tasks stay flat
+	FULCRUM_SOAK_S=$(SOAK_S) $(BIN)/pytest -s tests/faults/test_soak.py
