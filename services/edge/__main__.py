@@ -24,7 +24,7 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
 
     def channel(name: str, backend: BackendSettings, retries: bool = True) -> grpc.aio.Channel:
         if not backend.in_process:
-            channels.append(connect(backend.address, retries))
+            channels.append(connect(backend.address, retries, name=name, timeout_s=backend.timeout_s))
             return channels[-1]
         if local is None:
             raise ConfigError(f"edge.{name}.address: got 'in-process', expected host:port, as edge runs alone here")
@@ -40,6 +40,7 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
 
     async def close() -> None:
         await catalogue.close()
+        pipeline.attempts.close()
         for opened in channels:
             await opened.close()
 

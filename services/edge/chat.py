@@ -189,7 +189,10 @@ class RouteNote:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Everything a receipt tells of one answer, but for prices; `model_s` is seconds spent on the model."""
+    """Everything a receipt tells of one answer, but for prices; `model_s` is seconds spent on the model.
+
+    `attempts` is how often a model was asked, hedges and fallbacks included.
+    """
 
     model: str
     finish: Finish
@@ -197,3 +200,4 @@ class Outcome:
     route: RouteNote = RouteNote()
     model_s: float = 0.0
     degradations: tuple[Degradation, ...] = field(default=())
+    attempts: int = 1

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from services.chassis.errors import Overloaded
+from services.edge.attempts import Attempts
 from services.edge.catalogue import Catalogue
 from services.edge.chat import CacheNote, Delta, Finish, FinishReason, Outcome, Request, TextDelta
 from services.edge.execution import Execution
@@ -34,7 +35,7 @@ class Pipeline:
         self._encoder = encoder
         self._cache = cache
         self._router = router
-        self._executor = executor
+        self.attempts = Attempts(executor, catalogue)
         self._catalogue = catalogue
         self._flights: SingleFlight[Delta | Outcome] = SingleFlight()
         self._under_way = 0
@@ -99,7 +100,7 @@ class Pipeline:
                 yield event
             return
         plan = plan or self._catalogue.plan_without_router(work.request.objective)
-        execution = Execution(self._executor, work, self._catalogue.default)
+        execution = Execution(self.attempts, work, self._catalogue.default)
         pieces: list[Delta] = []
         async with aclosing(execution.run(plan)) as generated:
             async for piece in generated:
