@@ -52,7 +52,7 @@ def connect(
     retries: bool = False,
     max_message_bytes: int = 16 * 1024 * 1024,
     *,
-    name: str = "backend",
+    name: str = "",
     timeout_s: float = 30.0,
 ) -> grpc.aio.Channel:
     """A channel to `address`; it connects by itself, and again after a failure.
@@ -61,7 +61,7 @@ def connect(
         address: host:port, dns:///name:port or unix:path; several replicas separated by commas.
         retries: whether a unary call that nobody answered is tried once more; never for what runs a model.
         max_message_bytes: largest message sent or received.
-        name: what the backend is called in errors, logs and metrics.
+        name: what the backend is called in errors, logs and metrics; without one nothing is logged.
         timeout_s: longest that its calls usually get; a replica silent for that long, or 0.9 s, counts as timed out.
     """
     patience_s = min(0.9 * timeout_s, _LONGEST_PATIENCE_S)
@@ -77,9 +77,11 @@ def _open(address: str, max_message_bytes: int) -> grpc.aio.Channel:
             ("grpc.service_config", _BALANCED),
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),
-            # A peer that is stopped, or a link that swallows everything, is noticed after 10 s of a call's silence.
+            # A peer that is stopped, or a link that swallows everything, is noticed after 5 to 10 s of silence. The
+            # ping timeout is gRPC's own pings', which hold keepalive's back while they wait: a minute by default.
             ("grpc.keepalive_time_ms", 5_000),
             ("grpc.keepalive_timeout_ms", 5_000),
+            ("grpc.http2.ping_timeout_ms", 5_000),
             ("grpc.http2.max_pings_without_data", 0),  # no limit of ours: the server's is 2 s
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 3_000),  # which is how long one attempt to connect may take
@@ -150,7 +152,7 @@ class BalancedChannel:
 
     async def close(self, grace: float | None = None) -> None:
         """Closes every replica's channel, and logs what was done."""
-        if self.counts.calls:
+        if self.name:
             self._log.info("channel closed", backend=self.name, **asdict(self.counts))
         await asyncio.gather(*(replica.channel.close(grace) for replica in self.replicas))
 
@@ -206,7 +208,9 @@ class BalancedChannel:
             self.counts.refused += 1
             after_s = min(replica.breaker.retry_after_s() for replica in self.replicas)
             expected = "a replica that answers"
-            raise raisable(Unavailable(self.name, "every replica is set aside", expected, retry_after_s=after_s))
+            raise raisable(
+                Unavailable(self.name or "server", "every replica is set aside", expected, retry_after_s=after_s)
+            )
         return replica
 
     def _replaceable(self, replica: Replica) -> bool:

@@ -24,7 +24,7 @@ class Replica:
     """One address.
 
     Args:
-        backend: whose replica it is, for logs.
+        backend: whose replica it is, for logs; empty logs nothing.
         address: where it is.
         channel: to that address alone.
         patience_s: silence of so many seconds counts as a timeout; less may be the caller's own hurry.
@@ -41,7 +41,7 @@ class Replica:
 
     def answered(self) -> None:
         """It said something."""
-        if self.breaker.succeeded():
+        if self.breaker.succeeded() and self._backend:
             self._log.info("replica is back", backend=self._backend, address=self.address)
 
     def failed(self, error: grpc.aio.AioRpcError, silent_s: float, replaceable: bool) -> bool:
@@ -62,7 +62,7 @@ class Replica:
 
     def was_silent(self, silent_s: float, replaceable: bool) -> bool:
         """Judges a call that ended without an answer; silence alone never sets the last replica aside."""
-        if silent_s < self._patience_s or not replaceable:
+        if silent_s < self._patience_s or not (replaceable or self.breaker.is_open):
             self.breaker.released()
             return False
         self.timed_out()
@@ -73,7 +73,7 @@ class Replica:
         self._count(SILENT, "silence")
 
     def _count(self, points: int, why: str) -> None:
-        if self.breaker.failed(points):
+        if self.breaker.failed(points) and self._backend:
             retry_s = round(self.breaker.retry_after_s(), 3)
             self._log.warning(
                 "replica set aside", backend=self._backend, address=self.address, why=why, retry_s=retry_s

@@ -7,8 +7,12 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
+import pytest
+from fulcrum.cache.v1 import cache_service_pb2 as cache_pb
+from fulcrum.cache.v1.cache_service_pb2_grpc import CacheServiceStub
 
 from services.chassis.channel import connect
 from tests.load import Report, fresh, kept, loaded
@@ -69,6 +73,30 @@ async def test_cache_router_and_encoder(tmp_path: Path) -> None:
         assert not report.failed, report.failed[:3]
         assert {one.split()[0] for one in report.degraded} == victims.keys()
         print(report)
+
+
+async def test_a_stopped_process_is_noticed(tmp_path: Path) -> None:
+    """A backend that takes connections and says nothing soon costs no call its time, although it is the only one."""
+    cache = ServiceProcess("cache", tmp_path, {"FULCRUM_CACHE__DATABASE": str(tmp_path / "cache.sqlite")})
+    async with connect(await address(cache), True, name="cache", timeout_s=1.0) as channel:
+        stub: Any = CacheServiceStub(channel)
+        try:
+            await stub.Stats(cache_pb.StatsRequest(), timeout=SOON_S)
+            cache.send(signal.SIGSTOP)
+            took = SOON_S
+            async with asyncio.timeout(SOON_S):
+                while took > 0.2:
+                    begin = time.monotonic()
+                    with pytest.raises(grpc.aio.AioRpcError):
+                        await stub.Stats(cache_pb.StatsRequest(), timeout=1.0)
+                    took = time.monotonic() - begin
+        finally:
+            await cache.stop()
+
+
+async def address(process: ServiceProcess) -> str:
+    """Where it serves, once it does."""
+    return (await process.start()).address
 
 
 async def test_one_of_two_executors(tmp_path: Path) -> None:
