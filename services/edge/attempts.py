@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 
@@ -13,21 +13,18 @@ from services.chassis.breaker import REFUSED, SILENT, Breaker
 from services.chassis.call import current
 from services.chassis.errors import FulcrumError, Internal, Unavailable
 from services.chassis.retry_budget import RetryBudget
-from services.chassis.tries import Try, begin_try
 from services.edge.catalogue import Catalogue
-from services.edge.chat import Delta, Finish, Request
+from services.edge.chat import Request
 from services.edge.hedging import FirstEventTimes
 from services.edge.ports import EXECUTOR, Executor
 from services.edge.price import MachinePrice
+from services.edge.race import Attempt, Event, Stream, first_of
 
-Event = Delta | Finish
-Stream = AsyncGenerator[Event, None]
 # With three of ten attempts failing, eight leave one request of 15,000 without an answer, at 1.43 attempts a request.
 MAX_TRIES = 8
 _RATIO, _RESERVE = 0.48, 50.0  # at most 1.5 attempts a request from 2,500 requests on
 _PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.16
 _SLOW_S = 1.0  # a failure that took as long costs every request as much, and counts as a silence
-_LOST = 3  # times longer than the winner took: such a loser was not merely second
 
 
 @dataclass(slots=True)
@@ -96,7 +93,7 @@ class Attempts:
     async def _until_begun(self, model: str, request: Request, begun: Callable[[], None]) -> tuple[Event, Stream]:
         been: set[object] = set()
         for tries in range(1, MAX_TRIES + 1):
-            first = _Attempt(self._executor.generate(model, request), been)
+            first = Attempt(self._executor.generate(model, request), been)
             begun()
             try:
                 if not self._hedges(model):
@@ -110,19 +107,19 @@ class Attempts:
         raise AssertionError("the last try returns or raises")
 
     async def _race(
-        self, model: str, request: Request, first: "_Attempt", begun: Callable[[], None]
+        self, model: str, request: Request, first: Attempt, begun: Callable[[], None]
     ) -> tuple[Event, Stream]:
         """The first attempt's event, or that of a second one, begun elsewhere where the first is late."""
         times = self._times.setdefault(model, FirstEventTimes())
         running = [first]
-        winner: _Attempt | None = None
+        winner: Attempt | None = None
         try:
             await asyncio.wait([first.start()], timeout=times.hedge_after_s)
             if not first.start().done() and self._budget.take():
                 self.counts.hedges += 1
-                running.append(_Attempt(self._executor.generate(model, request), first.been))
+                running.append(Attempt(self._executor.generate(model, request), first.been))
                 begun()
-            winner = await _first_of(running)
+            winner = await first_of(running)
             times.add(winner.silent_s)
             if winner is not first:
                 self.counts.hedges_won += 1
@@ -136,57 +133,6 @@ class Attempts:
     def _hedges(self, model: str) -> bool:
         """Whether a second attempt costs machine time alone, and finds another machine."""
         return self._executor.replicas > 1 and isinstance(self._catalogue.prices.get(model), MachinePrice)
-
-
-class _Attempt:
-    """One stream, until its first event."""
-
-    def __init__(self, stream: Stream, been: set[object]) -> None:
-        self.stream = stream
-        self.been = been
-        self.began = time.monotonic()
-        self.silent_s = 0.0
-        self._try = Try(been)
-        self._task: asyncio.Task[Event] | None = None
-
-    async def event(self) -> Event:
-        """The first event; an end without one is as if nobody had answered."""
-        begin_try(self._try)
-        try:
-            return await anext(self.stream)
-        except StopAsyncIteration:
-            error = Unavailable(EXECUTOR, "a stream without an event", "an answer")
-            error.unanswered = True
-            raise error from None
-        finally:
-            begin_try(None)
-            self.silent_s = time.monotonic() - self.began
-
-    def start(self) -> "asyncio.Task[Event]":
-        """The task that waits for the first event."""
-        if self._task is None:
-            self._task = asyncio.create_task(self.event())
-        return self._task
-
-    async def leave(self, winner_s: float | None) -> None:
-        """Ends it, as the caller went or another took only `winner_s` seconds."""
-        self._try.lost = winner_s is not None and time.monotonic() - self.began > _LOST * winner_s
-        self.start().cancel()
-        await asyncio.gather(self.start(), return_exceptions=True)
-        await self.stream.aclose()
-
-
-async def _first_of(running: list[_Attempt]) -> _Attempt:
-    """The first attempt with an event; the last one's error where none has."""
-    waiting = {one.start(): one for one in running}
-    while True:
-        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            one = waiting.pop(task)
-            if task.exception() is None:
-                return one
-            if not waiting:
-                task.result()
 
 
 def _judge(breaker: Breaker, error: FulcrumError, took_s: float) -> None:

@@ -15,7 +15,8 @@ from fulcrum.embedding.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from fulcrum.executor.v1.executor_service_pb2_grpc import ExecutorServiceStub
 
 from services.chassis import call as calls
-from services.chassis.channel import BackendSettings, BalancedChannel, connect
+from services.chassis.balanced import BalancedChannel
+from services.chassis.channel import BackendSettings, connect
 from services.chassis.errors import FulcrumError, NotFound, Overloaded, Unavailable
 from services.chassis.server import ServerProcess
 from services.chassis.settings import ServerSettings
