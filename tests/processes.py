@@ -116,7 +116,11 @@ class ServiceProcess:
 
     def lines(self) -> list[dict[str, Any]]:
         """Its log."""
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [
+            json.loads(line)
+            for line in self.log.read_text().splitlines()
+            if line.startswith("{") and line.endswith("}")
+        ]
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """Its log lines about that event."""

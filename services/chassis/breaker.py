@@ -68,6 +68,10 @@ class Breaker:
         """A call ended without telling anything, so that another may be the probe."""
         self._probing_until = 0.0
 
+    def hurry(self) -> None:
+        """There is a sign that it is back: the next probe may go now, and those after it wait little again."""
+        self._backoff_s, self._probe_at, self._probing_until = _FIRST_S, 0.0, 0.0
+
     def retry_after_s(self) -> float:
         """Seconds until the next probe may go; 0 where a call may go now."""
         now = time.monotonic()

@@ -75,6 +75,6 @@ def _open(address: str, max_message_bytes: int) -> grpc.aio.Channel:
             ("grpc.http2.max_pings_without_data", 0),  # no limit of ours: the server's is 2 s
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 3_000),  # which is how long one attempt to connect may take
-            ("grpc.max_reconnect_backoff_ms", 2_000),
+            ("grpc.max_reconnect_backoff_ms", 1_000),
         ],
     )

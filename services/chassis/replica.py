@@ -37,6 +37,7 @@ class Replica:
         self.outstanding = 0
         self._backend = backend
         self._patience_s = patience_s
+        self._was_connected = True
         self._log = structlog.get_logger("backend")
 
     def answered(self) -> None:
@@ -72,8 +73,22 @@ class Replica:
         """It was silent for too long."""
         self._count(SILENT, "silence")
 
+    def came_back(self) -> bool:
+        """Whether it was set aside without a connection and has one since, so that it may be asked at once."""
+        was, self._was_connected = self._was_connected, self._connected()
+        if was or not self._was_connected:
+            return False
+        self.breaker.hurry()
+        return True
+
+    def _connected(self) -> bool:
+        return self.channel.get_state() is grpc.ChannelConnectivity.READY
+
     def _count(self, points: int, why: str) -> None:
-        if self.breaker.failed(points) and self._backend:
+        if not self.breaker.failed(points):
+            return
+        self._was_connected = self._connected()
+        if self._backend:
             retry_s = round(self.breaker.retry_after_s(), 3)
             self._log.warning(
                 "replica set aside", backend=self._backend, address=self.address, why=why, retry_s=retry_s
@@ -89,7 +104,7 @@ def pick(replicas: list[Replica], been: set[object] | None) -> Replica | None:
     best: Replica | None = None
     best_rank: tuple[bool, int] = (True, 0)
     for replica in replicas:
-        if not replica.breaker.admits(now):
+        if not replica.breaker.admits(now) and not replica.came_back():
             continue
         rank = (been is not None and replica in been, -1 if replica.breaker.is_open else replica.outstanding)
         if best is None or rank < best_rank:

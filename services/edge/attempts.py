@@ -23,6 +23,7 @@ from services.edge.race import Attempt, Event, Stream, first_of
 # With three of ten attempts failing, eight leave one request of 15,000 without an answer, at 1.43 attempts a request.
 MAX_TRIES = 8
 _RATIO, _RESERVE = 0.48, 50.0  # at most 1.5 attempts a request from 2,500 requests on
+_HEDGE_RATIO, _HEDGE_RESERVE = 0.1, 50.0  # twice what the delay lets through: when all is slow, a hedge adds to it
 _PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.16
 _SLOW_S = 1.0  # a failure that took as long costs every request as much, and counts as a silence
 
@@ -47,6 +48,7 @@ class Attempts:
         self._executor = executor
         self._catalogue = catalogue
         self._budget = RetryBudget(_RATIO, _RESERVE)
+        self._hedge_budget = RetryBudget(_HEDGE_RATIO, _HEDGE_RESERVE)
         self._times: dict[str, FirstEventTimes] = {}
 
     async def generate(self, model: str, request: Request, begun: Callable[[], None]) -> Stream:
@@ -111,11 +113,12 @@ class Attempts:
     ) -> tuple[Event, Stream]:
         """The first attempt's event, or that of a second one, begun elsewhere where the first is late."""
         times = self._times.setdefault(model, FirstEventTimes())
+        self._hedge_budget.earn()
         running = [first]
         winner: Attempt | None = None
         try:
             await asyncio.wait([first.start()], timeout=times.hedge_after_s)
-            if not first.start().done() and self._budget.take():
+            if not first.start().done() and self._hedge_budget.take() and self._budget.take():
                 self.counts.hedges += 1
                 running.append(Attempt(self._executor.generate(model, request), first.been))
                 begun()

@@ -89,6 +89,22 @@ def test_calls_from_before_it_opened_do_not_prolong_it(clock: Clock) -> None:
     assert breaker.retry_after_s() == before
 
 
+def test_a_sign_of_life_ends_the_pause(clock: Clock) -> None:
+    """Told that a connection is back, it lets a probe through at once; should that fail, the pauses begin anew."""
+    breaker = opened()
+    for _ in range(6):
+        clock.now += 10
+        breaker.begin(clock.now)
+        breaker.failed(REFUSED)
+    assert breaker.retry_after_s() > 1
+    breaker.hurry()
+    assert breaker.admits(clock.now)
+    breaker.begin(clock.now)
+    assert not breaker.admits(clock.now)
+    breaker.failed(REFUSED)
+    assert breaker.retry_after_s() <= 0.5
+
+
 @pytest.mark.parametrize("give_up", [Breaker.released, lambda _: None], ids=["told", "not told"])
 def test_a_probe_that_tells_nothing_makes_room_for_another(clock: Clock, give_up: Callable[[Breaker], None]) -> None:
     """A probe that was cancelled, or that never ended, does not keep it open for ever."""

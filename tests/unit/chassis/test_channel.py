@@ -219,7 +219,7 @@ async def test_silence_alone_never_sets_the_last_replica_aside() -> None:
 
 
 async def test_without_any_replica_calls_fail_at_once_until_one_is_back() -> None:
-    """All set aside: UNAVAILABLE with RetryInfo and no attempt; with the server back, a probe ends that by itself."""
+    """All set aside: UNAVAILABLE with RetryInfo and no attempt; a connection that is back ends that before its time."""
     async with nobody() as dead, connect(dead, True, name="encoder") as channel:
         stub: Any = EmbeddingServiceStub(channel)
         executor: Any = ExecutorServiceStub(channel)
@@ -234,6 +234,7 @@ async def test_without_any_replica_calls_fail_at_once_until_one_is_back() -> Non
             assert error.retry_after_s
             assert 0 < error.retry_after_s <= 10
         assert balanced.counts.refused == 2
+        balanced.replicas[0].breaker._probe_at += 3600
         port = int(dead.rsplit(":", 1)[1])
         async with serving(ServerProcess(ServerSettings(port=port, drain_s=0.1)), Scripted().component()):
             async with asyncio.timeout(20):

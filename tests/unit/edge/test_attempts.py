@@ -11,6 +11,7 @@ import pytest
 from services.chassis.breaker import LIMIT
 from services.chassis.errors import FailedPrecondition, FulcrumError, Overloaded, Unavailable
 from services.chassis.tries import current_try
+from services.edge import attempts as attempts_module
 from services.edge.attempts import MAX_TRIES, Attempts
 from services.edge.chat import CacheNote, Delta, Finish, Objective, Request, Spent, TextDelta, Usage
 from services.edge.execution import Execution
@@ -148,6 +149,15 @@ async def test_a_late_first_event_is_looked_for_elsewhere() -> None:
     assert (asking.counts.hedges, asking.counts.hedges_won) == (1, 1)
 
 
+async def test_few_calls_are_hedged() -> None:
+    """Where everything is late, hedges stay at a tenth of the calls and a reserve; the others wait."""
+    executor = Replicas(lambda _: [2 * HEDGE_S, *ANSWER])
+    asking = await attempts(executor)
+    found = await asyncio.gather(*(ask(asking, SMALL) for _ in range(200)))
+    assert [events for events, _ in found] == [ANSWER] * 200
+    assert 0 < asking.counts.hedges <= 200 * 0.1 + 50
+
+
 async def test_the_first_may_still_win() -> None:
     """Where the first attempt answers before the second, the second is cancelled, which is not held against it."""
     executor = Replicas(lambda n: [0.2, *ANSWER] if n == 0 else [LATE_S, *ANSWER])
@@ -228,6 +238,18 @@ async def test_a_model_that_keeps_failing_is_set_aside() -> None:
             await asyncio.sleep(0.02)
             await asyncio.gather(ask(asking), return_exceptions=True)
     assert await ask(asking) == (ANSWER, 1)
+
+
+async def test_slow_failures_count_as_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that takes long to fail is set aside after three."""
+    monkeypatch.setattr(attempts_module, "_SLOW_S", 0.02)
+    executor = Replicas(lambda _: [0.03, Unavailable("provider of x", "ConnectTimeout", "x")])
+    asking = await attempts(executor)
+    for _ in range(3):
+        assert asking.breakers.get(LARGE) is None or asking.breakers[LARGE].state == "closed"
+        with pytest.raises(Unavailable):
+            await ask(asking)
+    assert asking.breakers[LARGE].state == "open"
 
 
 @pytest.mark.parametrize(
