@@ -15,13 +15,14 @@ from services.edge.work import Work
 class Execution:
     """One answer in the making; after `run` has ended, `outcome` tells how it went.
 
-    Whenever it ends, `attempts` is how often a model was asked, hedges and fallbacks included, and `spent` what the
-    model that is answering has taken so far, None where it did not tell.
+    Whenever it ends, `begun` is whether a model has said anything, `attempts` how often a model was asked, hedges and
+    fallbacks included, and `spent` what the model that is answering has taken so far, None where it did not tell.
     """
 
     def __init__(self, attempts: Attempts, work: Work, strong_model: str | None) -> None:
         self.attempts = 0
         self.spent: Spent | None = None
+        self.begun = False
         self._asking = attempts
         self._work = work
         self._strong_model = strong_model
@@ -43,12 +44,11 @@ class Execution:
         models = [first, *(model for model in others if self._allowed(model))]
         for planned, following in zip(models, [*models[1:], None], strict=True):
             self._model = planned
-            begun = False
             try:
                 generated = self._asking.generate(planned.model, self._work.request, self._count)
                 async with aclosing(generated) as events:
                     async for event in events:
-                        begun = True
+                        self.begun = True
                         if isinstance(event, TextDelta):
                             self.spent = event.spent or self.spent
                         elif isinstance(event, Finish):
@@ -57,7 +57,7 @@ class Execution:
                         yield event
                 return
             except FulcrumError as error:
-                if begun or following is None or _final(error) or not self._asking.may_fall_back(error):
+                if self.begun or following is None or _final(error) or not self._asking.may_fall_back(error):
                     raise
                 consequence = f"{following.model} answers instead of {planned.model}"
                 self._work.degradations.append(Degradation("model", code_of(error).name, consequence))
