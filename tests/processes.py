@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 START_S = 60.0
@@ -110,9 +111,17 @@ class ServiceProcess:
         """Threads."""
         return len(list(Path(f"/proc/{self.pid}/task").iterdir()))
 
-    def lines(self) -> list[dict[str, object]]:
+    def lines(self) -> list[dict[str, Any]]:
         """Its log."""
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [
+            json.loads(line)
+            for line in self.log.read_text().splitlines()
+            if line.startswith("{") and line.endswith("}")
+        ]
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """Its log lines about that event."""
+        return [line for line in self.lines() if line.get("event") == event]
 
     def _logged_port(self, start: int) -> int:
         for line in self.log.read_bytes()[start:].decode().splitlines():
@@ -128,6 +137,8 @@ class Fleet:
     executors: list[ServiceProcess]
     cache: ServiceProcess
     router: ServiceProcess
+    encoder: ServiceProcess | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)  # what any further edge needs, but for addresses
     edges: list[ServiceProcess] = field(default_factory=list)
 
     @property
@@ -136,7 +147,8 @@ class Fleet:
 
     @property
     def all(self) -> list[ServiceProcess]:
-        return [*self.edges, self.router, self.cache, *self.executors]
+        encoder = [self.encoder] if self.encoder else []
+        return [*self.edges, self.router, self.cache, *encoder, *self.executors]
 
 
 @asynccontextmanager
@@ -147,7 +159,8 @@ async def fleet(
     edge_environment: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None,
     between: Mapping[str, str] | None = None,
-    config: Path | None = None,
+    own_encoder: bool = False,
+    configs: Mapping[str, Path] | None = None,
 ) -> AsyncIterator[Fleet]:
     """A running fleet on the shipped models.
 
@@ -159,20 +172,29 @@ async def fleet(
         environment: settings of every process.
         between: what an edge is told as the address of `executor`, `cache`, `router` or `encoder`, where something
             stands between; `{}` in it becomes the true address.
-        config: settings file of every process; the environment wins.
+        own_encoder: whether embeddings come from a process of their own, which runs no model.
+        configs: settings files by service; the environment wins.
     """
-    shared = {**({} if config else {"FULCRUM_ROUTER__CATALOGUE": "deploy/catalogue.yaml"}), **(environment or {})}
+    given = configs or {}
+    shared = {"FULCRUM_ROUTER__CATALOGUE": "deploy/catalogue.yaml"} if "router" not in given else {}
+    shared |= environment or {}
     own_cache = {**shared, "FULCRUM_CACHE__DATABASE": str(folder / "cache.sqlite")}
+    encoder_alone = {**shared, "FULCRUM_EXECUTOR__MODELS": "{}"}
     made = Fleet(
-        [ServiceProcess("executor", folder, shared, config, f"executor-{number}") for number in range(executors)],
-        ServiceProcess("cache", folder, own_cache, config),
-        ServiceProcess("router", folder, shared, config),
+        [
+            ServiceProcess("executor", folder, shared, given.get("executor"), f"executor-{number}")
+            for number in range(executors)
+        ],
+        ServiceProcess("cache", folder, own_cache, given.get("cache")),
+        ServiceProcess("router", folder, shared, given.get("router")),
+        ServiceProcess("executor", folder, encoder_alone, label="encoder") if own_encoder else None,
     )
     try:
         await asyncio.gather(*(process.start() for process in made.all))
+        executors_at = ",".join(executor.address for executor in made.executors)
         addresses = {
-            "EXECUTOR": ",".join(executor.address for executor in made.executors),
-            "ENCODER": ",".join(executor.address for executor in made.executors),
+            "EXECUTOR": executors_at,
+            "ENCODER": made.encoder.address if made.encoder else executors_at,
             "CACHE": made.cache.address,
             "ROUTER": made.router.address,
         }
@@ -180,14 +202,11 @@ async def fleet(
             f"FULCRUM_EDGE__{name}__ADDRESS": (between or {}).get(name.lower(), "{}").format(address)
             for name, address in addresses.items()
         }
+        ledger = {"FULCRUM_EDGE__LEDGER__DATABASE": str(folder / "ledger.sqlite")}
+        made.environment = {**shared, **ledger, **(edge_environment or {})}
         for number in range(edges):
-            own = {
-                **shared,
-                "FULCRUM_EDGE__LEDGER__DATABASE": str(folder / "ledger.sqlite"),
-                **told,
-                **(edge_environment or {}),
-            }
-            made.edges.append(ServiceProcess("edge", folder, own, config, f"edge-{number}"))
+            own = {**shared, **ledger, **told, **(edge_environment or {})}
+            made.edges.append(ServiceProcess("edge", folder, own, given.get("edge"), f"edge-{number}"))
         await asyncio.gather(*(process.start() for process in made.edges))
         yield made
     finally:

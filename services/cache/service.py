@@ -56,7 +56,7 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
     @property
     def _cache(self) -> AnswerCache:
         if self._opened is None:
-            raise Unavailable("cache", "still loading", "a cache that has loaded", retry_after_s=1.0)
+            raise Unavailable("cache", "still loading", "a cache that has loaded", reason="STARTING", retry_after_s=1.0)
         return self._opened
 
     async def Lookup(self, request: cache_service_pb2.LookupRequest, context: Any) -> cache_service_pb2.LookupResponse:

@@ -16,6 +16,7 @@ class FulcrumError(Exception):
     """
 
     default_reason: ClassVar[str] = "INTERNAL"
+    unanswered = False  # whether no server of ours said so: the connection or something between did
 
     def __init__(
         self,
@@ -32,6 +33,11 @@ class FulcrumError(Exception):
         self.reason = reason or self.default_reason
         self.retry_after_s = retry_after_s
         super().__init__(f"{field}: got {self.value!r}, expected {expected}")
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another replica, or the same one a moment later, may well answer."""
+        return self.unanswered or self.reason == "STARTING"
 
 
 class InvalidField(FulcrumError):

@@ -37,6 +37,18 @@ class ReloadingChannel:
         """A callable that streams from the method on the present channel."""
         return self._calling("unary_stream", path, given, named)
 
+    def stream_unary(self, path: str, *given: Any, **named: Any) -> Callable[..., Any]:
+        """A callable that streams to the method on the present channel."""
+        return self._calling("stream_unary", path, given, named)
+
+    def stream_stream(self, path: str, *given: Any, **named: Any) -> Callable[..., Any]:
+        """A callable that streams both ways on the present channel."""
+        return self._calling("stream_stream", path, given, named)
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        """The present channel's state."""
+        return self._channel.get_state(try_to_connect)
+
     async def close(self, grace: float | None = None) -> None:
         """Ends calls after `grace` seconds, those on earlier channels too."""
         for task in self._closing:

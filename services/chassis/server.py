@@ -141,7 +141,7 @@ class ServerProcess:
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", limit),
                 ("grpc.max_send_message_length", limit),
-                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+                ("grpc.http2.min_ping_interval_without_data_ms", 2_000),  # our own channels ping every 5 s
             ],
         )
         health_servicer = health.aio.HealthServicer()

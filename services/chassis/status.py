@@ -22,6 +22,10 @@ STATUS: dict[type[errors.FulcrumError], grpc.StatusCode] = {
     errors.Internal: grpc.StatusCode.INTERNAL,
 }
 _ERRORS = {code: cls for cls, code in STATUS.items()}
+# What a broken connection, a process that ends or a proxy answers with; our own servers add an ErrorInfo to each.
+_TRANSPORT = frozenset(
+    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL}
+)
 
 
 def code_of(error: errors.FulcrumError) -> grpc.StatusCode:
@@ -55,7 +59,9 @@ def error_from(rpc_error: grpc.aio.AioRpcError, backend: str) -> errors.FulcrumE
     info, retry_after_s = _details_of(rpc_error)
     cls = _ERRORS.get(rpc_error.code(), errors.Unavailable)
     if info is None:
-        return cls(backend, rpc_error.details() or rpc_error.code().name, "an answer", retry_after_s=retry_after_s)
+        error = cls(backend, rpc_error.details() or rpc_error.code().name, "an answer", retry_after_s=retry_after_s)
+        error.unanswered = rpc_error.code() in _TRANSPORT
+        return error
     found = info.metadata
     return cls(
         found.get("field", backend),
@@ -64,6 +70,23 @@ def error_from(rpc_error: grpc.aio.AioRpcError, backend: str) -> errors.FulcrumE
         reason=info.reason,
         retry_after_s=retry_after_s,
     )
+
+
+def is_unanswered(rpc_error: grpc.aio.AioRpcError) -> bool:
+    """Whether no server of ours made this status, which is then not told from its details."""
+    return _details_of(rpc_error)[0] is None
+
+
+def is_elsewhere(rpc_error: grpc.aio.AioRpcError) -> bool:
+    """Whether another replica may well answer: nobody did here, or one that has not loaded yet."""
+    info, _ = _details_of(rpc_error)
+    return rpc_error.code() in _TRANSPORT if info is None else info.reason == "STARTING"
+
+
+def raisable(error: errors.FulcrumError) -> grpc.aio.AioRpcError:
+    """The status of an error as a caller would get it over the wire."""
+    trailing = grpc.aio.Metadata(*trailers(error))
+    return grpc.aio.AioRpcError(code_of(error), grpc.aio.Metadata(), trailing, str(error))
 
 
 def _details_of(rpc_error: grpc.aio.AioRpcError) -> tuple[error_details_pb2.ErrorInfo | None, float | None]:

@@ -1,16 +1,21 @@
 """Wires edge: channels to its backends, the pipeline, the servicer."""
 
+from collections.abc import Callable
+from typing import cast
+
 import grpc
 from fulcrum.edge.v1.edge_service_pb2_grpc import add_EdgeServiceServicer_to_server
 
+from services.chassis.balanced import BalancedChannel
 from services.chassis.channel import BackendSettings, connect
 from services.chassis.server import Component, run_component
 from services.chassis.settings import ConfigError
 from services.chassis.tls import ClientCertificates
+from services.edge.attempts import AttemptCounts
 from services.edge.bindings import CacheBinding, EncoderBinding, ExecutorBinding, RouterBinding
 from services.edge.catalogue import Catalogue
 from services.edge.ledger import Ledger
-from services.edge.metrics import EdgeMetrics
+from services.edge.metrics import BackendCounts, EdgeMetrics
 from services.edge.observation import ObservedPipeline
 from services.edge.pipeline import Pipeline
 from services.edge.service import EdgeServicer
@@ -23,13 +28,14 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
     Raises:
         ConfigError: a backend is in-process where there is none.
     """
-    channels: list[grpc.aio.Channel] = [local] if local else []
+    balanced: dict[str, grpc.aio.Channel] = {}
 
     def channel(name: str, backend: BackendSettings, retries: bool = True) -> grpc.aio.Channel:
         if not backend.in_process:
             certificates = ClientCertificates(backend.tls, f"edge.{name}.tls") if backend.tls else None
-            channels.append(connect(backend.address, retries, certificates=certificates))
-            return channels[-1]
+            made = connect(backend.address, retries, name=name, timeout_s=backend.timeout_s, certificates=certificates)
+            balanced[name] = made
+            return made
         if local is None:
             raise ConfigError(f"edge.{name}.address: got 'in-process', expected host:port, as edge runs alone here")
         return local
@@ -42,6 +48,9 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
     ledger = Ledger(settings.ledger.database, settings.ledger.power_safe, settings.ledger.keep_days)
     pipeline = Pipeline(settings, encoder, cache, router, executor, catalogue, ledger)
     metrics = EdgeMetrics()
+    for name, opened in balanced.items():
+        asked = pipeline.attempts.counts if name == "executor" else None
+        metrics.backends.register(name, _counts_of(cast(BalancedChannel, opened), asked))
     observed = ObservedPipeline(pipeline, metrics, settings.log_prompts)
     servicer = EdgeServicer(observed, ledger)
 
@@ -52,8 +61,11 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
     async def close() -> None:
         await catalogue.close()
         await ledger.close()
-        for opened in channels:
+        pipeline.attempts.close()
+        for opened in balanced.values():
             await opened.close()
+        if local:
+            await local.close()
 
     return Component(
         "edge",
@@ -63,6 +75,17 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
         close,
         metrics.collectors,
     )
+
+
+def _counts_of(channel: BalancedChannel, asked: AttemptCounts | None) -> Callable[[], BackendCounts]:
+    """A backend's counts; calls that run a model are repeated by edge, all others by their channel."""
+
+    def read() -> BackendCounts:
+        retries, hedges = (asked.retries, asked.hedges) if asked else (channel.counts.retries, 0)
+        set_aside = sum(replica.breaker.is_open for replica in channel.replicas)
+        return BackendCounts(retries, hedges, len(channel.replicas), set_aside)
+
+    return read
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from services.chassis.errors import FulcrumError
 from services.chassis.status import error_from
 from services.edge import messages
 from services.edge.chat import Delta, Finish, Objective, Request
-from services.edge.ports import CacheKey, CatalogueModel, Embedding, Hit, Miss, Plan, StoredAnswer
+from services.edge.ports import EXECUTOR, CacheKey, CatalogueModel, Embedding, Hit, Miss, Plan, StoredAnswer
 
 # What the router calls a thing, and what it is called in the client's request that it was read from.
 _CLIENT_FIELDS = {"input_tokens": "messages", "needs_tools": "tools", "text": "messages"}
@@ -149,6 +149,7 @@ class ExecutorBinding:
     """ports.Executor over ExecutorService."""
 
     def __init__(self, channel: grpc.aio.Channel, timeout_s: float) -> None:
+        self.replicas = len(getattr(channel, "replicas", "1"))  # a local channel reaches this process alone
         self._stub = ExecutorServiceStub(channel)
         self._timeout_s = timeout_s
 
@@ -167,7 +168,7 @@ class ExecutorBinding:
             async for response in cast(AsyncIterator[executor_pb.GenerateResponse], call):
                 yield messages.generated(response)
         except grpc.aio.AioRpcError as error:
-            raise error_from(error, "executor") from error
+            raise error_from(error, EXECUTOR) from error
         finally:
             call.cancel()
 

@@ -189,9 +189,9 @@ class RouteNote:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Everything a receipt tells of one answer, but for prices.
+    """Everything a receipt tells of one answer, but for prices; `model_s` is seconds spent on the model.
 
-    `model_s` is seconds spent on the model, `attempts` the calls of the executor that were made.
+    `attempts` is how often a model was asked, hedges and fallbacks included.
     """
 
     model: str

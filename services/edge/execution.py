@@ -6,21 +6,26 @@ from contextlib import aclosing
 
 from services.chassis.errors import DeadlineExceeded, FulcrumError, InvalidField, Unavailable
 from services.chassis.status import code_of
+from services.edge.attempts import Attempts
 from services.edge.chat import CacheNote, Degradation, Delta, Finish, Outcome, RouteNote, Spent, TextDelta
-from services.edge.ports import Executor, Plan, PlannedModel
+from services.edge.ports import Plan, PlannedModel
 from services.edge.work import Work
 
 
 class Execution:
-    """One answer in the making; after `run` has ended, `outcome` tells how it went."""
+    """One answer in the making; after `run` has ended, `outcome` tells how it went.
 
-    def __init__(self, executor: Executor, work: Work, strong_model: str | None) -> None:
-        self._executor = executor
-        self._work = work
-        self._strong_model = strong_model
+    Whenever it ends, `begun` is whether a model has said anything, `attempts` how often a model was asked, hedges and
+    fallbacks included, and `spent` what the model that is answering has taken so far, None where it did not tell.
+    """
+
+    def __init__(self, attempts: Attempts, work: Work, strong_model: str | None) -> None:
+        self.attempts = 0
         self.spent: Spent | None = None
         self.begun = False
-        self.attempts = 0
+        self._asking = attempts
+        self._work = work
+        self._strong_model = strong_model
         self._finish: Finish | None = None
         self._model: PlannedModel | None = None
         self._model_s = 0.0
@@ -39,28 +44,31 @@ class Execution:
         models = [first, *(model for model in others if self._allowed(model))]
         for planned, following in zip(models, [*models[1:], None], strict=True):
             self._model = planned
-            self.attempts += 1
             try:
-                async with aclosing(self._executor.generate(planned.model, self._work.request)) as events:
+                generated = self._asking.generate(planned.model, self._work.request, self._count)
+                async with aclosing(generated) as events:
                     async for event in events:
                         self.begun = True
                         if isinstance(event, TextDelta):
                             self.spent = event.spent or self.spent
-                        if isinstance(event, Finish):
+                        elif isinstance(event, Finish):
                             self._finish = event
                             self._model_s = time.monotonic() - begin
                         yield event
                 return
             except FulcrumError as error:
-                if self.begun or following is None or _final(error):
+                if self.begun or following is None or _final(error) or not self._asking.may_fall_back(error):
                     raise
                 consequence = f"{following.model} answers instead of {planned.model}"
                 self._work.degradations.append(Degradation("model", code_of(error).name, consequence))
 
     @property
     def model(self) -> str | None:
-        """The model that answers, None before the first is asked."""
+        """The model that is answering, or was last asked; None before the first."""
         return self._model.model if self._model else None
+
+    def _count(self) -> None:
+        self.attempts += 1
 
     def _allowed(self, model: PlannedModel) -> bool:
         """Whether the strong model answers, or one that is as good within the router's share of the budget."""
@@ -76,7 +84,8 @@ class Execution:
         if self._finish is None or self._model is None:
             raise Unavailable("executor", "an answer without an end", "a finish event")
         route = RouteNote(plan.decision_id, plan.explanation, self._model.predicted_quality, self._model.predicted_loss)
-        return Outcome(self._model.model, self._finish, cache, route, self._model_s, attempts=self.attempts)
+        model, finish = self._model.model, self._finish
+        return Outcome(model, finish, cache, route, self._model_s, attempts=self.attempts)
 
 
 def _final(error: FulcrumError) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from services.chassis.errors import Overloaded
 from services.edge.accounts import Accounts, Executed
+from services.edge.attempts import Attempts
 from services.edge.catalogue import Catalogue
 from services.edge.chat import CacheNote, Delta, Finish, FinishReason, Outcome, Request, TextDelta
 from services.edge.execution import Execution
@@ -41,7 +42,7 @@ class Pipeline:
         self._encoder = encoder
         self._cache = cache
         self._router = router
-        self._executor = executor
+        self.attempts = Attempts(executor, catalogue)
         self._catalogue = catalogue
         self._flights: SingleFlight[Delta | Outcome | Executed] = SingleFlight()
         self._accounts = Accounts(ledger, catalogue)
@@ -133,7 +134,7 @@ class Pipeline:
         self, work: Work, plan: Plan, embedding: Embedding | None, note: CacheNote
     ) -> AsyncGenerator[Delta | Executed, None]:
         """The answer of the plan's first model that begins, on the books from before it begins, and kept."""
-        execution = Execution(self._executor, work, self._catalogue.default)
+        execution = Execution(self.attempts, work, self._catalogue.default)
         pieces: list[Delta] = []
         async with self._accounts.line(work.request, execution, plan.models[0].model) as opened:
             async with aclosing(execution.run(plan)) as generated:

@@ -7,6 +7,8 @@ from typing import Protocol
 from services.edge.chat import Delta, Finish, Objective, Request
 from services.edge.price import Price
 
+EXECUTOR = "executor"  # the name of the backend in its errors
+
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
@@ -126,6 +128,10 @@ class Router(Protocol):
 
 class Executor(Protocol):
     """Models."""
+
+    @property
+    def replicas(self) -> int:
+        """How many executors can be told apart; 1 where something else balances over them."""
 
     def generate(self, model: str, request: Request) -> AsyncGenerator[Delta | Finish, None]:
         """Deltas, then one Finish."""

@@ -127,7 +127,8 @@ class OnnxEngine:
 
     def _refuse_what_it_cannot(self, request: GenerateRequest) -> None:
         if self._state is not ModelState.READY:
-            raise Unavailable(f"model {self._name}", self._state.value, "ready", retry_after_s=1.0)
+            reason = "STARTING" if self._state is ModelState.LOADING else None
+            raise Unavailable(f"model {self._name}", self._state.value, "ready", reason=reason, retry_after_s=1.0)
         turns = sum(message.role == "tool" or bool(message.tool_calls) for message in request.messages)
         if request.tools or turns:
             found = f"{len(request.tools)} tools and {turns} tool turns"

@@ -64,7 +64,7 @@ class RemoteEngine:
         """See `Engine`; closing it closes the connection, which is how such servers are told to stop."""
         arrived = time.perf_counter()
         if self._client is None:
-            raise Unavailable(f"model {self._name}", "not started", "ready", retry_after_s=1.0)
+            raise Unavailable(f"model {self._name}", "not started", "ready", reason="STARTING", retry_after_s=1.0)
         if request.tools and not self._model.supports_tools:
             raise FailedPrecondition("tools", f"{len(request.tools)} tools", "a model that supports tools")
         body = request_body(request, self._model.model or self._name, self._model.output_limit_field)

@@ -97,7 +97,9 @@ class EmbeddingServicer(embedding_service_pb2_grpc.EmbeddingServiceServicer):
     ) -> embedding_service_pb2.EmbedResponse:
         """Embeds each text."""
         if self._batcher is None:
-            raise Unavailable("encoder", "still loading", "an encoder that has loaded", retry_after_s=1.0)
+            raise Unavailable(
+                "encoder", "still loading", "an encoder that has loaded", reason="STARTING", retry_after_s=1.0
+            )
         embeddings = [
             embedding_pb2.Embedding(
                 values=np.asarray(found.values, "<f4").tobytes(),

@@ -38,7 +38,9 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
     @property
     def _router(self) -> Router:
         if self._loaded is None:
-            raise Unavailable("router", "still loading", "a router that has loaded", retry_after_s=1.0)
+            raise Unavailable(
+                "router", "still loading", "a router that has loaded", reason="STARTING", retry_after_s=1.0
+            )
         return self._loaded
 
     async def Route(self, request: router_service_pb2.RouteRequest, context: Any) -> router_service_pb2.RouteResponse:

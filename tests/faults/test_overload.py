@@ -29,7 +29,7 @@ def slow_model() -> Reply:
     return reply
 
 
-def settings(folder: Path, base_url: str) -> Path:
+def settings(folder: Path, base_url: str) -> dict[str, Path]:
     """A suite whose one model is that provider, with few places."""
     price = {
         "input_usd_per_million_tokens": 1.0,
@@ -45,14 +45,14 @@ def settings(folder: Path, base_url: str) -> Path:
         "executor": {"models": {"slow": remote}},
     }
     (folder / "settings.yaml").write_text(yaml.safe_dump(content))
-    return folder / "settings.yaml"
+    return dict.fromkeys(("executor", "router"), folder / "settings.yaml")
 
 
 async def test_goodput_holds_and_rejects_are_quick(tmp_path: Path) -> None:
     """At five times capacity goodput stays near its peak, rejects carry RetryInfo and come at once, and it recovers."""
     async with chat_server() as provider:
         provider.reply = slow_model()
-        async with fleet(tmp_path, config=settings(tmp_path, provider.base_url)) as running:
+        async with fleet(tmp_path, configs=settings(tmp_path, provider.base_url)) as running:
             channel = connect(running.edge.address)
             await closed_loop(channel, 2 * PLACES, PLACES, kept)
             begin = time.monotonic()

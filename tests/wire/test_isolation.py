@@ -50,6 +50,8 @@ def origin(request: Request) -> str:
 class Origin:
     """A model whose answer says for whom it was made."""
 
+    replicas = 1
+
     async def generate(self, model: str, request: Request) -> AsyncGenerator[Delta | Finish, None]:
         yield TextDelta(origin(request))
         yield Finish(FinishReason.STOP, Usage(1, 0, 0, 1))

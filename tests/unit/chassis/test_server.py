@@ -76,7 +76,7 @@ async def test_health_says_so_when_draining() -> None:
         watch = aiter(watcher.Watch(health_pb2.HealthCheckRequest(service=EMBEDDING)))
         assert (await anext(watch)).status == SERVING
         stub: Any = EmbeddingServiceStub(channel)
-        call = stub.Embed(texts(), timeout=30)
+        call = asyncio.ensure_future(stub.Embed(texts(), timeout=30))
         await asyncio.wait_for(scripted.begun.wait(), SOON_S)
         stop.set()
         assert (await asyncio.wait_for(anext(watch), SOON_S)).status == NOT_SERVING

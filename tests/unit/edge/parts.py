@@ -145,6 +145,7 @@ class MemoryExecutor:
     scripts: dict[str, Script] = field(default_factory=dict)
     running: int = 0
     ended: int = 0
+    replicas: int = 1
 
     async def generate(self, model: str, request: Request) -> AsyncGenerator[Event, None]:
         self.trace.append(f"generate {model}")
