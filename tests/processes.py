@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from services.edge.settings import EdgeSettings
+
 ROOT = Path(__file__).parents[1]
 START_S = 60.0
 
@@ -121,6 +123,12 @@ class ServiceProcess:
         return 0
 
 
+def _ledger(folder: Path) -> dict[str, str]:
+    """Where the edges' ledger is, for an edge that keeps one."""
+    kept = "ledger" in EdgeSettings.model_fields
+    return {"FULCRUM_EDGE__LEDGER__DATABASE": str(folder / "ledger.sqlite")} if kept else {}
+
+
 @dataclass
 class Fleet:
     """Every service as processes of its own; the edges reach the others by address."""
@@ -181,7 +189,7 @@ async def fleet(
         for number in range(edges):
             own = {
                 **shared,
-                "FULCRUM_EDGE__LEDGER__DATABASE": str(folder / "ledger.sqlite"),
+                **_ledger(folder),
                 **told,
                 **(edge_environment or {}),
             }

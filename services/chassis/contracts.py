@@ -4,6 +4,7 @@ import protovalidate
 from google.protobuf.message import Message
 
 from services.chassis.errors import InvalidField, Overloaded
+from services.chassis.moments import check_moments
 
 
 class Contracts:
@@ -23,6 +24,7 @@ class Contracts:
         size, limit = request.ByteSize(), self._max_message_bytes
         if size > limit:
             raise Overloaded("message", f"{size} bytes", f"at most {limit} bytes", reason="MESSAGE_TOO_LARGE")
+        check_moments(request)
         violations = self._validator.collect_violations(request)
         if violations:
             first, *others = (_invalid_field(violation) for violation in violations)
