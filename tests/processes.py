@@ -137,6 +137,8 @@ class Fleet:
     cache: ServiceProcess
     router: ServiceProcess
     edges: list[ServiceProcess] = field(default_factory=list)
+    edge_settings: dict[str, str] = field(default_factory=dict)
+    folder: Path = Path()
 
     @property
     def edge(self) -> ServiceProcess:
@@ -145,6 +147,10 @@ class Fleet:
     @property
     def all(self) -> list[ServiceProcess]:
         return [*self.edges, self.router, self.cache, *self.executors]
+
+    def another_edge(self, label: str, environment: Mapping[str, str]) -> ServiceProcess:
+        """One more edge beside the others, with settings of its own; who starts it ends it."""
+        return ServiceProcess("edge", self.folder, {**self.edge_settings, **environment}, label=label)
 
 
 @asynccontextmanager
@@ -186,13 +192,9 @@ async def fleet(
             f"FULCRUM_EDGE__{name}__ADDRESS": (between or {}).get(name.lower(), "{}").format(address)
             for name, address in addresses.items()
         }
+        own = {**shared, **_ledger(folder), **told, **(edge_environment or {})}
+        made.folder, made.edge_settings = folder, own
         for number in range(edges):
-            own = {
-                **shared,
-                **_ledger(folder),
-                **told,
-                **(edge_environment or {}),
-            }
             made.edges.append(ServiceProcess("edge", folder, own, label=f"edge-{number}"))
         await asyncio.gather(*(process.start() for process in made.edges))
         yield made

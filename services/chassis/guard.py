@@ -168,7 +168,8 @@ class _Watch:
         await context.abort(code, str(error), status.trailers(error))
 
     def end(self) -> None:
-        """Leaves the log line and the metrics."""
+        """Leaves the log line, the metrics and the span."""
+        self.resume()  # a stream may be closed between two messages
         if self._counted:
             self._guard.release_one()
         seconds = time.perf_counter() - self._begin

@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -27,7 +26,8 @@ async def envoy(folder: Path, edges: Sequence[str]) -> AsyncIterator[str]:
     write_edges(folder, edges)
     bin_folder = Path(sys.executable).parent
     descriptors = ["build", str(ROOT), "--exclude-source-info", "-o", str(folder / "edge.binpb")]
-    subprocess.run([bin_folder / "buf", *descriptors], check=True)
+    built = await asyncio.create_subprocess_exec(bin_folder / "buf", *descriptors)
+    assert await built.wait() == 0
     command = [str(bin_folder / "envoy"), "-c", "envoy.yaml", "--admin-address-path", "admin", "--concurrency", "1"]
     with (folder / "envoy.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, "--use-dynamic-base-id", cwd=folder, stderr=log)

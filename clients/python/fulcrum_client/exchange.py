@@ -68,20 +68,19 @@ class Exchange:
             CallError: there is none; this is how the call ends.
         """
         error = self._error(failure)
+        if self.answered or error.code not in _RETRIED or self._tries >= self._retries.attempts:
+            raise error from failure
         pause = error.retry_after_s
         if pause is None and error.code is grpc.StatusCode.UNAVAILABLE:
-            pause = self._retries.first_pause_s * 2 ** (self._tries - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter is no secret
-        in_time = pause is not None and time.monotonic() + pause < self._deadline
-        if (
-            pause is None
-            or self.answered
-            or error.code not in _RETRIED
-            or self._tries >= self._retries.attempts
-            or pause > self._retries.longest_pause_s
-            or not in_time
-        ):
+            pause = self._own_pause()
+        if pause is None or pause > self._retries.longest_pause_s or time.monotonic() + pause >= self._deadline:
             raise error from failure
         return pause
+
+    def _own_pause(self) -> float:
+        """Doubles with each try up to the longest, with jitter so that many callers do not come back as one."""
+        mean = min(self._retries.first_pause_s * 2.0 ** (self._tries - 1), self._retries.longest_pause_s / 1.5)
+        return mean * random.uniform(0.5, 1.5)  # noqa: S311 - jitter is no secret
 
     def _error(self, failure: Any) -> CallError:  # what both kinds of calls raise has these three, and no common type
         trailers = tuple(failure.trailing_metadata() or ())
