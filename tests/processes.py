@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from services.edge.settings import EdgeSettings
 
 ROOT = Path(__file__).parents[1]
+LEDGER = "ledger" in EdgeSettings.model_fields
 START_S = 60.0
 
 
@@ -112,21 +114,23 @@ class ServiceProcess:
         """Threads."""
         return len(list(Path(f"/proc/{self.pid}/task").iterdir()))
 
-    def lines(self) -> list[dict[str, object]]:
+    def lines(self) -> list[dict[str, Any]]:
         """Its log."""
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [
+            json.loads(line)
+            for line in self.log.read_text().splitlines()
+            if line.startswith("{") and line.endswith("}")
+        ]
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """Its log lines about that event."""
+        return [line for line in self.lines() if line.get("event") == event]
 
     def _logged_port(self, start: int) -> int:
         for line in self.log.read_bytes()[start:].decode().splitlines():
             if '"event": "serving"' in line and line.endswith("}"):
                 return int(json.loads(line)["port"])
         return 0
-
-
-def _ledger(folder: Path) -> dict[str, str]:
-    """Where the edges' ledger is, for an edge that keeps one."""
-    kept = "ledger" in EdgeSettings.model_fields
-    return {"FULCRUM_EDGE__LEDGER__DATABASE": str(folder / "ledger.sqlite")} if kept else {}
 
 
 @dataclass
@@ -136,9 +140,9 @@ class Fleet:
     executors: list[ServiceProcess]
     cache: ServiceProcess
     router: ServiceProcess
+    encoder: ServiceProcess | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)  # what any further edge needs, but for addresses
     edges: list[ServiceProcess] = field(default_factory=list)
-    edge_settings: dict[str, str] = field(default_factory=dict)
-    folder: Path = Path()
 
     @property
     def edge(self) -> ServiceProcess:
@@ -146,11 +150,8 @@ class Fleet:
 
     @property
     def all(self) -> list[ServiceProcess]:
-        return [*self.edges, self.router, self.cache, *self.executors]
-
-    def another_edge(self, label: str, environment: Mapping[str, str]) -> ServiceProcess:
-        """One more edge beside the others, with settings of its own; who starts it ends it."""
-        return ServiceProcess("edge", self.folder, {**self.edge_settings, **environment}, label=label)
+        encoder = [self.encoder] if self.encoder else []
+        return [*self.edges, self.router, self.cache, *encoder, *self.executors]
 
 
 @asynccontextmanager
@@ -161,6 +162,8 @@ async def fleet(
     edge_environment: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None,
     between: Mapping[str, str] | None = None,
+    own_encoder: bool = False,
+    configs: Mapping[str, Path] | None = None,
 ) -> AsyncIterator[Fleet]:
     """A running fleet on the shipped models.
 
@@ -172,19 +175,28 @@ async def fleet(
         environment: settings of every process.
         between: what an edge is told as the address of `executor`, `cache`, `router` or `encoder`, where something
             stands between; `{}` in it becomes the true address.
+        own_encoder: whether embeddings come from a process of their own, which runs no model.
+        configs: settings files of `executor` and `edge`, if any.
     """
     shared = {"FULCRUM_ROUTER__CATALOGUE": "deploy/catalogue.yaml", **(environment or {})}
     own_cache = {**shared, "FULCRUM_CACHE__DATABASE": str(folder / "cache.sqlite")}
+    encoder_alone = {**shared, "FULCRUM_EXECUTOR__MODELS": "{}"}
+    given = configs or {}
     made = Fleet(
-        [ServiceProcess("executor", folder, shared, label=f"executor-{number}") for number in range(executors)],
+        [
+            ServiceProcess("executor", folder, shared, given.get("executor"), f"executor-{number}")
+            for number in range(executors)
+        ],
         ServiceProcess("cache", folder, own_cache),
         ServiceProcess("router", folder, shared),
+        ServiceProcess("executor", folder, encoder_alone, label="encoder") if own_encoder else None,
     )
     try:
         await asyncio.gather(*(process.start() for process in made.all))
+        executors_at = ",".join(executor.address for executor in made.executors)
         addresses = {
-            "EXECUTOR": ",".join(executor.address for executor in made.executors),
-            "ENCODER": ",".join(executor.address for executor in made.executors),
+            "EXECUTOR": executors_at,
+            "ENCODER": made.encoder.address if made.encoder else executors_at,
             "CACHE": made.cache.address,
             "ROUTER": made.router.address,
         }
@@ -192,10 +204,11 @@ async def fleet(
             f"FULCRUM_EDGE__{name}__ADDRESS": (between or {}).get(name.lower(), "{}").format(address)
             for name, address in addresses.items()
         }
-        own = {**shared, **_ledger(folder), **told, **(edge_environment or {})}
-        made.folder, made.edge_settings = folder, own
+        ledger = {"FULCRUM_EDGE__LEDGER__DATABASE": str(folder / "ledger.sqlite")} if LEDGER else {}
+        made.environment = {**shared, **ledger, **(edge_environment or {})}
         for number in range(edges):
-            made.edges.append(ServiceProcess("edge", folder, own, label=f"edge-{number}"))
+            own = {**shared, **ledger, **told, **(edge_environment or {})}
+            made.edges.append(ServiceProcess("edge", folder, own, given.get("edge"), f"edge-{number}"))
         await asyncio.gather(*(process.start() for process in made.edges))
         yield made
     finally:

@@ -1,7 +1,7 @@
 """One running fleet for every foreign client: two edges, one that takes a single request, and a slow model."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +22,16 @@ class Running:
 
     fleet: Fleet
     narrow: ServiceProcess
+    edge_environment: Mapping[str, str]
+    folder: Path
 
     @property
     def address(self) -> str:
         return self.fleet.edge.address
+
+    def another_edge(self, label: str) -> ServiceProcess:
+        """One more edge beside the others; who starts it ends it."""
+        return ServiceProcess("edge", self.folder, self.edge_environment, label=label)
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -33,10 +39,18 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run
     """Real processes on the shipped models and one that never ends by itself."""
     folder = tmp_path_factory.mktemp("interop")
     async with fleet(folder, edges=2, environment=_with_endless(folder)) as made:
-        narrow = made.another_edge("narrow", {"FULCRUM_EDGE__MAX_REQUESTS": "1"})
+        behind = {
+            "EXECUTOR": made.executors[0],
+            "ENCODER": made.executors[0],
+            "CACHE": made.cache,
+            "ROUTER": made.router,
+        }
+        addresses = {f"FULCRUM_EDGE__{name}__ADDRESS": process.address for name, process in behind.items()}
+        edge = {**made.environment, **addresses}
+        narrow = ServiceProcess("edge", folder, {**edge, "FULCRUM_EDGE__MAX_REQUESTS": "1"}, label="narrow")
         try:
             await narrow.start()
-            yield Running(made, narrow)
+            yield Running(made, narrow, edge, folder)
         finally:
             await narrow.kill()
 

@@ -170,7 +170,7 @@ async def test_edges_come_and_go(running: Running, tmp_path_factory: pytest.Temp
     """Requests are spread over the edges that edges.yaml names; one that is told to end, and one that starts again
     on its place, fail none of them."""
     folder = tmp_path_factory.mktemp("envoy-edges")
-    first, second = (running.fleet.another_edge(f"behind-envoy-{number}", {}) for number in range(2))
+    first, second = (running.another_edge(f"behind-envoy-{number}") for number in range(2))
     codes: Counter[str] = Counter()
     try:
         await asyncio.gather(first.start(), second.start())

@@ -199,7 +199,7 @@ async def test_a_server_that_is_not_there_yet(running: Running, connect: Callabl
         port = free.getsockname()[1]
     with pytest.raises(Unavailable):
         await connect(f"127.0.0.1:{port}", retries=Retries(attempts=2)).complete(PROMPT)
-    late = running.fleet.another_edge(f"late-{port}", {})
+    late = running.another_edge(f"late-{port}")
     late.port = port
     patient = connect(f"127.0.0.1:{port}", retries=Retries(attempts=100, first_pause_s=0.05, longest_pause_s=0.5))
     waiting = asyncio.create_task(patient.complete(PROMPT))
