@@ -47,6 +47,7 @@ class BufProbe:
         """As Probe.call; the time includes that of the process and of reflection."""
         schema = ["--schema", str(self._absent / method.split("/")[0])] if method.endswith("/Nothing") else []
         headers = [f"--header={key}: {value}" for key, value in (metadata or {}).items()]
+        headers += ["--reflect-header", "*"] if headers and not schema else []
         given = ["--data", json.dumps(request), "--timeout", f"{timeout_s}s", *headers, *schema]
         process = await self._start("--protocol", "grpc", *given, f"http://{address}/{method}")
         assert process.stdout

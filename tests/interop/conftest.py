@@ -29,9 +29,9 @@ class Running:
     def address(self) -> str:
         return self.fleet.edge.address
 
-    def another_edge(self, label: str) -> ServiceProcess:
-        """One more edge beside the others; who starts it ends it."""
-        return ServiceProcess("edge", self.folder, self.edge_environment, label=label)
+    def another_edge(self, label: str, environment: Mapping[str, str] | None = None) -> ServiceProcess:
+        """One more edge beside the others, with settings of its own; who starts it ends it."""
+        return ServiceProcess("edge", self.folder, {**self.edge_environment, **(environment or {})}, label=label)
 
 
 @pytest_asyncio.fixture(scope="session")
