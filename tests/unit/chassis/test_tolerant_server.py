@@ -66,3 +66,23 @@ async def test_a_method_that_is_not_there() -> None:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await method(b"", timeout=5)
             assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    ],
+)
+async def test_health_and_reflection_refuse_what_does_not_parse(path: str) -> None:
+    """Bytes that are no message are the caller's fault; a message is answered as ever."""
+    async with running() as (_, channel):
+        method: Any = channel.unary_stream(path)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await anext(aiter(method(b"\x0a\x05x", timeout=5)))
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        call = method(b"\x3a\x00" if "reflection" in path else b"", timeout=5)  # list_services, or the whole server
+        assert await anext(aiter(call))
+        call.cancel()
