@@ -47,6 +47,10 @@ protos: $(VENV)/.setup ## Generate gen/ from protos/
 		$$(find fulcrum -name '*_service.proto' | sort)
 	touch $(GEN)/fulcrum/py.typed
 
+.PHONY: envoy-descriptors
+envoy-descriptors: $(VENV)/.setup ## Write what Envoy's JSON door knows of the contracts
+	$(BIN)/buf build --exclude-source-info -o deploy/envoy/edge.binpb
+
 .PHONY: check
 check: $(VENV)/.setup ## Lint, types, contracts, architecture, generated code
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ from typing import Any
 import structlog
 from fulcrum.cache.v1 import cache_service_pb2, cache_service_pb2_grpc
 from fulcrum.embedding.v1 import embedding_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.cache.answer_cache import AnswerCache
 from services.cache.decision import MissReason
@@ -143,8 +144,13 @@ def _selector(request: cache_service_pb2.InvalidateRequest) -> Selector:
         request.entry_id if request.HasField("entry_id") else None,
         request.fingerprint if request.HasField("fingerprint") else None,
         request.model if request.HasField("model") else None,
-        request.created_before.ToNanoseconds() if request.HasField("created_before") else None,
+        _stored_nanoseconds(request.created_before) if request.HasField("created_before") else None,
     )
+
+
+def _stored_nanoseconds(moment: Timestamp) -> int:
+    """Nanoseconds as the database can hold them: 64 bits, which end in 1677 and 2262."""
+    return max(-(2**63), min(moment.ToNanoseconds(), 2**63 - 1))
 
 
 def _embedding(message: embedding_pb2.Embedding) -> Embedding:

@@ -6,6 +6,7 @@ import protovalidate
 from google.protobuf.message import DecodeError, Message
 
 from services.chassis.errors import InvalidField, Overloaded
+from services.chassis.moments import check_moments
 
 
 class Contracts:
@@ -26,6 +27,7 @@ class Contracts:
         if size > limit:
             raise Overloaded("message", f"{size} bytes", f"at most {limit} bytes", reason="MESSAGE_TOO_LARGE")
         message = _parsed(request, parse) if isinstance(request, bytes) else request
+        check_moments(message)
         violations = self._validator.collect_violations(message)
         if violations:
             first, *others = (_invalid_field(violation) for violation in violations)

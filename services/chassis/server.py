@@ -26,6 +26,7 @@ from services.chassis.local import LocalServer
 from services.chassis.settings import ConfigError, Section, ServerSettings, load, read_file
 from services.chassis.telemetry import RpcMetrics, configure_logging, watch_process
 from services.chassis.tls import ServerCertificates
+from services.chassis.tolerant_server import TolerantServer
 from services.chassis.tracing import Tracer
 
 _TRANSPORT_MESSAGE_FACTOR = 4  # above our own limit, so that our error, which names the field, is the one that is seen
@@ -134,7 +135,7 @@ class ServerProcess:
 
     def _server(self, components: Sequence[Component]) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
         limit = self.settings.max_message_bytes * _TRANSPORT_MESSAGE_FACTOR
-        server = grpc.aio.server(
+        server: grpc.aio.Server = TolerantServer(
             interceptors=[self.guard],
             maximum_concurrent_rpcs=self.settings.max_concurrent_calls * 2,
             options=[

@@ -63,25 +63,25 @@ def settings(folder: Path) -> SuiteSettings:
             "cache": {"database": str(folder / "cache.sqlite")},
             "edge": {"ledger": {"database": str(folder / "ledger.sqlite")}},
             "router": {"catalogue": str(folder / "catalogue.yaml")},
-            "executor": {"models": {**shipped["executor"]["models"], ENDLESS: {"folder": str(_endless(folder))}}},
+            "executor": {"models": {**shipped["executor"]["models"], ENDLESS: {"folder": str(endless(folder))}}},
         },
     )
 
 
-def _endless(folder: Path) -> Path:
-    """The strong model's weights with an end token that it never says."""
-    endless = folder / ENDLESS
-    shutil.copytree("models/fulcrum-large", endless)
-    vocabulary = json.loads((endless / "tokenizer.json").read_text())["model"]["vocab"]
+def endless(folder: Path, output_tokens: int = 400, context_tokens: int = 512) -> Path:
+    """The strong model's weights with an end token that it never says, and limits of its own."""
+    made = folder / ENDLESS
+    shutil.copytree("models/fulcrum-large", made)
+    vocabulary = json.loads((made / "tokenizer.json").read_text())["model"]["vocab"]
     never_said = next(token for token, number in vocabulary.items() if number == _NEVER_SAID)
     for name, changes in (
-        ("config.json", {"eos_token_id": _NEVER_SAID}),
-        ("generation_config.json", {"eos_token_id": _NEVER_SAID, "max_new_tokens": 400}),
+        ("config.json", {"eos_token_id": _NEVER_SAID, "max_position_embeddings": context_tokens}),
+        ("generation_config.json", {"eos_token_id": _NEVER_SAID, "max_new_tokens": output_tokens}),
         ("tokenizer_config.json", {"eos_token": never_said}),
     ):
-        content = json.loads((endless / name).read_text())
-        (endless / name).write_text(json.dumps({**content, **changes}))
-    return endless
+        content = json.loads((made / name).read_text())
+        (made / name).write_text(json.dumps({**content, **changes}))
+    return made
 
 
 def _stubs(binding: str, channels: dict[str, grpc.aio.Channel]) -> Suite:

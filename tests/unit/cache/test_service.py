@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fulcrum.cache.v1 import cache_service_pb2 as pb
 from fulcrum.embedding.v1 import embedding_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.cache.__main__ import assemble
 from services.cache.service import CacheServicer
@@ -128,3 +129,11 @@ async def test_a_caller_who_gives_up_does_not_undo(servicer: CacheServicer) -> N
     assert len(listed.entries) == stats.entries >= 1
     for entry in listed.entries:
         assert (await servicer.Lookup(lookup(entry.text), CONTEXT)).WhichOneof("outcome") == "hit"
+
+
+@pytest.mark.parametrize(("before", "removed"), [(253_402_300_799, 1), (-62_135_596_800, 0)])
+async def test_invalidate_takes_every_time_there_is(servicer: CacheServicer, before: int, removed: int) -> None:
+    """The ends of a Timestamp's range, beyond what the database can hold, come before everything or after it."""
+    await servicer.Store(store("What is the capital of France?"), CONTEXT)
+    request = pb.InvalidateRequest(scope=SCOPE, created_before=Timestamp(seconds=before))
+    assert (await servicer.Invalidate(request, CONTEXT)).removed == removed
