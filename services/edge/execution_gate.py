@@ -8,8 +8,9 @@ from contextlib import contextmanager
 
 from services.chassis.errors import Overloaded
 
-_START = 32
+_START = 16
 _BACK_OFF = 0.9
+_PROBE = 0.1  # of a round's growth, where one more was too many the last time
 _FORGET = 1.01  # by which the shortest execution known grows with each one, so that it follows a slower model
 
 
@@ -17,8 +18,9 @@ class ExecutionGate:
     """A limit that grows while all goes well, and shrinks by a tenth where a model is overloaded.
 
     As TCP does it: by one an execution until the first overload, then by one a round (slow start, additive increase and
-    multiplicative decrease: Chiu and Jain, 1989). A model is overloaded where it says so, and where an execution meets
-    its caller's deadline though that left twice the time that one takes alone.
+    multiplicative decrease: Chiu and Jain, 1989), and by a tenth of that near where it was too much the last time. A
+    model is overloaded where it says so, and where an execution meets its caller's deadline though that left twice the
+    time that one takes alone.
 
     Args:
         most: never more than these at once.
@@ -28,6 +30,7 @@ class ExecutionGate:
         self._most = most
         self._limit = float(min(_START, most))
         self._slow_start = True
+        self._overloaded_at = most
         self._shortest_s = math.inf
         self._last_back_off = 0.0
         self.under_way = 0
@@ -76,11 +79,17 @@ class ExecutionGate:
     def _went_well(self, took_s: float) -> None:
         self._shortest_s = min(self._shortest_s * _FORGET, took_s)
         if self.under_way * 2 > self._limit:
-            self._limit = min(self._most, self._limit + (1 if self._slow_start else 1 / self._limit))
+            self._limit = min(self._most, self._limit + self._step())
+
+    def _step(self) -> float:
+        if self._slow_start:
+            return 1.0
+        return (1.0 if self._limit < self._overloaded_at - 1 else _PROBE) / self._limit
 
     def _back_off(self, begin: float) -> None:
         """Once for all that began before the last time: they tell of the same crowd."""
         self._slow_start = False
         if begin >= self._last_back_off:
+            self._overloaded_at = self.under_way
             self._limit = max(1.0, min(self._limit, self.under_way) * _BACK_OFF)
             self._last_back_off = time.monotonic()
