@@ -70,12 +70,15 @@ def parser() -> argparse.ArgumentParser:
     _stats_arguments(stats)
     for one in (models, complete, stats):
         one.add_argument("--address", default=default_address(), help="a running suite (default: %(default)s)")
-        one.add_argument(
-            "--ca",
-            type=Path,
-            default=os.environ.get("FULCRUM_CA"),
-            help="TLS: PEM certificates that verify the suite (default: FULCRUM_CA, else no TLS)",
-        )
+        for name, text in (
+            ("ca", "TLS: PEM certificates that verify the suite"),
+            ("certificate", "mutual TLS: PEM certificate shown to the suite, beside --key"),
+            ("key", "mutual TLS: PEM private key of the certificate"),
+        ):
+            variable = f"FULCRUM_{name.upper()}"
+            one.add_argument(
+                f"--{name}", type=Path, default=os.environ.get(variable), help=f"{text} (default: {variable})"
+            )
     add_key_arguments(add("keys", "make, list and revoke API keys", "services.cli.keys:keys"), _default_config())
     return top
 

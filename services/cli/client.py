@@ -5,7 +5,6 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import grpc
@@ -95,19 +94,19 @@ class Client:
 
 @asynccontextmanager
 async def client(
-    address: str, ca: Path | None = None, environment: Mapping[str, str] = os.environ
+    address: str, tls: ClientTlsSettings | None = None, environment: Mapping[str, str] = os.environ
 ) -> AsyncIterator[Client]:
     """A client of the suite at `address`.
 
     Args:
         address: host:port.
-        ca: PEM certificates that verify the suite; no TLS where None.
+        tls: how the connection is secured; no TLS where None.
         environment: holds the API key, if the suite asks for one.
 
     Raises:
         ConfigError: the file of certificates cannot be used.
     """
-    certificates = ClientCertificates(ClientTlsSettings(ca=ca), "--ca") if ca else None
+    certificates = ClientCertificates(tls, "--ca, --certificate or --key") if tls else None
     key = environment.get(API_KEY_VARIABLE, "").strip() or None
     if key and not certificates and not is_loopback(address.rpartition(":")[0]):
         print(f"fulcrum: {API_KEY_VARIABLE} goes to {address} in the clear; --ca asks for TLS", file=sys.stderr)

@@ -2,21 +2,19 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
 from fulcrum_client import AsyncClient, Retries, Tls, Unauthenticated, Unavailable
 
+from services.chassis import key_file
+from tests import certificates
 from tests.interop.conftest import Running
 from tests.interop.envoy import envoy
 from tests.interop.outcome import Probe
 from tests.interop.test_clients import COMPLETE, ask
 from tests.interop.test_clients import probe as probe  # each client in turn
-
-certificates: Any = pytest.importorskip("tests.certificates")
-key_file: Any = pytest.importorskip("services.chassis.key_file")
 
 NORWAY = "What is the capital of Norway?"
 ONCE = Retries(attempts=1)

@@ -1,6 +1,7 @@
 """TLS on real sockets: who a certificate is served as, who is not, and rotation under load."""
 
 import asyncio
+import json
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -19,6 +20,7 @@ from fulcrum.edge.v1.edge_service_pb2_grpc import EdgeServiceStub
 from fulcrum.executor.v1 import chat_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from benchmarks.suite_process import suite_process
 from services.cache.__main__ import assemble as assemble_cache
 from services.cache.settings import CacheSettings
 from services.chassis.access import ClientTlsSettings
@@ -372,3 +374,23 @@ async def test_a_mesh_of_processes(house: House) -> None:
     assert '"tenant": "acme"' in logs["edge.log"]
     assert f'"caller": "service {EDGE}"' in logs["cache.log"]
     assert not [name for name, text in logs.items() for token in tokens if token.split("_")[2][:20] in text]
+
+
+async def test_the_command_shows_a_certificate(house: House) -> None:
+    """A tenant's certificate gets `fulcrum stats` its own sums; without one: refused; half a pair: named."""
+    tenant = house.authority.client(ACME).write(house.folder, "me")
+    settings = {
+        "FULCRUM_SERVER__TLS__CERTIFICATE": str(house.server.certificate),
+        "FULCRUM_SERVER__TLS__KEY": str(house.server.key),
+        "FULCRUM_SERVER__TLS__CLIENT_CA": str(house.ca),
+        "FULCRUM_SERVER__IDENTITY__ACCEPT": "certificate",
+    }
+    async with suite_process(house.folder, environment=settings) as running:
+        shown = ("--ca", str(house.ca), "--certificate", str(tenant.certificate), "--key", str(tenant.key))
+        stats = await fulcrum("stats", "--by", "tenant", "--json", "--address", running.address, *shown)
+        found = json.loads(stats.out)
+        assert found["total"].get("requests", "0") == "0"
+        nobody = await fulcrum("stats", "--address", running.address, "--ca", str(house.ca))
+        assert nobody.status == 1
+        half = await fulcrum("stats", "--address", running.address, "--certificate", str(tenant.certificate))
+        assert (half.status, "certificate and key go together" in half.err) == (2, True)
