@@ -137,7 +137,6 @@ class ServerProcess:
         limit = self.settings.max_message_bytes * _TRANSPORT_MESSAGE_FACTOR
         server: grpc.aio.Server = TolerantServer(
             interceptors=[self.guard],
-            maximum_concurrent_rpcs=self.settings.max_concurrent_calls * 2,
             options=[
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", limit),
