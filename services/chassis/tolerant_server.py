@@ -1,9 +1,9 @@
 """A grpc.aio server that accepts calls at once, however busy its loop is, and that an unreadable path does not end.
 
-grpcio (1.85.1) accepts one call of a method in four turns of the loop. While turns are long, as they are under load, calls
-wait where nobody sees them, in gRPC's core, and are not even refused; from a thousand on, core cancels some. It also
-decodes the path of a call that is for no registered method within that loop: a path that is not UTF-8 ends it, and the
-server with it, while its process goes on. Here several calls of each method are asked for at a time, each handled
+grpcio (1.85.1) accepts one call of a method in four turns of the loop. While turns are long, as they are under load,
+calls wait where nobody sees them, in gRPC's core, and are not even refused; from a thousand on, core cancels some. It
+also decodes the path of a call that is for no registered method within that loop: a path that is not UTF-8 ends it, and
+the server with it, while its process goes on. Here several calls of each method are asked for at a time, each handled
 one turn after it came. What no method is registered for is accepted under a name of our own, for which there is no
 handler, so that its callers get UNIMPLEMENTED as for any method that is not there.
 """
@@ -81,7 +81,7 @@ class TolerantServer(_Server):  # type: ignore[misc]
     def __init__(self, interceptors: Sequence[grpc.aio.ServerInterceptor], options: Sequence[tuple[str, Any]]) -> None:
         self._loop = asyncio.get_running_loop()
         self._server = _Acceptor(self._loop, tuple(interceptors), tuple(options), None)
-        self._server.add_registered_method_handlers({_NOWHERE: None})
+        self._server.add_registered_method_handlers({_NOWHERE: None})  # type: ignore[dict-item]
 
     def add_registered_method_handlers(
         self, service_name: str, method_handlers: "dict[str, grpc.RpcMethodHandler[Any, Any]]"
