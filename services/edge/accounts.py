@@ -64,7 +64,7 @@ class Accounts:
         """Closes a line with the receipt of its answer.
 
         Raises:
-            Unavailable: it cannot be written yet.
+            Unavailable: it cannot be written.
         """
         cost = self._cost(outcome)
         return Executed(outcome, await self._ledger.settle(opened, outcome, cost), cost)

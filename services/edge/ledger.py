@@ -74,7 +74,7 @@ class Ledger:
             Unavailable: it cannot be written down, so it must not begin.
         """
         try:
-            await self.run(lambda file: file.open(opened))
+            await self.submit(lambda file: file.open(opened))
         except asyncio.CancelledError:
             self.discard(opened)  # it may be in the file by now, or be so before this is
             raise
@@ -95,12 +95,11 @@ class Ledger:
         """Writes the receipt of an answer; it is durable when this returns its id.
 
         Raises:
-            Unavailable: it could not be written; it will be as soon as it can, as an execution that answered nobody.
+            Unavailable: it could not be written: abandon it.
         """
         opened = replace(opened, model=outcome.model)  # the first of the plan may have handed over
-        answer = Entry(opened, "answered", outcome.attempts, time.time_ns(), answered(outcome, cost))
-        unseen = replace(answer, state="failed", amounts=abandoned(outcome.finish.usage, cost))
-        await self.submit(_settling(answer), _settling(unseen))
+        entry = Entry(opened, "answered", outcome.attempts, time.time_ns(), answered(outcome, cost))
+        await self.submit(_settling(entry))
         return opened.receipt_id
 
     async def reused(self, request: Request, outcome: Outcome, cost: Cost | None) -> str:
@@ -109,22 +108,11 @@ class Ledger:
         Raises:
             Unavailable: it could not be written, and is not an answer then.
         """
-        opened = opening(request, outcome.model)
-        entry = Entry(opened, "answered", outcome.attempts, time.time_ns(), answered(outcome, cost))
-        await self.run(_settling(entry))
-        return opened.receipt_id
+        return await self.settle(opening(request, outcome.model), outcome, cost)
 
-    async def run(self, work: Work[T]) -> T:
-        """What `work` returns, once its transaction is in the file; a FulcrumError of its own passes on.
-
-        Raises:
-            Unavailable: the file cannot be written.
-        """
-        return await self.submit(work)
-
-    def submit(self, work: Work[T], later: Work[T] | None = None) -> "asyncio.Future[T]":
-        """The same as a future; see `LedgerWriter.submit`."""
-        return self._written().submit(work, later)
+    def submit(self, work: Work[T]) -> "asyncio.Future[T]":
+        """What `work` returns, once its transaction is in the file; see `LedgerWriter.submit`."""
+        return self._written().submit(work)
 
     async def read(self, question: Callable[[LedgerSums], T]) -> T:
         """What `question` finds, on a thread that holds up nobody who writes.

@@ -22,11 +22,10 @@ Work = Callable[[LedgerFile], T]
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """Something to do within a transaction; where the file cannot be written, `later` is what is tried until it is."""
+    """Something to do within a transaction; what nobody waits for is tried until the file can be written."""
 
     work: Work[Any]
     future: "asyncio.Future[Any] | None" = None
-    later: Work[Any] | None = None
 
 
 _Result = tuple["asyncio.Future[Any] | None", Any]
@@ -54,19 +53,19 @@ class LedgerWriter:
         self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Work[T], later: Work[T] | None = None) -> "asyncio.Future[T]":
-        """What `work` returns, once its transaction is in the file; it is done whether or not anyone waits for it.
+    def submit(self, work: Work[T]) -> "asyncio.Future[T]":
+        """What `work` returns, once its transaction is in the file; leaving the future does not take the work back.
 
         The future's errors are a FulcrumError of the work's own, which it raises before it writes anything, and
-        Unavailable where the file cannot be written: then `later` is done as soon as it can.
+        Unavailable where the file cannot be written: then nothing was done.
         """
         future: asyncio.Future[T] = self._loop.create_future()
-        self._jobs.put(_Job(work, future, later))
+        self._jobs.put(_Job(work, future))
         return future
 
     def keep(self, work: Work[Any]) -> None:
         """Does something that nobody waits for, however long the file cannot be written."""
-        self._jobs.put(_Job(work, later=work))
+        self._jobs.put(_Job(work))
 
     async def close(self) -> None:
         """Writes what waits, and gives the file back."""
@@ -114,7 +113,7 @@ class LedgerWriter:
         return results
 
     def _put_off(self, jobs: list[_Job], error: Exception) -> list[_Result]:
-        self._unwritten = [_Job(job.later, later=job.later) for job in jobs if job.later]
+        self._unwritten = [job for job in jobs if not job.future]
         self._log.error("ledger not written", error=str(error), waiting=len(self._unwritten))
         expected = "a ledger that can be written"
         told = Unavailable("ledger", error, expected, reason="LEDGER_UNAVAILABLE", retry_after_s=1.0)

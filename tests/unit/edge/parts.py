@@ -197,7 +197,7 @@ class Bench:
 
     async def booked(self) -> Totals:
         """The sums of every line of the ledger."""
-        await self.ledger.run(lambda file: None)  # what was put before it is written by then
+        await self.ledger.submit(lambda file: None)  # what was put before it is written by then
         groups = await self.ledger.read(lambda sums: sums.groups(None, (0, 100_000), frozenset(), FIRST, 1))
         return groups[0].totals if groups else Totals()
 

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -152,14 +153,15 @@ async def test_a_full_disk_refuses_executions_and_loses_none(ledger: Ledger, tmp
     path = tmp_path / "ledger.sqlite"
     lines = [opening(ASKED, LARGE) for _ in range(1002)]
     await asyncio.gather(*(ledger.open(line) for line in lines[:2]))
-    pages = await ledger.run(lambda file: file._connection.execute("PRAGMA page_count").fetchone()[0])
-    await ledger.run(lambda file: file._connection.execute(f"PRAGMA max_page_count = {pages}").fetchone() and None)
+    pages = await ledger.submit(lambda file: file._connection.execute("PRAGMA page_count").fetchone()[0])
+    await ledger.submit(lambda file: file._connection.execute(f"PRAGMA max_page_count = {pages}").fetchone() and None)
     with pytest.raises(Unavailable) as caught:
         await asyncio.gather(*(ledger.open(line) for line in lines[2:]))
     assert (caught.value.reason, caught.value.field) == ("LEDGER_UNAVAILABLE", "ledger")
     big = Outcome("m" * 20_000, OUTCOME.finish, CacheNote("miss"))
     with pytest.raises(Unavailable):
         await ledger.settle(lines[0], big, COST)
+    ledger.abandon(replace(lines[0], model=big.model), "failed", OUTCOME.finish.usage, COST, 1)
     hits = (ledger.reused(ASKED, big, COST) for _ in range(200))
     assert all(isinstance(one, Unavailable) for one in await asyncio.gather(*hits, return_exceptions=True))
     assert ledger._writer
@@ -191,7 +193,7 @@ async def test_a_caller_who_leaves_while_a_line_is_opened_leaves_none(ledger: Le
     await asyncio.gather(*tasks[1:], return_exceptions=True)
     busy.set()
     await asyncio.gather(held_up, tasks[0])
-    assert await ledger.run(lambda file: file._connection.execute("SELECT count(*) FROM open").fetchone()[0]) == 1
+    assert await ledger.submit(lambda file: file._connection.execute("SELECT count(*) FROM open").fetchone()[0]) == 1
 
 
 async def test_before_its_start_it_says_so(tmp_path: Path) -> None:
@@ -207,5 +209,5 @@ async def test_before_its_start_it_says_so(tmp_path: Path) -> None:
 async def test_a_defect_of_one_job_harms_no_other(ledger: Ledger) -> None:
     """A job that raises answers its own caller with that error; the thread serves the next one."""
     with pytest.raises(UnicodeEncodeError):
-        await ledger.run(lambda file: file.spent_nano_usd("\ud800", 0, 1))
-    assert await ledger.run(lambda file: file.spent_nano_usd("acme", 0, 1)) == 0
+        await ledger.submit(lambda file: file.spent_nano_usd("\ud800", 0, 1))
+    assert await ledger.submit(lambda file: file.spent_nano_usd("acme", 0, 1)) == 0

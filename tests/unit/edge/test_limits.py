@@ -35,7 +35,7 @@ def limits(ledger: Ledger, tenants: dict[str, TenantLimits] | None = None, **eve
 
 async def spend(ledger: Ledger, tenant: str, nano: int, day: int = 20_000, number: str = "") -> None:
     opened = Opened(f"{tenant}{day}{number}", tenant, "", "", "m", day * DAY_NS)
-    await ledger.run(lambda file: file.settle(Entry(opened, "answered", 1, 0, Totals(actual_nano_usd=nano))))
+    await ledger.submit(lambda file: file.settle(Entry(opened, "answered", 1, 0, Totals(actual_nano_usd=nano))))
 
 
 async def ask(limits: Limits, tenant: str = "acme", answers: bool = True) -> None:
@@ -57,7 +57,7 @@ async def test_without_limits_everything_passes(ledger: Ledger) -> None:
     """The default holds nobody back, and asks the ledger nothing."""
     free = limits(ledger)
     await asyncio.gather(*(ask(free) for _ in range(500)))
-    assert await ledger.run(lambda file: file.admitted("acme", 20_000)) == 0
+    assert await ledger.submit(lambda file: file.admitted("acme", 20_000)) == 0
 
 
 async def test_a_rate_lets_a_burst_in_and_says_when_to_come_back(ledger: Ledger) -> None:
@@ -118,7 +118,7 @@ async def test_a_request_budget_is_exact_under_a_race(ledger: Ledger) -> None:
     for _ in range(3):
         with pytest.raises(Unavailable):
             await ask(other, "globex", answers=False)
-        await ledger.run(lambda file: None)
+        await ledger.submit(lambda file: None)
     await ask(other, "globex")
     assert (await refused(other, "globex")).retry_after_s == pytest.approx(43_200, abs=1)
 
@@ -147,7 +147,7 @@ async def test_who_leaves_before_being_let_in_has_not(ledger: Ledger) -> None:
     busy.set()
     await held_up
     await asyncio.sleep(0.05)
-    assert await ledger.run(lambda file: file.admitted("acme", 20_000)) == 0
+    assert await ledger.submit(lambda file: file.admitted("acme", 20_000)) == 0
     for _ in range(3):
         await ask(three)
     await refused(three)
