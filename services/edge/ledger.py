@@ -121,8 +121,10 @@ class Ledger:
         """What `work` returns, once its transaction is in the file; a FulcrumError of its own passes on.
 
         Raises:
-            Unavailable: the file cannot be written.
+            Unavailable: the file is not open yet, or cannot be written.
         """
+        if not self._thread.is_alive():
+            raise Unavailable("ledger", "not started", "one that has started", reason="STARTING", retry_after_s=1.0)
         future: asyncio.Future[T] = self._loop.create_future()
         self._put(_Job(work, future, settles))
         return await future

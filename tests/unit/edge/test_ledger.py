@@ -36,6 +36,13 @@ def states(path: Path) -> list[str]:
         return [state for (state,) in connection.execute("SELECT state FROM receipts ORDER BY receipt_id")]
 
 
+async def test_a_call_before_the_start(tmp_path: Path) -> None:
+    """A call that comes while edge still starts is told so, as by every other service, and may be tried again."""
+    with pytest.raises(Unavailable) as caught:
+        await Ledger(tmp_path / "ledger.sqlite", False, 1).run(LedgerFile.first_day)
+    assert caught.value.reason == "STARTING"
+
+
 def test_a_receipt_counts_once(tmp_path: Path) -> None:
     """Writing an entry again, by a retry of the write or with other figures, changes nothing."""
     file = LedgerFile(tmp_path / "ledger.sqlite", False)
