@@ -27,16 +27,21 @@ class Ended:
 
 
 async def fulcrum(*arguments: str, **environment: str) -> Ended:
+    return await piped(b"", *arguments, **environment)
+
+
+async def piped(stdin: bytes, /, *arguments: str, **environment: str) -> Ended:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "services.cli",
         *arguments,
         env={**os.environ, "COLUMNS": "160", **environment},
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await process.communicate()
+    out, err = await process.communicate(stdin)
     return Ended(process.returncode or 0, out.decode(), err.decode())
 
 
@@ -149,6 +154,16 @@ async def test_config_check(tmp_path: Path) -> None:
     misspelt = await fulcrum("config", "check", FULCRUM_EGDE__MAX_QUALITY_LOSS="0.1")
     assert misspelt.status == 2
     assert "FULCRUM_EGDE__MAX_QUALITY_LOSS: unknown section" in misspelt.err
+
+
+async def test_a_pipe_that_closes(running: SuiteProcess) -> None:
+    """A reader that leaves, such as `head`, ends the command without a word."""
+    command = f"{sys.executable} -m services.cli stats --watch 0.1 --address {running.address} | head -1"
+    process = await asyncio.create_subprocess_shell(
+        command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 20)
+    assert (out.startswith(b"requests since"), err) == (True, b"")
 
 
 async def test_a_taken_port_is_explained(running: SuiteProcess) -> None:
