@@ -156,6 +156,28 @@ async def test_config_check(tmp_path: Path) -> None:
     assert "FULCRUM_EGDE__MAX_QUALITY_LOSS: unknown section" in misspelt.err
 
 
+async def test_a_missing_file_fails_the_check(tmp_path: Path) -> None:
+    """`config check` ends with 2 where a file that settings name is missing, unless only another service is meant."""
+    environment = {"FULCRUM_ROUTER__CATALOGUE": str(tmp_path / "none.yaml")}
+    missing = await fulcrum("config", "check", **environment)
+    assert (missing.status, missing.out) == (2, "")
+    assert f"router.catalogue: {tmp_path}/none.yaml: cannot be read" in missing.err
+    executor = await fulcrum("config", "check", "executor", **environment)
+    assert executor.status == 0, executor.err
+
+
+async def test_up_names_models_that_failed(tmp_path: Path) -> None:
+    """A model that cannot be loaded is named beside where the suite answers; the others serve."""
+    models = {"broken": {"folder": str(tmp_path)}, "fulcrum-large": {"folder": "models/fulcrum-large"}}
+    file = tmp_path / "settings.yaml"
+    file.write_text(json.dumps({"executor": {"models": models}}))
+    async with suite_process(tmp_path, "up", "--config", str(file)) as suite:
+        answered = await fulcrum("complete", "What is the capital of Peru?", "--address", suite.address)
+    told = (tmp_path / "suite.log").read_text()
+    assert "could not be loaded: broken; `fulcrum config check` says why" in told
+    assert answered.status == 0, answered.err
+
+
 async def test_a_pipe_that_closes(running: SuiteProcess) -> None:
     """A reader that leaves, such as `head`, ends the command without a word."""
     command = f"{sys.executable} -m services.cli stats --watch 0.1 --address {running.address} | head -1"
