@@ -167,14 +167,17 @@ async def test_a_missing_file_fails_the_check(tmp_path: Path) -> None:
 
 
 async def test_up_names_models_that_failed(tmp_path: Path) -> None:
-    """A model that cannot be loaded is named beside where the suite answers; the others serve."""
-    models = {"broken": {"folder": str(tmp_path)}, "fulcrum-large": {"folder": "models/fulcrum-large"}}
+    """A model that cannot be loaded is named by `fulcrum up`, and by the server to callers, in its own words."""
+    models = {"fulcrum-large": {"folder": str(tmp_path)}, "fulcrum-small": {"folder": "models/fulcrum-small"}}
     file = tmp_path / "settings.yaml"
     file.write_text(json.dumps({"executor": {"models": models}}))
     async with suite_process(tmp_path, "up", "--config", str(file)) as suite:
-        answered = await fulcrum("complete", "What is the capital of Peru?", "--address", suite.address)
+        ask = ("complete", "What is the capital of Peru?", "--address", suite.address, "--model")
+        failed, answered = await fulcrum(*ask, "fulcrum-large"), await fulcrum(*ask, "fulcrum-small")
     told = (tmp_path / "suite.log").read_text()
-    assert "could not be loaded: broken; `fulcrum config check` says why" in told
+    assert "could not be loaded: fulcrum-large; `fulcrum config check` says why" in told
+    assert failed.status == 1
+    assert "model fulcrum-large: got 'failed', expected ready" in failed.err
     assert answered.status == 0, answered.err
 
 
