@@ -124,7 +124,11 @@ class KeyFile:
         with self._locked():
             keys = {key.id: key for key in self.listed()}
             if identity not in keys:
-                raise NotFound("key", identity, "an id that `fulcrum keys list` shows")
+                raise NotFound(
+                    "key",
+                    identity,
+                    "an id that `fulcrum keys list` shows, or at least 4 characters that one begins with",
+                )
             end, already = at or _now(), keys[identity].revoke_time
             changed = keys[identity].model_copy(update={"revoke_time": min(end, already) if already else end})
             self._write([changed if key.id == identity else key for key in keys.values()])

@@ -44,6 +44,7 @@ class Component:
         start: loads and warms up; the service is unhealthy until it returns.
         close: ends what `start` began.
         metrics: what it counts, made without a registry; the process that serves it registers them.
+        failed: names of its parts that did not start, while the others serve.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Component:
     start: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
     metrics: tuple[Collector, ...] = ()
+    failed: Callable[[], Sequence[str]] = tuple
 
 
 class ServerProcess:

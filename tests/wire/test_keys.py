@@ -236,6 +236,22 @@ async def test_the_command_shows_its_key(keyed: Keyed) -> None:
     assert token.split("_")[2] not in listed.out
 
 
+async def test_an_operator_lists_the_models(keyed: Keyed) -> None:
+    """`fulcrum models` shows models and prices to an operator's key, and tells a tenant whose they are to see."""
+    operator, tenant = keyed.key("ops", operator=True), keyed.key("acme")
+    await keyed.served(tenant, True)
+    where = ("--address", keyed.suite.address)
+    shown = await fulcrum("models", *where, FULCRUM_API_KEY=operator)
+    assert (shown.status, shown.err) == (0, "")
+    assert "fulcrum-large (strong)" in shown.out
+    assert "an hour" in shown.out
+    refused_ = await fulcrum("models", *where, FULCRUM_API_KEY=tenant)
+    assert refused_.status == 1
+    assert "caller: got 'acme', expected an operator" in refused_.err
+    stats = await fulcrum("stats", *where, FULCRUM_API_KEY=operator)
+    assert f"the cache's own counts are not served at {keyed.suite.address}" in stats.out
+
+
 async def test_up_says_what_holds(keyed: Keyed, tmp_path: Path) -> None:
     """`fulcrum up` tells who is served under its settings, and refuses a host beyond loopback without them."""
     assert "no TLS; callers show: API key" in keyed.log
