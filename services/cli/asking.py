@@ -17,7 +17,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from services.chassis.access import ClientTlsSettings
-from services.chassis.errors import DeadlineExceeded, Overloaded, Unavailable
+from services.chassis.errors import DeadlineExceeded, FulcrumError, Overloaded, PermissionDenied, Unavailable
 from services.chassis.settings import ConfigError
 from services.cli import tables
 from services.cli.client import Client, NotServed, client
@@ -119,16 +119,16 @@ async def _show_stats(suite: Client, request: edge_pb.GetUsageRequest, arguments
     shown: list[RenderableType] = [tables.usage_table(usage), tables.cost_table(usage.total)]
     if arguments.by:
         shown.append(tables.groups_table(usage, arguments.by))
-    cache = await _if_served(suite.cache_stats())
-    unserved = f"the cache's own counts are not served at {arguments.address}; its process's metrics port tells them"
+    cache = await _if_served(suite.cache_stats(), PermissionDenied)
+    unserved = f"the cache's own counts are not for this caller, or not served at {arguments.address}"
     shown.append(tables.cache_table(cache) if cache else Text(unserved, style="dim"))
     show(*shown, anew=arguments.watch is not None)
 
 
-async def _if_served(asked: Awaitable[T]) -> T | None:
+async def _if_served(asked: Awaitable[T], refusal: type[FulcrumError] = NotServed) -> T | None:
     try:
         return await asked
-    except NotServed:
+    except (NotServed, refusal):
         return None
 
 

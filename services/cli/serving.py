@@ -12,7 +12,6 @@ from services.chassis.settings import ConfigError, ServerSettings
 from services.chassis.telemetry import configure_logging
 from services.cli.address import default_address, reachable
 from services.cli.assembly import SuiteSettings, assemble_suite, suite_settings
-from services.cli.exposure import for_operators
 from services.cli.files import problems
 from services.edge.__main__ import assemble as assemble_edge
 from services.executor.__main__ import assemble as assemble_executor
@@ -25,10 +24,7 @@ def up(arguments: argparse.Namespace) -> None:
 
     async def serve() -> None:
         configure_logging(settings.server)
-        process, (*backends, edge) = assemble_suite(settings)
-        if settings.server.identity.accept:  # callers are tenants: what speaks for every tenant is no port of theirs
-            backends = [for_operators(backend) for backend in backends]
-        components = [*backends, edge]
+        process, components = assemble_suite(settings)
 
         def ready(port: int) -> None:
             console.print(welcome(settings.server, port))

@@ -96,3 +96,11 @@ def test_details_that_cannot_be_read_do_not_hide_the_status() -> None:
     trailers = grpc.aio.Metadata((status.DETAILS_KEY, b"\xff\xff\xff"))
     error = grpc.aio.AioRpcError(grpc.StatusCode.NOT_FOUND, grpc.aio.Metadata(), trailers, "nothing there")
     assert isinstance(status.error_from(error, "cache"), errors.NotFound)
+
+
+@pytest.mark.parametrize(("said", "told"), [("inf", None), ("nan", None), ("-5", 0.0), ("1e300", 32 * 86_400.0)])
+def test_a_delay_that_is_none_is_not_passed_on(said: str, told: float | None) -> None:
+    """Whatever a provider says, the caller gets a delay that a message can hold, or none."""
+    error = errors.Overloaded("provider", "HTTP 429", "less", retry_after_s=float(said))
+    assert error.retry_after_s == told
+    assert error_from(raisable(error), "x").retry_after_s == told

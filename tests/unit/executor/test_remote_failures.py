@@ -28,7 +28,7 @@ from tests.unit.executor.remote_parts import WHOLE, events_of, started
         (400, "no json", InvalidField, "FIELD_INVALID"),
         (400, '{"error": {"code": "context_length_exceeded"}}', InvalidField, "PROMPT_TOO_LONG"),
         (413, "", InvalidField, "PROMPT_TOO_LONG"),
-        (429, '{"error": {"type": "rate_limit"}}', Overloaded, "OVERLOADED"),
+        (429, '{"error": {"type": "rate_limit"}}', Overloaded, "PROVIDER_LIMITED"),
         (500, "x" * 300_000, Unavailable, "BACKEND_UNAVAILABLE"),
         (503, "[1]", Unavailable, "BACKEND_UNAVAILABLE"),
         (302, "", Unavailable, "BACKEND_UNAVAILABLE"),
