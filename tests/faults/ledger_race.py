@@ -27,8 +27,8 @@ MOMENT = random.Random(3)
 class Call:
     """One call and its fate: told, refused, cancelled, failed (by edge's own status), cut off or unsent.
 
-    `twins` is what it may share an execution under: its own id where it wants nothing shared. `struck` is who was killed
-    while it was under way, or just after it was cancelled: its own edge, or an executor.
+    `twins` is what it may share an execution under: its own id where it wants nothing shared. `struck` is who was
+    killed while it was under way, or just after it was cancelled: its own edge, or an executor.
     """
 
     request_id: str
