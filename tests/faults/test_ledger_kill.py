@@ -137,7 +137,8 @@ def lines_of(ledger: sqlite3.Connection) -> Iterator[Line]:
     """Every receipt, in the order in which they were settled."""
     columns = f"receipt_id, tenant, request_id, model, state, attempts, {', '.join(SUMS)}"
     for row in ledger.execute(f"SELECT {columns} FROM receipts ORDER BY end_ns"):
-        yield Line(*row[:6], sums=dict(zip(SUMS, row[6:], strict=True)))
+        receipt_id, tenant, request_id, model, state, attempts, *amounts = row
+        yield Line(receipt_id, tenant, request_id, model, state, attempts, dict(zip(SUMS, amounts, strict=True)))
 
 
 def check_sums(ledger: sqlite3.Connection, lines: list[Line], usage: dict[str, edge_pb.UsageTotals]) -> None:

@@ -47,7 +47,7 @@ class Running:
         return "\n".join(pages)
 
     async def complete(
-        self, prompt: str, system: str = "", metadata: tuple[tuple[str, str], ...] = (), **fields: Any
+        self, prompt: str, system: str = "", metadata: tuple[tuple[str, str | bytes], ...] = (), **fields: Any
     ) -> tuple[str, receipt_pb2.Receipt]:
         """The answer and its receipt."""
         turns = [chat_pb2.Message(role=chat_pb2.ROLE_SYSTEM, content=system)] if system else []
