@@ -13,7 +13,6 @@ from fulcrum.executor.v1 import chat_pb2
 from fulcrum.router.v1 import objective_pb2
 
 _CHANCE = random.Random(5)
-_MODELS = ("fulcrum-small", "fulcrum-large")
 _TIMEOUT_S = 30.0
 
 # What may come of each kind; nothing is killed, so that nothing may ever be UNAVAILABLE.
@@ -54,14 +53,21 @@ class Traffic:
 
 
 def _request(kind: str) -> edge_pb.CompleteRequest:
-    """Half of them are new; the rest are words said before, in the same words or in others."""
-    number = _CHANCE.randrange(10**9)
-    prompts = (f"What is {number} plus 2?", f"Reverse the word {number:x}.", "What is the capital of France?")
+    """Half of them are new; the rest are words said before, in the same words or in others.
+
+    New ones are made of few words, as tokenizers remember words until there are 10,000 of them.
+    """
+    one, two, three, four = (_CHANCE.randrange(100) for _ in range(4))
+    prompts = (
+        f"What is {one} plus {two} plus {three} plus {four}?",
+        f"Reverse the words {one} and {two} and {three} and {four}.",
+        "What is the capital of France?",
+    )
     request = edge_pb.CompleteRequest(
         messages=[chat_pb2.Message(role=chat_pb2.ROLE_USER, content=_CHANCE.choice((*prompts, prompts[2].upper())))]
     )
     if kind == "unknown model":
-        request.objective.CopyFrom(objective_pb2.Objective(allowed_models=[f"no-such-{number}"]))
+        request.objective.CopyFrom(objective_pb2.Objective(allowed_models=[f"no-such-{one}"]))
     elif kind == "bad field":
         request.sampling.top_p = 7.0
     elif kind == "too long":
