@@ -29,7 +29,7 @@ SAMPLE_S = max(0.5, SOAK_S / 240)
 LEAST_A_SECOND = 5.0  # answers; two busy cores give three times as many
 ENTRIES = 200
 REST_S = 3.0  # after which nothing of the traffic is left
-REST_TASKS = 3  # more than at the start, as what is made with the first call stays
+REST_TASKS = 5  # more than at the start, as what is made with the first call stays
 TASKS = "fulcrum_event_loop_tasks"
 SMALL = {
     "FULCRUM_CACHE__MAX_ENTRIES": str(ENTRIES),
