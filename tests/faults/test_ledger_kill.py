@@ -94,7 +94,8 @@ async def test_budgets_and_sums_hold_through_kills(tmp_path: Path) -> None:
     """No line is invented, doubled or lost; no budget is exceeded but by what is under way, none refused too soon."""
     run, over = Race(), asyncio.Event()
     async with fleet(tmp_path, executors=2, edges=2, edge_environment=SETTINGS) as running:
-        options = [("grpc.enable_retries", 0)]  # so that a call is sent once or not at all
+        # No retries, so that a call is sent once or not at all.
+        options = [("grpc.enable_retries", 0), ("grpc.max_reconnect_backoff_ms", 1_000)]
         channels = [grpc.aio.insecure_channel(edge.address, options=options) for edge in running.edges]
         stubs: list[Any] = [EdgeServiceStub(channel) for channel in channels]
         async with asyncio.TaskGroup() as group:
@@ -106,13 +107,14 @@ async def test_budgets_and_sums_hold_through_kills(tmp_path: Path) -> None:
         for edge in running.edges:  # every line that a kill left open is closed by whoever starts next
             assert await edge.stop() == 0
             await edge.start()
-        usage = {tenant: await usage_of(stubs[0], tenant) for tenant in TENANTS}
+        usage, same = [{tenant: await usage_of(stub, tenant) for tenant in TENANTS} for stub in stubs]
         spent = [tenant for tenant, refusal in run.refused.items() if refusal.limit == "usd per day"]
         again = await asyncio.gather(*(run.ask(stubs, tenant, 1, AT_ONCE) for tenant in spent))
         for channel in channels:
             await channel.close()
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as ledger:
         lines = list(lines_of(ledger))
+        assert usage == same
         check_sums(ledger, lines, usage)
         admitted = dict(ledger.execute("SELECT tenant, sum(requests) FROM admitted GROUP BY tenant"))
     check_lines(run, lines)
