@@ -103,4 +103,4 @@ def test_a_delay_that_is_none_is_not_passed_on(said: str, told: float | None) ->
     """Whatever a provider says, the caller gets a delay that a message can hold, or none."""
     error = errors.Overloaded("provider", "HTTP 429", "less", retry_after_s=float(said))
     assert error.retry_after_s == told
-    assert error_from(raisable(error), "x").retry_after_s == told
+    assert status.error_from(status.raisable(error), "x").retry_after_s == told
