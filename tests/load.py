@@ -49,10 +49,6 @@ class Report:
         """Those sent after `at`, monotonic seconds."""
         return Report([answer for answer in self.answers if answer.at >= at])
 
-    def between(self, begin: float, end: float) -> "Report":
-        """Those sent from `begin` until `end`, monotonic seconds."""
-        return Report([answer for answer in self.answers if begin <= answer.at < end])
-
     @property
     def codes(self) -> Counter[str]:
         """How many ended with each canonical code."""

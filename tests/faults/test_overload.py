@@ -1,7 +1,6 @@
 """More than the models can do: what they can do goes on, the rest is refused at once, and it passes."""
 
 import asyncio
-import statistics
 import time
 from pathlib import Path
 
@@ -79,8 +78,7 @@ async def test_goodput_holds_and_rejects_are_quick(tmp_path: Path) -> None:
     recovered = after.since(over + 2.0)
     assert set(recovered.codes) == {"OK"}
     assert recovered.percentile_s(0.5) <= 1.5 * peak.percentile_s(0.5)
-    thirds = [flood.between(begin + n * OVERLOAD_S / 3, begin + (n + 1) * OVERLOAD_S / 3) for n in range(3)]
-    assert statistics.median(rejects_ms(third) for third in thirds) <= 20.0  # one may fall into a neighbour's noise
+    assert rejects_ms(flood) <= 20.0
 
 
 def rejects_ms(report: Report) -> float:
