@@ -1,7 +1,10 @@
 """The errors that a service may answer with, free of any transport, so that domain code can raise them."""
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
+
+_LONGEST_RETRY_S = 86_400.0  # a provider may say anything; a client should not wait for longer than a day
 
 
 class FulcrumError(Exception):
@@ -12,7 +15,8 @@ class FulcrumError(Exception):
         value: what was found there; never a prompt, an answer or a key.
         expected: what would have been right.
         reason: name of a fulcrum.error.v1.ErrorReason without its prefix; a class has its own default.
-        retry_after_s: seconds after which a retry may help; None where it is not known to.
+        retry_after_s: seconds after which a retry may help, kept within 0 and a day; None where it is not known to, or
+            is no finite number.
     """
 
     default_reason: ClassVar[str] = "INTERNAL"
@@ -31,7 +35,7 @@ class FulcrumError(Exception):
         self.value = str(value)[:100]
         self.expected = expected
         self.reason = reason or self.default_reason
-        self.retry_after_s = retry_after_s
+        self.retry_after_s = _bounded(retry_after_s)
         super().__init__(f"{field}: got {self.value!r}, expected {expected}")
 
     @property
@@ -91,3 +95,7 @@ class DeadlineExceeded(FulcrumError):
 
 class Internal(FulcrumError):
     """A defect of ours, or of a backend; the log has the details."""
+
+
+def _bounded(seconds: float | None) -> float | None:
+    return None if seconds is None or not math.isfinite(seconds) else min(max(0.0, seconds), _LONGEST_RETRY_S)

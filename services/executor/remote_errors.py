@@ -32,7 +32,11 @@ def error_of_status(name: str, status: int, headers: Mapping[str, str], body: by
             return NotFound("model", name, f"a model the provider has ({found})", reason="MODEL_UNKNOWN")
         case HTTPStatus.TOO_MANY_REQUESTS:
             return Overloaded(
-                f"provider of {name}", found, "a rate within its limit", retry_after_s=retry_after_s(headers)
+                f"provider of {name}",
+                found,
+                "a rate within its limit",
+                reason="PROVIDER_LIMITED",
+                retry_after_s=retry_after_s(headers),
             )
         case HTTPStatus.BAD_REQUEST | HTTPStatus.REQUEST_ENTITY_TOO_LARGE | HTTPStatus.UNPROCESSABLE_ENTITY:
             if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or any(code in found for code in TOO_LONG_CODES):
@@ -52,12 +56,12 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     if not value:
         return None
     try:
-        return max(0.0, float(value))
+        return float(value)
     except ValueError:
         pass
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+        return parsedate_to_datetime(value).timestamp() - time.time()
+    except (ValueError, OverflowError):
         return None
 
 

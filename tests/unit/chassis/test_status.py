@@ -1,5 +1,7 @@
 """Errors become statuses and come back as the same errors."""
 
+import math
+
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
@@ -30,7 +32,7 @@ def test_every_error_has_a_status_of_its_own() -> None:
     printable,
     printable,
     printable,
-    st.none() | st.floats(0, 1e6, allow_nan=False),
+    st.none() | st.floats(0, 86_400),
 )
 def test_round_trip(
     cls: type[errors.FulcrumError], field: str, value: str, expected: str, retry_after_s: float | None
@@ -42,6 +44,17 @@ def test_round_trip(
     assert (back.reason, back.field, back.value, back.expected) == (error.reason, field, error.value, expected)
     assert back.retry_after_s == (None if retry_after_s is None else pytest.approx(retry_after_s, abs=2e-9))
     assert str(back) == str(error)
+
+
+@pytest.mark.parametrize(
+    ("given_s", "kept_s"),
+    [(math.inf, None), (-math.inf, None), (math.nan, None), (-5.0, 0.0), (1e14, 86_400.0), (1e300, 86_400.0), (7, 7.0)],
+)
+def test_a_retry_delay_is_one_that_can_be_told(given_s: float, kept_s: float | None) -> None:
+    """What is no finite number is no delay, all else is kept within 0 and a day; the status carries it either way."""
+    error = errors.Overloaded("provider of x", "HTTP 429", "less", retry_after_s=given_s)
+    assert error.retry_after_s == kept_s
+    assert status.error_from(on_the_wire(error), "executor").retry_after_s == kept_s
 
 
 def test_values_are_cut() -> None:

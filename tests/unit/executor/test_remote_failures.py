@@ -28,7 +28,7 @@ from tests.unit.executor.remote_parts import WHOLE, events_of, started
         (400, "no json", InvalidField, "FIELD_INVALID"),
         (400, '{"error": {"code": "context_length_exceeded"}}', InvalidField, "PROMPT_TOO_LONG"),
         (413, "", InvalidField, "PROMPT_TOO_LONG"),
-        (429, '{"error": {"type": "rate_limit"}}', Overloaded, "OVERLOADED"),
+        (429, '{"error": {"type": "rate_limit"}}', Overloaded, "PROVIDER_LIMITED"),
         (500, "x" * 300_000, Unavailable, "BACKEND_UNAVAILABLE"),
         (503, "[1]", Unavailable, "BACKEND_UNAVAILABLE"),
         (302, "", Unavailable, "BACKEND_UNAVAILABLE"),
@@ -55,10 +55,11 @@ async def test_retry_after_is_passed_on(server: ChatServer, remote: RemoteEngine
             await events_of(remote)
         assert caught.value.retry_after_s is not None
         assert low <= caught.value.retry_after_s <= high
-    server.reply = refusing(status, headers="Retry-After: soon\r\n")
-    with pytest.raises(FulcrumError) as caught:
-        await events_of(remote)
-    assert caught.value.retry_after_s is None
+    for rubbish in ("soon", "inf", "nan", "Mon, 01 Jan 0001 00:00:00 -0000"):
+        server.reply = refusing(status, headers=f"Retry-After: {rubbish}\r\n")
+        with pytest.raises(FulcrumError) as caught:
+            await events_of(remote)
+        assert not caught.value.retry_after_s, rubbish
 
 
 @pytest.mark.parametrize(
