@@ -21,7 +21,7 @@ class ServiceProcess:
     Args:
         service: edge, cache, router or executor.
         folder: holds its log.
-        environment: settings as FULCRUM_<SECTION>__<KEY>.
+        environment: settings as FULCRUM_<SECTION>__<KEY>, kept under this name.
         config: settings file, if any.
     """
 
@@ -31,7 +31,7 @@ class ServiceProcess:
         self.service = service
         self.log = folder / f"{label or service}.log"
         self.port = 0
-        self._environment = dict(environment)
+        self.environment = dict(environment)
         self._config = config
         self._process: asyncio.subprocess.Process | None = None
 
@@ -56,7 +56,7 @@ class ServiceProcess:
             "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}",
             "FULCRUM_SERVER__LOG_LEVEL": "info",
             "FULCRUM_SERVER__LOG_FORMAT": "json",
-            **self._environment,
+            **self.environment,
             "FULCRUM_SERVER__PORT": str(self.port),
         }
         command = [sys.executable, "-m", f"services.{self.service}"]

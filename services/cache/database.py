@@ -60,6 +60,8 @@ def open_database(path: Path) -> sqlite3.Connection:
         try:
             return _open(path)
         except _Unusable as problem:
+            if not _has_our_mark(path):
+                raise
             aside = _set_aside(path)
             structlog.get_logger("cache").warning("database set aside", file=str(aside), problem=str(problem))
             return _open(path)
@@ -108,6 +110,12 @@ def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
     if verdict != "ok":
         raise _Unusable(verdict)
     return False
+
+
+def _has_our_mark(path: Path) -> bool:
+    """Whether the header, damaged as it may be, names our application: a mistyped name may lead to somebody's file."""
+    with path.open("rb") as file:
+        return file.read(72)[68:] == _APPLICATION_ID.to_bytes(4, "big")
 
 
 def _set_aside(path: Path) -> Path:

@@ -71,10 +71,6 @@ class BalancedChannel:
 
         return call
 
-    def stream_unary(self, path: str, *args: Any, **options: Any) -> Callable[..., Any]:
-        """One replica's own; no service of ours has such methods."""
-        return cast(Callable[..., Any], self.replicas[0].channel.stream_unary(path, *args, **options))
-
     def stream_stream(self, path: str, *args: Any, **options: Any) -> Callable[..., Any]:
         """One replica's own, as reflection needs it."""
         return cast(Callable[..., Any], self.replicas[0].channel.stream_stream(path, *args, **options))

@@ -19,7 +19,7 @@ class Breaker:
 
     def __init__(self) -> None:
         self.is_open = False
-        self.opened = 0  # times, for metrics
+        self.opened = 0  # times
         self._points = 0
         self._backoff_s = _FIRST_S
         self._probe_at = 0.0

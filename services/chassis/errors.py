@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import ClassVar
 
-_LONGEST_RETRY_S = 86_400.0  # a provider may say anything; a client should not wait for longer than a day
+_LONGEST_RETRY_S = 32 * 86_400.0  # beyond the month that a budget may last
 
 
 class FulcrumError(Exception):
@@ -15,8 +15,7 @@ class FulcrumError(Exception):
         value: what was found there; never a prompt, an answer or a key.
         expected: what would have been right.
         reason: name of a fulcrum.error.v1.ErrorReason without its prefix; a class has its own default.
-        retry_after_s: seconds after which a retry may help, kept within 0 and a day; None where it is not known to, or
-            is no finite number.
+        retry_after_s: seconds after which a retry may help, 0 to 32 days; None where it is not known to.
     """
 
     default_reason: ClassVar[str] = "INTERNAL"
@@ -35,7 +34,8 @@ class FulcrumError(Exception):
         self.value = str(value)[:100]
         self.expected = expected
         self.reason = reason or self.default_reason
-        self.retry_after_s = _bounded(retry_after_s)
+        known = retry_after_s is not None and math.isfinite(retry_after_s)
+        self.retry_after_s = min(max(retry_after_s or 0.0, 0.0), _LONGEST_RETRY_S) if known else None
         super().__init__(f"{field}: got {self.value!r}, expected {expected}")
 
     @property
@@ -95,7 +95,3 @@ class DeadlineExceeded(FulcrumError):
 
 class Internal(FulcrumError):
     """A defect of ours, or of a backend; the log has the details."""
-
-
-def _bounded(seconds: float | None) -> float | None:
-    return None if seconds is None or not math.isfinite(seconds) else min(max(0.0, seconds), _LONGEST_RETRY_S)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, TypeAlias
 
 import grpc
@@ -10,9 +10,9 @@ import structlog
 from google.protobuf.message import Message
 
 from services.chassis import status
-from services.chassis.call import LOCAL, REQUEST_ID_KEY, Call, current, enter, new_request_id
+from services.chassis.call import LOCAL, REQUEST_ID_KEY, Call, Caller, current, enter, new_request_id
 from services.chassis.contracts import Contracts
-from services.chassis.errors import DeadlineExceeded, FulcrumError, Internal, Overloaded
+from services.chassis.errors import DeadlineExceeded, FulcrumError, Internal, Overloaded, PermissionDenied
 from services.chassis.identity import UNKNOWN, Identity
 from services.chassis.reflection_gate import REFLECTION, for_callers
 from services.chassis.settings import ServerSettings
@@ -38,6 +38,7 @@ class Guard(grpc.aio.ServerInterceptor):
         self._log = structlog.get_logger("rpc").bind()  # once: a call's own binding costs 10 us
         self.tracer: Tracer | None = None
         self._wrapped: dict[str, Handler] = {}
+        self._for_tenants: set[str] = set()
         self._admitted = 0
         self.idle = asyncio.Event()  # set while no call from outside is under way
         self.idle.set()
@@ -99,6 +100,16 @@ class Guard(grpc.aio.ServerInterceptor):
 
         return grpc.unary_unary_rpc_method_handler(unary_unary, **codec)
 
+    def open_to_tenants(self, services: Iterable[str], methods: Iterable[str]) -> None:
+        """Lets tenants call these methods of these services; all others want one of our services or an operator."""
+        methods = tuple(methods)
+        self._for_tenants.update(f"/{service}/{method}" for service in services for method in methods)
+
+    def check_allowed(self, path: str, caller: Caller) -> None:
+        """Raises PermissionDenied where a tenant calls what is not for tenants."""
+        if not caller.trusted and path not in self._for_tenants:
+            raise PermissionDenied("caller", caller.tenant, "one of our services, or an operator")
+
     def admit_one(self) -> None:
         """Counts one call from outside in; raises Overloaded beyond the limit."""
         limit = self._settings.max_concurrent_calls
@@ -119,6 +130,7 @@ class _Watch:
 
     def __init__(self, guard: Guard, path: str, log_level: str) -> None:
         self._guard = guard
+        self._path = path
         _, self._service, self._method = path.split("/")
         self._log_level = log_level
         self._code = "OK"
@@ -167,6 +179,7 @@ class _Watch:
         found = identity.of_wire(metadata, context.auth_context) if from_outside else identity.of_process(metadata)
         self._call = Call(request_id, deadline, found)
         self.resume()
+        self._guard.check_allowed(self._path, found)
 
     def resume(self) -> None:
         """Makes this the current call of the running task, unless it is part of another."""

@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -124,7 +125,11 @@ class KeyFile:
         with self._locked():
             keys = {key.id: key for key in self.listed()}
             if identity not in keys:
-                raise NotFound("key", identity, "an id that `fulcrum keys list` shows")
+                raise NotFound(
+                    "key",
+                    identity,
+                    "an id that `fulcrum keys list` shows, or at least 4 characters that one begins with",
+                )
             end, already = at or _now(), keys[identity].revoke_time
             changed = keys[identity].model_copy(update={"revoke_time": min(end, already) if already else end})
             self._write([changed if key.id == identity else key for key in keys.values()])
@@ -143,6 +148,7 @@ class KeyFile:
         fresh = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}")
         try:
             with os.fdopen(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+                self._keep_owner(file.fileno())
                 file.write(content + "\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -154,6 +160,19 @@ class KeyFile:
             os.fsync(folder)  # the new name outlives a crash too: a revoked key must not come back
         finally:
             os.close(folder)
+
+    def _keep_owner(self, fresh: int) -> None:
+        """Owner, group and mode as before: a server that can read the file now can read the next one."""
+        if not self._path.exists():
+            return
+        now, made = self._path.stat(), os.fstat(fresh)
+        try:
+            if (now.st_uid, now.st_gid) != (made.st_uid, made.st_gid):
+                os.fchown(fresh, now.st_uid, now.st_gid)
+            os.fchmod(fresh, stat.S_IMODE(now.st_mode))
+        except OSError as error:
+            owner = f"user {now.st_uid}, group {now.st_gid}"
+            raise KeyFileError(f"{self._path}: its owner ({owner}) cannot be kept: {error.strerror}") from error
 
 
 def _random_word(count: int) -> str:

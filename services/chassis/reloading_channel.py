@@ -37,10 +37,6 @@ class ReloadingChannel:
         """A callable that streams from the method on the present channel."""
         return self._calling("unary_stream", path, given, named)
 
-    def stream_unary(self, path: str, *given: Any, **named: Any) -> Callable[..., Any]:
-        """A callable that streams to the method on the present channel."""
-        return self._calling("stream_unary", path, given, named)
-
     def stream_stream(self, path: str, *given: Any, **named: Any) -> Callable[..., Any]:
         """A callable that streams both ways on the present channel."""
         return self._calling("stream_stream", path, given, named)

@@ -44,6 +44,8 @@ class Component:
         start: loads and warms up; the service is unhealthy until it returns.
         close: ends what `start` began.
         metrics: what it counts, made without a registry; the process that serves it registers them.
+        for_tenants: names of the methods that a tenant may call; the others are for our services and operators.
+        failed: names of its parts that did not start, while the others serve.
     """
 
     name: str
@@ -52,6 +54,8 @@ class Component:
     start: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
     metrics: tuple[Collector, ...] = ()
+    for_tenants: frozenset[str] = frozenset()
+    failed: Callable[[], Sequence[str]] = tuple
 
 
 class ServerProcess:
@@ -73,6 +77,7 @@ class ServerProcess:
         """A channel that reaches these components without a wire."""
         server = LocalServer(self.guard)
         for component in components:
+            self.guard.open_to_tenants(component.services, component.for_tenants)
             component.register(cast(grpc.aio.Server, server))
         return server.channel()
 
@@ -148,6 +153,7 @@ class ServerProcess:
         health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
         names = [name for component in components for name in component.services]
         for component in components:
+            self.guard.open_to_tenants(component.services, component.for_tenants)
             component.register(server)
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
         return server, health_servicer

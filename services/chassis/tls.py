@@ -154,7 +154,8 @@ def _consistent(
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         named: Path | None = ca
         if ca:
-            context.load_verify_locations(cadata=contents[ca].decode("ascii", "replace"))
+            letters = contents[ca].decode("ascii", "ignore")  # comments may hold others
+            context.load_verify_locations(cadata=letters)
         if pair:
             named = pair[0]
             context.load_cert_chain(pair[0], pair[1], password=_no_password)

@@ -6,12 +6,17 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
+from typing import NoReturn
 
 from services.chassis.errors import FulcrumError
 from services.chassis.settings import ConfigError
-from services.cli.address import default_address
+from services.cli.address import add_connection_arguments
+from services.cli.argument_types import dimensions, number, text, whole
 from services.cli.key_arguments import add_key_arguments
+
+_SERVICES = ("edge", "cache", "router", "executor")
 
 _EPILOG = """examples:
   fulcrum up                              run everything in one process on 127.0.0.1:50551
@@ -28,6 +33,12 @@ service; FULCRUM_<SECTION>__<KEY> in the environment wins, such as FULCRUM_SERVE
 explains a file."""
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Ends with 2 and one line, which names the argument."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
 def _default_config() -> Path | None:
     given = os.environ.get("FULCRUM_CONFIG")
     if given:
@@ -38,7 +49,7 @@ def _default_config() -> Path | None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="fulcrum",
         description="Cuts the bill of language models: routes each request to the cheapest model that answers well, "
         "reuses answers that were paid for, and runs the rest on optimised engines.",
@@ -54,14 +65,15 @@ def parser() -> argparse.ArgumentParser:
 
     up = add("up", "run all services in one process", "services.cli.serving:up")
     serve = add("serve", "run one service in a process of its own", "services.cli.serving:serve")
-    serve.add_argument("service", choices=("edge", "cache", "router", "executor"))
+    serve.add_argument("service", choices=_SERVICES)
     config = add("config", "look at settings", "services.cli.serving:config")
     config.add_argument("action", choices=("check",), help="check: explain what is wrong, or show every value")
+    config.add_argument("service", nargs="?", choices=_SERVICES, help="check the files of this one alone, as it serves")
     for one in (up, serve, config):
         one.add_argument("--config", type=Path, default=_default_config(), help="YAML settings (default: %(default)s)")
     models = add("models", "list models, or fetch a model's published weights", "services.cli.asking:models")
     models.add_argument("action", nargs="?", choices=("list", "pull"), default="list")
-    models.add_argument("name", nargs="?", help="for pull: all-MiniLM-L6-v2")
+    models.add_argument("name", type=text, nargs="?", help="for pull: all-MiniLM-L6-v2")
     complete = add(
         "complete", "ask something; streams the answer, then prints its receipt", "services.cli.asking:complete"
     )
@@ -69,43 +81,36 @@ def parser() -> argparse.ArgumentParser:
     stats = add("stats", "what was asked, what it cost, what each lever saved", "services.cli.asking:stats")
     _stats_arguments(stats)
     for one in (models, complete, stats):
-        one.add_argument("--address", default=default_address(), help="a running suite (default: %(default)s)")
-        for name, text in (
-            ("ca", "TLS: PEM certificates that verify the suite"),
-            ("certificate", "mutual TLS: PEM certificate shown to the suite, beside --key"),
-            ("key", "mutual TLS: PEM private key of the certificate"),
-        ):
-            variable = f"FULCRUM_{name.upper()}"
-            one.add_argument(
-                f"--{name}", type=Path, default=os.environ.get(variable), help=f"{text} (default: {variable})"
-            )
+        add_connection_arguments(one)
     add_key_arguments(add("keys", "make, list and revoke API keys", "services.cli.keys:keys"), _default_config())
     return top
 
 
 def _stats_arguments(stats: argparse.ArgumentParser) -> None:
-    stats.add_argument("--by", type=_dimensions, default=[], help="split by tenant, model and day, such as day,model")
-    stats.add_argument("--tenant", default="", help="of this tenant alone; for operators, others see their own")
-    stats.add_argument("--days", type=int, help="of the last days alone, 1 for today (UTC)")
-    stats.add_argument("--watch", type=float, nargs="?", const=2.0, help="show again every so many seconds (default 2)")
-    stats.add_argument("--json", action="store_true", help="print as JSON")
-
-
-def _dimensions(text: str) -> list[str]:
-    names = text.split(",")
-    if not set(names) <= {"tenant", "model", "day"} or len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected tenant, model and day, with commas between")
-    return names
+    stats.add_argument("--by", type=dimensions, default=[], help="split by tenant, model and day, such as day,model")
+    stats.add_argument(
+        "--tenant", type=text, default="", help="of this tenant alone; for operators, others see their own"
+    )
+    stats.add_argument("--days", type=whole(1, 36_500), help="of the last days alone, 1 for today (UTC)")
+    stats.add_argument(
+        "--watch",
+        type=number(0.1, 86_400),
+        nargs="?",
+        const=2.0,
+        metavar="SECONDS",
+        help="show again every so many seconds (default 2)",
+    )
+    stats.add_argument("--json", action="store_true", help="print as JSON, one object a line beside --watch")
 
 
 def _complete_arguments(complete: argparse.ArgumentParser) -> None:
-    complete.add_argument("prompt", help="what to ask; - reads standard input")
-    complete.add_argument("--system", help="instructions that go before the prompt")
-    complete.add_argument("--model", action="append", default=[], help="allow only this model (repeatable)")
-    complete.add_argument("--max-quality-loss", type=float, help="share of requests that may be answered worse")
-    complete.add_argument("--max-output-tokens", type=int, help="most tokens of the answer")
-    complete.add_argument("--temperature", type=float, help="0 is greedy")
-    complete.add_argument("--seed", type=int, help="equal seeds give equal answers on local models")
+    complete.add_argument("prompt", type=text, help="what to ask; - reads standard input")
+    complete.add_argument("--system", type=text, help="instructions that go before the prompt")
+    complete.add_argument("--model", type=text, action="append", default=[], help="allow only this model (repeatable)")
+    complete.add_argument("--max-quality-loss", type=number(0, 1), help="share of requests that may be answered worse")
+    complete.add_argument("--max-output-tokens", type=whole(1, 2**20), help="most tokens of the answer")
+    complete.add_argument("--temperature", type=number(0, 2), help="0 is greedy")
+    complete.add_argument("--seed", type=whole(0, 2**64 - 1), help="equal seeds give equal answers on local models")
     complete.add_argument("--no-cache", action="store_true", help="do not answer from the cache")
     complete.add_argument("--no-store", action="store_true", help="do not keep the answer")
     complete.add_argument("--json", action="store_true", help="print the receipt as JSON")
@@ -113,19 +118,33 @@ def _complete_arguments(complete: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; ends with 1 where a call failed and with 2 where settings or arguments are wrong."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what the terminal's encoding lacks is shown, not raised
     chosen = parser().parse_args(arguments)
+    if "address" in chosen:
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its details are part of our own error
     module, _, name = chosen.run.partition(":")  # imported only now: asking a suite needs none of its libraries
     run = getattr(importlib.import_module(module), name)
     try:
         asyncio.run(run(chosen)) if asyncio.iscoroutinefunction(run) else run(chosen)
+        sys.stdout.flush()
     except ConfigError as error:
-        print(f"fulcrum: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
+        _end(2, str(error))
     except FulcrumError as error:
-        print(f"fulcrum: {type(error).__name__}: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
+        _end(1, f"{type(error).__name__}: {error}")
+    except BrokenPipeError:  # who read has gone; Python would complain once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None
+    except OSError as error:
+        _end(1, str(error))
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def _end(status: int, problem: str) -> NoReturn:
+    print(f"fulcrum: {problem}", file=sys.stderr)
+    raise SystemExit(status) from None
 
 
 if __name__ == "__main__":

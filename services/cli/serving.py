@@ -1,7 +1,6 @@
 """Commands that run services: up, serve, and config to look at what they would run with."""
 
 import argparse
-from dataclasses import replace
 
 from rich.console import Console
 from rich.markup import escape
@@ -9,9 +8,11 @@ from rich.markup import escape
 from services.cache.__main__ import assemble as assemble_cache
 from services.chassis.access import in_words
 from services.chassis.server import Component, ServerProcess, run_until_stopped, stop_on_signals
+from services.chassis.settings import ConfigError, ServerSettings
 from services.chassis.telemetry import configure_logging
-from services.cli.address import default_address
+from services.cli.address import default_address, reachable
 from services.cli.assembly import SuiteSettings, assemble_suite, suite_settings
+from services.cli.files import problems
 from services.edge.__main__ import assemble as assemble_edge
 from services.executor.__main__ import assemble as assemble_executor
 from services.router.__main__ import assemble as assemble_router
@@ -19,31 +20,38 @@ from services.router.__main__ import assemble as assemble_router
 
 def up(arguments: argparse.Namespace) -> None:
     """Runs all services in one process until SIGTERM or Ctrl-C."""
-    console = Console(stderr=True)
-
-    def ready(port: int) -> None:
-        address = f"{settings.server.host}:{port}"
-        server = settings.server
-        holds = in_words(server.host, server.tls, server.identity)
-        console.print(f"[bold]Fulcrum[/] answers at [bold]{address}[/]  ({escape(holds)})")
-        key = "FULCRUM_API_KEY=... " if "keys" in server.identity.accept else ""
-        there = ("" if address == default_address() else f" --address {address}") + (" --ca FILE" if server.tls else "")
-        console.print(f'  in another terminal:  {key}fulcrum complete "What is the capital of Norway?"{there}')
+    console = Console(stderr=True, soft_wrap=True)
 
     async def serve() -> None:
         configure_logging(settings.server)
-        process, (*backends, edge) = assemble_suite(settings)
-        if settings.server.identity.accept:  # callers are tenants: what speaks for every tenant is no port of theirs
-            backends = [_unexposed(backend) for backend in backends]
-        await process.serve([*backends, edge], stop_on_signals(), ready)
+        process, components = assemble_suite(settings)
+
+        def ready(port: int) -> None:
+            console.print(welcome(settings.server, port))
+            failed = ", ".join(name for component in components for name in component.failed())
+            if failed:
+                console.print(f"  [bold red]could not be loaded: {escape(failed)}[/]; `fulcrum config check` says why")
+
+        await process.serve(components, stop_on_signals(), ready)
 
     settings = suite_settings(arguments.config)
     run_until_stopped(serve)
 
 
-def _unexposed(component: Component) -> Component:
-    """The component, started and closed with the others but reached through this process's own channel alone."""
-    return replace(component, services=(), register=lambda _: None)
+def welcome(server: ServerSettings, port: int) -> str:
+    """Where the suite answers, what holds for its callers, and a command that works from another terminal, if any."""
+    holds = escape(in_words(server.host, server.tls, server.identity))
+    answers = f"[bold]Fulcrum[/] answers at [bold]{escape(f'{server.host}:{port}')}[/]  ({holds})"
+    accepted = server.identity.accept
+    if set(accepted) == {"header"}:
+        return f"{answers}\n  callers come through the proxy that sets {escape(server.identity.header)}"
+    address = f"{reachable(server.host)}:{port}"
+    key = "FULCRUM_API_KEY=... " if "keys" in accepted else ""
+    there = "" if address == default_address({}) else f" --address {address}"
+    there += " --ca FILE" if server.tls else ""
+    there += " --certificate FILE --key FILE" if server.tls and server.tls.client_ca else ""
+    command = f'{key}fulcrum complete "What is the capital of Norway?"{there}'
+    return f"{answers}\n  in another terminal:  {escape(command)}"
 
 
 def serve(arguments: argparse.Namespace) -> None:
@@ -69,9 +77,11 @@ def _component(service: str, settings: SuiteSettings) -> Component:
 
 
 def config(arguments: argparse.Namespace) -> None:
-    """Shows every value in force, or explains what is wrong and ends with 2."""
+    """Shows every value in force, or explains what is wrong, in values or the files they name, and ends with 2."""
     settings = suite_settings(arguments.config)
-    console = Console()
+    if found := problems(settings, arguments.service):
+        raise ConfigError("\n".join(found))
+    console = Console(soft_wrap=True)
     console.print(f"# {arguments.config or 'no file: defaults and the environment'}", style="dim", markup=False)
     for section in vars(settings).values():
         console.print(f"[bold]{section.section}:[/]")

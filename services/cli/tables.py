@@ -7,6 +7,7 @@ from fulcrum.edge.v1 import edge_service_pb2 as edge_pb
 from fulcrum.edge.v1 import receipt_pb2
 from fulcrum.executor.v1 import executor_service_pb2 as executor_pb
 from fulcrum.router.v1 import router_service_pb2 as router_pb
+from rich.markup import escape
 from rich.table import Table
 
 LEVER_NAMES = {
@@ -31,27 +32,28 @@ def receipt_table(receipt: receipt_pb2.Receipt) -> Table:
     """One answer's receipt."""
     table = Table(title="receipt", show_header=False, title_justify="left", min_width=60)
     table.add_column(style="dim")
-    table.add_column()
-    table.add_row("model", receipt.model)
+    table.add_column(overflow="fold")
+    table.add_row("model", escape(receipt.model))
     cache = result_name(receipt.cache.result)
     if receipt.cache.HasField("similarity"):
         cache += f" (similarity {receipt.cache.similarity:.3f}, right with {receipt.cache.probability:.1%})"
     elif receipt.cache.explanation:
-        cache += f" ({receipt.cache.explanation})"
+        cache += f" ({escape(receipt.cache.explanation)})"
     table.add_row("cache", cache)
     if receipt.route.explanation:
-        table.add_row("route", receipt.route.explanation)
+        table.add_row("route", escape(receipt.route.explanation))
     usage = receipt.usage
     table.add_row("tokens", f"{usage.input_tokens} in ({usage.cached_input_tokens} cached), {usage.output_tokens} out")
     first, total = receipt.latency.first_token.ToNanoseconds(), receipt.latency.total.ToNanoseconds()
     table.add_row("time", f"{first / 1e6:.1f} ms to first text, {total / 1e6:.1f} ms in all")
     for degradation in receipt.degradations:
         part = receipt_pb2.Part.Name(degradation.part).removeprefix("PART_").lower()
-        table.add_row("degraded", f"[yellow]{part} {degradation.status}: {degradation.consequence}[/]")
+        told = escape(f"{part} {degradation.status}: {degradation.consequence}")
+        table.add_row("degraded", f"[yellow]{told}[/]")
     if not receipt.cost.priced:
         table.add_row("cost", "unpriced")
         return table
-    table.add_row("baseline", f"{usd(receipt.cost.baseline_nano_usd)} ({receipt.cost.baseline_model})")
+    table.add_row("baseline", f"{usd(receipt.cost.baseline_nano_usd)} ({escape(receipt.cost.baseline_model)})")
     for saving in receipt.cost.levers:
         table.add_row(LEVER_NAMES[saving.lever], f"x {saving.factor:.3f}, saved {usd(saving.saved_nano_usd)}")
     table.add_row("actual", f"[bold]{usd(receipt.cost.actual_nano_usd)}[/]")
@@ -92,7 +94,7 @@ def usage_table(usage: edge_pb.GetUsageResponse) -> Table:
         "unpriced",
     ):
         table.add_column(heading, justify="right")
-    rows = [(model.model, model.totals) for model in usage.models] + [("[bold]all[/]", usage.total)]
+    rows = [(escape(model.model), model.totals) for model in usage.models] + [("[bold]all[/]", usage.total)]
     for name, totals in rows:
         counts = (totals.requests, totals.exact_hits, totals.semantic_hits, totals.shared)
         tokens = (totals.usage.input_tokens, totals.usage.output_tokens)
@@ -116,7 +118,7 @@ def groups_table(usage: edge_pb.GetUsageResponse, by: Sequence[str]) -> Table:
         counts = (str(number) for number in (sums.requests, reused, sums.abandoned, sums.unpriced_requests))
         share = f"{sums.actual_nano_usd / sums.baseline_nano_usd:.1%}" if sums.baseline_nano_usd else ""
         table.add_row(
-            *(keys[name] for name in by), *counts, usd(sums.baseline_nano_usd), usd(sums.actual_nano_usd), share
+            *(escape(keys[name]) for name in by), *counts, usd(sums.baseline_nano_usd), usd(sums.actual_nano_usd), share
         )
     if usage.next_page_token:
         table.caption = f"the first {len(usage.groups)} groups"
@@ -126,29 +128,34 @@ def groups_table(usage: edge_pb.GetUsageResponse, by: Sequence[str]) -> Table:
 def cache_table(stats: cache_pb.StatsResponse) -> Table:
     """The cache's counts and sizes."""
     table = Table(title="cache", show_header=False, title_justify="left")
+    table.add_column()
+    table.add_column(overflow="fold")
     table.add_row("lookups", f"{stats.exact_hits} exact, {stats.semantic_hits} semantic, {stats.misses} missed")
     table.add_row("entries", f"{stats.entries} in {stats.bytes / 1e6:.2f} MB")
     table.add_row("encoder", stats.encoder_digest[:16] or "none yet")
     return table
 
 
-def models_table(catalogue: Sequence[router_pb.CatalogueModel], engines: Sequence[executor_pb.Model]) -> Table:
-    """Every model that the router or the executor knows."""
+def models_table(
+    catalogue: Sequence[router_pb.CatalogueModel] | None, engines: Sequence[executor_pb.Model] | None
+) -> Table:
+    """Every model that the router or the executor knows; None stands for one that was not there to be asked."""
     table = Table(title="models", title_justify="left")
     for heading in ("name", "state", "runs", "context", "price"):
         table.add_column(heading)
-    by_name = {engine.name: engine for engine in engines}
-    priced = {model.name: model for model in catalogue}
+    by_name = {engine.name: engine for engine in engines or ()}
+    priced = {model.name: model for model in catalogue or ()}
     for name in sorted({*by_name, *priced}):
         engine, model = by_name.get(name), priced.get(name)
-        state = (
-            executor_pb.ModelState.Name(engine.state).removeprefix("MODEL_STATE_").lower() if engine else "no engine"
-        )
+        state = "" if engines is None else "no engine"
+        if engine:
+            state = executor_pb.ModelState.Name(engine.state).removeprefix("MODEL_STATE_").lower()
         runs = "remote" if engine and engine.kind == executor_pb.MODEL_KIND_REMOTE else "here" if engine else ""
         runs += f", {engine.precision}" if engine and engine.precision else ""
         strong = " (strong)" if model and model.is_default else ""
         context = str(engine.context_tokens) if engine and engine.context_tokens else ""
-        table.add_row(name + strong, state, runs, context, _price(model))
+        price = "" if catalogue is None else _price(model)
+        table.add_row(escape(name) + strong, state, runs, context, price)
     return table
 
 

@@ -74,6 +74,7 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
         start,
         close,
         metrics.collectors,
+        for_tenants=frozenset({"Complete", "GetUsage"}),
     )
 
 

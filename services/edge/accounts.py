@@ -1,16 +1,20 @@
 """Every execution is on the books from before it begins, so that what it took is known however it ends."""
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.edge.catalogue import Catalogue
-from services.edge.chat import CacheNote, Finish, FinishReason, Outcome, Request
+from services.edge.chat import CacheNote, Finish, FinishReason, Outcome, Request, Spent, Usage
 from services.edge.execution import Execution
-from services.edge.ledger import Ledger
+from services.edge.ledger import Ledger, opening
 from services.edge.ledger_file import Opened
+from services.edge.price import MachinePrice
 from services.edge.receipt import Cost, cost_of
+
+_BYTES_A_TOKEN = 4  # of English text, in most vocabularies
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,35 +49,44 @@ class Accounts:
         Raises:
             Unavailable: it cannot be written, so nothing may begin.
         """
-        opened = await self._ledger.open(request, model)
+        opened = opening(request, model)
+        await self._ledger.open(opened)
         try:
             yield opened
         except (asyncio.CancelledError, GeneratorExit):
-            self._abandon(opened, execution, "cancelled")
+            self._abandon(opened, request, execution, "cancelled")
             raise
         except BaseException:
-            self._abandon(opened, execution, "failed")
+            self._abandon(opened, request, execution, "failed")
             raise
 
     async def settle(self, opened: Opened, outcome: Outcome) -> Executed:
         """Closes a line with the receipt of its answer.
 
         Raises:
-            Unavailable: it cannot be written yet.
+            Unavailable: it cannot be written.
         """
         cost = self._cost(outcome)
         return Executed(outcome, await self._ledger.settle(opened, outcome, cost), cost)
 
-    def _abandon(self, opened: Opened, execution: Execution, state: str) -> None:
-        spent = execution.spent
-        if state == "failed" and not execution.begun:
+    def _abandon(self, opened: Opened, request: Request, execution: Execution, state: str) -> None:
+        if not execution.model or not execution.attempts or (state == "failed" and not execution.begun):
             self._ledger.discard(opened)
             return
         usage = cost = None
-        if spent and execution.model:
+        if spent := self._spent(request, execution):
             finish = Finish(FinishReason.STOP, spent.usage, spent.machine_s)
             usage, cost = spent.usage, self._cost(Outcome(execution.model, finish, CacheNote("miss")))
+        opened = replace(opened, model=execution.model)  # the first of the plan may have handed over
         self._ledger.abandon(opened, state, usage, cost, execution.attempts)
+
+    def _spent(self, request: Request, execution: Execution) -> Spent | None:
+        """What it took; of a provider, which tells at the end alone, what it has read and said by estimate."""
+        price = self._catalogue.prices.get(execution.model or "")
+        if execution.spent or isinstance(price, MachinePrice):
+            return execution.spent
+        read, said = (math.ceil(size / _BYTES_A_TOKEN) for size in (request.size_bytes, execution.said_bytes))
+        return Spent(Usage(input_tokens=read, output_tokens=said), 0.0)
 
     def _cost(self, outcome: Outcome) -> Cost | None:
         return cost_of(outcome, self._catalogue.prices, self._catalogue.default)

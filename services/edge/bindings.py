@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from typing import Any, cast
 
 import grpc
+import structlog
 from fulcrum.cache.v1 import cache_service_pb2 as cache_pb
 from fulcrum.cache.v1.cache_service_pb2_grpc import CacheServiceStub
 from fulcrum.embedding.v1 import embedding_pb2, embedding_service_pb2
@@ -15,7 +16,7 @@ from fulcrum.router.v1.router_service_pb2_grpc import RouterServiceStub
 from google.protobuf.duration_pb2 import Duration
 
 from services.chassis.call import new_request_id, outgoing
-from services.chassis.errors import FulcrumError
+from services.chassis.errors import FulcrumError, PermissionDenied, Unauthenticated, Unavailable
 from services.chassis.status import error_from
 from services.edge import messages
 from services.edge.chat import Delta, Finish, Objective, Request
@@ -31,7 +32,16 @@ async def _answer(method: Any, request: object, timeout_s: float, backend: str) 
     try:
         return await cast(Awaitable[Any], method(request, timeout=timeout, metadata=metadata))
     except grpc.aio.AioRpcError as error:
-        raise error_from(error, backend) from error
+        raise _failure(error, backend) from error
+
+
+def _failure(error: grpc.aio.AioRpcError, backend: str) -> FulcrumError:
+    """The backend's error; one that says who edge is to it, or what edge may, is no fault of edge's caller."""
+    found = error_from(error, backend)
+    if not isinstance(found, Unauthenticated | PermissionDenied):
+        return found
+    structlog.get_logger("edge").error("refused by a backend", backend=backend, error=str(found))
+    return Unavailable(backend, "it refuses edge's credentials", "a backend that lets edge in")
 
 
 class EncoderBinding:
@@ -168,7 +178,7 @@ class ExecutorBinding:
             async for response in cast(AsyncIterator[executor_pb.GenerateResponse], call):
                 yield messages.generated(response)
         except grpc.aio.AioRpcError as error:
-            raise error_from(error, EXECUTOR) from error
+            raise _failure(error, EXECUTOR) from error
         finally:
             call.cancel()
 

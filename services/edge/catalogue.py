@@ -41,8 +41,8 @@ class Catalogue:
             Unavailable: the router was never reached and no fallback model is set, or nothing known is allowed.
         """
         known = [model.name for model in self._models]
-        preferred = [self.default or self._fallback_model, *objective.allowed_models, *known]
-        for name in preferred:
+        allowed_known = [name for name in objective.allowed_models if name in known]
+        for name in (self.default or self._fallback_model, *allowed_known, *known):
             allowed = not objective.allowed_models or name in objective.allowed_models
             if name and allowed and name not in objective.denied_models:
                 return Plan("", (PlannedModel(name),), f"{name}, because the router is away")

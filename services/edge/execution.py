@@ -15,14 +15,16 @@ from services.edge.work import Work
 class Execution:
     """One answer in the making; after `run` has ended, `outcome` tells how it went.
 
-    Whenever it ends, `begun` is whether a model has said anything, `attempts` how often a model was asked, hedges and
-    fallbacks included, and `spent` what the model that is answering has taken so far, None where it did not tell.
+    Whenever it ends, `begun` is whether a model has said anything, `said_bytes` how much, `attempts` how often one was
+    asked, hedges and fallbacks included, and `spent` what the one that is answering has taken so far, None where it did
+    not tell.
     """
 
     def __init__(self, attempts: Attempts, work: Work, strong_model: str | None) -> None:
         self.attempts = 0
         self.spent: Spent | None = None
         self.begun = False
+        self.said_bytes = 0
         self._asking = attempts
         self._work = work
         self._strong_model = strong_model
@@ -49,10 +51,8 @@ class Execution:
                 async with aclosing(generated) as events:
                     async for event in events:
                         self.begun = True
-                        if isinstance(event, TextDelta):
-                            self.spent = event.spent or self.spent
-                        elif isinstance(event, Finish):
-                            self._finish = event
+                        self._note(event)
+                        if isinstance(event, Finish):
                             self._model_s = time.monotonic() - begin
                         yield event
                 return
@@ -66,6 +66,16 @@ class Execution:
     def model(self) -> str | None:
         """The model that is answering, or was last asked; None before the first."""
         return self._model.model if self._model else None
+
+    def _note(self, event: Delta | Finish) -> None:
+        if isinstance(event, TextDelta):
+            self.said_bytes += len(event.text.encode("utf-8", "replace"))
+            self.spent = event.spent or self.spent
+        elif isinstance(event, Finish):
+            self._finish = event
+            self.spent = Spent(event.usage, event.machine_s) if event.usage else self.spent
+        else:
+            self.said_bytes += len(event.name) + len(event.arguments_json.encode("utf-8", "replace"))
 
     def _count(self) -> None:
         self.attempts += 1

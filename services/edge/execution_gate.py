@@ -1,9 +1,8 @@
 """How many executions are under way at once: as many as the models keep up with; the rest is refused at once."""
 
-import asyncio
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from services.chassis.errors import Overloaded
@@ -19,8 +18,7 @@ class ExecutionGate:
 
     As TCP does it: by one an execution until the first overload, then by one a round (slow start, additive increase and
     multiplicative decrease: Chiu and Jain, 1989), and by a tenth of that near where it was too much the last time. A
-    model is overloaded where it says so, and where an execution meets its caller's deadline though that left twice the
-    time that one takes alone.
+    model is overloaded where it says so: callers in a hurry, and limits that a provider has for us, tell nothing of it.
 
     Args:
         most: never more than these at once.
@@ -52,8 +50,8 @@ class ExecutionGate:
         return Overloaded("executions", found, expected, retry_after_s=min(max(wait_s, 0.1), 10.0))
 
     @contextmanager
-    def place(self, deadline: float) -> Generator[None, None, None]:
-        """Room for one execution while it lasts; `deadline` is its caller's, in monotonic seconds.
+    def place(self) -> Generator[Callable[[], None], None, None]:
+        """Room for one request while it lasts; what it yields is called where its execution begins.
 
         Raises:
             Overloaded: there is none.
@@ -61,16 +59,19 @@ class ExecutionGate:
         if self.full:
             raise self.refusal()
         begin = time.monotonic()
+        executing: float | None = None
+
+        def note() -> None:
+            nonlocal executing
+            executing = time.monotonic()
+
         self.under_way += 1
         try:
-            yield
-            self._went_well(time.monotonic() - begin)
+            yield note
+            if executing is not None:
+                self._went_well(time.monotonic() - executing)
         except Overloaded as error:
             if error.reason == "OVERLOADED":
-                self._back_off(begin)
-            raise
-        except (asyncio.CancelledError, GeneratorExit):
-            if time.monotonic() >= deadline and deadline - begin > 2 * self._shortest_s:
                 self._back_off(begin)
             raise
         finally:

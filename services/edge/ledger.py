@@ -1,42 +1,32 @@
-"""The ledger as the pipeline sees it: one thread that writes what waits together in one commit."""
+"""The ledger as the pipeline sees it: every receipt durable before anybody sees it, and what was spent."""
 
 import asyncio
-import queue
 import secrets
 import sqlite3
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 
 from services.chassis.call import caller
-from services.chassis.errors import Unavailable
+from services.chassis.errors import Overloaded, Unavailable
 from services.edge.chat import Outcome, Request, Usage
 from services.edge.ledger_file import DAY_NS, Entry, LedgerFile, Opened, receipt_id
+from services.edge.ledger_sums import LedgerSums
+from services.edge.ledger_writer import LedgerWriter, Work
 from services.edge.receipt import Cost
 from services.edge.usage import abandoned, answered
 
-_BATCH = 256
+_READS = 16  # at once, and waiting
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """Something to do within a transaction; `settles` is tried again until it is written."""
-
-    work: Callable[[LedgerFile], Any]
-    future: "asyncio.Future[Any] | None"
-    settles: bool
-
-
 class Ledger:
-    """Receipts, durable before anybody sees them.
-
-    What may wait here is bounded by the requests under way, each of which waits for at most one job.
+    """Receipts by one thread that writes, sums by one that reads.
 
     Args:
         path: the SQLite file.
@@ -46,12 +36,10 @@ class Ledger:
 
     def __init__(self, path: Path, power_safe: bool, keep_days: int) -> None:
         self._path, self._power_safe, self._keep_days = path, power_safe, keep_days
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._unwritten: list[_Job] = []
-        self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
-        self._file: LedgerFile
-        self._loop: asyncio.AbstractEventLoop
-        self._log = structlog.get_logger("ledger")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="ledger reader")
+        self._reading = 0
+        self._writer: LedgerWriter | None = None  # until it has started
+        self._sums: LedgerSums
         self.start_time = time.time()
 
     async def start(self) -> None:
@@ -60,127 +48,104 @@ class Ledger:
         Raises:
             ConfigError: the file cannot be used.
         """
-        self._loop = asyncio.get_running_loop()
-        self._file = await asyncio.to_thread(LedgerFile, self._path, self._power_safe)
-        self._thread.start()
-        now = time.time_ns()
-        interrupted = await self.run(lambda file: file.recover(now))
+        file = await asyncio.to_thread(LedgerFile, self._path, self._power_safe)
+        self._sums = await asyncio.get_running_loop().run_in_executor(self._reader, LedgerSums, self._path)
+        writer, now = LedgerWriter(file, self._keep_days), time.time_ns()
+        interrupted = await writer.submit(lambda file: file.recover(now))
         if interrupted:
-            self._log.warning("executions were interrupted; what they cost is not known", executions=interrupted)
-        await self.run(lambda file: file.forget(now // DAY_NS - self._keep_days))
-        first = await self.run(LedgerFile.first_day)
+            log = structlog.get_logger("ledger")
+            log.warning("executions were interrupted; what they cost is not known", executions=interrupted)
+        self._writer = writer
+        first = await self.read(LedgerSums.first_day)
         if first is not None:
             self.start_time = first * DAY_NS / 1e9
 
     async def close(self) -> None:
         """Writes what waits, and gives the file back."""
-        if self._thread.is_alive():
-            self._jobs.put(None)
-            await asyncio.to_thread(self._thread.join)
-            self._file.close()
+        if self._writer:
+            await self._writer.close()
+            await asyncio.get_running_loop().run_in_executor(self._reader, self._sums.close)
+        self._reader.shutdown()
 
-    async def open(self, request: Request, model: str) -> Opened:
-        """Notes an execution that is about to begin.
+    async def open(self, opened: Opened) -> None:
+        """Notes an execution that is about to begin; see `opening`.
 
         Raises:
             Unavailable: it cannot be written down, so it must not begin.
         """
-        opened = _opened(request, model)
-        await self.run(lambda file: file.open(opened))
-        return opened
+        try:
+            await self.submit(lambda file: file.open(opened))
+        except asyncio.CancelledError:
+            self.discard(opened)  # it may be in the file by now, or be so before this is
+            raise
 
     def discard(self, opened: Opened) -> None:
         """Takes back an execution that never began."""
-        self._put(_Job(lambda file: file.discard(opened.receipt_id), None, settles=True))
+        self._written().keep(lambda file: file.discard(opened.receipt_id))
 
     def give_back(self, tenant: str, day: int) -> None:
         """Takes a request off a day's count that was let in and not answered."""
-        self._put(_Job(lambda file: file.admit(tenant, day, -1), None, settles=True))
+        self._written().keep(lambda file: file.admit(tenant, day, -1))
 
     def abandon(self, opened: Opened, state: str, usage: Usage | None, cost: Cost | None, attempts: int) -> None:
         """Writes what an execution took that answered nobody; nobody waits for it."""
-        entry = Entry(opened, state, attempts, time.time_ns(), abandoned(usage, cost))
-        self._put(_Job(lambda file: file.settle(entry), None, settles=True))
+        self._written().keep(_settling(Entry(opened, state, attempts, time.time_ns(), abandoned(usage, cost))))
 
     async def settle(self, opened: Opened, outcome: Outcome, cost: Cost | None) -> str:
         """Writes the receipt of an answer; it is durable when this returns its id.
 
         Raises:
-            Unavailable: it could not be written yet; it will be as soon as it can.
+            Unavailable: it could not be written: abandon it.
         """
         opened = replace(opened, model=outcome.model)  # the first of the plan may have handed over
         entry = Entry(opened, "answered", outcome.attempts, time.time_ns(), answered(outcome, cost))
-        await self.run(lambda file: file.settle(entry), settles=True)
+        await self.submit(_settling(entry))
         return opened.receipt_id
 
     async def reused(self, request: Request, outcome: Outcome, cost: Cost | None) -> str:
-        """Writes the receipt of an answer that nothing was executed for; see `settle`."""
-        return await self.settle(_opened(request, outcome.model), outcome, cost)
-
-    async def run(self, work: Callable[[LedgerFile], T], settles: bool = False) -> T:
-        """What `work` returns, once its transaction is in the file; a FulcrumError of its own passes on.
+        """Writes the receipt of an answer that nothing was executed for; it is durable when this returns its id.
 
         Raises:
-            Unavailable: the file cannot be written.
+            Unavailable: it could not be written, and is not an answer then.
         """
-        future: asyncio.Future[T] = self._loop.create_future()
-        self._put(_Job(work, future, settles))
-        return await future
+        return await self.settle(opening(request, outcome.model), outcome, cost)
 
-    def _put(self, job: _Job) -> None:
-        self._jobs.put(job)
+    def submit(self, work: Work[T]) -> "asyncio.Future[T]":
+        """What `work` returns, once its transaction is in the file; see `LedgerWriter.submit`."""
+        return self._written().submit(work)
 
-    def _work(self) -> None:
-        ending = False
-        while not ending:
-            batch = [self._jobs.get()]
-            while len(batch) < _BATCH and not self._jobs.empty():
-                batch.append(self._jobs.get())
-            ending = None in batch
-            self._commit([job for job in batch if job])
+    async def read(self, question: Callable[[LedgerSums], T]) -> T:
+        """What `question` finds, on a thread that holds up nobody who writes.
 
-    def _commit(self, jobs: list[_Job]) -> None:
-        """One transaction; where it fails, what settles is kept for the next one, and everyone who waits is told."""
-        results: list[tuple[asyncio.Future[Any], Any]] = []
+        Raises:
+            Overloaded: too many wait already.
+            Unavailable: the file cannot be read.
+        """
+        self._written()
+        if self._reading >= _READS:
+            found, expected = f"{self._reading} under way", f"at most {_READS}"
+            raise Overloaded("usage requests", found, expected, retry_after_s=1.0)
+        self._reading += 1
         try:
-            with self._file.transaction():
-                for job in (*self._unwritten, *jobs):
-                    found = _attempt(job, self._file)
-                    if job.future:
-                        results.append((job.future, found))
+            return await asyncio.get_running_loop().run_in_executor(self._reader, question, self._sums)
         except sqlite3.Error as error:
-            self._log.error("ledger not written", error=str(error), waiting=len(self._unwritten))
-            results = [(job.future, _unwritable(error)) for job in jobs if job.future]
-            self._unwritten += [_Job(job.work, None, settles=True) for job in jobs if job.settles]
-        else:
-            self._unwritten = []
-        if results:
-            self._loop.call_soon_threadsafe(_resolve, results)
+            expected = "a ledger that can be read"
+            raise Unavailable("ledger", error, expected, reason="LEDGER_UNAVAILABLE", retry_after_s=1.0) from error
+        finally:
+            self._reading -= 1
+
+    def _written(self) -> LedgerWriter:
+        if self._writer is None:
+            found, expected = "being opened", "a ledger that is open"
+            raise Unavailable("ledger", found, expected, reason="STARTING", retry_after_s=1.0)
+        return self._writer
 
 
-def _opened(request: Request, model: str) -> Opened:
+def opening(request: Request, model: str) -> Opened:
+    """A line for a request that is about to be executed, or answered otherwise."""
     now, who = time.time_ns(), caller().principal
     return Opened(receipt_id(now, secrets.token_hex(8)), request.tenant, who, request.request_id, model, now)
 
 
-def _attempt(job: _Job, file: LedgerFile) -> Any:
-    try:
-        return job.work(file)
-    except sqlite3.Error:
-        raise  # the whole transaction fails
-    except Exception as error:  # noqa: BLE001 - carried to whoever waits: the thread goes on for everyone else
-        return error
-
-
-def _unwritable(error: sqlite3.Error) -> Unavailable:
-    return Unavailable("ledger", error, "a ledger that can be written", reason="LEDGER_UNAVAILABLE", retry_after_s=1.0)
-
-
-def _resolve(results: list[tuple["asyncio.Future[Any]", Any]]) -> None:
-    for future, found in results:
-        if future.done():  # its request was cancelled meanwhile
-            continue
-        if isinstance(found, Exception):
-            future.set_exception(found)
-        else:
-            future.set_result(found)
+def _settling(entry: Entry) -> Work[None]:
+    return lambda file: file.settle(entry)

@@ -76,16 +76,6 @@ class Entry:
     amounts: Totals
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Sums of one group; what it is not split by is empty, the day -1."""
-
-    tenant: str
-    day: int
-    model: str
-    totals: Totals
-
-
 class LedgerFile:
     """Reads and writes within `transaction`; used by one thread. Several processes of one machine may share a file.
 
@@ -156,36 +146,27 @@ class LedgerFile:
         sql = "INSERT INTO admitted VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET requests = requests + excluded.requests"
         self._connection.execute(sql, (tenant, day, requests))
 
-    def groups(
-        self, tenant: str | None, days: tuple[int, int], by: frozenset[str], after: tuple[str, int, str], limit: int
-    ) -> list[Group]:
-        """Sums of one tenant, or of all, over days (end excluded), split `by` tenant, day and model, in that order."""
-        keys = [name if name in by else nothing for name, nothing in (("tenant", "''"), ("day", "-1"), ("model", "''"))]
-        sums = ", ".join(f"sum({name})" for name in SUMS)
-        sql = f"""SELECT {keys[0]} AS t, {keys[1]} AS d, {keys[2]} AS m, {sums} FROM totals
-            WHERE day >= ? AND day < ? AND (? IS NULL OR tenant = ?)
-            GROUP BY t, d, m HAVING (t, d, m) > (?, ?, ?) ORDER BY t, d, m LIMIT ?"""  # noqa: S608 - our names
-        rows = self._connection.execute(sql, (*days, tenant, tenant, *after, limit))
-        return [Group(t, d, m, Totals(*sums)) for t, d, m, *sums in rows]
-
-    def first_day(self) -> int | None:
-        """The first day that has sums, None where there is none."""
-        found = self._connection.execute("SELECT min(day) FROM totals").fetchone()[0]
-        return None if found is None else int(found)
-
     def recover(self, now_ns: int) -> int:
         """Closes what processes left open that are no more, as interrupted and of unknown cost; how many there were."""
-        owners = self._connection.execute("SELECT DISTINCT owner FROM open WHERE owner != ?", (self._owner,)).fetchall()
+        left_open = self._connection.execute("SELECT DISTINCT owner FROM open").fetchall()
+        locks = {path.suffixes[-2][1:] for path in self._path.parent.glob(f"{self._path.name}.*.lock")}
         closed = 0
-        for (owner,) in owners:
+        for owner in {owner for (owner,) in left_open} | locks - {self._owner}:
             with self._if_dead(owner) as dead:
                 for row in self._rows_of(owner) if dead else ():
                     self.settle(Entry(Opened(*row), "interrupted", 0, now_ns, Totals(abandoned=1)))
                     closed += 1
         return closed
 
-    def forget(self, before_day: int) -> None:
-        """Drops the single receipts of days before; their sums stay."""
+    def forget(self, keep_days: int, before_day: int) -> None:
+        """Drops the single receipts of days before; their sums stay.
+
+        The newest one counts too, and what is younger than `keep_days` beside it is kept whatever the clock says.
+        """
+        newest = self._connection.execute("SELECT max(receipt_id) FROM receipts").fetchone()[0]
+        if newest is None:
+            return
+        before_day = min(before_day, int(newest[:16], 16) // DAY_NS - keep_days)
         self._connection.execute("DELETE FROM receipts WHERE receipt_id < ?", (receipt_id(before_day * DAY_NS, ""),))
         self._connection.execute("DELETE FROM admitted WHERE day < ?", (before_day,))
 

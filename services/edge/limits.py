@@ -1,5 +1,6 @@
 """What one tenant may ask for: a rate, requests at once, and budgets of requests and money that the ledger keeps."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
@@ -19,8 +20,8 @@ class Limits:
     """Lets requests in or refuses them at once, saying when to come back.
 
     Rate and concurrency hold for this process; budgets for every edge that shares the ledger. A request is counted when
-    it is let in and given back where nothing was answered; money is counted as it is spent, so a budget is exceeded by
-    no more than what the requests under way cost.
+    it is let in, and given back where it fails before anything of its answer was sent, not where its caller leaves;
+    money is counted as it is spent, so a budget is exceeded by no more than what the requests under way cost.
 
     Args:
         everyone: the limits of every tenant.
@@ -45,7 +46,7 @@ class Limits:
 
     @asynccontextmanager
     async def place(self, tenant: str) -> AsyncGenerator[Callable[[], None], None]:
-        """Room for one request of the tenant while it lasts; what it yields is called once the request is answered.
+        """Room for one request of the tenant while it lasts; what it yields is called once an answer has begun.
 
         Raises:
             Overloaded: a limit is reached.
@@ -55,25 +56,40 @@ class Limits:
         self._check_concurrency(tenant, limits)
         self._check_rate(tenant, limits)
         self._under_way[tenant] += 1
-        answered = False
+        begun = False
 
         def note() -> None:
-            nonlocal answered
-            answered = True
+            nonlocal begun
+            begun = True
 
-        day = self._now_ns() // DAY_NS
-        counted = False
         try:
+            day = self._now_ns() // DAY_NS
             if limits.budgeted:
-                await self._ledger.run(lambda file: self._spend_request(file, tenant, limits, day))
-                counted = limits.requests_per_day is not None
-            yield note
+                await self._count(tenant, limits, day)
+            try:
+                yield note
+            except Exception:
+                if limits.requests_per_day is not None and not begun:
+                    self._ledger.give_back(tenant, day)
+                raise
         finally:
             self._under_way[tenant] -= 1
             if not self._under_way[tenant]:
                 del self._under_way[tenant]
-            if counted and not answered:
-                self._ledger.give_back(tenant, day)
+
+    async def _count(self, tenant: str, limits: TenantLimits, day: int) -> None:
+        """Counts the request in; one whose caller leaves meanwhile is given back, if it was counted."""
+        counting = self._ledger.submit(lambda file: self._spend_request(file, tenant, limits, day))
+        try:
+            await asyncio.shield(counting)
+        except asyncio.CancelledError:
+
+            def give_back(counted: "asyncio.Future[None]") -> None:
+                if not counted.cancelled() and not counted.exception() and limits.requests_per_day is not None:
+                    self._ledger.give_back(tenant, day)
+
+            counting.add_done_callback(give_back)
+            raise
 
     def _check_concurrency(self, tenant: str, limits: TenantLimits) -> None:
         limit, found = limits.concurrent_requests, self._under_way[tenant]
@@ -104,10 +120,10 @@ class Limits:
         """Counts the request in, within the ledger's transaction."""
         requests = limits.requests_per_day
         if requests is not None and file.admitted(tenant, day) >= requests:
-            raise self._exhausted("requests per day", requests, f"less than {requests}", _next_day(day))
+            raise self._exhausted("requests per day", requests, f"less than {requests}", day + 1)
         begin, end = _month(day)
         for unit, limit, first, after in (
-            ("day", limits.usd_per_day, day, _next_day(day)),
+            ("day", limits.usd_per_day, day, day + 1),
             ("month", limits.usd_per_month, begin, end),
         ):
             if limit is None:
@@ -125,10 +141,6 @@ class Limits:
 
 def _given(limits: TenantLimits) -> dict[str, object]:
     return {name: getattr(limits, name) for name in limits.model_fields_set}
-
-
-def _next_day(day: int) -> int:
-    return day + 1
 
 
 def _month(day: int) -> tuple[int, int]:

@@ -64,14 +64,16 @@ class Pipeline:
         work = Work(request, self._settings.max_quality_loss, self._settings.cache_part)
         self._admit()
         try:
-            async with self._limits.place(request.tenant) as answered, aclosing(self._answer(work)) as events:
+            async with self._limits.place(request.tenant) as begun, aclosing(self._answer(work)) as events:
                 async for event in events:
-                    first = first or time.monotonic()
+                    if first is None:
+                        first = time.monotonic()
                     if not isinstance(event, Outcome | Executed):
+                        begun()
                         yield event
                         continue
                     paid = event if isinstance(event, Executed) else await self._accounts.reused(request, event)
-                    answered()
+                    begun()
                     latency = Latency(first - begin, time.monotonic() - begin, paid.outcome.model_s)
                     yield Receipt(paid.receipt_id, request.request_id, paid.outcome, paid.cost, latency, work.budget)
         finally:
@@ -117,7 +119,7 @@ class Pipeline:
 
     async def _anew(self, work: Work, missed: Miss | None) -> AsyncGenerator[Delta | Outcome | Executed, None]:
         """The answer from the cache by a similar text, else from the model that the router chooses."""
-        with self._gate.place(work.deadline):
+        with self._gate.place() as executing:
             embed = self._encoder.embed(work.request.text)
             embedding = await work.advisory("encoder", "no semantic lookup and no prediction", embed)
             found, plan = await self._look_and_plan(work, embedding)
@@ -125,6 +127,7 @@ class Pipeline:
                 for event in replay(found, work):
                     yield event
                 return
+            executing()
             plan = plan or self._catalogue.plan_without_router(work.request.objective)
             async with aclosing(self._execute(work, plan, embedding, _note(found or missed, work))) as pieces:
                 async for piece in pieces:

@@ -15,7 +15,8 @@ from services.chassis.call import caller, current, new_request_id
 from services.chassis.errors import InvalidField, PermissionDenied
 from services.edge import messages
 from services.edge.ledger import Ledger
-from services.edge.ledger_file import DAY_NS, Group, LedgerFile
+from services.edge.ledger_file import DAY_NS
+from services.edge.ledger_sums import FIRST, Group
 from services.edge.observation import Answering
 from services.edge.receipt import LEVERS, Cost, Receipt
 from services.edge.usage import Totals
@@ -44,8 +45,7 @@ _DIMENSIONS = {
     edge_pb.USAGE_DIMENSION_DAY: "day",
     edge_pb.USAGE_DIMENSION_MODEL: "model",
 }
-_DEFAULT_PAGE, _MOST_MODELS = 100, 1000
-_FIRST = ("", -2, "")  # before every group
+_DEFAULT_PAGE = 100
 _DAY_S, _LAST_DAY = 86_400, 100_000
 
 
@@ -74,17 +74,12 @@ class EdgeServicer(EdgeServiceServicer):
         by = frozenset(_DIMENSIONS[dimension] for dimension in request.group_by)
         size, after = request.page_size or _DEFAULT_PAGE, _place(request.page_token)
 
-        def read(file: LedgerFile) -> tuple[list[Group], list[Group], list[Group]]:
-            total = file.groups(tenant, days, frozenset(), _FIRST, 1)
-            models = file.groups(tenant, days, frozenset({"model"}), _FIRST, _MOST_MODELS)
-            return total, models, file.groups(tenant, days, by, after, size + 1) if by else []
-
-        total, models, groups = await self._ledger.run(read)
+        total, models, groups = await self._ledger.read(lambda sums: sums.usage(tenant, days, by, after, size + 1))
         start = Timestamp()
         start.FromNanoseconds(max(int(self._ledger.start_time * 1e9), days[0] * DAY_NS))
         return edge_pb.GetUsageResponse(
             start_time=start,
-            total=_totals(total[0].totals if total else Totals()),
+            total=_totals(total),
             models=[edge_pb.ModelUsage(model=one.model, totals=_totals(one.totals)) for one in models],
             groups=[_group(one) for one in groups[:size]],
             next_page_token=_token(groups[size - 1]) if len(groups) > size else "",
@@ -196,9 +191,11 @@ def _token(last: Group) -> str:
 
 def _place(token: str) -> tuple[str, int, str]:
     if not token:
-        return _FIRST
+        return FIRST
     try:
         tenant, day, model = json.loads(base64.urlsafe_b64decode(token))
-        return str(tenant), min(int(day), _LAST_DAY), str(model)
+        place = str(tenant), min(max(int(day), -1), _LAST_DAY), str(model)
+        f"{tenant}{model}".encode()  # half a character is none
+        return place
     except (ValueError, TypeError, RecursionError, OverflowError) as error:
         raise InvalidField("page_token", f"{len(token)} characters", "a next_page_token of GetUsage") from error

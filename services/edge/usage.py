@@ -70,7 +70,7 @@ def _amounts(usage: Usage | None, cost: Cost | None, counts: dict[str, int]) -> 
         money = {f"saved_by_{one.lever}": one.saved_nano_usd for one in cost.levers}
         money |= {"baseline_nano_usd": cost.baseline_nano_usd, "actual_nano_usd": cost.actual_nano_usd}
     else:
-        money = {"unpriced_requests": counts.get("requests", 0)}
+        money = {"unpriced_requests": 1}
     return Totals(
         **counts,
         input_tokens=tokens.input_tokens,

@@ -1,12 +1,10 @@
 """One request on its way: what it is about, and which parts it had to do without."""
 
-import math
 from collections.abc import Awaitable
 from typing import TypeVar
 
 import structlog
 
-from services.chassis.call import current
 from services.chassis.errors import FulcrumError, InvalidField
 from services.chassis.status import code_of
 from services.edge.chat import Degradation, Request
@@ -35,8 +33,6 @@ class Work:
         self.budget = QualityBudget.split(loss, cache_part, not (control.no_cache and control.no_store))
         self.key = CacheKey(request.tenant, fingerprint(request, loss), request.text)
         self.degradations: list[Degradation] = []
-        call = current()
-        self.deadline = call.deadline if call else math.inf  # monotonic seconds
         self._log = structlog.get_logger("edge")
 
     async def advisory(self, part: str, consequence: str, answer: Awaitable[T]) -> T | None:

@@ -44,7 +44,7 @@ def assemble(settings: ExecutorSettings) -> Component:
         await registry.close()
 
     services = (EXECUTOR, EMBEDDING) if settings.encoder else (EXECUTOR,)
-    return Component("executor", services, register, start, close, executor.metrics.collectors)
+    return Component("executor", services, register, start, close, executor.metrics.collectors, failed=registry.failed)
 
 
 async def open_encoder(servicer: EmbeddingServicer, settings: EncoderSettings) -> None:

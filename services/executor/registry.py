@@ -7,7 +7,7 @@ import structlog
 
 from services.chassis.errors import InvalidField, NotFound
 from services.chassis.settings import ConfigError
-from services.executor.engine import Engine, ModelInfo
+from services.executor.engine import Engine, ModelInfo, ModelState
 from services.executor.models.checkpoint import InvalidCheckpoint
 from services.executor.onnx_engine import OnnxEngine
 from services.executor.remote_engine import RemoteEngine
@@ -47,6 +47,10 @@ class ModelRegistry:
     def infos(self) -> Sequence[ModelInfo]:
         """Every model as it is now, in name order."""
         return [engine.info for engine in self._engines.values()]
+
+    def failed(self) -> Sequence[str]:
+        """Names of the models that could not be loaded."""
+        return [info.name for info in self.infos if info.state is ModelState.FAILED]
 
     def page(self, size: int, after: str) -> tuple[Sequence[ModelInfo], bool]:
         """Up to `size` models in name order behind the name `after`, empty for the first, and whether more follow.

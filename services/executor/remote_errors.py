@@ -31,13 +31,8 @@ def error_of_status(name: str, status: int, headers: Mapping[str, str], body: by
         case HTTPStatus.NOT_FOUND:
             return NotFound("model", name, f"a model the provider has ({found})", reason="MODEL_UNKNOWN")
         case HTTPStatus.TOO_MANY_REQUESTS:
-            return Overloaded(
-                f"provider of {name}",
-                found,
-                "a rate within its limit",
-                reason="PROVIDER_LIMITED",
-                retry_after_s=retry_after_s(headers),
-            )
+            field, expected, wait_s = f"provider of {name}", "a rate within its limit", retry_after_s(headers)
+            return Overloaded(field, found, expected, reason="PROVIDER_LIMITED", retry_after_s=wait_s)
         case HTTPStatus.BAD_REQUEST | HTTPStatus.REQUEST_ENTITY_TOO_LARGE | HTTPStatus.UNPROCESSABLE_ENTITY:
             if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or any(code in found for code in TOO_LONG_CODES):
                 return InvalidField("messages", found, "a prompt within the model's context", reason="PROMPT_TOO_LONG")

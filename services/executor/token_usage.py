@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from genai_prices.types import Provider
 
 _FLAVORS = ("chat", "default", "anthropic", "responses")
-_LARGEST = 2**62  # what the contract's int64 holds with room for sums
+_LARGEST = 2**40  # what the contract's int64 holds with room for sums
 # Names by OpenTelemetry's GenAI conventions where they differ from those of genai-prices.
 _CONVENTIONS = {
     "aws": "aws.bedrock",

@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 
 from tests.faults.fuzz_bytes import payload
+from tests.faults.fuzz_keys import Keys
 from tests.faults.fuzz_seeds import SEEDS
 
 OVERSIZE = 64 * 1024  # what the servers under fuzz are told to take at most
@@ -42,24 +43,29 @@ class Report:
     seconds: float = 0.0
 
 
-def shot(service: str, seed: int, number: int) -> Shot:
-    """The call with this number: the same each time, so that one can be fired again alone."""
+def shot(service: str, seed: int, number: int, keys: Keys | None = None) -> Shot:
+    """The call with this number: the same each time but for the keys, so that one can be fired again alone."""
     rng = random.Random(seed << 40 | number)
     method, message = rng.choice(sorted(SEEDS[service].items()))
     path = f"/{service}/{method}" if rng.random() < 0.96 else _wrong_path(service, method, rng)
     return Shot(
         path,
         payload(message, rng, OVERSIZE),
-        _metadata(rng) if rng.random() < 0.3 else (),
+        (*(_metadata(rng) if rng.random() < 0.3 else ()), *(keys.shown(rng) if keys else ())),
         rng.choice((0.001, 0.01, 0.05)) if rng.random() < 0.05 else 30.0,
         rng.random() * 0.02 if rng.random() < 0.03 else None,
     )
 
 
 async def fire(
-    address: str, service: str, numbers: Iterable[int], seed: int = 0, at: Callable[[int], None] | None = None
+    address: str,
+    service: str,
+    numbers: Iterable[int],
+    seed: int = 0,
+    at: Callable[[int], None] | None = None,
+    keys: Keys | None = None,
 ) -> Report:
-    """Makes these calls, IN_FLIGHT at once; `at` is told each number as it begins."""
+    """Makes these calls, IN_FLIGHT at once; `at` is told each number as it begins; `keys` are shown, good and bad."""
     report = Report()
     begin = time.perf_counter()
     waiting = iter(numbers)
@@ -70,14 +76,17 @@ async def fire(
             for number in waiting:
                 if at:
                     at(number)
-                await _call(channel, shot(service, seed, number), report, f"{service} seed {seed} number {number}")
+                one = shot(service, seed, number, keys)
+                await _call(
+                    channel, one, report, f"{service} seed {seed} number {number}", keys.secrets if keys else ()
+                )
 
         await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
     report.seconds = time.perf_counter() - begin
     return report
 
 
-async def _call(channel: grpc.aio.Channel, one: Shot, report: Report, name: str) -> None:
+async def _call(channel: grpc.aio.Channel, one: Shot, report: Report, name: str, secrets: tuple[str, ...]) -> None:
     method: Any = channel.unary_stream(one.path)  # no serialisers: bytes as they are
     call = method(one.payload, timeout=one.timeout_s, metadata=one.metadata)
     later = asyncio.get_running_loop().call_later(one.cancel_after_s, call.cancel) if one.cancel_after_s else None
@@ -86,7 +95,7 @@ async def _call(channel: grpc.aio.Channel, one: Shot, report: Report, name: str)
             pass
         code, details = grpc.StatusCode.OK, ""
     except grpc.aio.AioRpcError as error:
-        code, details = error.code(), error.details() or ""
+        code, details = error.code(), f"{error.details()} {error.trailing_metadata()!r}"
     except asyncio.CancelledError:  # the way grpc.aio says that call.cancel() worked
         if not call.cancelled():
             raise
@@ -95,7 +104,8 @@ async def _call(channel: grpc.aio.Channel, one: Shot, report: Report, name: str)
         if later:
             later.cancel()
     report.codes[code.name] += 1
-    if code in NEVER and len(report.wrong) < 10:
+    tells = any(secret in details for secret in secrets)
+    if (code in NEVER or tells) and len(report.wrong) < 10:
         report.wrong.append(f"{name}: {one.path} {one.payload[:200]!r} {one.metadata!r}: {code.name} {details}")
 
 

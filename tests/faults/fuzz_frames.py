@@ -9,6 +9,14 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _PRIORITY, _RST, _SETTINGS, _PUSH, _PING, _GOAWAY, _WINDOW, _CONTINUATION = range(10)
 _END_STREAM, _END_HEADERS = 0x1, 0x4
 _WAIT_S = 0.5
+_CREDENTIALS = (
+    b"",
+    b"Bearer",
+    b"Bearer ",
+    b"Bearer \xff\xfe\x00",
+    b"Bearer fk_" + b"a" * 20_000,
+    b"\xc3\xa9 fk_\r\nx-tenant: other",
+)
 _TIMEOUTS = (b"", b"1", b"S", b"-1S", b"99999999999999999H", b"1Z", b"0n", b"1.5S", b"\xff\xffS", b" 1S", b"00000000S")
 
 
@@ -39,6 +47,7 @@ def request(path: bytes, rng: random.Random) -> list[tuple[bytes, bytes]]:
         (b"grpc-encoding", rng.choice((b"identity", b"gzip", b"nonsense"))),
     ]
     pairs += [(rng.choice((b"X-Upper", b"x-bin", b"k\x00y", b":late", b"x-request-id")), rng.randbytes(30))]
+    pairs += [(b"authorization", rng.choice((*_CREDENTIALS, rng.randbytes(40))))]
     return [pair for pair in pairs if rng.random() < 0.85]
 
 

@@ -1,4 +1,4 @@
-"""Five times more than the models can do: what they can do goes on, the rest is refused at once, and it passes."""
+"""More than the models can do: what they can do goes on, the rest is refused at once, and it passes."""
 
 import asyncio
 import statistics
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from benchmarks.suite_process import suite_process
 from services.chassis.channel import connect
 from tests.load import Report, closed_loop, kept, open_loop
 from tests.processes import fleet
@@ -17,6 +18,9 @@ PEAK_REQUESTS = 400
 OVERLOAD_S = 15.0
 TIMES = 5.0
 AFTER_S = 5.0
+LOCAL_CALLERS, LOCAL_PEAK, LOCAL_CALM = 8, 600, 100
+LOCAL_TIMES, LOCAL_FLOOD_S = 3.0, 8.0
+RECOVERED_S = 2.0
 
 
 def slow_model() -> Reply:
@@ -81,3 +85,31 @@ async def test_goodput_holds_and_rejects_are_quick(tmp_path: Path) -> None:
 
 def rejects_ms(report: Report) -> float:
     return report.percentile_s(0.99, "RESOURCE_EXHAUSTED") * 1000
+
+
+async def test_local_models_in_one_process(tmp_path: Path) -> None:
+    """At three times what the shipped models do, refusals are quick and have RetryInfo; two seconds later all is well.
+
+    Client and suite share the machine's cores, so that goodput and the tail are printed and not judged.
+    """
+    async with suite_process(tmp_path) as suite:
+        channel = connect(suite.address)
+        await closed_loop(channel, 50, LOCAL_CALLERS, kept)
+        before = await closed_loop(channel, LOCAL_CALM, 1, lambda n: kept(n + 1_000))
+        begin = time.monotonic()
+        peak = await closed_loop(channel, LOCAL_PEAK, LOCAL_CALLERS, lambda n: kept(n + 2_000))
+        capacity = LOCAL_PEAK / (time.monotonic() - begin)
+        begin = time.monotonic()
+        flood = await open_loop(channel, LOCAL_TIMES * capacity, LOCAL_FLOOD_S, lambda n: kept(n + 10_000))
+        goodput = flood.codes["OK"] / (time.monotonic() - begin)
+        await asyncio.sleep(RECOVERED_S)
+        after = await closed_loop(channel, LOCAL_CALM, 1, lambda n: kept(n + 1_000_000))
+        await channel.close()
+    median_ms = flood.percentile_s(0.5, "RESOURCE_EXHAUSTED") * 1000
+    print(f"capacity {capacity:.0f}/s, goodput {goodput:.0f}/s, rejects p50 {median_ms:.1f} ms")
+    print(before, flood, after, sep="\n")
+    assert set(before.codes) == set(peak.codes) == set(after.codes) == {"OK"}
+    assert set(flood.codes) == {"OK", "RESOURCE_EXHAUSTED"}
+    assert all(answer.error.retry_after_s for answer in flood.answers if answer.error)
+    assert median_ms <= 50.0
+    assert after.percentile_s(0.5) <= 1.5 * before.percentile_s(0.5)

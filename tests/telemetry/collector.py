@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,11 +30,12 @@ class Kept:
 
 
 class Collector:
-    """What was received so far."""
+    """What was received so far: its last bodies, and how many there were."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, most: int | None) -> None:
         self.url = url
-        self.bodies: list[bytes] = []
+        self.bodies: deque[bytes] = deque(maxlen=most)
+        self.received = 0
 
     @property
     def spans(self) -> list[Kept]:
@@ -50,8 +52,8 @@ class Collector:
 
 
 @contextmanager
-def collector(answer_after: threading.Event | None = None) -> Iterator[Collector]:
-    """A running collector; with `answer_after` it answers nothing before that is set."""
+def collector(answer_after: threading.Event | None = None, most: int | None = None) -> Iterator[Collector]:
+    """A running collector; with `answer_after` it answers nothing before that is set, with `most` it keeps no more."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -61,6 +63,7 @@ def collector(answer_after: threading.Event | None = None) -> Iterator[Collector
             if answer_after:
                 answer_after.wait(30)
             kept.bodies.append(body)
+            kept.received += 1
             answer = ExportTraceServiceResponse().SerializeToString()
             self.send_response(200)
             self.send_header("Content-Type", "application/x-protobuf")
@@ -73,7 +76,7 @@ def collector(answer_after: threading.Event | None = None) -> Iterator[Collector
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    kept = Collector(f"http://127.0.0.1:{server.server_port}")
+    kept = Collector(f"http://127.0.0.1:{server.server_port}", most)
     serving = threading.Thread(target=server.serve_forever, daemon=True)
     serving.start()
     try:

@@ -1,6 +1,7 @@
 """Suites with every kind of telemetry on: one process, or four real ones."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -46,7 +47,7 @@ class Running:
         return "\n".join(pages)
 
     async def complete(
-        self, prompt: str, system: str = "", metadata: tuple[tuple[str, str], ...] = (), **fields: Any
+        self, prompt: str, system: str = "", metadata: tuple[tuple[str, str | bytes], ...] = (), **fields: Any
     ) -> tuple[str, receipt_pb2.Receipt]:
         """The answer and its receipt."""
         turns = [chat_pb2.Message(role=chat_pb2.ROLE_SYSTEM, content=system)] if system else []
@@ -73,12 +74,13 @@ async def one_process(folder: Path, spans: Collector | None, **server: Any) -> A
 
 
 @asynccontextmanager
-async def four_processes(folder: Path, spans: Collector | None) -> AsyncIterator[Running]:
-    """A fleet of real processes."""
+async def four_processes(folder: Path, spans: Collector | None, **server: Any) -> AsyncIterator[Running]:
+    """A fleet of real processes; `server` is how edge serves."""
     environment = {"FULCRUM_SERVER__METRICS_PORT": "0"}
     if spans:
         environment["FULCRUM_SERVER__TRACING__ENDPOINT"] = spans.url
-    async with fleet(folder, environment=environment) as running:
+    edge = {f"FULCRUM_SERVER__{key.upper()}": json.dumps(value) for key, value in server.items()}
+    async with fleet(folder, environment=environment, edge_environment=edge) as running:
         channel: grpc.aio.Channel = connect(running.edge.address)
         logs = tuple(process.log for process in running.all)
         ports = tuple(int(_METRICS_PORT.findall(log.read_text())[-1]) for log in logs)

@@ -393,4 +393,4 @@ async def test_the_command_shows_a_certificate(house: House) -> None:
         nobody = await fulcrum("stats", "--address", running.address, "--ca", str(house.ca))
         assert nobody.status == 1
         half = await fulcrum("stats", "--address", running.address, "--certificate", str(tenant.certificate))
-        assert (half.status, "certificate and key go together" in half.err) == (2, True)
+        assert (half.status, "--key: got none, expected a file" in half.err) == (2, True)

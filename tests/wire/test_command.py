@@ -27,16 +27,21 @@ class Ended:
 
 
 async def fulcrum(*arguments: str, **environment: str) -> Ended:
+    return await piped(b"", *arguments, **environment)
+
+
+async def piped(stdin: bytes, /, *arguments: str, **environment: str) -> Ended:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "services.cli",
         *arguments,
         env={**os.environ, "COLUMNS": "160", **environment},
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await process.communicate()
+    out, err = await process.communicate(stdin)
     return Ended(process.returncode or 0, out.decode(), err.decode())
 
 
@@ -149,6 +154,41 @@ async def test_config_check(tmp_path: Path) -> None:
     misspelt = await fulcrum("config", "check", FULCRUM_EGDE__MAX_QUALITY_LOSS="0.1")
     assert misspelt.status == 2
     assert "FULCRUM_EGDE__MAX_QUALITY_LOSS: unknown section" in misspelt.err
+
+
+async def test_a_missing_file_fails_the_check(tmp_path: Path) -> None:
+    """`config check` ends with 2 where a file that settings name is missing, unless only another service is meant."""
+    environment = {"FULCRUM_ROUTER__CATALOGUE": str(tmp_path / "none.yaml")}
+    missing = await fulcrum("config", "check", **environment)
+    assert (missing.status, missing.out) == (2, "")
+    assert f"router.catalogue: {tmp_path}/none.yaml: cannot be read" in missing.err
+    executor = await fulcrum("config", "check", "executor", **environment)
+    assert executor.status == 0, executor.err
+
+
+async def test_up_names_models_that_failed(tmp_path: Path) -> None:
+    """A model that cannot be loaded is named by `fulcrum up`, and by the server to callers, in its own words."""
+    models = {"fulcrum-large": {"folder": str(tmp_path)}, "fulcrum-small": {"folder": "models/fulcrum-small"}}
+    file = tmp_path / "settings.yaml"
+    file.write_text(json.dumps({"executor": {"models": models}}))
+    async with suite_process(tmp_path, "up", "--config", str(file)) as suite:
+        ask = ("complete", "What is the capital of Peru?", "--address", suite.address, "--model")
+        failed, answered = await fulcrum(*ask, "fulcrum-large"), await fulcrum(*ask, "fulcrum-small")
+    told = (tmp_path / "suite.log").read_text()
+    assert "could not be loaded: fulcrum-large; `fulcrum config check` says why" in told
+    assert failed.status == 1
+    assert "model fulcrum-large: got 'failed', expected ready" in failed.err
+    assert answered.status == 0, answered.err
+
+
+async def test_a_pipe_that_closes(running: SuiteProcess) -> None:
+    """A reader that leaves, such as `head`, ends the command without a word."""
+    command = f"{sys.executable} -m services.cli stats --watch 0.1 --address {running.address} | head -1"
+    process = await asyncio.create_subprocess_shell(
+        command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 20)
+    assert (out.startswith(b"requests since"), err) == (True, b"")
 
 
 async def test_a_taken_port_is_explained(running: SuiteProcess) -> None:

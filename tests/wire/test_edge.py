@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import itertools
 import time
+from base64 import b64encode
 from typing import Any
 
 import grpc
@@ -236,11 +237,20 @@ async def test_usage_of_another_tenant_is_refused(suite: Suite) -> None:
     assert own.total.requests == 0
 
 
+async def test_a_page_token_of_any_day_is_a_place(suite: Suite) -> None:
+    """A well-formed token that names no day of ours gives what comes after it, be it nothing."""
+    for day in (-(10**24), 10**24):
+        token = b64encode(f'["t", {day}, "m"]'.encode()).decode()
+        asked = pb.GetUsageRequest(group_by=[pb.USAGE_DIMENSION_DAY], page_token=token)
+        assert not (await suite.edge.GetUsage(asked, **as_tenant("nobody"))).groups
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
         ({"page_token": "x"}, "page_token"),
         ({"page_token": "W1tbW1tbW10="}, "page_token"),
+        ({"page_token": b64encode(b'["\\ud800", 1, "m"]').decode()}, "page_token"),
         ({"page_size": 1001}, "page_size"),
         ({"group_by": [0]}, "group_by[0]"),
         ({"start_time": {"seconds": 86400 * 9}, "end_time": {"seconds": 86400 * 8}}, "end_time"),

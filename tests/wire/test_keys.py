@@ -15,7 +15,13 @@ from fulcrum.cache.v1.cache_service_pb2_grpc import CacheServiceStub
 from fulcrum.edge.v1 import edge_service_pb2 as pb
 from fulcrum.edge.v1 import receipt_pb2
 from fulcrum.edge.v1.edge_service_pb2_grpc import EdgeServiceStub
+from fulcrum.embedding.v1 import embedding_service_pb2 as embedding_pb
+from fulcrum.embedding.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from fulcrum.executor.v1 import chat_pb2
+from fulcrum.executor.v1 import executor_service_pb2 as executor_pb
+from fulcrum.executor.v1.executor_service_pb2_grpc import ExecutorServiceStub
+from fulcrum.router.v1 import router_service_pb2 as router_pb
+from fulcrum.router.v1.router_service_pb2_grpc import RouterServiceStub
 
 from benchmarks.suite_process import SuiteProcess, suite_process
 from services.chassis.channel import connect
@@ -126,14 +132,32 @@ async def test_strangers_are_refused(keyed: Keyed) -> None:
     assert (await keyed.edge.GetUsage(pb.GetUsageRequest(), metadata=(("x-api-key", good),), timeout=10)).total
 
 
-async def test_edge_alone_is_exposed(keyed: Keyed) -> None:
-    """Where callers are tenants, the services that edge asks are no port of theirs, not even an operator's."""
-    token = keyed.key("ops", operator=True)
-    await keyed.served(token, True)
+async def test_what_is_behind_edge_is_not_for_tenants(keyed: Keyed) -> None:
+    """No tenant's key runs a model, asks the router or reads everyone's counts; an operator's does."""
+    tenant, operator = keyed.key("acme"), keyed.key("ops", operator=True)
+    await keyed.served(tenant, True)
+    await keyed.served(operator, True)
     cache: Any = CacheServiceStub(keyed.channel)
+    router: Any = RouterServiceStub(keyed.channel)
+    executor: Any = ExecutorServiceStub(keyed.channel)
+    encoder: Any = EmbeddingServiceStub(keyed.channel)
+    hello = chat_pb2.Message(role=chat_pb2.ROLE_USER, content="Hello")
+    calls = (
+        (cache.Stats, cache_pb.StatsRequest()),
+        (router.ListModels, router_pb.ListModelsRequest()),
+        (router.Route, router_pb.RouteRequest(text="Hello")),
+        (executor.ListModels, executor_pb.ListModelsRequest()),
+        (encoder.Embed, embedding_pb.EmbedRequest(texts=["Hello"])),
+    )
+    for method, request in calls:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await method(request, metadata=bearer(tenant), timeout=10)
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert await method(request, metadata=bearer(operator), timeout=10)
+    generate = executor_pb.GenerateRequest(model="fulcrum-small", messages=[hello])
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await cache.Stats(cache_pb.StatsRequest(), metadata=bearer(token), timeout=10)
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        await anext(aiter(executor.Generate(generate, metadata=bearer(tenant), timeout=10)))
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
 async def test_a_tenant_is_its_keys_whatever_else_is_said(keyed: Keyed) -> None:
@@ -234,6 +258,22 @@ async def test_the_command_shows_its_key(keyed: Keyed) -> None:
     listed = await fulcrum("keys", "list", "--keys", str(keyed.path))
     assert id_of(token) in listed.out
     assert token.split("_")[2] not in listed.out
+
+
+async def test_an_operator_lists_the_models(keyed: Keyed) -> None:
+    """`fulcrum models` shows models and prices to an operator's key, and tells a tenant whose they are to see."""
+    operator, tenant = keyed.key("ops", operator=True), keyed.key("acme")
+    await keyed.served(tenant, True)
+    where = ("--address", keyed.suite.address)
+    shown = await fulcrum("models", *where, FULCRUM_API_KEY=operator)
+    assert (shown.status, shown.err) == (0, "")
+    assert "fulcrum-large (strong)" in shown.out
+    assert "an hour" in shown.out
+    refused_ = await fulcrum("models", *where, FULCRUM_API_KEY=tenant)
+    assert refused_.status == 1
+    assert "caller: got 'acme', expected one of our services, or an operator" in refused_.err
+    stats = await fulcrum("stats", *where, FULCRUM_API_KEY=operator)
+    assert "entries" in stats.out
 
 
 async def test_up_says_what_holds(keyed: Keyed, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def set_aside(folder: Path) -> list[Path]:
     return sorted(folder.glob("cache.sqlite.aside-*"))
 
 
-@pytest.mark.parametrize("damage", ["text", "header", "middle", "truncated", "version"])
+@pytest.mark.parametrize("damage", ["header", "middle", "truncated", "version"])
 def test_a_damaged_file_is_set_aside(tmp_path: Path, damage: str) -> None:
     """The cache starts empty beside the damaged file, works, and starts again."""
     with opened(tmp_path) as cache:
@@ -27,9 +27,7 @@ def test_a_damaged_file_is_set_aside(tmp_path: Path, damage: str) -> None:
             cache.store(keep(f"x{number}", "z" * 1000, embedding=embedding()))
     path = database(tmp_path)
     content = bytearray(path.read_bytes())
-    if damage == "text":
-        path.write_text("this is no database\n" * 100)
-    elif damage == "header":
+    if damage == "header":
         content[:64] = bytes(64)
         path.write_bytes(content)
     elif damage == "middle":
@@ -57,6 +55,17 @@ def test_a_database_of_another_application_is_refused(tmp_path: Path) -> None:
     connection.close()
     before = path.read_bytes()
     with pytest.raises(ConfigError, match="another application"):
+        open_database(path)
+    assert path.read_bytes() == before
+    assert not set_aside(tmp_path)
+
+
+def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
+    """A mistyped path that leads to another file of the operator's leaves that file as it is."""
+    path = database(tmp_path)
+    path.write_text("cache:\n  capacity: 100\n" * 100)
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match=r"cache\.database: got .*not a database"):
         open_database(path)
     assert path.read_bytes() == before
     assert not set_aside(tmp_path)

@@ -88,7 +88,8 @@ class Scripted(EmbeddingServiceServicer, ExecutorServiceServicer):
             add_EmbeddingServiceServicer_to_server(self, server)
             add_ExecutorServiceServicer_to_server(self, server)
 
-        return Component("scripted", (EMBEDDING, EXECUTOR), register, start or nothing, close or nothing)
+        services, everything = (EMBEDDING, EXECUTOR), frozenset({"Embed", "Generate", "ListModels"})
+        return Component("scripted", services, register, start or nothing, close or nothing, for_tenants=everything)
 
 
 @dataclass(frozen=True)

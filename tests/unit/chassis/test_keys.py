@@ -1,6 +1,7 @@
 """API keys: what is kept of them, who they stand for, how they end, and what a bad file does."""
 
 import json
+import os
 import stat
 import threading
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from structlog.testing import capture_logs
 
 from services.chassis import keys as keys_module
 from services.chassis.call import Caller
-from services.chassis.errors import InvalidField, NotFound, Unauthenticated
+from services.chassis.errors import InvalidField, NotFound, Unauthenticated, Unavailable
 from services.chassis.key_file import KeyFile, KeyFileError, digest, id_of, read
 from services.chassis.keys import KeyRing
 from services.chassis.settings import ConfigError
@@ -181,6 +182,59 @@ def test_a_bad_file(file: KeyFile, path: Path, content: bytes | None, problem: s
     path.write_bytes(good)
     file.revoke(id_of(token))
     refusal(ring, token)
+
+
+def test_no_key_counts_for_long_without_its_file(file: KeyFile, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of the last good keys may have been revoked: after a while none counts, until the file is good again."""
+    token = made(file)
+    ring, content = KeyRing(path), path.read_bytes()
+    path.write_text("{")
+    assert ring.caller(token, FIELD)
+    monkeypatch.setattr(keys_module, "_LAST_GOOD_S", 0.0)
+    with pytest.raises(Unavailable, match=r"server\.identity\.keys"):
+        ring.caller(token, FIELD)
+    path.write_bytes(content)
+    assert ring.caller(token, FIELD)
+
+
+def test_a_file_keeps_its_owner(file: KeyFile, path: Path) -> None:
+    """A server that runs as somebody else can read the next file as it could the last one."""
+    made(file)
+    path.chmod(0o640)
+    if os.getuid() == 0:
+        os.chown(path, 0, 65_534)
+    before = path.stat()
+    made(file)
+    assert (path.stat().st_uid, path.stat().st_gid, path.stat().st_mode) == (
+        before.st_uid,
+        before.st_gid,
+        before.st_mode,
+    )
+
+
+def test_an_owner_that_cannot_be_kept_changes_nothing(
+    file: KeyFile, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rather no new file than one that the server cannot read, and so a revoked key that counts."""
+    token = made(file)
+    before = path.read_bytes()
+
+    def refuses(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchmod", refuses)
+    with pytest.raises(KeyFileError, match="owner"):
+        file.revoke(id_of(token))
+    assert path.read_bytes() == before
+    assert sorted(one.name for one in path.parent.iterdir()) == [".keys.json.lock", "keys.json"]
+
+
+def test_a_revocation_that_is_written_holds_whatever_the_clock(file: KeyFile, path: Path) -> None:
+    """A server whose clock is behind refuses a key that was revoked before the file was written."""
+    token = made(file)
+    file.revoke(id_of(token))
+    behind = KeyRing(path, clock=lambda: 0.0)
+    assert "revoked" in str(refusal(behind, token))
 
 
 def test_an_id_twice_is_a_mistake(file: KeyFile, path: Path) -> None:

@@ -70,6 +70,16 @@ def test_files_that_cannot_be_used(
     assert "BEGIN" not in message
 
 
+def test_comments_may_be_in_any_language(authority: Authority, tmp_path: Path) -> None:
+    """Letters beyond ASCII around certificates are passed over; a file of nothing else is no certificate."""
+    ca = tmp_path / "ca.crt"
+    ca.write_bytes("# Főtanúsítvány\n".encode() + authority.pem)
+    assert ClientCertificates(ClientTlsSettings(ca=ca)).credentials()
+    ca.write_text("Főtanúsítvány")
+    with pytest.raises(ConfigError, match="cannot be used"):
+        ClientCertificates(ClientTlsSettings(ca=ca))
+
+
 def test_a_key_behind_a_password_is_refused_without_asking(tmp_path: Path) -> None:
     """Nobody is asked for a password on a terminal that a server does not have."""
     from cryptography.hazmat.primitives import serialization

@@ -22,6 +22,7 @@ from services.edge.chat import (
     Usage,
 )
 from services.edge.ledger import Ledger
+from services.edge.ledger_sums import FIRST
 from services.edge.pipeline import Pipeline
 from services.edge.ports import CacheKey, CatalogueModel, Embedding, Hit, Miss, Plan, PlannedModel, StoredAnswer
 from services.edge.price import ListPrice, MachinePrice
@@ -196,7 +197,8 @@ class Bench:
 
     async def booked(self) -> Totals:
         """The sums of every line of the ledger."""
-        groups = await self.ledger.run(lambda file: file.groups(None, (0, 100_000), frozenset(), ("", -2, ""), 1))
+        await self.ledger.submit(lambda file: None)  # what was put before it is written by then
+        groups = await self.ledger.read(lambda sums: sums.groups(None, (0, 100_000), frozenset(), FIRST, 1))
         return groups[0].totals if groups else Totals()
 
     def stream(self, request: Request) -> AsyncGenerator[Delta | Receipt, None]:

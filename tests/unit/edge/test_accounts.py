@@ -59,6 +59,30 @@ async def test_a_cancelled_answer_costs_what_it_took(bench: Bench, alone: bool) 
     assert still_open(bench) == 0
 
 
+async def test_what_a_provider_does_not_tell_is_estimated(bench: Bench) -> None:
+    """A caller that leaves a provider's answer midway pays for what was read and said, under the model that said it."""
+    bench.executor.scripts[SMALL] = [Unavailable("executor", "gone", "there")]
+    bench.executor.scripts[LARGE] = [TextDelta("four" * 10), asyncio.Event().wait]
+    events = bench.stream(request("a question of forty bytes, all of it told"))
+    await anext(events)
+    await events.aclose()
+    booked, usage = await bench.booked(), Usage(input_tokens=11, output_tokens=10)
+    assert (booked.abandoned, booked.usage, booked.unpriced_requests) == (1, usage, 0)
+    assert booked.actual_nano_usd == round(LARGE_PRICE.full(usage))
+    assert [line[:2] for line in lines(bench)] == [("cancelled", LARGE)]
+
+
+async def test_who_left_before_a_model_said_anything_leaves_an_unknown_cost(bench: Bench) -> None:
+    """What a machine of ours did until then nobody counted: the line says so instead of a zero."""
+    bench.executor.scripts[SMALL] = [asyncio.Event().wait]
+    asking = asyncio.create_task(bench.ask(request()))
+    await asyncio.sleep(0.05)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    booked = await bench.booked()
+    assert (booked.abandoned, booked.unpriced_requests, booked.baseline_nano_usd) == (1, 1, 0)
+
+
 async def test_a_model_that_breaks_off_is_paid_for(bench: Bench) -> None:
     """An answer that fails after its first text leaves a line of what it took; its callers get the error."""
     bench.executor.scripts[SMALL] = [HALF, Unavailable("executor", "gone", "there")]

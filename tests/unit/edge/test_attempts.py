@@ -291,7 +291,10 @@ async def test_an_execution_tells_what_it_took() -> None:
         seen.append((event, execution.attempts, execution.spent, execution.model))
     events: list[Delta | Finish] = [one[0] for one in seen]
     assert events == script
-    assert [one[1:] for one in seen] == [(4, spent[0], LARGE), *[(4, spent[1], LARGE)] * 3]
+    assert DONE.usage
+    last = Spent(DONE.usage, DONE.machine_s)
+    assert [one[1:] for one in seen] == [(4, one, LARGE) for one in (spent[0], spent[1], spent[1], last)]
+    assert execution.said_bytes == 3
     assert executor.asked == [SMALL, SMALL, LARGE, LARGE]
     assert execution.outcome(plan, CacheNote("miss")).attempts == 4
 

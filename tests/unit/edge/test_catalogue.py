@@ -94,11 +94,12 @@ async def test_the_plan_without_a_router_keeps_to_the_objective() -> None:
 
 
 async def test_the_fallback_model_stands_in_for_a_router_never_reached() -> None:
-    """The operator's fallback answers until the router is known, and only where it is allowed."""
+    """The operator's fallback answers until the router is known, and only where it is allowed; no made-up name does."""
     catalogue = Catalogue(MemoryRouter([], catalogue_error=AWAY), 60.0, "spare")
     await catalogue.start()
     assert first(catalogue) == "spare"
-    assert first(catalogue, allowed_models=("other",)) == "other"
-    with pytest.raises(Unavailable):
-        first(catalogue, denied_models=("spare",))
+    assert first(catalogue, allowed_models=("other", "spare")) == "spare"
+    for objective in ({"allowed_models": ("other",)}, {"denied_models": ("spare",)}):
+        with pytest.raises(Unavailable):
+            first(catalogue, **objective)
     await catalogue.close()

@@ -2,21 +2,25 @@
 
 import asyncio
 import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from services.chassis.errors import Unavailable
 from services.chassis.settings import ConfigError
 from services.edge.chat import CacheNote, Finish, FinishReason, Message, Outcome, Request, Usage
-from services.edge.ledger import Ledger
+from services.edge.ledger import Ledger, opening
 from services.edge.ledger_file import DAY_NS, Entry, LedgerFile, Opened, receipt_id
+from services.edge.ledger_sums import FIRST, LedgerSums
 from services.edge.receipt import cost_of
 from services.edge.usage import Totals
 from tests.unit.edge.parts import LARGE, LARGE_PRICE
 
 ALL = (0, 100_000)
-FIRST = ("", -2, "")
 OUTCOME = Outcome(LARGE, Finish(FinishReason.STOP, Usage(100, 0, 0, 10)), CacheNote("miss"))
 COST = cost_of(OUTCOME, {LARGE: LARGE_PRICE}, LARGE)
 ASKED = Request("r", "acme", (Message("user", "hello"),))
@@ -26,9 +30,11 @@ def opened(number: int, day: int = 0) -> Opened:
     return Opened(receipt_id(day * DAY_NS, str(number)), "acme", "key", "r", LARGE, day * DAY_NS)
 
 
-def totals(file: LedgerFile) -> Totals:
-    groups = file.groups(None, ALL, frozenset(), FIRST, 1)
-    return groups[0].totals if groups else Totals()
+def totals(path: Path) -> Totals:
+    sums = LedgerSums(path)
+    whole, _, _ = sums.usage(None, ALL, frozenset(), FIRST, 1)
+    sums.close()
+    return whole
 
 
 def states(path: Path) -> list[str]:
@@ -43,7 +49,7 @@ def test_a_receipt_counts_once(tmp_path: Path) -> None:
         file.open(opened(1))
         file.settle(Entry(opened(1), "answered", 1, 5, Totals(requests=1, actual_nano_usd=7)))
         file.settle(Entry(opened(1), "cancelled", 1, 6, Totals(abandoned=1, actual_nano_usd=9)))
-    assert totals(file) == Totals(requests=1, actual_nano_usd=7)
+    assert totals(tmp_path / "ledger.sqlite") == Totals(requests=1, actual_nano_usd=7)
     assert states(tmp_path / "ledger.sqlite") == ["answered"]
     file.close()
 
@@ -54,7 +60,7 @@ def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
     wrong = Entry(opened(2), "answered", 1, 2**63, Totals(requests=1))  # more than SQLite's integers hold
     with pytest.raises(OverflowError), file.transaction():
         list(map(file.settle, (Entry(opened(1), "answered", 1, 5, Totals(requests=1)), wrong)))
-    assert totals(file) == Totals()
+    assert totals(tmp_path / "ledger.sqlite") == Totals()
     file.close()
 
 
@@ -71,7 +77,7 @@ def test_the_open_lines_of_the_dead_are_closed_and_of_the_living_not(tmp_path: P
         assert second.recover(9) == 1
         assert second.recover(9) == 0
     assert states(path) == ["interrupted"]
-    assert totals(second) == Totals(abandoned=1)
+    assert totals(tmp_path / "ledger.sqlite") == Totals(abandoned=1)
     second.close()
     assert not list(tmp_path.glob("*.lock"))
 
@@ -83,10 +89,20 @@ def test_single_receipts_are_forgotten_and_sums_stay(tmp_path: Path) -> None:
     with file.transaction():
         for day in range(4):
             file.settle(Entry(opened(day, day), "answered", 1, 5, Totals(requests=1, actual_nano_usd=1)))
-        file.forget(2)
+        file.forget(1, 2)
     assert len(states(path)) == 2
-    assert totals(file) == Totals(requests=4, actual_nano_usd=4)
-    assert file.first_day() == 0
+    assert totals(path) == Totals(requests=4, actual_nano_usd=4)
+    file.close()
+
+
+def test_a_clock_far_ahead_forgets_nothing(tmp_path: Path) -> None:
+    """What is to be kept counts from the newest receipt, so that a wrong clock takes none away."""
+    path = tmp_path / "ledger.sqlite"
+    file = LedgerFile(path, False)
+    with file.transaction():
+        file.settle(Entry(opened(1, 100), "answered", 1, 5, Totals(requests=1)))
+        file.forget(30, 90_000)
+    assert len(states(path)) == 1
     file.close()
 
 
@@ -115,36 +131,83 @@ async def test_many_at_once_are_all_written(tmp_path: Path) -> None:
     again = Ledger(tmp_path / "ledger.sqlite", True, 1)
     await again.start()
     assert COST
-    found = await again.run(totals)
+    found = totals(tmp_path / "ledger.sqlite")
     assert (found.requests, found.actual_nano_usd) == (500, 500 * COST.actual_nano_usd)
     await again.close()
 
 
-async def test_a_full_disk_refuses_executions_and_loses_no_receipt(tmp_path: Path) -> None:
-    """While nothing can be written executions are refused, and a receipt that was due is written once there is room."""
-    path = tmp_path / "ledger.sqlite"
-    ledger = Ledger(path, False, 1)
-    await ledger.start()
-    line = await ledger.open(ASKED, LARGE)
-    pages = await ledger.run(lambda file: file._connection.execute("PRAGMA page_count").fetchone()[0])
-    await ledger.run(lambda file: file._connection.execute(f"PRAGMA max_page_count = {pages}").fetchone() and None)
-    with pytest.raises(Unavailable) as caught:
-        await asyncio.gather(*(ledger.open(ASKED, LARGE) for _ in range(1000)))
-    assert (caught.value.reason, caught.value.field) == ("LEDGER_UNAVAILABLE", "ledger")
-    big = Request("r" * 20_000, "acme", ASKED.messages)
-    with pytest.raises(Unavailable):
-        await ledger.reused(big, OUTCOME, COST)
-    ledger._file._connection.execute("PRAGMA max_page_count = 100000")
-    await ledger.settle(line, OUTCOME, COST)
-    assert states(path).count("answered") == 2
-    await ledger.close()
-
-
-async def test_a_defect_of_one_job_harms_no_other(tmp_path: Path) -> None:
-    """A job that raises answers its own caller with that error; the thread serves the next one."""
+@pytest_asyncio.fixture
+async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
+    """A ledger on a file of its own."""
     ledger = Ledger(tmp_path / "ledger.sqlite", False, 1)
     await ledger.start()
-    with pytest.raises(UnicodeEncodeError):
-        await ledger.run(lambda file: file.spent_nano_usd("\ud800", 0, 1))
-    assert await ledger.run(lambda file: file.spent_nano_usd("acme", 0, 1)) == 0
+    yield ledger
     await ledger.close()
+
+
+async def test_a_full_disk_refuses_executions_and_loses_none(ledger: Ledger, tmp_path: Path) -> None:
+    """While nothing can be written nothing begins or is answered; what was executed is written once there is room.
+
+    As an execution that answered nobody: its caller has got an error.
+    """
+    path = tmp_path / "ledger.sqlite"
+    lines = [opening(ASKED, LARGE) for _ in range(1002)]
+    await asyncio.gather(*(ledger.open(line) for line in lines[:2]))
+    pages = await ledger.submit(lambda file: file._connection.execute("PRAGMA page_count").fetchone()[0])
+    await ledger.submit(lambda file: file._connection.execute(f"PRAGMA max_page_count = {pages}").fetchone() and None)
+    with pytest.raises(Unavailable) as caught:
+        await asyncio.gather(*(ledger.open(line) for line in lines[2:]))
+    assert (caught.value.reason, caught.value.field) == ("LEDGER_UNAVAILABLE", "ledger")
+    big = Outcome("m" * 20_000, OUTCOME.finish, CacheNote("miss"))
+    with pytest.raises(Unavailable):
+        await ledger.settle(lines[0], big, COST)
+    ledger.abandon(replace(lines[0], model=big.model), "failed", OUTCOME.finish.usage, COST, 1)
+    hits = (ledger.reused(ASKED, big, COST) for _ in range(200))
+    assert all(isinstance(one, Unavailable) for one in await asyncio.gather(*hits, return_exceptions=True))
+    assert ledger._writer
+    assert len(ledger._writer._unwritten) == 1
+    ledger._writer._file._connection.execute("PRAGMA max_page_count = 100000")
+    await ledger.settle(lines[1], OUTCOME, COST)
+    assert sorted(states(path)) == ["answered", "failed"]
+    assert (totals(path).requests, totals(path).abandoned) == (1, 1)
+
+
+async def test_a_line_that_cannot_be_is_alone_in_that(ledger: Ledger, tmp_path: Path) -> None:
+    """A sum beyond what the file holds fails its own caller, leaves nothing behind, and harms nobody after it."""
+    huge = Outcome(LARGE, Finish(FinishReason.STOP, Usage(2**62, 0, 0, 0)), CacheNote("miss"))
+    settled = [ledger.reused(ASKED, one, None) for one in (huge, OUTCOME, huge, OUTCOME, huge)]
+    found = await asyncio.gather(*settled, return_exceptions=True)
+    assert [isinstance(one, Exception) for one in found] == [False, False, True, False, True]
+    await ledger.reused(ASKED, OUTCOME, COST)
+    assert totals(tmp_path / "ledger.sqlite").requests == len(states(tmp_path / "ledger.sqlite")) == 4
+
+
+async def test_a_caller_who_leaves_while_a_line_is_opened_leaves_none(ledger: Ledger) -> None:
+    """The line is taken back, though it is written after they have left."""
+    busy = threading.Event()
+    held_up = ledger.submit(lambda file: busy.wait(5))
+    tasks = [asyncio.create_task(ledger.open(opening(ASKED, LARGE))) for _ in range(5)]
+    await asyncio.sleep(0)
+    for task in tasks[1:]:
+        task.cancel()
+    await asyncio.gather(*tasks[1:], return_exceptions=True)
+    busy.set()
+    await asyncio.gather(held_up, tasks[0])
+    assert await ledger.submit(lambda file: file._connection.execute("SELECT count(*) FROM open").fetchone()[0]) == 1
+
+
+async def test_before_its_start_it_says_so(tmp_path: Path) -> None:
+    """A request that comes before the file is open is told to come back."""
+    ledger = Ledger(tmp_path / "ledger.sqlite", False, 1)
+    for asked in (ledger.reused(ASKED, OUTCOME, COST), ledger.read(LedgerSums.first_day)):
+        with pytest.raises(Unavailable) as caught:
+            await asked
+        assert caught.value.reason == "STARTING"
+    await ledger.close()
+
+
+async def test_a_defect_of_one_job_harms_no_other(ledger: Ledger) -> None:
+    """A job that raises answers its own caller with that error; the thread serves the next one."""
+    with pytest.raises(UnicodeEncodeError):
+        await ledger.submit(lambda file: file.spent_nano_usd("\ud800", 0, 1))
+    assert await ledger.submit(lambda file: file.spent_nano_usd("acme", 0, 1)) == 0

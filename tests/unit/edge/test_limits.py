@@ -1,8 +1,9 @@
 """Each tenant gets what its limits say: rate, requests at once, and budgets that hold under races and across edges."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -34,14 +35,15 @@ def limits(ledger: Ledger, tenants: dict[str, TenantLimits] | None = None, **eve
 
 async def spend(ledger: Ledger, tenant: str, nano: int, day: int = 20_000, number: str = "") -> None:
     opened = Opened(f"{tenant}{day}{number}", tenant, "", "", "m", day * DAY_NS)
-    await ledger.run(lambda file: file.settle(Entry(opened, "answered", 1, 0, Totals(actual_nano_usd=nano))))
+    await ledger.submit(lambda file: file.settle(Entry(opened, "answered", 1, 0, Totals(actual_nano_usd=nano))))
 
 
 async def ask(limits: Limits, tenant: str = "acme", answers: bool = True) -> None:
     async with limits.place(tenant) as answered:
         await asyncio.sleep(0)
-        if answers:
-            answered()
+        if not answers:
+            raise Unavailable("executor", "gone", "there")
+        answered()
 
 
 async def refused(limits: Limits, tenant: str = "acme") -> Overloaded:
@@ -55,7 +57,7 @@ async def test_without_limits_everything_passes(ledger: Ledger) -> None:
     """The default holds nobody back, and asks the ledger nothing."""
     free = limits(ledger)
     await asyncio.gather(*(ask(free) for _ in range(500)))
-    assert await ledger.run(lambda file: file.admitted("acme", 20_000)) == 0
+    assert await ledger.submit(lambda file: file.admitted("acme", 20_000)) == 0
 
 
 async def test_a_rate_lets_a_burst_in_and_says_when_to_come_back(ledger: Ledger) -> None:
@@ -114,10 +116,41 @@ async def test_a_request_budget_is_exact_under_a_race(ledger: Ledger) -> None:
     assert all(isinstance(one, Overloaded) and one.reason == "BUDGET_EXHAUSTED" for one in found if one)
     other = limits(ledger, requests_per_day=1)
     for _ in range(3):
-        await ask(other, "globex", answers=False)
-        await ledger.run(lambda file: None)
+        with pytest.raises(Unavailable):
+            await ask(other, "globex", answers=False)
+        await ledger.submit(lambda file: None)
     await ask(other, "globex")
     assert (await refused(other, "globex")).retry_after_s == pytest.approx(43_200, abs=1)
+
+
+async def test_who_leaves_has_had_a_request(ledger: Ledger) -> None:
+    """A caller that cancels, before the answer or after its first piece, cannot ask for more than its budget."""
+    three = limits(ledger, requests_per_day=3)
+    for begun in (True, False, True):
+        with suppress(asyncio.CancelledError):
+            async with three.place("acme") as note:
+                if begun:
+                    note()
+                raise asyncio.CancelledError
+    assert (await refused(three)).reason == "BUDGET_EXHAUSTED"
+
+
+async def test_who_leaves_before_being_let_in_has_not(ledger: Ledger) -> None:
+    """A request that is cancelled while it is being counted is given back once it was, and only if it was."""
+    three, busy = limits(ledger, requests_per_day=3), threading.Event()
+    held_up = ledger.submit(lambda file: busy.wait(5))
+    tasks = [asyncio.create_task(ask(three)) for _ in range(5)]
+    await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    busy.set()
+    await held_up
+    await asyncio.sleep(0.05)
+    assert await ledger.submit(lambda file: file.admitted("acme", 20_000)) == 0
+    for _ in range(3):
+        await ask(three)
+    await refused(three)
 
 
 async def test_a_money_budget_stops_what_comes_after_it_is_spent(ledger: Ledger) -> None:
