@@ -40,7 +40,7 @@ class AttemptCounts:
 
 
 class Attempts:
-    """Asks the executor for models, under one budget; `breakers`, by model of the catalogue, are for failing providers."""
+    """Asks the executor for models, under one budget; `breakers` are those of the catalogue's models."""
 
     def __init__(self, executor: Executor, catalogue: Catalogue) -> None:
         self.counts = AttemptCounts()
@@ -90,6 +90,11 @@ class Attempts:
     def may_fall_back(self, error: FulcrumError) -> bool:
         """Whether another model may be asked: where the executor was not reached, that is one more attempt on it."""
         return not error.unanswered or self._budget.take()
+
+    @property
+    def refused(self) -> int:
+        """Further attempts that the budgets did not allow, so far."""
+        return self._budget.refused + self._hedge_budget.refused
 
     def close(self) -> None:
         """Logs what was done."""
