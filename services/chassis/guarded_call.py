@@ -29,6 +29,7 @@ class GuardedCall:
         self._code = "OK"
         self._reason = ""
         self._counted = False
+        self._asked = True  # who leaves before the request has come asked for nothing
         self._call: Call | None = None
         self._span: Span | None = None
         self._begin = time.perf_counter()
@@ -60,8 +61,12 @@ class GuardedCall:
             raise TimeoutError
         deadline = asyncio.get_running_loop().time() + left
         if from_outside:
-            async with asyncio.timeout_at(deadline):
-                request = await next_request(context)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    request = await next_request(context)
+            except asyncio.CancelledError:
+                self._asked = False
+                raise
         return self._guard.contracts.check(request, parse), deadline
 
     def _begin_call(self, context: Any, left: float, from_outside: bool) -> None:
@@ -111,6 +116,15 @@ class GuardedCall:
         self.resume()  # a stream may be closed between two messages
         if self._counted:
             self._guard.release_one()
+        if self._asked:
+            self._tell()
+        else:
+            self._guard.metrics.forget(self._service, self._method)
+        self.suspend()
+        if self._span and self._asked and self._guard.tracer:
+            self._guard.tracer.end(self._span, self._code, self._reason)
+
+    def _tell(self) -> None:
         seconds = time.perf_counter() - self._begin
         self._guard.metrics.end(self._service, self._method, self._code, seconds, self._reason)
         fields = {"reason": self._reason} if self._reason else {}
@@ -125,6 +139,3 @@ class GuardedCall:
             ms=round(seconds * 1000, 3),
             **fields,
         )
-        self.suspend()
-        if self._span and self._guard.tracer:
-            self._guard.tracer.end(self._span, self._code, self._reason)

@@ -19,7 +19,7 @@ _REUSED = ("exact_hit", "semantic_hit", "shared")
 
 @dataclass(frozen=True, slots=True)
 class BackendCounts:
-    """Attempts beyond the first so far; replicas known, those set aside by a circuit breaker now, and how often one was."""
+    """Attempts beyond the first so far; replicas known, and set aside by a circuit breaker now and so far."""
 
     retries: int
     hedges: int
