@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import grpc
 
 from services.chassis.replica import Replica
+from services.chassis.stream_reader import StreamReader
 from services.chassis.tries import Try
 
 
@@ -37,7 +38,7 @@ class BalancedStream:
         self._judge = judge
         self._began = time.monotonic()
         self._heard = False
-        self._messages: Any = None
+        self._reader: StreamReader | None = None
         if replica:
             replica.outstanding += 1
 
@@ -45,12 +46,12 @@ class BalancedStream:
         return self
 
     async def __anext__(self) -> Any:
-        if self._messages is None:
+        if self._reader is None:
             if isinstance(self._call, grpc.aio.AioRpcError):
                 raise self._call
-            self._messages = aiter(self._call)
+            self._reader = StreamReader(self._call)
         try:
-            message = await anext(self._messages)
+            message = await self._reader.next()
         except grpc.aio.AioRpcError as error:
             replica = self._end()
             if replica:
@@ -73,20 +74,22 @@ class BalancedStream:
         """Ends the stream; False where it had ended already."""
         if self._replica is None:
             return False
-        self._leave()
-        return bool(self._call.cancel())
+        return self._leave()
 
     def __del__(self) -> None:
         self._leave()
 
-    def _leave(self) -> None:
+    def _leave(self) -> bool:
         """The reader goes, which says nothing of the replica unless another was faster while this one was silent."""
         replica = self._end()
-        if replica and not self._heard:
+        if replica is None:
+            return False
+        if not self._heard:
             if self._try and self._try.lost:
                 self._judge.silent(replica)
             else:
                 replica.breaker.released()
+        return self._reader.leave() if self._reader else bool(self._call.cancel())
 
     def _end(self) -> Replica | None:
         """The replica, the first time that this is asked."""
