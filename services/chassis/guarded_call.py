@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import grpc
 from google.protobuf.message import Message
 
 from services.chassis import status
@@ -62,8 +63,7 @@ class GuardedCall:
         deadline = asyncio.get_running_loop().time() + left
         if from_outside:
             try:
-                async with asyncio.timeout_at(deadline):
-                    request = await next_request(context)
+                request = await next_request(context, left)
             except asyncio.CancelledError:
                 self._asked = False
                 raise
@@ -101,6 +101,9 @@ class GuardedCall:
         if isinstance(error, TimeoutError):
             spent = time.perf_counter() - self._begin
             error = DeadlineExceeded("deadline", f"{spent:.3f} s spent", "time enough to finish")
+        if isinstance(error, grpc.aio.AbortError):  # the request did not come, and the caller has been told
+            self._code, self._reason = "DEADLINE_EXCEEDED", DeadlineExceeded.default_reason
+            raise error
         if not isinstance(error, FulcrumError):
             if not isinstance(error, Exception):
                 self._code = "CANCELLED"
