@@ -48,7 +48,7 @@ def nothing() -> dict[str, list[bytes]]:
 
 
 def by(*ways: str, **settings: Any) -> Identity:
-    return Identity(IdentitySettings(accept=ways, **settings))
+    return Identity(IdentitySettings(accept=ways, **{"trust_domain": "example.org", **settings}))
 
 
 def refusal(identity: Identity, metadata: Any, auth_context: Any = nothing) -> tuple[str, str, str]:
@@ -139,6 +139,23 @@ def test_patterns_match_whole_names() -> None:
     assert identity.of_wire((), certificate("acme.tenants.example")).tenant == "acme"
     assert identity.of_wire((), certificate("edge.svc.example")).trusted
     for name in ("edge.svc.example.evil.org", "evil-acme.tenants.example", ACME):
+        assert refusal(identity, (), certificate(name))[0] == "CREDENTIALS_INVALID"
+
+
+def test_certificates_of_another_domain_are_nobody() -> None:
+    """An authority may sign for other domains too: names there are neither tenants nor services of ours."""
+    identity = by("certificate")
+    for domain in ("example.com", "example.org.evil.com", "evil.com/example.org", "exampleXorg", "EXAMPLE.ORG"):
+        for path in ("tenant/acme", "service/edge"):
+            assert refusal(identity, (), certificate(f"spiffe://{domain}/{path}"))[0] == "CREDENTIALS_INVALID"
+    assert identity.of_wire((), certificate("spiffe://example.com/service/edge", ACME)).tenant == "acme"
+
+
+def test_without_a_domain_a_pattern_alone_names_somebody() -> None:
+    """Where one pattern is set and no domain, what the other would name is nobody."""
+    identity = by("certificate", trust_domain=None, tenant_pattern=r"([a-z]+)\.tenants\.example")
+    assert identity.of_wire((), certificate("acme.tenants.example")).tenant == "acme"
+    for name in (ACME, EDGE, "", "x"):
         assert refusal(identity, (), certificate(name))[0] == "CREDENTIALS_INVALID"
 
 
