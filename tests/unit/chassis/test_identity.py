@@ -260,7 +260,7 @@ async def test_reflection_says_unavailable_where_keys_cannot_be_read(
     monkeypatch.setattr(keys_module, "_LAST_GOOD_S", 0.0)
     monkeypatch.setattr(keys_module, "_LOOK_EVERY_S", 0.0)
     async with reached("grpc", identity={"accept": ["keys"], "keys": path}) as service:
-        path.unlink()
+        await asyncio.to_thread(path.unlink)
         await asyncio.gather(
             service.embedding.Embed(texts(), timeout=5, metadata=bearer(token)), return_exceptions=True
         )
