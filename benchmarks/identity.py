@@ -77,7 +77,7 @@ async def main() -> None:
         ways: dict[str, tuple[IdentitySettings, tuple[tuple[str, str], ...]]] = {
             "none": (IdentitySettings(), ()),
             "keys": (IdentitySettings(accept=("keys",), keys=path), (("authorization", f"Bearer {token}"),)),
-            "certificate": (IdentitySettings(accept=("certificate",)), ()),
+            "certificate": (IdentitySettings(accept=("certificate",), trust_domain="example.org"), ()),
             "header": (IdentitySettings(accept=("header",)), (("x-tenant", "acme"),)),
         }
         found = {

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+_NO_NAME = re.compile("(?!)")
 Way = Literal["keys", "certificate", "header"]
 
 
@@ -55,21 +56,46 @@ class IdentitySettings(_Frozen):
     header: str = Field(
         "x-tenant", pattern="^[a-z0-9-]+$", description="metadata key in which a trusted proxy names the tenant"
     )
-    tenant_pattern: re.Pattern[str] = Field(
-        re.compile("^spiffe://[^/]+/tenant/([^/]+)$"),
-        description="URI or DNS name in a client's certificate, the tenant its one group",
+    trust_domain: str | None = Field(
+        None,
+        pattern="^[a-z0-9._-]{1,255}$",
+        description="SPIFFE domain of the names in certificates, such as example.org",
     )
-    service_pattern: re.Pattern[str] = Field(
-        re.compile("^spiffe://[^/]+/service/[^/]+$"),
-        description="URI or DNS name of our own services, trusted to act for every tenant",
+    tenant_pattern: re.Pattern[str] | None = Field(
+        None,
+        description="URI or DNS name in a client's certificate, the tenant its one group; "
+        "spiffe://TRUST_DOMAIN/tenant/NAME where unset",
+    )
+    service_pattern: re.Pattern[str] | None = Field(
+        None,
+        description="URI or DNS name of our own services, trusted to act for every tenant; "
+        "spiffe://TRUST_DOMAIN/service/NAME where unset",
     )
 
     @field_validator("tenant_pattern")
     @classmethod
-    def _names_a_tenant(cls, pattern: re.Pattern[str]) -> re.Pattern[str]:
-        if pattern.groups != 1:
+    def _names_a_tenant(cls, pattern: re.Pattern[str] | None) -> re.Pattern[str] | None:
+        if pattern and pattern.groups != 1:
             raise ValueError(f"one group, the tenant, not {pattern.groups}")
         return pattern
+
+    @property
+    def tenant_names(self) -> re.Pattern[str]:
+        """What a tenant's certificate is called; nothing, unless the settings say."""
+        return self.tenant_pattern or self._in_domain("tenant/([^/]+)")
+
+    @property
+    def service_names(self) -> re.Pattern[str]:
+        """What a certificate of one of our services is called; nothing, unless the settings say."""
+        return self.service_pattern or self._in_domain("service/[^/]+")
+
+    @property
+    def names_somebody(self) -> bool:
+        """Whether a certificate can stand for anyone at all."""
+        return bool(self.trust_domain or self.tenant_pattern or self.service_pattern)
+
+    def _in_domain(self, path: str) -> re.Pattern[str]:
+        return re.compile(f"spiffe://{re.escape(self.trust_domain)}/{path}") if self.trust_domain else _NO_NAME
 
 
 def contradiction(host: str, tls: TlsSettings | None, identity: IdentitySettings) -> str | None:
@@ -78,6 +104,11 @@ def contradiction(host: str, tls: TlsSettings | None, identity: IdentitySettings
         return f"identity.open: got True, expected False beside identity.accept: {', '.join(identity.accept)}"
     if "certificate" in identity.accept and not (tls and tls.client_ca):
         return "tls.client_ca: got None, expected a file, as identity.accept names certificate"
+    if "certificate" in identity.accept and not identity.names_somebody:
+        return (
+            "identity.trust_domain: got None, expected the domain of your certificates, such as example.org, or a "
+            "tenant_pattern or service_pattern, as identity.accept names certificate"
+        )
     if not identity.accept and not identity.open and not is_loopback(host):
         return (
             f"host: got {host!r}, expected a loopback address such as 127.0.0.1, as whoever reaches this port is "

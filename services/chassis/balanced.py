@@ -75,6 +75,11 @@ class BalancedChannel:
         """One replica's own, as reflection needs it."""
         return cast(Callable[..., Any], self.replicas[0].channel.stream_stream(path, *args, **options))
 
+    @property
+    def unpaid(self) -> int:
+        """Retries that the budget did not allow, so far."""
+        return self._budget.refused if self._budget else 0
+
     async def close(self, grace: float | None = None) -> None:
         """Closes every replica's channel, and logs what was done."""
         if self.name:

@@ -19,18 +19,11 @@ class Breaker:
 
     def __init__(self) -> None:
         self.is_open = False
-        self.opened = 0  # times
+        self.opened = 0  # times, for metrics
         self._points = 0
         self._backoff_s = _FIRST_S
         self._probe_at = 0.0
         self._probing_until = 0.0
-
-    @property
-    def state(self) -> str:
-        """closed, open or half_open (a probe is under way)."""
-        if not self.is_open:
-            return "closed"
-        return "half_open" if self._probing_until > time.monotonic() else "open"
 
     def admits(self, now: float) -> bool:
         """Whether a call may go at `now`, monotonic seconds; where it goes, say so with `begin`."""

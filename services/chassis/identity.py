@@ -34,6 +34,7 @@ class Identity:
         self._keys = KeyRing(settings.keys) if "keys" in settings.accept else None
         self._certificates = "certificate" in settings.accept
         self._header = settings.header if "header" in settings.accept else None
+        self._tenant_names, self._service_names = settings.tenant_names, settings.service_names
         self._by_names: dict[tuple[bytes, ...], Caller] = {}
 
     @property
@@ -111,9 +112,9 @@ class Identity:
     def _named(self, names: list[str]) -> Caller:
         names = [name for name in names if name.isprintable()]
         for name in names:
-            if self._settings.service_pattern.fullmatch(name):
+            if self._service_names.fullmatch(name):
                 return Caller(name[:_LONGEST_TENANT], f"service {name}", True)
-        tenants = {match[1]: name for name in names if (match := self._settings.tenant_pattern.fullmatch(name))}
+        tenants = {match[1]: name for name in names if (match := self._tenant_names.fullmatch(name))}
         if len(tenants) != 1 or not all(0 < len(tenant) <= _LONGEST_TENANT for tenant in tenants):
             raise _invalid("certificate", ", ".join(names) or "no name", "one name that tells tenant or service")
         ((tenant, name),) = tenants.items()

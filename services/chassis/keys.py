@@ -65,7 +65,7 @@ class KeyRing:
         self._look()
         if self._bad_since is not None and time.monotonic() - self._bad_since > _LAST_GOOD_S:
             expected = "a file of keys that can be read; the server's log has why not"
-            raise Unavailable("server.identity.keys", self._path, expected, retry_after_s=_LOOK_EVERY_S)
+            raise Unavailable("server.identity.keys", "unreadable", expected, retry_after_s=_LOOK_EVERY_S)
         known = self._known.get(key_file.id_of(token), _NOBODY)
         if not hmac.compare_digest(key_file.digest(token), known.digest):
             raise _refused(field, "an unknown key", "a key that `fulcrum keys create` made")

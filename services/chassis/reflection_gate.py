@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 
 from services.chassis import status
-from services.chassis.errors import Unauthenticated
+from services.chassis.errors import FulcrumError
 from services.chassis.identity import Identity
 
 REFLECTION = "/grpc.reflection."
@@ -21,7 +21,7 @@ def for_callers(handler: "grpc.RpcMethodHandler[Any, Any]", identity: Identity) 
     async def stream_stream(requests: Any, context: Any) -> AsyncIterator[Any]:
         try:
             identity.of_wire(context.invocation_metadata() or (), context.auth_context)
-        except Unauthenticated as error:
+        except FulcrumError as error:
             await context.abort(status.code_of(error), str(error), status.trailers(error))
         async for response in stream(requests, context):
             yield response

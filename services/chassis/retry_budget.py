@@ -15,7 +15,7 @@ class RetryBudget:
         self._ratio = ratio
         self._reserve = reserve
         self._left = reserve
-        self.refused = 0  # attempts that were not made
+        self.refused = 0  # attempts that were not made, for metrics
 
     def earn(self) -> None:
         """A call is made."""

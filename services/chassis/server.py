@@ -16,12 +16,13 @@ import grpc
 import prometheus_client
 import structlog
 import uvloop
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client.registry import Collector
 
 from services.chassis.access import in_words, risk
 from services.chassis.guard import Guard
+from services.chassis.health import Health
 from services.chassis.local import LocalServer
 from services.chassis.settings import ConfigError, Section, ServerSettings, load, read_file
 from services.chassis.telemetry import RpcMetrics, configure_logging, watch_process
@@ -30,6 +31,7 @@ from services.chassis.tolerant_server import TolerantServer
 from services.chassis.tracing import Tracer
 
 _TRANSPORT_MESSAGE_FACTOR = 4  # above our own limit, so that our error, which names the field, is the one that is seen
+_STREAMS_FACTOR = 2  # of one connection, so that beyond the limit our error is seen before its streams wait
 _CLEAN_UP_S = 1.0  # time that handlers get to clean up once they are cancelled at the end of a drain
 
 
@@ -89,7 +91,7 @@ class ServerProcess:
         Raises:
             ConfigError: the address cannot be bound.
         """
-        server, health_servicer = self._server(components)
+        server, healthy = self._server(components)
         port = self._bind(server)
         for collector in (one for component in components for one in component.metrics):
             self.registry.register(collector)
@@ -97,7 +99,7 @@ class ServerProcess:
         metrics = self._serve_metrics()
         self.guard.tracer = self._tracer(components)
         for name in ("", *(name for component in components for name in component.services)):
-            await health_servicer.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+            healthy.tell(name, serving=False)
         await server.start()
         started: list[Component] = []
         try:
@@ -105,8 +107,8 @@ class ServerProcess:
                 started.append(component)
                 await component.start()
                 for name in component.services:
-                    await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-            await health_servicer.set("", health_pb2.HealthCheckResponse.SERVING)
+                    healthy.tell(name, serving=True)
+            healthy.tell("", serving=True)
             self.metrics_port = metrics.server_port if metrics else None
             self._log.info(
                 "serving",
@@ -125,7 +127,7 @@ class ServerProcess:
                 ready(port)
             await stop.wait()
         finally:
-            await health_servicer.enter_graceful_shutdown()
+            healthy.drain()
             await server.stop(self.settings.drain_s)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.guard.idle.wait(), _CLEAN_UP_S)
@@ -138,25 +140,26 @@ class ServerProcess:
                 metrics.server_close()
             self._log.info("stopped")
 
-    def _server(self, components: Sequence[Component]) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
+    def _server(self, components: Sequence[Component]) -> tuple[grpc.aio.Server, Health]:
         limit = self.settings.max_message_bytes * _TRANSPORT_MESSAGE_FACTOR
         server: grpc.aio.Server = TolerantServer(
             interceptors=[self.guard],
             options=[
                 ("grpc.so_reuseport", 0),
+                ("grpc.max_concurrent_streams", _STREAMS_FACTOR * self.settings.max_concurrent_calls),
                 ("grpc.max_receive_message_length", limit),
                 ("grpc.max_send_message_length", limit),
                 ("grpc.http2.min_ping_interval_without_data_ms", 2_000),  # our own channels ping every 5 s
             ],
         )
-        health_servicer = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+        healthy = Health()
+        health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
         names = [name for component in components for name in component.services]
         for component in components:
             self.guard.open_to_tenants(component.services, component.for_tenants)
             component.register(server)
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
-        return server, health_servicer
+        return server, healthy
 
     def _bind(self, server: grpc.aio.Server) -> int:
         address = f"{self.settings.host}:{self.settings.port}"

@@ -18,7 +18,7 @@ import grpc.aio
 import grpc.aio._server
 from grpc._cython import cygrpc
 
-from services.chassis.unreadable import refusing_unreadable
+from services.chassis.foreign_handler import reading
 
 _Server: Any = grpc.aio._server.Server  # typed as abstract, which it is not
 _NOWHERE = f"/{uuid.uuid4().hex}"  # nobody can call it by this name, which core would wait for in vain
@@ -86,7 +86,7 @@ class TolerantServer(_Server):  # type: ignore[misc]
     def add_registered_method_handlers(
         self, service_name: str, method_handlers: "dict[str, grpc.RpcMethodHandler[Any, Any]]"
     ) -> None:
-        """As of grpc.aio.Server; what comes with grpc refuses unreadable requests, as the guard does for our own."""
+        """As of grpc.aio.Server; what comes with grpc reads its requests with care, as the guard does for our own."""
         if not service_name.startswith("fulcrum."):
-            method_handlers = {name: refusing_unreadable(one) for name, one in method_handlers.items()}
+            method_handlers = {name: reading(one) for name, one in method_handlers.items()}
         super().add_registered_method_handlers(service_name, method_handlers)

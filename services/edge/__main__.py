@@ -11,7 +11,7 @@ from services.chassis.channel import BackendSettings, connect
 from services.chassis.server import Component, run_component
 from services.chassis.settings import ConfigError
 from services.chassis.tls import ClientCertificates
-from services.edge.attempts import AttemptCounts
+from services.edge.attempts import Attempts
 from services.edge.bindings import CacheBinding, EncoderBinding, ExecutorBinding, RouterBinding
 from services.edge.catalogue import Catalogue
 from services.edge.ledger import Ledger
@@ -49,8 +49,10 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
     pipeline = Pipeline(settings, encoder, cache, router, executor, catalogue, ledger)
     metrics = EdgeMetrics()
     for name, opened in balanced.items():
-        asked = pipeline.attempts.counts if name == "executor" else None
+        asked = pipeline.attempts if name == "executor" else None
         metrics.backends.register(name, _counts_of(cast(BalancedChannel, opened), asked))
+    breakers = pipeline.attempts.breakers
+    metrics.backends.register_models(lambda: {model: breaker.opened for model, breaker in list(breakers.items())})
     observed = ObservedPipeline(pipeline, metrics, settings.log_prompts)
     servicer = EdgeServicer(observed, ledger)
 
@@ -78,13 +80,15 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
     )
 
 
-def _counts_of(channel: BalancedChannel, asked: AttemptCounts | None) -> Callable[[], BackendCounts]:
+def _counts_of(channel: BalancedChannel, asked: Attempts | None) -> Callable[[], BackendCounts]:
     """A backend's counts; calls that run a model are repeated by edge, all others by their channel."""
 
     def read() -> BackendCounts:
-        retries, hedges = (asked.retries, asked.hedges) if asked else (channel.counts.retries, 0)
-        set_aside = sum(replica.breaker.is_open for replica in channel.replicas)
-        return BackendCounts(retries, hedges, len(channel.replicas), set_aside)
+        retries, hedges = (asked.counts.retries, asked.counts.hedges) if asked else (channel.counts.retries, 0)
+        breakers = [replica.breaker for replica in channel.replicas]
+        set_aside, opened = sum(breaker.is_open for breaker in breakers), sum(breaker.opened for breaker in breakers)
+        refused = asked.refused if asked else channel.unpaid
+        return BackendCounts(retries, hedges, len(breakers), set_aside, opened, refused)
 
     return read
 

@@ -40,7 +40,7 @@ class AttemptCounts:
 
 
 class Attempts:
-    """Asks the executor for models, under one budget; `breakers` are by model, for models whose provider fails."""
+    """Asks the executor for models, under one budget; `breakers` are those of the catalogue's models."""
 
     def __init__(self, executor: Executor, catalogue: Catalogue) -> None:
         self.counts = AttemptCounts()
@@ -58,7 +58,7 @@ class Attempts:
             Unavailable: nobody answered, or the model has failed too often and its time to be asked has not come.
             FulcrumError: what the model's attempt failed with; after the first event, always.
         """
-        breaker = self.breakers.setdefault(model, Breaker())
+        breaker = self._breaker(model)
         began = time.monotonic()
         if not breaker.admits(began):
             self.counts.skipped += 1
@@ -66,31 +66,44 @@ class Attempts:
             raise Unavailable(
                 f"model {model}", "set aside for its failures", expected, retry_after_s=breaker.retry_after_s()
             )
+        probe = breaker.is_open
         breaker.begin(began)
         self.counts.calls += 1
         self._budget.earn()
         try:
             event, stream = await self._until_begun(model, request, begun)
+            async with aclosing(stream):
+                yield event
+                async for event in stream:
+                    yield event
         except FulcrumError as error:
-            _judge(breaker, error, time.monotonic() - began)
+            if probe or not breaker.is_open:
+                _judge(breaker, error, time.monotonic() - began)
             raise
         except BaseException:
-            breaker.released()
+            if probe or not breaker.is_open:
+                breaker.released()
             raise
-        breaker.succeeded()
-        async with aclosing(stream):
-            yield event
-            async for event in stream:
-                yield event
+        if probe or not breaker.is_open:  # while it is open the probe alone tells; others began before
+            breaker.succeeded()  # at the end alone: a provider may begin well and break off each time
 
     def may_fall_back(self, error: FulcrumError) -> bool:
         """Whether another model may be asked: where the executor was not reached, that is one more attempt on it."""
         return not error.unanswered or self._budget.take()
 
+    @property
+    def refused(self) -> int:
+        """Further attempts that the budgets did not allow, so far."""
+        return self._budget.refused + self._hedge_budget.refused
+
     def close(self) -> None:
         """Logs what was done."""
         if self.counts.calls:
             structlog.get_logger("edge").info("models asked", **asdict(self.counts))
+
+    def _breaker(self, model: str) -> Breaker:
+        """The model's; one that nobody keeps where a plan names a model that the catalogue has not, or not yet."""
+        return self.breakers.setdefault(model, Breaker()) if self._catalogue.knows(model) else Breaker()
 
     async def _until_begun(self, model: str, request: Request, begun: Callable[[], None]) -> tuple[Event, Stream]:
         been: set[object] = set()

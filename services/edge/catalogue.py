@@ -1,12 +1,13 @@
 """The models and prices as the router last told them, so that edge can price and plan while the router is away."""
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
 
-from services.chassis.errors import FulcrumError, Unavailable
+from services.chassis.errors import FulcrumError, NotFound, Unavailable
 from services.edge.chat import Objective
-from services.edge.ports import CatalogueModel, Plan, PlannedModel, Router
+from services.edge.ports import Plan, PlannedModel, Router
 from services.edge.price import Price
 
 
@@ -17,7 +18,6 @@ class Catalogue:
         self._router = router
         self._refresh_s = refresh_s
         self._fallback_model = fallback_model
-        self._models: tuple[CatalogueModel, ...] = ()
         self._task: asyncio.Task[None] | None = None
         self._log = structlog.get_logger("edge")
         self.prices: dict[str, Price | None] = {}
@@ -38,27 +38,38 @@ class Catalogue:
         """The strong model, or the first allowed one where the caller does not allow that.
 
         Raises:
+            NotFound: a name that the catalogue lacks, where it is known.
             Unavailable: the router was never reached and no fallback model is set, or nothing known is allowed.
         """
-        known = [model.name for model in self._models]
-        allowed_known = [name for name in objective.allowed_models if name in known]
-        for name in (self.default or self._fallback_model, *allowed_known, *known):
+        self._check("objective.allowed_models", objective.allowed_models)
+        self._check("objective.denied_models", objective.denied_models)
+        allowed_known = [name for name in objective.allowed_models if self.knows(name)]
+        for name in (self.default or self._fallback_model, *allowed_known, *self.prices):
             allowed = not objective.allowed_models or name in objective.allowed_models
             if name and allowed and name not in objective.denied_models:
                 return Plan("", (PlannedModel(name),), f"{name}, because the router is away")
         raise Unavailable("router", "away, and no model is known without it", "a router, or edge.fallback_model")
 
+    def knows(self, model: str) -> bool:
+        """Whether it is a model of the router's, or the operator's own fallback: names that are bounded."""
+        return model in self.prices or model == self._fallback_model
+
+    def _check(self, field: str, names: Sequence[str]) -> None:
+        for name in names if self.prices else ():
+            if not self.knows(name):
+                raise NotFound(field, name, f"one of {', '.join(self.prices)}", reason="MODEL_UNKNOWN")
+
     async def _keep_reading(self) -> None:
         while True:
             # A router that was never reached is asked again soon: until then nothing can be priced.
-            await asyncio.sleep(self._refresh_s if self._models else min(1.0, self._refresh_s))
+            await asyncio.sleep(self._refresh_s if self.prices else min(1.0, self._refresh_s))
             await self._read()
 
     async def _read(self) -> None:
         try:
-            self._models = await self._router.catalogue()
+            models = await self._router.catalogue()
         except FulcrumError as error:
             self._log.warning("catalogue not read", error=str(error))
             return
-        self.prices = {model.name: model.price for model in self._models}
-        self.default = next((model.name for model in self._models if model.is_default), None)
+        self.prices = {model.name: model.price for model in models}
+        self.default = next((model.name for model in models if model.is_default), None)

@@ -1,6 +1,6 @@
 """What edge counts: requests by how they were answered, tokens, dollars by lever, waits, degradations, backends."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -19,19 +19,22 @@ _REUSED = ("exact_hit", "semantic_hit", "shared")
 
 @dataclass(frozen=True, slots=True)
 class BackendCounts:
-    """Attempts beyond the first so far, and the replicas known and set aside by a circuit breaker now."""
+    """Attempts beyond the first so far; replicas known, and set aside by a circuit breaker now and so far."""
 
     retries: int
     hedges: int
     replicas: int
     open_replicas: int
+    opened: int = 0
+    refused: int = 0  # attempts beyond the first that no budget was left for
 
 
 class BackendMetrics(Collector):
-    """Attempts beyond the first, and circuit breakers, of each registered backend."""
+    """Attempts beyond the first, and circuit breakers, of each registered backend and of models."""
 
     def __init__(self) -> None:
         self._backends: dict[str, Callable[[], BackendCounts]] = {}
+        self._models: Callable[[], Mapping[str, int]] = dict
 
     def register(self, backend: str, read: Callable[[], BackendCounts]) -> None:
         """Shows a backend's counts from now on.
@@ -42,32 +45,43 @@ class BackendMetrics(Collector):
         """
         self._backends[backend] = read
 
+    def register_models(self, read: Callable[[], Mapping[str, int]]) -> None:
+        """Shows how often each model of the catalogue was set aside; `read` is called as for a backend."""
+        self._models = read
+
     def describe(self) -> Iterator[Metric]:
         """The families without samples."""
         yield from self._families()
 
     def collect(self) -> Iterator[Metric]:
         """The counts as they are now."""
-        attempts, replicas, opened = self._families()
+        attempts, refused, opened, models, replicas, open_replicas = self._families()
         for backend, read in self._backends.items():
             counts = read()
             attempts.add_metric([backend, "retry"], counts.retries)
             attempts.add_metric([backend, "hedge"], counts.hedges)
+            refused.add_metric([backend], counts.refused)
+            opened.add_metric([backend], counts.opened)
             replicas.add_metric([backend], counts.replicas)
-            opened.add_metric([backend], counts.open_replicas)
-        yield from (attempts, replicas, opened)
+            open_replicas.add_metric([backend], counts.open_replicas)
+        for model, times in self._models().items():
+            models.add_metric([model], times)
+        yield from (attempts, refused, opened, models, replicas, open_replicas)
 
-    def _families(self) -> tuple[CounterMetricFamily, GaugeMetricFamily, GaugeMetricFamily]:
+    def _families(self) -> tuple[CounterMetricFamily | GaugeMetricFamily, ...]:
+        def counter(name: str, text: str, *labels: str) -> CounterMetricFamily:
+            return CounterMetricFamily(f"fulcrum_edge_{name}", text, labels=labels)
+
+        def gauge(name: str, text: str) -> GaugeMetricFamily:
+            return GaugeMetricFamily(f"fulcrum_edge_{name}", text, labels=["backend"])
+
         return (
-            CounterMetricFamily(
-                "fulcrum_edge_extra_attempts", "Calls beyond the first, by why.", labels=["backend", "kind"]
-            ),
-            GaugeMetricFamily("fulcrum_edge_backend_replicas", "Replicas known.", labels=["backend"]),
-            GaugeMetricFamily(
-                "fulcrum_edge_backend_open_replicas",
-                "Replicas that a circuit breaker keeps calls away from.",
-                labels=["backend"],
-            ),
+            counter("extra_attempts", "Calls beyond the first, by why.", "backend", "kind"),
+            counter("refused_attempts", "Calls beyond the first that no budget was left for.", "backend"),
+            counter("backend_set_aside", "Times that a circuit breaker began to keep calls from a replica.", "backend"),
+            counter("model_set_aside", "Times that a circuit breaker began to keep requests from a model.", "model"),
+            gauge("backend_replicas", "Replicas known."),
+            gauge("backend_open_replicas", "Replicas that a circuit breaker keeps calls away from."),
         )
 
 

@@ -96,6 +96,7 @@ async def test_the_python_client_shows_a_certificate(running: Running, tmp_path:
         "FULCRUM_SERVER__TLS__CERTIFICATE": str(server.certificate),
         "FULCRUM_SERVER__TLS__KEY": str(server.key),
         "FULCRUM_SERVER__TLS__CLIENT_CA": str(ca),
+        "FULCRUM_SERVER__IDENTITY__TRUST_DOMAIN": "fulcrum.test",
     }
     edge = running.another_edge("mutual", _accepting("certificate", **told))
     try:

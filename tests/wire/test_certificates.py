@@ -58,7 +58,7 @@ class House:
             port=0,
             drain_s=1,
             tls={**tls, "client_ca": self.ca if mutual else None},
-            identity={"accept": ["certificate"] if mutual else [], **identity},
+            identity={"accept": ["certificate"] if mutual else [], "trust_domain": "example.org", **identity},
         )
         component = assemble_cache(CacheSettings(database=self.folder / "cache.sqlite"))
         async with serving(ServerProcess(settings), component) as port:
@@ -321,6 +321,7 @@ async def mesh(house: House) -> AsyncIterator[ServiceProcess]:
         **tls,
         "FULCRUM_SERVER__TLS__CLIENT_CA": str(house.ca),
         "FULCRUM_SERVER__IDENTITY__ACCEPT": "certificate",
+        "FULCRUM_SERVER__IDENTITY__TRUST_DOMAIN": "example.org",
         "FULCRUM_ROUTER__CATALOGUE": "deploy/catalogue.yaml",
         "FULCRUM_CACHE__DATABASE": str(house.folder / "cache.sqlite"),
     }
@@ -384,6 +385,7 @@ async def test_the_command_shows_a_certificate(house: House) -> None:
         "FULCRUM_SERVER__TLS__KEY": str(house.server.key),
         "FULCRUM_SERVER__TLS__CLIENT_CA": str(house.ca),
         "FULCRUM_SERVER__IDENTITY__ACCEPT": "certificate",
+        "FULCRUM_SERVER__IDENTITY__TRUST_DOMAIN": "example.org",
     }
     async with suite_process(house.folder, environment=settings) as running:
         shown = ("--ca", str(house.ca), "--certificate", str(tenant.certificate), "--key", str(tenant.key))

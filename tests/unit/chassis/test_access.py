@@ -60,7 +60,7 @@ def test_beyond_loopback_something_must_be_said(host: str) -> None:
         ({"identity": {"accept": ["header"]}, "tls": TLS}, "name any tenant in x-tenant"),
         ({"identity": {"accept": ["header"]}, "tls": MUTUAL}, None),
         ({"identity": {"accept": ["keys"]}, "tls": TLS}, None),
-        ({"identity": {"accept": ["certificate", "header"]}, "tls": MUTUAL}, None),
+        ({"identity": {"accept": ["certificate", "header"], "trust_domain": "example.org"}, "tls": MUTUAL}, None),
     ],
 )
 def test_what_is_left_to_the_network_is_said(values: dict[str, Any], left: str | None) -> None:
@@ -76,6 +76,11 @@ def test_what_is_left_to_the_network_is_said(values: dict[str, Any], left: str |
     [
         ({"identity": {"accept": ["certificate"]}}, "server.tls.client_ca: got None, expected a file"),
         ({"identity": {"accept": ["certificate"]}, "tls": TLS}, "server.tls.client_ca: got None, expected a file"),
+        ({"identity": {"accept": ["certificate"]}, "tls": MUTUAL}, "server.identity.trust_domain: got None, expected"),
+        (
+            {"identity": {"trust_domain": "spiffe://a"}},
+            "server.identity.trust_domain (or FULCRUM_SERVER__IDENTITY__TRU",
+        ),
         ({"identity": {"accept": ["keys"], "open": True}}, "server.identity.open: got True, expected False"),
         (
             {"identity": {"accept": ["key"]}},
@@ -109,7 +114,7 @@ def test_the_environment_may_name_ways_between_commas(monkeypatch: pytest.Monkey
     """In the environment, words between commas do as well as JSON."""
     for text in ("keys, certificate", '["keys", "certificate"]'):
         monkeypatch.setenv("FULCRUM_SERVER__IDENTITY__ACCEPT", text)
-        settings = server(tls=MUTUAL)
+        settings = server(tls=MUTUAL, identity={"trust_domain": "example.org"})
         assert settings.identity.accept == ("keys", "certificate")
         words = in_words(settings.host, settings.tls, settings.identity)
         assert words == "mutual TLS; callers show: API key or client certificate"

@@ -38,7 +38,7 @@ class Many:
 
     @property
     def states(self) -> list[str]:
-        return [replica.breaker.state for replica in self.channel.replicas]
+        return ["open" if replica.breaker.is_open else "closed" for replica in self.channel.replicas]
 
 
 @asynccontextmanager
@@ -224,7 +224,7 @@ async def test_without_any_replica_calls_fail_at_once_until_one_is_back() -> Non
         stub: Any = EmbeddingServiceStub(channel)
         executor: Any = ExecutorServiceStub(channel)
         balanced = cast(BalancedChannel, channel)
-        while balanced.replicas[0].breaker.state == "closed":
+        while not balanced.replicas[0].breaker.is_open:
             await refused(stub.Embed(texts(), timeout=5))
         for refusal in (stub.Embed(texts(), timeout=5), executor.Generate(prompt(), timeout=5)):
             error = error_from(await refused(refusal), "encoder")
@@ -238,7 +238,7 @@ async def test_without_any_replica_calls_fail_at_once_until_one_is_back() -> Non
         port = int(dead.rsplit(":", 1)[1])
         async with serving(ServerProcess(ServerSettings(port=port, drain_s=0.1)), Scripted().component()):
             async with asyncio.timeout(20):
-                while balanced.replicas[0].breaker.state != "closed":
+                while balanced.replicas[0].breaker.is_open:
                     await asyncio.wait([asyncio.ensure_future(stub.Embed(texts(), timeout=5))])
                     await asyncio.sleep(0.02)
             await stub.Embed(texts(), timeout=5)

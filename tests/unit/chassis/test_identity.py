@@ -1,21 +1,31 @@
 """Who a caller is found to be, and that nothing is looked at before it is known."""
 
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from fulcrum.embedding.v1.embedding_service_pb2 import EmbedRequest, EmbedResponse
+from fulcrum.embedding.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
+from fulcrum.executor.v1 import executor_service_pb2 as executor_pb
+from fulcrum.executor.v1.executor_service_pb2_grpc import ExecutorServiceStub
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from structlog.testing import capture_logs
 
+from services.chassis import keys as keys_module
 from services.chassis.access import IdentitySettings
 from services.chassis.call import LOCAL, Caller, caller, tenant_of
+from services.chassis.channel import connect
 from services.chassis.errors import Unauthenticated
 from services.chassis.identity import Identity
 from services.chassis.key_file import KeyFile, id_of
-from tests.unit.chassis.parts import EMBEDDING, Reached, details_of, prompt, reached, refused, texts
+from services.chassis.server import ServerProcess
+from services.chassis.settings import ServerSettings
+from tests.unit.chassis.parts import EMBEDDING, Reached, Scripted, details_of, prompt, reached, refused, serving, texts
 
 ACME = "spiffe://example.org/tenant/acme"
 EDGE = "spiffe://example.org/service/edge"
@@ -48,7 +58,7 @@ def nothing() -> dict[str, list[bytes]]:
 
 
 def by(*ways: str, **settings: Any) -> Identity:
-    return Identity(IdentitySettings(accept=ways, **settings))
+    return Identity(IdentitySettings(accept=ways, **{"trust_domain": "example.org", **settings}))
 
 
 def refusal(identity: Identity, metadata: Any, auth_context: Any = nothing) -> tuple[str, str, str]:
@@ -142,6 +152,23 @@ def test_patterns_match_whole_names() -> None:
         assert refusal(identity, (), certificate(name))[0] == "CREDENTIALS_INVALID"
 
 
+def test_certificates_of_another_domain_are_nobody() -> None:
+    """An authority may sign for other domains too: names there are neither tenants nor services of ours."""
+    identity = by("certificate")
+    for domain in ("example.com", "example.org.evil.com", "evil.com/example.org", "exampleXorg", "EXAMPLE.ORG"):
+        for path in ("tenant/acme", "service/edge"):
+            assert refusal(identity, (), certificate(f"spiffe://{domain}/{path}"))[0] == "CREDENTIALS_INVALID"
+    assert identity.of_wire((), certificate("spiffe://example.com/service/edge", ACME)).tenant == "acme"
+
+
+def test_without_a_domain_a_pattern_alone_names_somebody() -> None:
+    """Where one pattern is set and no domain, what the other would name is nobody."""
+    identity = by("certificate", trust_domain=None, tenant_pattern=r"([a-z]+)\.tenants\.example")
+    assert identity.of_wire((), certificate("acme.tenants.example")).tenant == "acme"
+    for name in (ACME, EDGE, "", "x"):
+        assert refusal(identity, (), certificate(name))[0] == "CREDENTIALS_INVALID"
+
+
 def test_two_tenants_in_one_certificate_are_nobody() -> None:
     """Names that tell two tenants are refused; the same tenant twice is that tenant."""
     identity = by("certificate")
@@ -191,6 +218,64 @@ def test_what_a_process_asks_itself(path: Path, token: str) -> None:
     with pytest.raises(Unauthenticated):
         identity.of_process(bearer("fk_x_y"))
     assert by("header").of_process((("x-tenant", "acme"),)) == Caller("acme", "header", False)
+
+
+@pytest.mark.parametrize("binding", ["local", "grpc"])
+async def test_what_is_not_for_tenants_wants_a_trusted_caller(
+    binding: str, path: Path, token: str, operator: str
+) -> None:
+    """A tenant may call what a component names, and is refused the rest unread; operators and the process are not."""
+    process = ServerProcess(ServerSettings(port=0, drain_s=0.2, identity={"accept": ["keys"], "keys": path}))
+    service = Scripted()
+    component = replace(service.component(), for_tenants=frozenset({"Embed"}))
+    async with AsyncExitStack() as stack:
+        if binding == "local":
+            channel = process.local_channel([component])
+        else:
+            channel = connect(f"127.0.0.1:{await stack.enter_async_context(serving(process, component))}")
+        stack.push_async_callback(channel.close)
+        embedding: Any = EmbeddingServiceStub(channel)
+        executor: Any = ExecutorServiceStub(channel)
+        await embedding.Embed(texts(), timeout=5, metadata=bearer(token))
+        service.begun.clear()
+        unread = executor_pb.GenerateRequest()
+        for call, request in ((executor.Generate, unread), (executor.ListModels, executor_pb.ListModelsRequest())):
+            error = await refused(call(request, timeout=5, metadata=bearer(token)))
+            assert error.code() is grpc.StatusCode.PERMISSION_DENIED
+            info = details_of(error)["ErrorInfo"]
+            assert (info.reason, info.metadata["field"]) == ("CALLER_NOT_ALLOWED", "caller")
+            assert "operator" in info.metadata["expected"]
+        assert not service.begun.is_set()
+        assert (
+            await executor.ListModels(executor_pb.ListModelsRequest(), timeout=5, metadata=bearer(operator)) is not None
+        )
+        if binding == "local":
+            assert await executor.ListModels(executor_pb.ListModelsRequest(), timeout=5) is not None
+
+
+async def test_reflection_says_unavailable_where_keys_cannot_be_read(
+    path: Path, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of keys that is gone for long fails closed for reflection as for calls, and no path is told."""
+    monkeypatch.setattr(keys_module, "_LAST_GOOD_S", 0.0)
+    monkeypatch.setattr(keys_module, "_LOOK_EVERY_S", 0.0)
+    async with reached("grpc", identity={"accept": ["keys"], "keys": path}) as service:
+        await asyncio.to_thread(path.unlink)
+        await asyncio.gather(
+            service.embedding.Embed(texts(), timeout=5, metadata=bearer(token)), return_exceptions=True
+        )
+        await asyncio.sleep(0.01)
+        channel: Any = service.channel
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+        asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+        for call in (
+            stub.ServerReflectionInfo(asked, timeout=5, metadata=bearer(token)),
+            service.embedding.Embed(texts(), timeout=5, metadata=bearer(token)),
+        ):
+            error = await refused(call)
+            assert error.code() is grpc.StatusCode.UNAVAILABLE
+            assert details_of(error)["ErrorInfo"].metadata["field"] == "server.identity.keys"
+            assert str(path.parent) not in str(error)
 
 
 async def seen_by(service: Reached, **call: Any) -> tuple[Caller, str]:

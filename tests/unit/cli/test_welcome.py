@@ -24,7 +24,10 @@ def told(**settings: Any) -> str:
         ({"host": "0.0.0.0", "identity": {"open": True}}, 'fulcrum complete "What is the capital of Norway?"'),
         ({"identity": {"accept": ["keys"]}, "tls": TLS}, "FULCRUM_API_KEY=... fulcrum complete"),
         (
-            {"identity": {"accept": ["certificate"]}, "tls": {**TLS, "client_ca": Path("ca.crt")}},
+            {
+                "identity": {"accept": ["certificate"], "trust_domain": "example.org"},
+                "tls": {**TLS, "client_ca": Path("ca.crt")},
+            },
             "--ca FILE --certificate FILE --key FILE",
         ),
     ],

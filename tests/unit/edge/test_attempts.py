@@ -1,6 +1,7 @@
 """How models are asked: again where nobody answered, elsewhere where the answer is late, not at all if in vain."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.chassis.breaker import LIMIT
+from services.chassis.breaker import LIMIT, REFUSED
 from services.chassis.errors import FailedPrecondition, FulcrumError, Overloaded, Unavailable
 from services.chassis.tries import current_try
 from services.edge import attempts as attempts_module
@@ -97,7 +98,7 @@ async def test_what_nobody_answered_is_asked_again(failures: int, how: list[Step
     asking = await attempts(executor)
     assert await ask(asking) == (ANSWER, failures + 1)
     assert (asking.counts.calls, asking.counts.retries) == (1, failures)
-    assert asking.breakers[LARGE].state == "closed"
+    assert not asking.breakers[LARGE].is_open
 
 
 async def test_it_is_given_up_in_the_end() -> None:
@@ -234,10 +235,87 @@ async def test_a_model_that_keeps_failing_is_set_aside() -> None:
     assert caught.value.retry_after_s
     down = False
     async with asyncio.timeout(SOON_S):
-        while asking.breakers[LARGE].state != "closed":
+        while asking.breakers[LARGE].is_open:
             await asyncio.sleep(0.02)
             await asyncio.gather(ask(asking), return_exceptions=True)
     assert await ask(asking) == (ANSWER, 1)
+
+
+async def test_a_model_that_breaks_off_each_time_is_set_aside() -> None:
+    """A stream that fails after its first event counts as a failure, one that ends well as a success."""
+    broken: list[Step] = [TextDelta("half"), Unavailable("provider of x", "ReadError", "x")]
+    executor = Replicas(lambda n: list(ANSWER) if n == LIMIT - 1 else broken)
+    asking = await attempts(executor)
+    ends = await asyncio.gather(*(ask(asking) for _ in range(LIMIT - 1)), return_exceptions=True)
+    assert all(isinstance(end, Unavailable) for end in ends)
+    assert await ask(asking) == (ANSWER, 1)
+    for _ in range(LIMIT):
+        assert not asking.breakers[LARGE].is_open
+        with pytest.raises(Unavailable):
+            await ask(asking)
+    assert asking.breakers[LARGE].is_open
+
+
+async def test_a_probe_ends_with_its_stream() -> None:
+    """A probe that has begun well keeps others out until its end; one whose caller leaves makes room for another."""
+    executor = Replicas(lambda _: list(ANSWER))
+    asking = await attempts(executor)
+    await ask(asking)
+    breaker = asking.breakers[LARGE]
+    for _ in range(LIMIT):
+        breaker.failed(REFUSED)
+    for leaves in (True, False):
+        breaker.hurry()
+        probe = asking.generate(LARGE, request(), lambda: None)
+        assert await anext(probe) == ANSWER[0]
+        assert breaker.is_open
+        with pytest.raises(Unavailable, match="set aside"):
+            await ask(asking)
+        if leaves:
+            await probe.aclose()
+            assert breaker.admits(time.monotonic())
+        else:
+            assert [event async for event in probe] == ANSWER[1:]
+    assert not breaker.is_open
+
+
+@pytest.mark.parametrize("end", ["well", "in failure", "with its caller"])
+async def test_streams_from_before_it_was_set_aside_tell_nothing(end: str) -> None:
+    """While a model is set aside its probe alone decides: a stream that began before neither closes nor frees it."""
+    failing: list[Step] = [TextDelta("half"), Unavailable("provider of x", "ReadError", "x")]
+    executor = Replicas(lambda n: failing if n == 0 and end == "in failure" else list(ANSWER))
+    asking = await attempts(executor)
+    early = asking.generate(LARGE, request(), lambda: None)
+    await anext(early)
+    breaker = asking.breakers[LARGE]
+    for _ in range(LIMIT):
+        breaker.failed(REFUSED)
+    breaker.hurry()
+    probe = asking.generate(LARGE, request(), lambda: None)
+    await anext(probe)
+    if end == "with its caller":
+        await early.aclose()
+    else:
+        await asyncio.gather(_drained(early), return_exceptions=True)
+    assert breaker.is_open
+    assert not breaker.admits(time.monotonic())
+    await _drained(probe)
+    assert not breaker.is_open
+
+
+async def _drained(stream: AsyncGenerator[Event, None]) -> None:
+    async for _ in stream:
+        pass
+
+
+async def test_names_that_nobody_bounds_are_not_kept() -> None:
+    """A model that the catalogue does not know leaves neither a breaker nor times behind."""
+    executor = Replicas(lambda n: [Unavailable("provider of x", "ReadError", "x")] if n % 2 else list(ANSWER))
+    asking = await attempts(executor)
+    known = set(asking._times)
+    for number in range(20):
+        await asyncio.gather(ask(asking, f"made-up-{number}"), return_exceptions=True)
+    assert (asking.breakers, set(asking._times)) == ({}, known)
 
 
 async def test_slow_failures_count_as_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,10 +324,10 @@ async def test_slow_failures_count_as_timeouts(monkeypatch: pytest.MonkeyPatch) 
     executor = Replicas(lambda _: [0.03, Unavailable("provider of x", "ConnectTimeout", "x")])
     asking = await attempts(executor)
     for _ in range(3):
-        assert asking.breakers.get(LARGE) is None or asking.breakers[LARGE].state == "closed"
+        assert asking.breakers.get(LARGE) is None or not asking.breakers[LARGE].is_open
         with pytest.raises(Unavailable):
             await ask(asking)
-    assert asking.breakers[LARGE].state == "open"
+    assert asking.breakers[LARGE].is_open
 
 
 @pytest.mark.parametrize(
@@ -269,7 +347,7 @@ async def test_what_is_not_the_models_failure_does_not_set_it_aside(error: Fulcr
     asking = await attempts(executor)
     found = await asyncio.gather(*(ask(asking) for _ in range(LIMIT + 5)), return_exceptions=True)
     assert all(isinstance(one, type(error)) for one in found)
-    assert asking.breakers[LARGE].state == "closed"
+    assert not asking.breakers[LARGE].is_open
 
 
 async def test_an_execution_tells_what_it_took() -> None:

@@ -55,10 +55,11 @@ async def test_retry_after_is_passed_on(server: ChatServer, remote: RemoteEngine
             await events_of(remote)
         assert caught.value.retry_after_s is not None
         assert low <= caught.value.retry_after_s <= high
-    server.reply = refusing(status, headers="Retry-After: soon\r\n")
-    with pytest.raises(FulcrumError) as caught:
-        await events_of(remote)
-    assert caught.value.retry_after_s is None
+    for rubbish in ("soon", "inf", "nan", "Mon, 01 Jan 0001 00:00:00 -0000"):
+        server.reply = refusing(status, headers=f"Retry-After: {rubbish}\r\n")
+        with pytest.raises(FulcrumError) as caught:
+            await events_of(remote)
+        assert not caught.value.retry_after_s, rubbish
 
 
 @pytest.mark.parametrize(
