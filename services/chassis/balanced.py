@@ -15,6 +15,7 @@ from services.chassis.retry_budget import RetryBudget
 from services.chassis.status import is_elsewhere, raisable
 from services.chassis.stream import BalancedStream
 from services.chassis.tries import current_try
+from services.chassis.unary_answer import answer_of
 
 _RETRY_RATIO, _RETRY_RESERVE = 0.2, 20.0
 
@@ -112,7 +113,7 @@ class BalancedChannel:
         began = time.monotonic()
         replica.outstanding += 1
         try:
-            response = await method(request, timeout=timeout, **more)
+            response = await answer_of(method(request, timeout=timeout, **more))
         except grpc.aio.AioRpcError as error:
             self.failed(replica, error, time.monotonic() - began)
             raise

@@ -1,0 +1,26 @@
+"""The answer of a unary gRPC call, which may be left without tearing the call."""
+
+import asyncio
+from typing import Any
+
+from grpc.aio import _call
+
+
+async def answer_of(call: Any) -> Any:
+    """The call's answer; where the waiting is cancelled, so is the call.
+
+    gRPC works on a call in a task of its own, which it cancels together with whoever awaits the call, and what it was
+    working on is then never cleaned up (grpcio 1.85.1: 1 kB is lost for each). So the end is waited for here, and a call
+    that is left is cancelled in core alone, which ends that task as it should.
+
+    Raises:
+        AioRpcError: the call's status.
+    """
+    ended = asyncio.get_running_loop().create_future()
+    call.add_done_callback(lambda _: ended.done() or ended.set_result(None))
+    try:
+        await ended
+    except asyncio.CancelledError:
+        _call.Call.cancel(call)
+        raise
+    return await call
