@@ -1,6 +1,7 @@
 """Load on running edges: concurrent requests, and what became of each."""
 
 import asyncio
+import gc
 import itertools
 import time
 from collections import Counter
@@ -145,6 +146,8 @@ async def loaded(channel: grpc.aio.Channel, callers: int, make: Make = fresh, co
 async def open_loop(channel: grpc.aio.Channel, rate: float, seconds: float, make: Make = fresh) -> Report:
     """`rate` requests a second for so many seconds, whether the earlier ones have ended or not."""
     stub, report = EdgeServiceStub(channel), Report()
+    gc.collect()
+    gc.freeze()  # what other tests left is not walked while times are taken
     begin = time.monotonic()
 
     async def one(number: int) -> None:
@@ -154,4 +157,5 @@ async def open_loop(channel: grpc.aio.Channel, rate: float, seconds: float, make
         for number in range(int(rate * seconds)):
             await asyncio.sleep(max(0.0, begin + number / rate - time.monotonic()))
             group.create_task(one(number))
+    gc.unfreeze()
     return report

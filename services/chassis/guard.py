@@ -64,8 +64,7 @@ class Guard(grpc.aio.ServerInterceptor):
             stream: Callable[..., AsyncIterator[Message]] = handler.unary_stream  # type: ignore[assignment]
 
             async def unary_stream(request: Any, context: Any) -> AsyncIterator[Message]:
-                call = GuardedCall(self, path, log_level)
-                try:
+                with GuardedCall(self, path, log_level) as call:
                     message, deadline = await call.admit(request, parse, context)
                     responses = stream(message, context)
                     try:
@@ -75,26 +74,27 @@ class Guard(grpc.aio.ServerInterceptor):
                             call.resume()
                     finally:
                         await responses.aclose()  # type: ignore[attr-defined]
-                except BaseException as error:  # noqa: BLE001 - the edge of the process: every error becomes a status
-                    await call.fail(error, context)
-                finally:
-                    call.end()
+                if call.failure:
+                    try:
+                        await context.abort(*call.failure)
+                    finally:
+                        del request, context  # the abort's traceback has this frame, and they have the abort
 
             return grpc.unary_stream_rpc_method_handler(unary_stream)
 
         unary: Callable[..., Awaitable[Message]] = handler.unary_unary  # type: ignore[assignment]
 
         async def unary_unary(request: Any, context: Any) -> Message:
-            call = GuardedCall(self, path, log_level)
-            try:
+            with GuardedCall(self, path, log_level) as call:
                 message, deadline = await call.admit(request, parse, context)
                 async with asyncio.timeout_at(deadline):
                     return await unary(message, context)
-            except BaseException as error:
-                await call.fail(error, context)
-                raise
+            assert call.failure  # noqa: S101 - what else could have ended the block
+            try:
+                await context.abort(*call.failure)
+                raise AssertionError("abort always raises")
             finally:
-                call.end()
+                del request, context  # as above
 
         return grpc.unary_unary_rpc_method_handler(unary_unary)
 

@@ -28,6 +28,8 @@ class StreamReader:
             if message is not _WAKE:
                 return message
         assert self._end  # noqa: S101 - what wakes comes after it
+        if isinstance(self._end, StopAsyncIteration):
+            raise StopAsyncIteration  # another one, as that which is raised leads back here through its traceback
         raise self._end
 
     def leave(self) -> bool:

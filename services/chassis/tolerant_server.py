@@ -64,6 +64,7 @@ class _Acceptor(cygrpc.AioServer):  # type: ignore[misc]
                 return
             handling = cygrpc._handle_rpc(name, resolver, self._guards, state, self._running, False)
             self._hold(cygrpc._schedule_rpc_coro(handling, state, self._running, name))
+            del handling, state  # the next one may be long in coming
 
     def _hold(self, work: Any) -> None:
         task = self._running.create_task(work)

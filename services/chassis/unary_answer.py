@@ -10,16 +10,16 @@ async def answer_of(call: Any) -> Any:
     """The call's answer; where the waiting is cancelled, so is the call.
 
     gRPC works on a call in a task of its own, which it cancels together with whoever awaits the call, and what it was
-    working on is then never cleaned up (grpcio 1.85.1: 1 kB is lost for each). So the end is waited for here, and a call
-    that is left is cancelled in core alone, which ends that task as it should.
+    working on is then never cleaned up (grpcio 1.85.1: 1 kB is lost for each). So the end is waited for here, and a
+    call that is left is cancelled in core alone, which ends that task as it should.
 
     Raises:
         AioRpcError: the call's status.
     """
-    ended = asyncio.get_running_loop().create_future()
-    call.add_done_callback(lambda _: ended.done() or ended.set_result(None))
+    ended = asyncio.Event()
+    call.add_done_callback(lambda _: ended.set())
     try:
-        await ended
+        await ended.wait()
     except asyncio.CancelledError:
         _call.Call.cancel(call)
         raise

@@ -60,8 +60,10 @@ class SingleFlight(Generic[E]):
                 raise flight.error
         finally:
             flight.subscribers -= 1
-            if not flight.subscribers and not flight.ended:
-                await self._abandon(flight)
+            if not flight.subscribers:
+                flight.error = None  # its traceback leads back here
+                if not flight.ended:
+                    await self._abandon(flight)
 
     async def _abandon(self, flight: "_Flight[E]") -> None:
         for key in [key for key, other in self._flights.items() if other is flight]:

@@ -217,9 +217,10 @@ def check_budgets(run: Race, lines: list[Line], admitted: dict[str, int]) -> Non
         refusal = run.refused.get(tenant)
         if tenant in COUNTED:
             answered = sum(line.state == "answered" for line in own)
-            kept = struck + sum(call.fate == "cancelled" for call in made)  # a killed edge gives nothing back
+            # A killed edge gives nothing back, and who leaves gets nothing back.
+            kept = struck + sum(call.fate == "cancelled" for call in made)
             assert answered <= admitted[tenant] <= min(answered + kept, REQUESTS_A_DAY)
-            assert refusal is None or answered + struck + refusal.beside >= REQUESTS_A_DAY, (tenant, refusal)
+            assert refusal is None or answered + kept + refusal.beside >= REQUESTS_A_DAY, (tenant, refusal)
             continue
         spent, late = 0, 0
         for line in own:

@@ -1,6 +1,7 @@
 """What the guard adds to every call: checks, limits, statuses, a log line and metrics."""
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -225,6 +226,32 @@ async def test_unknown_methods_make_no_metrics(wire: Reached) -> None:
         assert error.code() is grpc.StatusCode.UNIMPLEMENTED
     gauge = next(one for one in wire.process.registry.collect() if one.name == "fulcrum_rpc_server_calls")
     assert gauge.samples == []
+
+
+async def test_refusals_leave_nothing_to_the_garbage_collector(wire: Reached) -> None:
+    """The errors of refused calls are gone as soon as the calls are: a collection stops everyone."""
+
+    async def fail(_: Any) -> EmbedResponse:
+        raise NotFound("model", "x", "y")
+
+    async def fail_late(_: Any) -> AsyncGenerator[Any, None]:
+        yield delta("first")
+        raise NotFound("model", "x", "y")
+
+    wire.service.embed, wire.service.generate = fail, fail_late
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            await refused(wire.embedding.Embed(texts(), timeout=5))
+            stream = wire.executor.Generate(prompt(), timeout=5)
+            await anext(aiter(stream))
+            await refused(stream)
+        await asyncio.sleep(0.05)
+        kept = [one for one in gc.get_objects() if isinstance(one, NotFound | grpc.aio.AbortError)]
+    finally:
+        gc.enable()
+    assert not kept
 
 
 async def _await(answer: Any) -> Any:

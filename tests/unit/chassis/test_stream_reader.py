@@ -1,6 +1,8 @@
 """Streams are read to their end whatever becomes of who waits for them."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 
 import pytest
@@ -75,6 +77,23 @@ async def test_who_leaves_tears_no_read(count: int, reads: bool) -> None:
     await asyncio.sleep(0.01)
     assert not call.torn
     assert asyncio.all_tasks() <= before
+
+
+async def test_a_stream_that_ended_keeps_nothing() -> None:
+    """No circle keeps it until a garbage collection, which stops everyone."""
+    gc.disable()
+    try:
+        call = Call(3)
+        call.finish()
+        reader = StreamReader(call)
+        with pytest.raises(StopAsyncIteration):
+            await _all(reader)
+        await asyncio.sleep(0)
+        gone = weakref.ref(reader)
+        del reader
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 async def _all(reader: StreamReader) -> None:

@@ -36,7 +36,7 @@ class Echo:
 async def echo() -> AsyncIterator[tuple[Echo, Any]]:
     """A server, and its method on a channel."""
     service, server = Echo(), grpc.aio.server()
-    handlers = {"Echo": grpc.unary_unary_rpc_method_handler(service.answer)}
+    handlers: dict[str, Any] = {"Echo": grpc.unary_unary_rpc_method_handler(service.answer)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Service", handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import weakref
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -158,6 +159,30 @@ async def test_an_error_reaches_everyone(error: Exception) -> None:
     assert results == [error] * 3
     assert heard == [[0, 1, 2]] * 3
     assert not flights._flights
+
+
+async def test_an_error_goes_with_the_last_who_heard_it() -> None:
+    """No circle keeps it until a garbage collection, which stops everyone."""
+    flights, errors = SingleFlight[int](), [Unavailable("executor", "gone", "there")]
+    gone = weakref.ref(errors[0])
+
+    async def events() -> AsyncGenerator[int, None]:
+        yield 1
+        raise errors.pop()
+
+    async def hear() -> None:
+        stream, _ = flights.join("key", events)
+        with pytest.raises(Unavailable):
+            async for _ in stream:
+                pass
+
+    gc.disable()
+    try:
+        await asyncio.gather(hear(), hear())
+        assert not errors
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 async def test_an_execution_that_is_cancelled_from_within_does_not_look_complete() -> None:
