@@ -11,16 +11,19 @@ _FIRST_S, _LONGEST_S = 0.25, 10.0
 class Breaker:
     """Closed while things go well; open after LIMIT points of failure without a success between.
 
+    As many answers that began well and broke off, without a whole one between, open it too.
+
     While open, one call at a time is let through as a probe, the first after about 0.25 s, then after twice as long
     each time, up to 10 s. A success closes it.
     """
 
-    __slots__ = ("_backoff_s", "_points", "_probe_at", "_probing_until", "is_open", "opened")
+    __slots__ = ("_backoff_s", "_broken", "_points", "_probe_at", "_probing_until", "is_open", "opened")
 
     def __init__(self) -> None:
         self.is_open = False
         self.opened = 0  # times, for metrics
         self._points = 0
+        self._broken = 0
         self._backoff_s = _FIRST_S
         self._probe_at = 0.0
         self._probing_until = 0.0
@@ -52,10 +55,18 @@ class Breaker:
         self._points += points
         if self._points < LIMIT:
             return False
-        self.is_open = True
-        self.opened += 1
-        self._wait(now)
+        self._open(now)
         return True
+
+    def broke_off(self) -> None:
+        """An answer that had begun was not ended: a success that is taken back where it happens again and again."""
+        self._broken += 1
+        if self._broken >= LIMIT and not self.is_open:
+            self._open(time.monotonic())
+
+    def completed(self) -> None:
+        """An answer was whole."""
+        self._broken = 0
 
     def released(self) -> None:
         """A call ended without telling anything, so that another may be the probe."""
@@ -66,9 +77,16 @@ class Breaker:
         self._backoff_s, self._probe_at, self._probing_until = _FIRST_S, 0.0, 0.0
 
     def retry_after_s(self) -> float:
-        """Seconds until the next probe may go; 0 where a call may go now."""
+        """Seconds until the next probe may go, as far as is known; 0 where a call may go now."""
         now = time.monotonic()
-        return 0.0 if self.admits(now) else max(self._probe_at - now, 0.05)
+        if self.admits(now):
+            return 0.0
+        return max(self._probe_at - now, min(self._probing_until - now, self._backoff_s), 0.05)
+
+    def _open(self, now: float) -> None:
+        self.is_open = True
+        self.opened += 1
+        self._wait(now)
 
     def _wait(self, now: float) -> None:
         self._probing_until = 0.0

@@ -13,13 +13,13 @@ from google.protobuf.message import DecodeError
 
 from services.chassis import status
 from services.chassis.errors import FulcrumError, InvalidField
-from services.chassis.request_reader import next_or_end, next_request
+from services.chassis.request_reader import RequestReader
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
-def reading(handler: Handler) -> Handler:
-    """The handler, reading its requests itself; for streams of requests into unary answers, the handler as it is."""
+def reading(handler: Handler, reader: RequestReader) -> Handler:
+    """The handler, with its requests from the reader; for streams of requests into unary answers, as it is."""
     given: Any = handler
     parse: Callable[[bytes], Any] = given.request_deserializer
 
@@ -31,11 +31,11 @@ def reading(handler: Handler) -> Handler:
             await context.abort(status.code_of(error), str(error), status.trailers(error))
 
     async def stream_unary(_: Any, context: Any) -> Any:
-        return await given.unary_unary(await parsed(next_request, context), context)
+        return await given.unary_unary(await parsed(reader.next, context), context)
 
     async def stream_stream(_: Any, context: Any) -> AsyncIterator[Any]:
         if given.unary_stream:
-            answers = given.unary_stream(await parsed(next_request, context), context)
+            answers = given.unary_stream(await parsed(reader.next, context), context)
         else:
             answers = given.stream_stream(requests(context), context)
         async with aclosing(answers):
@@ -43,7 +43,7 @@ def reading(handler: Handler) -> Handler:
                 yield answer
 
     async def requests(context: Any) -> AsyncIterator[Any]:
-        while (request := await parsed(next_or_end, context)) is not None:
+        while (request := await parsed(reader.next_or_end, context)) is not None:
             yield request
 
     codec = {"response_serializer": given.response_serializer}

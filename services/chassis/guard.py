@@ -14,6 +14,7 @@ from services.chassis.errors import Overloaded, PermissionDenied
 from services.chassis.guarded_call import GuardedCall
 from services.chassis.identity import Identity
 from services.chassis.reflection_gate import REFLECTION, for_callers
+from services.chassis.request_reader import RequestReader
 from services.chassis.settings import ServerSettings
 from services.chassis.telemetry import RpcMetrics
 from services.chassis.tracing import Tracer
@@ -34,6 +35,7 @@ class Guard(grpc.aio.ServerInterceptor):
         self.metrics = metrics
         self.contracts = Contracts(settings.max_message_bytes)
         self.identity = Identity(settings.identity)
+        self.requests = RequestReader()
         self.log = structlog.get_logger("rpc").bind()  # once: a call's own binding costs 10 us
         self.tracer: Tracer | None = None
         self._wrapped: dict[str, Handler] = {}

@@ -1,6 +1,7 @@
 """One guarded call from arrival to end: its caller, its deadline, what is said of it, and what it leaves behind."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,12 @@ from services.chassis import status
 from services.chassis.call import LOCAL, REQUEST_ID_KEY, Call, current, enter, new_request_id
 from services.chassis.errors import DeadlineExceeded, FulcrumError, Internal
 from services.chassis.identity import UNKNOWN
-from services.chassis.request_reader import next_request
 from services.chassis.tracing import Span
 
 if TYPE_CHECKING:
     from services.chassis.guard import Guard
+
+_REQUEST_ID = re.compile("[ -~]{1,200}")  # what gRPC's metadata can hand on
 
 
 class GuardedCall:
@@ -35,7 +37,6 @@ class GuardedCall:
         self._code = "OK"
         self._reason = ""
         self._counted = False
-        self._asked = True  # who leaves before the request has come asked for nothing
         self.failure: tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]] | None = None
         self._call: Call | None = None
         self._span: Span | None = None
@@ -61,24 +62,19 @@ class GuardedCall:
             name, trusted = f"{self._service}/{self._method}", call.caller.trusted
             self._span = self._guard.tracer.begin(name, metadata, call.request_id, trusted)
             self.resume()
-        if from_outside:
-            self._guard.admit_one()
-            self._counted = True
         if left <= 0:
             raise TimeoutError
         deadline = asyncio.get_running_loop().time() + left
         if from_outside:
-            try:
-                request = await next_request(context, left)
-            except asyncio.CancelledError:
-                self._asked = False
-                raise
+            request = await self._guard.requests.next(context, left)
+            self._guard.admit_one()
+            self._counted = True
         return self._guard.contracts.check(request, parse), deadline
 
     def _begin_call(self, context: Any, left: float, from_outside: bool) -> None:
         metadata = context.invocation_metadata() or ()
         given = dict(metadata).get(REQUEST_ID_KEY)
-        request_id = given if isinstance(given, str) and 0 < len(given) <= 200 else new_request_id()
+        request_id = given if isinstance(given, str) and _REQUEST_ID.fullmatch(given) else new_request_id()
         deadline = time.monotonic() + left
         self._call = Call(request_id, deadline, UNKNOWN)  # so that a refusal is logged under its id
         self.resume()
@@ -135,12 +131,9 @@ class GuardedCall:
         self.resume()  # a stream may be closed between two messages
         if self._counted:
             self._guard.release_one()
-        if self._asked:
-            self._tell()
-        else:
-            self._guard.metrics.forget(self._service, self._method)
+        self._tell()
         self.suspend()
-        if self._span and self._asked and self._guard.tracer:
+        if self._span and self._guard.tracer:
             self._guard.tracer.end(self._span, self._code, self._reason)
 
     def _tell(self) -> None:

@@ -1,6 +1,7 @@
 """The health of a server and its services, open to everyone: few streams of it, which end as the server drains."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from services.chassis import status
 from services.chassis.errors import Overloaded
 
-MOST_WATCHES = 100
+MOST_WATCHES, MOST_OF_ONE = 1_000, 10  # in all, and of one connection
 _RETRY_AFTER_S = 5.0
 _Answer = health_pb2.HealthCheckResponse
 
@@ -22,7 +23,7 @@ class Health(health_pb2_grpc.HealthServicer):
         self._statuses: dict[str, int] = {}
         self._changed = asyncio.Event()  # a new one for each change
         self._draining = False
-        self._watches = 0
+        self._watches: Counter[str] = Counter()  # by connection
 
     def tell(self, service: str, serving: bool) -> None:
         """Takes up the health of a service, unless the server drains."""
@@ -45,11 +46,13 @@ class Health(health_pb2_grpc.HealthServicer):
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> AsyncIterator[_Answer]:
         """The health of one service, now and at each change."""
-        if self._watches >= MOST_WATCHES:
-            limit = f"at most {MOST_WATCHES}"
-            error = Overloaded("health watches", f"{self._watches} open", limit, retry_after_s=_RETRY_AFTER_S)
+        peer = context.peer()
+        if self._watches.total() >= MOST_WATCHES or self._watches[peer] >= MOST_OF_ONE:
+            many = f"{self._watches[peer]} of this connection, {self._watches.total()} in all"
+            limit = f"less than {MOST_OF_ONE}, {MOST_WATCHES} in all"
+            error = Overloaded("health watches", many, limit, retry_after_s=_RETRY_AFTER_S)
             await context.abort(status.code_of(error), str(error), status.trailers(error))
-        self._watches += 1
+        self._watches[peer] += 1
         try:
             told: int | None = None
             while True:
@@ -62,7 +65,9 @@ class Health(health_pb2_grpc.HealthServicer):
                     return
                 await changed.wait()
         finally:
-            self._watches -= 1
+            self._watches[peer] -= 1
+            if not self._watches[peer]:
+                del self._watches[peer]
 
     def _tell_watches(self) -> None:
         self._changed.set()

@@ -32,6 +32,7 @@ from services.chassis.tracing import Tracer
 
 _TRANSPORT_MESSAGE_FACTOR = 4  # above our own limit, so that our error, which names the field, is the one that is seen
 _STREAMS_FACTOR = 2  # of one connection, so that beyond the limit our error is seen before its streams wait
+_KEEPALIVE_MS = 30_000
 _CLEAN_UP_S = 1.0  # time that handlers get to clean up once they are cancelled at the end of a drain
 
 
@@ -149,6 +150,8 @@ class ServerProcess:
                 ("grpc.max_concurrent_streams", _STREAMS_FACTOR * self.settings.max_concurrent_calls),
                 ("grpc.max_receive_message_length", limit),
                 ("grpc.max_send_message_length", limit),
+                ("grpc.keepalive_time_ms", _KEEPALIVE_MS),  # so that a peer that vanished keeps nothing for long
+                ("grpc.keepalive_timeout_ms", _KEEPALIVE_MS),
                 ("grpc.http2.min_ping_interval_without_data_ms", 2_000),  # our own channels ping every 5 s
             ],
         )

@@ -100,10 +100,6 @@ class RpcMetrics:
         """Notes that a call arrived."""
         self._of(service, method)[0].inc()
 
-    def forget(self, service: str, method: str) -> None:
-        """Takes back that a call arrived."""
-        self._of(service, method)[0].dec()
-
     def end(self, service: str, method: str, code: str, seconds: float, reason: str = "") -> None:
         """Notes that a call ended, and with which error's reason if it had one."""
         active, duration = self._of(service, method)

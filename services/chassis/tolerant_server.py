@@ -19,6 +19,7 @@ import grpc.aio._server
 from grpc._cython import cygrpc
 
 from services.chassis.foreign_handler import reading
+from services.chassis.request_reader import RequestReader
 
 _Server: Any = grpc.aio._server.Server  # typed as abstract, which it is not
 _NOWHERE = f"/{uuid.uuid4().hex}"  # nobody can call it by this name, which core would wait for in vain
@@ -82,6 +83,7 @@ class TolerantServer(_Server):  # type: ignore[misc]
     def __init__(self, interceptors: Sequence[grpc.aio.ServerInterceptor], options: Sequence[tuple[str, Any]]) -> None:
         self._loop = asyncio.get_running_loop()
         self._server = _Acceptor(self._loop, tuple(interceptors), tuple(options), None)
+        self._requests = RequestReader()
         self._server.add_registered_method_handlers({_NOWHERE: None})  # type: ignore[dict-item]
 
     def add_registered_method_handlers(
@@ -89,5 +91,5 @@ class TolerantServer(_Server):  # type: ignore[misc]
     ) -> None:
         """As of grpc.aio.Server; what comes with grpc reads its requests with care, as the guard does for our own."""
         if not service_name.startswith("fulcrum."):
-            method_handlers = {name: reading(one) for name, one in method_handlers.items()}
+            method_handlers = {name: reading(one, self._requests) for name, one in method_handlers.items()}
         super().add_registered_method_handlers(service_name, method_handlers)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 TRACEPARENT_KEY, TRACESTATE_KEY = "traceparent", "tracestate"
 _TRACEPARENT = re.compile("([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _SAMPLED = 1  # the one flag that the W3C recommendation gives a meaning
-_LONGEST_STATE = 512  # characters of tracestate that must be handed on at least
+_TRACESTATE = re.compile("[ -~]{1,512}")  # so much must be handed on at least, and gRPC hands on no other characters
 # What counts as an error of the server by the semantic conventions; any other status is the caller's own doing.
 _SERVER_ERRORS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 
@@ -175,5 +175,5 @@ def _parent_of(metadata: Mapping[str, Any]) -> tuple[Span | None, bool]:
     if wrong_version or not int(trace, 16) or not int(span, 16):
         return None, False
     state = metadata.get(TRACESTATE_KEY)
-    kept = state if isinstance(state, str) and len(state) <= _LONGEST_STATE else ""
+    kept = state if isinstance(state, str) and _TRACESTATE.fullmatch(state) else ""
     return Span(int(trace, 16), int(span, 16), None, kept), bool(int(flags, 16) & _SAMPLED)

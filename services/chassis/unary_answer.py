@@ -10,16 +10,15 @@ async def answer_of(call: Any) -> Any:
     """The call's answer; where the waiting is cancelled, so is the call.
 
     gRPC works on a call in a task of its own, which it cancels together with whoever awaits the call, and what it was
-    working on is then never cleaned up (grpcio 1.85.1: 1 kB is lost for each). So the end is waited for here, and a
-    call that is left is cancelled in core alone, which ends that task as it should.
+    working on is then never cleaned up (grpcio 1.85.1: 1 kB is lost for each). So that task's end is waited for here,
+    and a call that is left is cancelled in core alone, which ends the task as it should.
 
     Raises:
         AioRpcError: the call's status.
+        Exception: core did not begin the call.
     """
-    ended = asyncio.Event()
-    call.add_done_callback(lambda _: ended.set())
     try:
-        await ended.wait()
+        await asyncio.wait((call._invocation_task,))  # which, unlike awaiting it, does not cancel it
     except asyncio.CancelledError:
         _call.Call.cancel(call)
         raise

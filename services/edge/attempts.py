@@ -66,26 +66,20 @@ class Attempts:
             raise Unavailable(
                 f"model {model}", "set aside for its failures", expected, retry_after_s=breaker.retry_after_s()
             )
-        probe = breaker.is_open
-        breaker.begin(began)
+        judge = _Judge(breaker, began)
         self.counts.calls += 1
         self._budget.earn()
         try:
             event, stream = await self._until_begun(model, request, begun)
+            judge.began()
             async with aclosing(stream):
                 yield event
                 async for event in stream:
                     yield event
-        except FulcrumError as error:
-            if probe or not breaker.is_open:
-                _judge(breaker, error, time.monotonic() - began)
+        except BaseException as error:
+            judge.failed(error)
             raise
-        except BaseException:
-            if probe or not breaker.is_open:
-                breaker.released()
-            raise
-        if probe or not breaker.is_open:  # while it is open the probe alone tells; others began before
-            breaker.succeeded()  # at the end alone: a provider may begin well and break off each time
+        judge.ended()
 
     def may_fall_back(self, error: FulcrumError) -> bool:
         """Whether another model may be asked: where the executor was not reached, that is one more attempt on it."""
@@ -151,12 +145,42 @@ class Attempts:
         return self._executor.replicas > 1 and isinstance(self._catalogue.prices.get(model), MachinePrice)
 
 
-def _judge(breaker: Breaker, error: FulcrumError, took_s: float) -> None:
-    """Counts what the model itself failed at; a wrong request, a full queue and an absent executor are not that."""
-    if isinstance(error, Unavailable | Internal) and not error.elsewhere and error.field != EXECUTOR:
-        breaker.failed(SILENT if took_s >= _SLOW_S else REFUSED)
-    else:
-        breaker.released()
+class _Judge:
+    """Tells a model's breaker how one call went; one from before it last opened says nothing of the model now."""
+
+    def __init__(self, breaker: Breaker, now: float) -> None:
+        breaker.begin(now)
+        self._breaker = breaker
+        self._opened = breaker.opened
+        self._began = now
+        self._heard = False
+
+    def began(self) -> None:
+        """There was a first event, which is a sign of life."""
+        self._heard = True
+        if self._counts:
+            self._breaker.succeeded()
+
+    def ended(self) -> None:
+        """There was a last event."""
+        if self._counts:
+            self._breaker.completed()
+
+    def failed(self, error: BaseException) -> None:
+        """Counts what the model itself failed at: not a wrong request, a full queue, an absent executor or a caller."""
+        own = isinstance(error, Unavailable | Internal) and not error.elsewhere and error.field != EXECUTOR
+        if not self._counts or (self._heard and not own):
+            return
+        if self._heard:
+            self._breaker.broke_off()
+        elif own:
+            self._breaker.failed(SILENT if time.monotonic() - self._began >= _SLOW_S else REFUSED)
+        else:
+            self._breaker.released()
+
+    @property
+    def _counts(self) -> bool:
+        return self._breaker.opened == self._opened
 
 
 async def _pause(tries: int) -> None:

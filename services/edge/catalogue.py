@@ -1,11 +1,10 @@
 """The models and prices as the router last told them, so that edge can price and plan while the router is away."""
 
 import asyncio
-from collections.abc import Sequence
 
 import structlog
 
-from services.chassis.errors import FulcrumError, NotFound, Unavailable
+from services.chassis.errors import FulcrumError, Unavailable
 from services.edge.chat import Objective
 from services.edge.ports import Plan, PlannedModel, Router
 from services.edge.price import Price
@@ -38,11 +37,8 @@ class Catalogue:
         """The strong model, or the first allowed one where the caller does not allow that.
 
         Raises:
-            NotFound: a name that the catalogue lacks, where it is known.
             Unavailable: the router was never reached and no fallback model is set, or nothing known is allowed.
         """
-        self._check("objective.allowed_models", objective.allowed_models)
-        self._check("objective.denied_models", objective.denied_models)
         allowed_known = [name for name in objective.allowed_models if self.knows(name)]
         for name in (self.default or self._fallback_model, *allowed_known, *self.prices):
             allowed = not objective.allowed_models or name in objective.allowed_models
@@ -53,11 +49,6 @@ class Catalogue:
     def knows(self, model: str) -> bool:
         """Whether it is a model of the router's, or the operator's own fallback: names that are bounded."""
         return model in self.prices or model == self._fallback_model
-
-    def _check(self, field: str, names: Sequence[str]) -> None:
-        for name in names if self.prices else ():
-            if not self.knows(name):
-                raise NotFound(field, name, f"one of {', '.join(self.prices)}", reason="MODEL_UNKNOWN")
 
     async def _keep_reading(self) -> None:
         while True:

@@ -23,9 +23,10 @@ def watch(channel: Any, service: str = "") -> Any:
     return stub.Watch(health_pb2.HealthCheckRequest(service=service))
 
 
-async def test_watches_are_few_and_leave_calls_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bound", ["MOST_WATCHES", "MOST_OF_ONE"])
+async def test_watches_are_few_and_leave_calls_alone(monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
     """Beyond the bound a watch is refused with when to come back; calls are served meanwhile, and a place is reused."""
-    monkeypatch.setattr(health, "MOST_WATCHES", 3)
+    monkeypatch.setattr(health, bound, 3)
     async with reached("grpc", max_concurrent_calls=2) as service:
         open_ones = [watch(service.channel) for _ in range(3)]
         for one in open_ones:
@@ -45,6 +46,19 @@ async def test_watches_are_few_and_leave_calls_alone(monkeypatch: pytest.MonkeyP
                     break
                 except grpc.aio.AioRpcError:
                     await asyncio.sleep(0.01)
+
+
+async def test_one_connection_leaves_watches_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has as many as one may have is refused another, and nobody else."""
+    monkeypatch.setattr(health, "MOST_OF_ONE", 3)
+    async with reached("grpc") as service:
+        open_ones = [aiter(watch(service.channel)) for _ in range(3)]
+        assert [(await anext(one)).status for one in open_ones] == [SERVING] * 3
+        assert (await refused(watch(service.channel))).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        target = service.channel.replicas[0].address  # type: ignore[attr-defined]
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        async with grpc.aio.insecure_channel(target, options=options) as other:
+            assert (await anext(aiter(watch(other)))).status == SERVING
 
 
 async def test_a_watch_is_told_of_every_service_it_may_ask_for() -> None:

@@ -57,6 +57,14 @@ async def test_an_answer_or_a_status() -> None:
             await answer_of(method(b"slow", timeout=0.05))
 
 
+async def test_a_call_that_core_does_not_begin() -> None:
+    """Metadata that gRPC cannot send is an error at once, not a wait for ever."""
+    async with echo() as (_, method):
+        async with asyncio.timeout(5):
+            with pytest.raises(Exception, match="execute_batch"):
+                await answer_of(method(b"1", metadata=(("x-request-id", "caf\xe9"),), timeout=60))
+
+
 async def test_who_leaves_ends_the_call_through_the_call() -> None:
     """The server's handler is cancelled; gRPC's own task of the call comes to its end and is not cancelled."""
     async with echo() as (service, method):

@@ -256,66 +256,86 @@ async def test_a_model_that_breaks_off_each_time_is_set_aside() -> None:
     assert asking.breakers[LARGE].is_open
 
 
-async def test_a_probe_ends_with_its_stream() -> None:
-    """A probe that has begun well keeps others out until its end; one whose caller leaves makes room for another."""
-    executor = Replicas(lambda _: list(ANSWER))
+async def test_a_probe_that_begins_ends_the_wait() -> None:
+    """One at a time asks a model that is set aside; where it begins to answer, others are let in at once."""
+    executor = Replicas(lambda n: [LATE_S] if n == 1 else list(ANSWER))
     asking = await attempts(executor)
     await ask(asking)
     breaker = asking.breakers[LARGE]
     for _ in range(LIMIT):
         breaker.failed(REFUSED)
-    for leaves in (True, False):
-        breaker.hurry()
-        probe = asking.generate(LARGE, request(), lambda: None)
-        assert await anext(probe) == ANSWER[0]
-        assert breaker.is_open
-        with pytest.raises(Unavailable, match="set aside"):
-            await ask(asking)
-        if leaves:
-            await probe.aclose()
-            assert breaker.admits(time.monotonic())
-        else:
-            assert [event async for event in probe] == ANSWER[1:]
+    breaker.hurry()
+    silent = asyncio.create_task(ask(asking))
+    await asyncio.sleep(0.01)
+    with pytest.raises(Unavailable, match="set aside") as caught:
+        await ask(asking)
+    assert caught.value.retry_after_s
+    assert caught.value.retry_after_s >= 0.2  # it has no end in sight
+    silent.cancel()
+    await asyncio.gather(silent, return_exceptions=True)
+    assert breaker.is_open
+    probe = asking.generate(LARGE, request(), lambda: None)  # whose caller's leaving made room
+    assert await anext(probe) == ANSWER[0]
+    assert await ask(asking) == (ANSWER, 1)
+    await probe.aclose()
     assert not breaker.is_open
 
 
-@pytest.mark.parametrize("end", ["well", "in failure", "with its caller"])
-async def test_streams_from_before_it_was_set_aside_tell_nothing(end: str) -> None:
-    """While a model is set aside its probe alone decides: a stream that began before neither closes nor frees it."""
-    failing: list[Step] = [TextDelta("half"), Unavailable("provider of x", "ReadError", "x")]
-    executor = Replicas(lambda n: failing if n == 0 and end == "in failure" else list(ANSWER))
+async def test_a_probe_that_breaks_off_as_all_before_sets_it_aside_again() -> None:
+    """A model that was set aside for answers that break off is let in by one that begins, until that breaks off."""
+    broken: list[Step] = [TextDelta("half"), Unavailable("provider of x", "ReadError", "x")]
+    asking = await attempts(Replicas(lambda _: broken))
+    await asyncio.gather(*(ask(asking) for _ in range(LIMIT)), return_exceptions=True)
+    breaker = asking.breakers[LARGE]
+    assert (breaker.is_open, breaker.opened) == (True, 1)
+    breaker.hurry()
+    await asyncio.gather(ask(asking), return_exceptions=True)
+    assert (breaker.is_open, breaker.opened) == (True, 2)
+
+
+async def test_few_failures_among_long_answers_set_nothing_aside() -> None:
+    """Half of the calls are refused at once while the others answer at length: those that begin are signs of life."""
+    refusal = Unavailable("provider of x", "HTTP 500", "x")
+    executor = Replicas(lambda n: [refusal] if n % 2 else [TextDelta("long"), 0.5, DONE])
     asking = await attempts(executor)
-    early = asking.generate(LARGE, request(), lambda: None)
-    await anext(early)
+    for _ in range(20):
+        running = [asyncio.create_task(ask(asking)) for _ in range(10)]
+        await asyncio.sleep(0.005)
+    await asyncio.gather(*running, return_exceptions=True)
+    assert asking.breakers[LARGE].opened == 0
+
+
+@pytest.mark.parametrize("end", ["well", "in failure", "with its caller"])
+async def test_calls_from_before_it_was_set_aside_tell_nothing(end: str) -> None:
+    """While a model is set aside its probe alone decides: a call that began before neither closes nor frees it."""
+    refusal = Unavailable("provider of x", "ReadError", "x")
+    executor = Replicas(lambda n: [LATE_S] if n else [0.05, refusal] if end == "in failure" else [0.05, *ANSWER])
+    asking = await attempts(executor)
+    early = asyncio.create_task(ask(asking))
+    await asyncio.sleep(0.01)
     breaker = asking.breakers[LARGE]
     for _ in range(LIMIT):
         breaker.failed(REFUSED)
     breaker.hurry()
-    probe = asking.generate(LARGE, request(), lambda: None)
-    await anext(probe)
+    probe = asyncio.create_task(ask(asking))
+    await asyncio.sleep(0.01)
     if end == "with its caller":
-        await early.aclose()
-    else:
-        await asyncio.gather(_drained(early), return_exceptions=True)
+        early.cancel()
+    await asyncio.gather(early, return_exceptions=True)
     assert breaker.is_open
     assert not breaker.admits(time.monotonic())
-    await _drained(probe)
-    assert not breaker.is_open
-
-
-async def _drained(stream: AsyncGenerator[Event, None]) -> None:
-    async for _ in stream:
-        pass
+    probe.cancel()
+    await asyncio.gather(probe, return_exceptions=True)
+    assert breaker.admits(time.monotonic())
 
 
 async def test_names_that_nobody_bounds_are_not_kept() -> None:
-    """A model that the catalogue does not know leaves neither a breaker nor times behind."""
+    """A model that the catalogue does not know leaves no breaker behind."""
     executor = Replicas(lambda n: [Unavailable("provider of x", "ReadError", "x")] if n % 2 else list(ANSWER))
     asking = await attempts(executor)
-    known = set(asking._times)
     for number in range(20):
         await asyncio.gather(ask(asking, f"made-up-{number}"), return_exceptions=True)
-    assert (asking.breakers, set(asking._times)) == ({}, known)
+    assert asking.breakers == {}
 
 
 async def test_slow_failures_count_as_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.chassis.errors import NotFound, Unavailable
+from services.chassis.errors import Unavailable
 from services.edge.catalogue import Catalogue
 from services.edge.chat import Objective
 from tests.unit.edge.parts import LARGE, LARGE_PRICE, SMALL, SMALL_PRICE, UNPRICED, MemoryRouter
@@ -93,17 +93,15 @@ async def test_the_plan_without_a_router_keeps_to_the_objective() -> None:
     await catalogue.close()
 
 
-@pytest.mark.parametrize("field", ["allowed_models", "denied_models"])
-async def test_a_made_up_model_is_unknown_without_the_router_too(field: str) -> None:
-    """Where the catalogue is known, a name that it lacks is answered as the router would: MODEL_UNKNOWN."""
+async def test_a_name_that_is_not_known_may_be_newer_than_what_is() -> None:
+    """Without the router nobody can say that a model does not exist: another one answers, or it is waited for."""
     catalogue = Catalogue(MemoryRouter([]), 60.0, "spare")
     await catalogue.start()
     await catalogue.close()
-    for names in (("made-up",), (LARGE, "made-up")):
-        with pytest.raises(NotFound) as caught:
-            first(catalogue, **{field: names})
-        assert (caught.value.reason, caught.value.field) == ("MODEL_UNKNOWN", f"objective.{field}")
-        assert (caught.value.value, caught.value.expected) == ("made-up", f"one of {SMALL}, {LARGE}, {UNPRICED}")
+    assert first(catalogue, allowed_models=("added-since", SMALL)) == SMALL
+    assert first(catalogue, denied_models=("added-since", LARGE)) == SMALL
+    with pytest.raises(Unavailable):
+        first(catalogue, allowed_models=("added-since",))
     assert first(catalogue, denied_models=("spare",)) == LARGE
 
 
