@@ -1,7 +1,8 @@
 """What happens around every call: id, caller, size, constraints, deadline, errors to statuses, a log line, metrics."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
@@ -130,8 +131,24 @@ class Guard(grpc.aio.ServerInterceptor):
         guarded: Any = self.wrap(path, handler)
         codec = {"response_serializer": handler.response_serializer}  # requests are parsed once the caller is known
         if guarded.unary_stream:
-            return grpc.stream_stream_rpc_method_handler(guarded.unary_stream, **codec)
+            return grpc.stream_stream_rpc_method_handler(_written(guarded.unary_stream), **codec)
         return grpc.stream_unary_rpc_method_handler(guarded.unary_unary, **codec)
+
+
+def _written(stream: Callable[[Any, Any], AsyncGenerator[Message, None]]) -> Callable[[Any, Any], Awaitable[None]]:
+    """The stream, writing its messages itself, so that who leaves tears no write: gRPC would lose 2 kB for each."""
+
+    async def write(request: Any, context: Any) -> None:
+        async with aclosing(stream(request, context)) as messages:
+            async for message in messages:
+                writing = asyncio.ensure_future(context.write(message))
+                try:
+                    await asyncio.shield(writing)
+                except asyncio.CancelledError:
+                    writing.add_done_callback(lambda done: done.cancelled() or done.exception())
+                    raise
+
+    return write
 
 
 async def _next_before(responses: AsyncIterator[Message], deadline: float) -> Message | None:
