@@ -1,7 +1,7 @@
 """What happens around every call: id, caller, size, constraints, deadline, errors to statuses, a log line, metrics."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
@@ -139,16 +139,24 @@ def _written(stream: Callable[[Any, Any], AsyncGenerator[Message, None]]) -> Cal
     """The stream, writing its messages itself, so that who leaves tears no write: gRPC would lose 2 kB for each."""
 
     async def write(request: Any, context: Any) -> None:
-        async with aclosing(stream(request, context)) as messages:
-            async for message in messages:
-                writing = asyncio.ensure_future(context.write(message))
-                try:
-                    await asyncio.shield(writing)
-                except asyncio.CancelledError:
-                    writing.add_done_callback(lambda done: done.cancelled() or done.exception())
-                    raise
+        try:
+            async with aclosing(stream(request, context)) as messages:
+                async for message in messages:
+                    await _untorn(context.write(message))
+        finally:
+            del request, context  # an abort's traceback has this frame, and they have the abort
 
     return write
+
+
+async def _untorn(work: Coroutine[Any, Any, None]) -> None:
+    """Waits for the work, which goes on where the waiting is cancelled."""
+    working = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(working)
+    except asyncio.CancelledError:
+        working.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody is left to hear of it
+        raise
 
 
 async def _next_before(responses: AsyncIterator[Message], deadline: float) -> Message | None:
