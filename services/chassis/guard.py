@@ -1,7 +1,7 @@
 """What happens around every call: id, caller, size, constraints, deadline, errors to statuses, a log line, metrics."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
@@ -19,6 +19,7 @@ from services.chassis.request_reader import RequestReader
 from services.chassis.settings import ServerSettings
 from services.chassis.telemetry import RpcMetrics
 from services.chassis.tracing import Tracer
+from services.chassis.untorn import untorn
 
 OURS = "/fulcrum."
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -136,27 +137,17 @@ class Guard(grpc.aio.ServerInterceptor):
 
 
 def _written(stream: Callable[[Any, Any], AsyncGenerator[Message, None]]) -> Callable[[Any, Any], Awaitable[None]]:
-    """The stream, writing its messages itself, so that who leaves tears no write: gRPC would lose 2 kB for each."""
+    """The stream, writing its messages itself, so that who leaves tears none."""
 
     async def write(request: Any, context: Any) -> None:
         try:
             async with aclosing(stream(request, context)) as messages:
                 async for message in messages:
-                    await _untorn(context.write(message))
+                    await untorn(context.write(message))
         finally:
             del request, context  # an abort's traceback has this frame, and they have the abort
 
     return write
-
-
-async def _untorn(work: Coroutine[Any, Any, None]) -> None:
-    """Waits for the work, which goes on where the waiting is cancelled."""
-    working = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(working)
-    except asyncio.CancelledError:
-        working.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody is left to hear of it
-        raise
 
 
 async def _next_before(responses: AsyncIterator[Message], deadline: float) -> Message | None:

@@ -14,6 +14,7 @@ import grpc
 
 from services.chassis import status
 from services.chassis.errors import DeadlineExceeded, FulcrumError, InvalidField, Overloaded
+from services.chassis.untorn import untorn
 
 WAIT_S = 30.0
 MOST_UNREAD = 256  # calls of one connection whose request has not come
@@ -66,7 +67,7 @@ async def _read(context: Any, limit_s: float) -> bytes | None:
     loop, telling = asyncio.get_running_loop(), []
     timer = loop.call_later(limit_s, lambda: telling.append(loop.create_task(_tell(context, limit_s))))
     try:
-        request: Any = await context.read()
+        request: Any = await untorn(context.read())
     finally:
         timer.cancel()
         told = await telling[0] if telling else None

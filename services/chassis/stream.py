@@ -9,6 +9,7 @@ import grpc
 from services.chassis.replica import Replica
 from services.chassis.stream_reader import StreamReader
 from services.chassis.tries import Try
+from services.chassis.untorn import cancel
 
 
 class Judge(Protocol):
@@ -89,7 +90,7 @@ class BalancedStream:
                 self._judge.silent(replica)
             else:
                 replica.breaker.released()
-        return self._reader.leave() if self._reader else bool(self._call.cancel())
+        return self._reader.leave() if self._reader else cancel(self._call)
 
     def _end(self) -> Replica | None:
         """The replica, the first time that this is asked."""

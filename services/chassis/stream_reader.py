@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+from services.chassis.untorn import cancel
+
 _AHEAD = 16  # messages that are read before they are asked for
 _WAKE = object()
 
@@ -37,7 +39,7 @@ class StreamReader:
         self._left = True
         while not self._found.empty():  # so that a reader that is ahead goes on, to the end
             self._found.get_nowait()
-        return bool(self._call.cancel())
+        return cancel(self._call)
 
     async def _read(self) -> None:
         try:

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from grpc.aio import _call
+from services.chassis.untorn import cancel
 
 
 async def answer_of(call: Any) -> Any:
@@ -20,6 +20,6 @@ async def answer_of(call: Any) -> Any:
     try:
         await asyncio.wait((call._invocation_task,))  # which, unlike awaiting it, does not cancel it
     except asyncio.CancelledError:
-        _call.Call.cancel(call)
+        cancel(call)
         raise
     return await call

@@ -29,8 +29,8 @@ class Call:
         if self._end:
             raise self._end
 
-    def cancel(self) -> bool:
-        """Ends the read under way, as gRPC does."""
+    def _cancel(self, _: str) -> bool:
+        """Ends the read under way, as gRPC's core does."""
         already = self._over.is_set()
         self._end = self._end or asyncio.CancelledError()
         self._over.set()
