@@ -5,6 +5,7 @@ import fcntl
 import os
 import secrets
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
@@ -17,6 +18,7 @@ from services.edge.usage import SUMS, Totals
 DAY_NS = 86_400 * 10**9
 _APPLICATION_ID = 0x46434C47  # "FCLG"
 _VERSION = 1
+_BUSY_S, _BUSY_PAUSE_S = 5.0, 0.01
 _SUM_COLUMNS = ", ".join(f"{name} INTEGER NOT NULL" for name in SUMS)
 _SCHEMA = f"""
 CREATE TABLE receipts (
@@ -204,9 +206,23 @@ class LedgerFile:
 
 
 def _connect(path: Path, power_safe: bool) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+    """Tries again while the file is busy: where several edges make it at once, SQLite does not wait by itself."""
+    give_up = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            return _opened(path, power_safe)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+        time.sleep(_BUSY_PAUSE_S)
+
+
+def _opened(path: Path, power_safe: bool) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     try:
+        connection.execute("BEGIN")  # so that what is read is of one moment, while another edge makes the tables
         _is_new(connection)  # before anything is written: the file may be somebody else's
+        connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if power_safe else 'NORMAL'}")
         connection.execute("BEGIN IMMEDIATE")  # two edges that start together make the tables once
