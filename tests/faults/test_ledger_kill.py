@@ -213,14 +213,13 @@ def check_budgets(run: Race, lines: list[Line], admitted: dict[str, int]) -> Non
     for tenant in TENANTS:
         own = [line for line in lines if line.tenant == tenant]
         made = [call for call in run.calls if call.tenant == tenant]
-        struck = sum("edge" in call.struck for call in made)
         refusal = run.refused.get(tenant)
         if tenant in COUNTED:
             answered = sum(line.state == "answered" for line in own)
-            # A killed edge gives nothing back, and who leaves gets nothing back.
-            kept = struck + sum(call.fate == "cancelled" for call in made)
+            # A killed edge gives nothing back; who leaves, or saw a part of an answer that failed, gets nothing back.
+            kept = sum("edge" in call.struck or call.fate in ("cancelled", "failed") for call in made)
             assert answered <= admitted[tenant] <= min(answered + kept, REQUESTS_A_DAY)
-            assert refusal is None or answered + kept + refusal.beside >= REQUESTS_A_DAY, (tenant, refusal)
+            assert refusal is None or answered + kept + refusal.beside >= REQUESTS_A_DAY, (tenant, refusal, made)
             continue
         spent, late = 0, 0
         for line in own:
