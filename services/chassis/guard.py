@@ -12,10 +12,10 @@ from google.protobuf.message import Message
 from services.chassis.call import Caller
 from services.chassis.contracts import Contracts
 from services.chassis.errors import Overloaded, PermissionDenied
-from services.chassis.guarded_call import GuardedCall
+from services.chassis.guarded_call import Failure, GuardedCall
 from services.chassis.identity import Identity
 from services.chassis.reflection_gate import REFLECTION, for_callers
-from services.chassis.request_reader import RequestReader
+from services.chassis.request_reader import CANCELLED_WITHIN_S, RequestReader
 from services.chassis.settings import ServerSettings
 from services.chassis.telemetry import RpcMetrics
 from services.chassis.tracing import Tracer
@@ -80,7 +80,7 @@ class Guard(grpc.aio.ServerInterceptor):
                         await responses.aclose()  # type: ignore[attr-defined]
                 if call.failure:
                     try:
-                        await context.abort(*call.failure)
+                        await _abort(context, call.failure)
                     finally:
                         del request, context  # the abort's traceback has this frame, and they have the abort
 
@@ -95,7 +95,7 @@ class Guard(grpc.aio.ServerInterceptor):
                     return await unary(message, context)
             assert call.failure  # noqa: S101 - what else could have ended the block
             try:
-                await context.abort(*call.failure)
+                await _abort(context, call.failure)
                 raise AssertionError("abort always raises")
             finally:
                 del request, context  # as above
@@ -148,6 +148,20 @@ def _written(stream: Callable[[Any, Any], AsyncGenerator[Message, None]]) -> Cal
             del request, context  # an abort's traceback has this frame, and they have the abort
 
     return write
+
+
+async def _abort(context: Any, failure: Failure) -> None:
+    """Tells the caller; one whose time is up hears nothing, and core cancels its call at any moment.
+
+    A status that core cannot send any more is never cleaned up (grpcio 1.85.1: 130 B are lost for each).
+    """
+    left = context.time_remaining()
+    try:
+        if left is not None and left <= 0 and not getattr(context, "in_process", False):
+            await asyncio.sleep(CANCELLED_WITHIN_S)
+        await context.abort(*failure)
+    finally:
+        del context  # as there
 
 
 async def _next_before(responses: AsyncIterator[Message], deadline: float) -> Message | None:

@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 from google.protobuf.message import Message
@@ -18,6 +18,7 @@ from services.chassis.tracing import Span
 if TYPE_CHECKING:
     from services.chassis.guard import Guard
 
+Failure: TypeAlias = tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]
 _REQUEST_ID = re.compile("[ -~]{1,200}")  # what gRPC's metadata can hand on
 
 
@@ -37,7 +38,7 @@ class GuardedCall:
         self._code = "OK"
         self._reason = ""
         self._counted = False
-        self.failure: tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]] | None = None
+        self.failure: Failure | None = None
         self._call: Call | None = None
         self._span: Span | None = None
         self._begin = time.perf_counter()

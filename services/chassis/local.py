@@ -119,6 +119,9 @@ class LocalContext:
         """Metadata as the caller gave it."""
         return self._metadata
 
+    async def send_initial_metadata(self, metadata: Metadata) -> None:
+        """Nothing: within a process nobody waits for it."""
+
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
         """Ends the call with a status, raised to the caller as from a wire."""
         raise _error(code, details, trailing_metadata)

@@ -18,7 +18,7 @@ from services.chassis.untorn import untorn
 
 WAIT_S = 30.0
 MOST_UNREAD = 256  # calls of one connection whose request has not come
-_CANCELLED_WITHIN_S = 0.1  # how soon after the end of requests core tells that the call was cancelled
+CANCELLED_WITHIN_S = 0.1  # how soon after the end of requests, or of a call's time, core tells that it was cancelled
 
 
 class RequestReader:
@@ -37,7 +37,7 @@ class RequestReader:
         """
         request = await self.next_or_end(context, within_s)
         if request is None:
-            await asyncio.sleep(_CANCELLED_WITHIN_S)  # a call that its client, or core, gave up is cancelled meanwhile
+            await asyncio.sleep(CANCELLED_WITHIN_S)  # a call that its client, or core, gave up is cancelled meanwhile
             raise InvalidField("request", "nothing", "one message")
         return request
 

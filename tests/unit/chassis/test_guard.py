@@ -9,10 +9,14 @@ import grpc
 import pytest
 from fulcrum.embedding.v1.embedding_service_pb2 import EmbedRequest, EmbedResponse
 from fulcrum.executor.v1 import chat_pb2
+from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from services.chassis.call import REQUEST_ID_KEY, current
 from services.chassis.errors import NotFound
+from services.chassis.guard import Guard
+from services.chassis.settings import ServerSettings
+from services.chassis.telemetry import RpcMetrics
 from tests.unit.chassis.parts import EMBEDDING, EXECUTOR, Reached, delta, details_of, prompt, reached, refused, texts
 
 SOON_S = 2.0
@@ -256,3 +260,46 @@ async def test_refusals_leave_nothing_to_the_garbage_collector(wire: Reached) ->
 
 async def _await(answer: Any) -> Any:
     return await answer
+
+
+class _Late:
+    """The context of a call whose time is up."""
+
+    def __init__(self) -> None:
+        self.told: list[grpc.StatusCode] = []
+
+    def time_remaining(self) -> float:
+        return -0.001
+
+    def invocation_metadata(self) -> tuple[()]:
+        return ()
+
+    def auth_context(self) -> dict[str, Any]:
+        return {}
+
+    async def abort(self, code: grpc.StatusCode, *_: Any) -> None:
+        self.told.append(code)
+        raise grpc.aio.AbortError
+
+
+async def test_who_is_too_late_is_told_nothing_that_core_cannot_send() -> None:
+    """Core cancels such a call by itself; only where it does not, the guard ends it."""
+    guard = Guard(ServerSettings(), RpcMetrics(CollectorRegistry()))
+    handler: Any = grpc.unary_unary_rpc_method_handler(
+        unreachable, EmbedRequest.FromString, EmbedResponse.SerializeToString
+    )
+    wrapped: Any = guard.wrap("/fulcrum.embedding.v1.EmbeddingService/Embed", handler)
+    late = _Late()
+    call = asyncio.create_task(wrapped.unary_unary(b"", late))
+    await asyncio.sleep(0.01)
+    call.cancel()  # as core does
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert late.told == []
+    with pytest.raises(grpc.aio.AbortError):
+        await wrapped.unary_unary(b"", late)
+    assert late.told == [grpc.StatusCode.DEADLINE_EXCEEDED]
+
+
+async def unreachable(*_: Any) -> EmbedResponse:
+    raise AssertionError("a call without time was begun")

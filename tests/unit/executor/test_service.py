@@ -7,6 +7,7 @@ from fulcrum.embedding.v1 import embedding_service_pb2
 from fulcrum.executor.v1 import chat_pb2, executor_service_pb2
 
 from services.chassis.errors import Unavailable
+from services.chassis.local import LocalContext
 from services.executor import engine as domain
 from services.executor.registry import ModelRegistry
 from services.executor.service import EmbeddingServicer, ExecutorServicer
@@ -63,7 +64,7 @@ async def test_requests_arrive_whole(engine: ScriptedEngine, servicer: ExecutorS
         sampling=chat_pb2.Sampling(temperature=0.0, seed=0, stop=["x"]),
         tools=[chat_pb2.Tool(name="f", description="d", parameters_json_schema="{}")],
     )
-    _ = [event async for event in servicer.Generate(request, None)]
+    _ = [event async for event in servicer.Generate(request, LocalContext(None, ()))]
     assert engine.asked == domain.GenerateRequest(
         "m",
         (
@@ -78,7 +79,7 @@ async def test_requests_arrive_whole(engine: ScriptedEngine, servicer: ExecutorS
 async def test_events_leave_whole(engine: ScriptedEngine, servicer: ExecutorServicer) -> None:
     """Deltas and the finish leave in order; an unknown probability stays unset."""
     request = executor_service_pb2.GenerateRequest(model="m")
-    text, call, finish = [event async for event in servicer.Generate(request, None)]
+    text, call, finish = [event async for event in servicer.Generate(request, LocalContext(None, ()))]
     assert text.text_delta.text == "a"
     piece = call.tool_call_delta
     assert (piece.index, piece.call_id, piece.name, piece.arguments_json) == (1, "c", "f", "{")
@@ -93,7 +94,7 @@ async def test_events_leave_whole(engine: ScriptedEngine, servicer: ExecutorServ
 
 async def test_closing_the_stream_closes_the_engine(engine: ScriptedEngine, servicer: ExecutorServicer) -> None:
     """A consumer that leaves ends the engine's generator before its own close returns."""
-    stream = servicer.Generate(executor_service_pb2.GenerateRequest(model="m"), None)
+    stream = servicer.Generate(executor_service_pb2.GenerateRequest(model="m"), LocalContext(None, ()))
     await anext(stream)
     await stream.aclose()  # type: ignore[attr-defined]
     assert engine.closed
