@@ -23,7 +23,6 @@ from services.chassis.errors import FulcrumError, Unavailable
 from services.chassis.settings import ConfigError
 from services.chassis.status import error_from, is_unanswered
 from services.chassis.tls import ClientCertificates
-from services.chassis.unary_answer import answer_of
 
 API_KEY_VARIABLE = "FULCRUM_API_KEY"
 _CLOSED = "it hangs up, as a server with TLS does without --tls or --ca, or one that wants a --certificate"
@@ -106,7 +105,7 @@ class Client:
 
     async def _call(self, method: Any, request: object) -> Any:
         try:
-            return await answer_of(method(request, timeout=self._timeout_s, metadata=self._metadata))
+            return await method(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             raise self._failure(error) from error
 
