@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,10 @@ async def test_stats_are_kept_up_to_date(running: SuiteProcess) -> None:
     primary, secondary = pty.openpty()
     command = (sys.executable, "-m", "services.cli", "stats", "--watch", "0.1", "--address", running.address)
     environment = {**os.environ, "COLUMNS": "160", "LINES": "60", "TERM": "xterm"}
-    process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=secondary, stderr=secondary)
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # tests in the background inherit that it is not
+    process = await asyncio.create_subprocess_exec(
+        *command, env=environment, stdout=secondary, stderr=secondary, preexec_fn=heard
+    )
     os.close(secondary)
     shown = b""
     try:
