@@ -1,6 +1,7 @@
 """Wires the executor; `python -m services.executor` serves it alone."""
 
 import asyncio
+import os
 
 import grpc
 from fulcrum.embedding.v1 import embedding_service_pb2, embedding_service_pb2_grpc
@@ -17,6 +18,7 @@ from services.executor.settings import EncoderSettings, ExecutorSettings
 
 EXECUTOR = executor_service_pb2.DESCRIPTOR.services_by_name["ExecutorService"].full_name
 EMBEDDING = embedding_service_pb2.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
+_NICE = 10  # a tenth of the others' share of a core that all of them want
 
 
 def assemble(settings: ExecutorSettings) -> Component:
@@ -64,7 +66,8 @@ async def open_encoder(servicer: EmbeddingServicer, settings: EncoderSettings) -
 
 
 def main() -> None:
-    """Serves the executor until SIGTERM."""
+    """Serves the executor until SIGTERM; where services share cores, its work gives way to their doors."""
+    os.nice(_NICE)
     run_component("executor", ExecutorSettings, assemble)
 
 

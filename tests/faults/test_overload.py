@@ -1,17 +1,15 @@
 """More than the models can do: what they can do goes on, the rest is refused at once, and it passes."""
 
 import asyncio
-import itertools
-import math
+import os
 import time
 from pathlib import Path
 
 import yaml
-from fulcrum.edge.v1.edge_service_pb2 import CompleteRequest
 
 from benchmarks.suite_process import suite_process
 from services.chassis.channel import connect
-from tests.load import closed_loop, kept, open_loop
+from tests.load import Report, closed_loop, kept, open_loop
 from tests.processes import fleet
 from tests.unit.executor.chat_server import Reply, chat_server, delta, streaming, usage
 
@@ -20,7 +18,6 @@ PEAK_REQUESTS = 400
 OVERLOAD_S = 15.0
 TIMES = 5.0
 AFTER_S = 5.0
-REJECTS_MS, FLOODS = 20.0, 3
 LOCAL_CALLERS, LOCAL_PEAK, LOCAL_CALM = 8, 600, 100
 LOCAL_TIMES, LOCAL_FLOOD_S = 3.0, 8.0
 RECOVERED_S = 2.0
@@ -57,46 +54,41 @@ def settings(folder: Path, base_url: str) -> dict[str, Path]:
 
 
 async def test_goodput_holds_and_rejects_are_quick(tmp_path: Path) -> None:
-    """At five times capacity goodput stays near its peak, rejects carry RetryInfo and come at once, and it recovers.
-
-    What else runs on a machine only adds to latencies, so that the quickest of up to three floods tells how quick
-    rejects are; everything else holds for every one.
-    """
-    quickest_ms = math.inf
+    """At five times capacity goodput stays near its peak, rejects carry RetryInfo and come at once, and it recovers."""
     async with chat_server() as provider:
         provider.reply = slow_model()
         async with fleet(tmp_path, configs=settings(tmp_path, provider.base_url)) as running:
+            assert nice(running.executors[0].pid) > nice(running.edge.pid)
             channel = connect(running.edge.address)
-            numbers = itertools.count()
-
-            def make(_: int) -> CompleteRequest:
-                return kept(next(numbers))
-
-            await closed_loop(channel, 2 * PLACES, PLACES, make)
+            await closed_loop(channel, 2 * PLACES, PLACES, kept)
             begin = time.monotonic()
-            peak = await closed_loop(channel, PEAK_REQUESTS, PLACES + 2, make)
+            peak = await closed_loop(channel, PEAK_REQUESTS, PLACES + 2, lambda n: kept(n + 1_000))
             capacity = PEAK_REQUESTS / (time.monotonic() - begin)
             assert not peak.failed
-            for _ in range(FLOODS):
-                begin = time.monotonic()
-                flood = await open_loop(channel, TIMES * capacity, OVERLOAD_S, make)
-                goodput = flood.codes["OK"] / (time.monotonic() - begin)
-                over = time.monotonic()
-                after = await open_loop(channel, capacity / 2, AFTER_S, make)
-                rejects_ms = flood.percentile_s(0.99, "RESOURCE_EXHAUSTED") * 1000
-                print(f"capacity {capacity:.0f}/s, goodput {goodput:.0f}/s, rejects p99 {rejects_ms:.1f} ms")
-                print(flood, after, sep="\n")
-                assert set(flood.codes) == {"OK", "RESOURCE_EXHAUSTED"}
-                assert all(answer.error.retry_after_s for answer in flood.answers if answer.error)
-                assert goodput >= 0.9 * capacity
-                recovered = after.since(over + 2.0)
-                assert set(recovered.codes) == {"OK"}
-                assert recovered.percentile_s(0.5) <= 1.5 * peak.percentile_s(0.5)
-                quickest_ms = min(quickest_ms, rejects_ms)
-                if quickest_ms <= REJECTS_MS:
-                    break
+            begin = time.monotonic()
+            flood = await open_loop(channel, TIMES * capacity, OVERLOAD_S, lambda n: kept(n + 10_000))
+            goodput = flood.codes["OK"] / (time.monotonic() - begin)
+            over = time.monotonic()
+            after = await open_loop(channel, capacity / 2, AFTER_S, lambda n: kept(n + 1_000_000))
             await channel.close()
-    assert quickest_ms <= REJECTS_MS
+    print(
+        f"capacity {capacity:.0f}/s, goodput {goodput:.0f}/s, rejects p99 {rejects_ms(flood):.1f} ms\n{flood}\n{after}"
+    )
+    assert set(flood.codes) == {"OK", "RESOURCE_EXHAUSTED"}
+    assert all(answer.error.retry_after_s for answer in flood.answers if answer.error)
+    assert goodput >= 0.9 * capacity
+    recovered = after.since(over + 2.0)
+    assert set(recovered.codes) == {"OK"}
+    assert recovered.percentile_s(0.5) <= 1.5 * peak.percentile_s(0.5)
+    assert rejects_ms(flood) <= 20.0
+
+
+def nice(pid: int) -> int:
+    return os.getpriority(os.PRIO_PROCESS, pid)
+
+
+def rejects_ms(report: Report) -> float:
+    return report.percentile_s(0.99, "RESOURCE_EXHAUSTED") * 1000
 
 
 async def test_local_models_in_one_process(tmp_path: Path) -> None:

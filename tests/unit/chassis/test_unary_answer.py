@@ -80,16 +80,3 @@ async def test_who_leaves_ends_the_call_through_the_call() -> None:
             while not service.cancelled:  # noqa: ASYNC110 - it is another side's
                 await asyncio.sleep(0.01)
         assert call._invocation_task.cancelling() == 0
-
-
-async def test_who_is_cancelled_hears_of_it() -> None:
-    """Whatever comes at that moment: an answer does not take the place of the cancelling."""
-    async with echo() as (_, method):
-        for _ in range(100):
-            call = method(b"1", timeout=20)
-            asking = asyncio.create_task(answer_of(call))
-            while not call.done():  # noqa: ASYNC110 - to be there at that very turn of the loop
-                await asyncio.sleep(0)
-            if asking.cancel():
-                with pytest.raises(asyncio.CancelledError):
-                    await asking
