@@ -1,6 +1,7 @@
 """The models and prices as the router last told them, so that edge can price and plan while the router is away."""
 
 import asyncio
+from contextlib import suppress
 
 import structlog
 
@@ -8,6 +9,9 @@ from services.chassis.errors import FulcrumError, Unavailable
 from services.edge.chat import Objective
 from services.edge.ports import Plan, PlannedModel, Router
 from services.edge.price import Price
+
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 1.0  # between reads, until one succeeds
+_START_S = 1.0  # how long a start waits for the router
 
 
 class Catalogue:
@@ -18,14 +22,16 @@ class Catalogue:
         self._refresh_s = refresh_s
         self._fallback_model = fallback_model
         self._task: asyncio.Task[None] | None = None
+        self._known = asyncio.Event()
         self._log = structlog.get_logger("edge")
         self.prices: dict[str, Price | None] = {}
         self.default: str | None = None
 
     async def start(self) -> None:
-        """Reads the catalogue, and goes on doing so; a router that is away is logged and asked again."""
-        await self._read()
+        """Reads the catalogue, and goes on doing so; a router that stays away holds a start up for a second."""
         self._task = asyncio.create_task(self._keep_reading())
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._known.wait(), _START_S)
 
     async def close(self) -> None:
         """Stops reading."""
@@ -51,10 +57,12 @@ class Catalogue:
         return model in self.prices or model == self._fallback_model
 
     async def _keep_reading(self) -> None:
+        """A router that was never reached is asked again soon: until then nothing can be priced, and little planned."""
+        wait_s = _FIRST_WAIT_S
         while True:
-            # A router that was never reached is asked again soon: until then nothing can be priced.
-            await asyncio.sleep(self._refresh_s if self.prices else min(1.0, self._refresh_s))
             await self._read()
+            await asyncio.sleep(self._refresh_s if self._known.is_set() else min(wait_s, self._refresh_s))
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
     async def _read(self) -> None:
         try:
@@ -64,3 +72,4 @@ class Catalogue:
             return
         self.prices = {model.name: model.price for model in models}
         self.default = next((model.name for model in models if model.is_default), None)
+        self._known.set()

@@ -83,9 +83,9 @@ class Ledger:
         """Takes back an execution that never began."""
         self._written().keep(lambda file: file.discard(opened.receipt_id))
 
-    def give_back(self, tenant: str, day: int) -> None:
-        """Takes a request off a day's count that was let in and not answered."""
-        self._written().keep(lambda file: file.admit(tenant, day, -1))
+    def give_back(self, tenant: str, day: int) -> "asyncio.Future[None]":
+        """Takes a request off a day's count that was let in and not answered; done once other edges see it."""
+        return self._written().keep(lambda file: file.admit(tenant, day, -1))
 
     def abandon(self, opened: Opened, state: str, usage: Usage | None, cost: Cost | None, attempts: int) -> None:
         """Writes what an execution took that answered nobody; nobody waits for it."""

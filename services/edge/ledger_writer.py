@@ -22,13 +22,14 @@ Work = Callable[[LedgerFile], T]
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """Something to do within a transaction; what nobody waits for is tried until the file can be written."""
+    """Something to do within a transaction; what is kept is tried until the file can be written."""
 
     work: Work[Any]
-    future: "asyncio.Future[Any] | None" = None
+    future: "asyncio.Future[Any]"
+    kept: bool = False
 
 
-_Result = tuple["asyncio.Future[Any] | None", Any]
+_Result = tuple["asyncio.Future[Any]", Any]
 
 
 class LedgerWriter:
@@ -63,9 +64,11 @@ class LedgerWriter:
         self._jobs.put(_Job(work, future))
         return future
 
-    def keep(self, work: Work[Any]) -> None:
-        """Does something that nobody waits for, however long the file cannot be written."""
-        self._jobs.put(_Job(work))
+    def keep(self, work: Work[Any]) -> "asyncio.Future[None]":
+        """Does something however long the file cannot be written; the future is done once that was tried."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._jobs.put(_Job(work, future, kept=True))
+        return future
 
     async def close(self) -> None:
         """Writes what waits, and gives the file back."""
@@ -93,8 +96,7 @@ class LedgerWriter:
             results = self._commit(jobs)
         except Exception as error:  # noqa: BLE001 - told to whoever waits: the thread goes on for everyone else
             results = self._put_off(jobs, error) if _of_the_file(error) else self._one_by_one(jobs)
-        if any(future for future, _ in results):
-            self._loop.call_soon_threadsafe(_resolve, results)
+        self._loop.call_soon_threadsafe(_resolve, results)
 
     def _commit(self, jobs: list[_Job]) -> list[_Result]:
         with self._file.transaction():
@@ -109,15 +111,15 @@ class LedgerWriter:
                 if _of_the_file(error):
                     return results + self._put_off(jobs[number:], error)
                 self._log.error("the ledger could not do what it was asked", exc_info=error)
-                results.append((job.future, error))
+                results.append((job.future, None if job.kept else error))
         return results
 
     def _put_off(self, jobs: list[_Job], error: Exception) -> list[_Result]:
-        self._unwritten = [job for job in jobs if not job.future]
+        self._unwritten = [job for job in jobs if job.kept]
         self._log.error("ledger not written", error=str(error), waiting=len(self._unwritten))
         expected = "a ledger that can be written"
         told = Unavailable("ledger", error, expected, reason="LEDGER_UNAVAILABLE", retry_after_s=1.0)
-        return [(job.future, told) for job in jobs]
+        return [(job.future, None if job.kept else told) for job in jobs]
 
     def _forget(self) -> None:
         """Drops single receipts once a day."""
@@ -146,7 +148,7 @@ def _of_the_file(error: Exception) -> bool:
 
 def _resolve(results: list[_Result]) -> None:
     for future, found in results:
-        if future is None or future.done():  # its request was cancelled meanwhile
+        if future.done():  # its request was cancelled meanwhile
             continue
         if isinstance(found, Exception):
             future.set_exception(found)

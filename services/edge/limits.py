@@ -70,7 +70,7 @@ class Limits:
                 yield note
             except Exception:
                 if limits.requests_per_day is not None and not begun:
-                    self._ledger.give_back(tenant, day)
+                    await self._ledger.give_back(tenant, day)  # whoever is told of it may ask another edge at once
                 raise
         finally:
             self._under_way[tenant] -= 1

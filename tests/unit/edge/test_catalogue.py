@@ -49,6 +49,18 @@ async def test_starts_without_a_router_and_finds_it_later() -> None:
     await catalogue.close()
 
 
+async def test_a_start_survives_reads_that_fail() -> None:
+    """A router that answers not at once, but soon, is known when edge is ready."""
+    router = MemoryRouter([], catalogue_error=AWAY)
+    catalogue = Catalogue(router, 60.0, None)
+    starting = asyncio.create_task(catalogue.start())
+    await until(lambda: router.readings == 2)
+    router.catalogue_error = None
+    await starting
+    assert catalogue.default == LARGE
+    await catalogue.close()
+
+
 async def test_what_was_known_is_kept_while_the_router_is_away() -> None:
     """A router that goes away takes nothing with it; one that comes back with other models is believed."""
     router = MemoryRouter([])
