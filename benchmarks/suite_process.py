@@ -65,7 +65,9 @@ async def _address(process: asyncio.subprocess.Process, log: Path) -> str:
         if process.returncode is not None:
             break
         await asyncio.sleep(0.05)
-    raise RuntimeError("\n".join(["the suite did not start:", *_lines(log)[-40:]]))
+    ended = process.returncode
+    why = f"was not ready in {_READY_S:g} s, and still runs" if ended is None else f"ended with {ended} as it started"
+    raise RuntimeError("\n".join([f"the suite {why}; its log:", *(_lines(log)[-40:] or ["(empty)"])]))
 
 
 def _lines(log: Path) -> list[str]:

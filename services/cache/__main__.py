@@ -37,7 +37,7 @@ def assemble(settings: CacheSettings) -> Component:
         start=start,
         close=servicer.close,
         metrics=(CacheMetrics(servicer.counted),),
-        for_tenants=frozenset({"Lookup", "Store", "Feedback", "Invalidate", "ListEntries"}),  # each in its own scope
+        for_tenants=frozenset({"Lookup", "Feedback", "Invalidate", "ListEntries"}),  # each in its own scope
     )
 
 

@@ -13,16 +13,17 @@ from typing import Any
 import grpc
 
 from services.chassis import status
+from services.chassis.call import caller
 from services.chassis.errors import DeadlineExceeded, FulcrumError, InvalidField, Overloaded
 from services.chassis.untorn import untorn
 
 WAIT_S = 30.0
-MOST_UNREAD = 256  # calls of one connection whose request has not come
+MOST_UNREAD = 256  # calls of one tenant on one connection, which may be a proxy's, whose request has not come
 CANCELLED_WITHIN_S = 0.1  # how soon after the end of requests, or of a call's time, core tells that it was cancelled
 
 
 class RequestReader:
-    """Reads the requests of one server's calls, of which few of one connection may be without."""
+    """Reads the requests of one server's calls, of which few of one tenant on one connection may be without."""
 
     def __init__(self) -> None:
         self._unread: Counter[str] = Counter()
@@ -33,7 +34,7 @@ class RequestReader:
         Raises:
             AbortError: it did not come in time, and its client has been told.
             InvalidField: the client has closed its side without one.
-            Overloaded: too many calls of its connection are without a request.
+            Overloaded: too many calls of its tenant and connection are without a request.
         """
         request = await self.next_or_end(context, within_s)
         if request is None:
@@ -48,19 +49,19 @@ class RequestReader:
 
         Raises:
             AbortError: neither came in time, and the client has been told.
-            Overloaded: too many calls of its connection are without a request.
+            Overloaded: too many calls of its tenant and connection are without a request.
         """
-        peer = context.peer()
-        if self._unread[peer] >= MOST_UNREAD:
-            found = f"{self._unread[peer]} of this connection"
+        whose = f"{caller().tenant} {context.peer()}"
+        if self._unread[whose] >= MOST_UNREAD:
+            found = f"{self._unread[whose]} of this tenant and connection"
             raise Overloaded("calls without a request", found, f"at most {MOST_UNREAD}", retry_after_s=1.0)
-        self._unread[peer] += 1
+        self._unread[whose] += 1
         try:
             return await _read(context, min(within_s, WAIT_S))
         finally:
-            self._unread[peer] -= 1
-            if not self._unread[peer]:
-                del self._unread[peer]
+            self._unread[whose] -= 1
+            if not self._unread[whose]:
+                del self._unread[whose]
 
 
 async def _read(context: Any, limit_s: float) -> bytes | None:

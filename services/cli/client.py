@@ -27,7 +27,7 @@ from services.chassis.tls import ClientCertificates
 API_KEY_VARIABLE = "FULCRUM_API_KEY"
 _CLOSED = "it hangs up, as a server with TLS does without --tls or --ca, or one that wants a --certificate"
 _MEANINGS = {  # of what gRPC's details hold
-    "Connection refused": "nothing listens there, `fulcrum up` starts a suite",
+    "Connection refused": "nothing listens there, `fulcrum up` starts a suite; or TLS does, and wants --tls or --ca",
     "errors resolving": "there is no such name",
     "WRONG_VERSION_NUMBER": "TLS was asked for and is not spoken there",
     "CERTIFICATE_VERIFY_FAILED": "its certificate is not of the authorities in --ca, or of a public one without",

@@ -52,6 +52,11 @@ class Catalogue:
                 return Plan("", (PlannedModel(name),), f"{name}, because the router is away")
         raise Unavailable("router", "away, and no model is known without it", "a router, or edge.fallback_model")
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the router was ever reached."""
+        return self._known.is_set()
+
     def knows(self, model: str) -> bool:
         """Whether it is a model of the router's, or the operator's own fallback: names that are bounded."""
         return model in self.prices or model == self._fallback_model

@@ -98,8 +98,7 @@ class LedgerFile:
         except (OSError, sqlite3.Error) as error:
             expected = "a ledger of Fulcrum that this process may write; restore it from a backup, or name another file"
             raise ConfigError(f"edge.ledger.database: got {path} ({error}), expected {expected}") from error
-        self._lock = os.open(self._lock_path(self._owner), os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._lock = _locked(self._lock_path(self._owner))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -203,6 +202,17 @@ class LedgerFile:
 
     def _lock_path(self, owner: str) -> Path:
         return self._path.with_name(f"{self._path.name}.{owner}.lock")
+
+
+def _locked(path: Path) -> int:
+    """A lock file of this process' own; another that starts may take it for a dead one's and unlink it meanwhile."""
+    while True:
+        lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), os.fstat(lock)):
+                return lock
+        os.close(lock)
 
 
 def _connect(path: Path, power_safe: bool) -> sqlite3.Connection:

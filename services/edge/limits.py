@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
-from services.chassis.errors import Overloaded
+from services.chassis.errors import Overloaded, Unavailable
 from services.edge.ledger import Ledger
 from services.edge.ledger_file import DAY_NS, LedgerFile
 from services.edge.settings import TenantLimits
@@ -28,6 +28,7 @@ class Limits:
         tenants: what differs for some.
         ledger: knows what was spent.
         now_ns: Unix time.
+        priced: whether any price is known; until then nobody who has a budget of money may spend.
     """
 
     def __init__(
@@ -36,11 +37,13 @@ class Limits:
         tenants: dict[str, TenantLimits],
         ledger: Ledger,
         now_ns: Callable[[], int] = time.time_ns,
+        priced: Callable[[], bool] = lambda: True,
     ) -> None:
         self._everyone = everyone
         self._tenants = {name: everyone.model_copy(update=_given(one)) for name, one in tenants.items()}
         self._ledger = ledger
         self._now_ns = now_ns
+        self._priced = priced
         self._under_way: Counter[str] = Counter()
         self._due: dict[str, float] = {}  # when a tenant's bucket is full again, monotonic seconds
 
@@ -50,9 +53,13 @@ class Limits:
 
         Raises:
             Overloaded: a limit is reached.
-            Unavailable: the ledger cannot be read.
+            Unavailable: the ledger cannot be read, or the tenant's budget is of money and no price is known yet.
         """
         limits = self._tenants.get(tenant, self._everyone)
+        if limits.of_money and not self._priced():
+            raise Unavailable(
+                "prices", "unknown", "a router that has told them once", reason="STARTING", retry_after_s=1.0
+            )
         self._check_concurrency(tenant, limits)
         self._check_rate(tenant, limits)
         self._under_way[tenant] += 1

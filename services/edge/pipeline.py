@@ -46,7 +46,7 @@ class Pipeline:
         self._catalogue = catalogue
         self._flights: SingleFlight[Delta | Outcome | Executed] = SingleFlight()
         self._accounts = Accounts(ledger, catalogue)
-        self._limits = Limits(settings.limits, settings.tenants, ledger)
+        self._limits = Limits(settings.limits, settings.tenants, ledger, priced=lambda: catalogue.is_known)
         self._gate = ExecutionGate(settings.max_requests)
         self._under_way = 0
         self._looking = 0
@@ -108,7 +108,8 @@ class Pipeline:
 
     async def _shared(self, work: Work, missed: Miss | None) -> AsyncGenerator[Delta | Outcome | Executed, None]:
         """The answer of whoever asked the same first: of this request, if nobody did."""
-        key = (work.key, work.request.cache_control.max_age_s)
+        control = work.request.cache_control
+        key = (work.key, control.max_age_s, control.ttl_s)
         events, claim = self._flights.join(key, lambda: self._anew(work, missed))
         async with aclosing(events):
             async for event in events:

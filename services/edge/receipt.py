@@ -52,17 +52,20 @@ class Receipt:
 
 
 def cost_of(outcome: Outcome, prices: Mapping[str, Price | None], baseline_model: str | None) -> Cost | None:
-    """The cost of an outcome, or None where the model or the baseline is unpriced, or the tokens are unknown.
+    """The cost of an outcome, or None where the model is unpriced, or the tokens are unknown.
 
     The strongest model's full price is taken down lever by lever: to the chosen model's full price, to nothing where an
     answer was reused, to the price with cached prefix tokens, and to what was really spent. Each stage is rounded once,
-    and a saving is the difference of two stages, so that the parts always add up.
+    and a saving is the difference of two stages, so that the parts always add up. Where the strongest is unpriced the
+    chosen model stands in for it: what was spent counts, and routing has saved nothing that is known.
     """
-    baseline = prices.get(baseline_model) if baseline_model else None
     price = prices.get(outcome.model)
     usage = outcome.finish.usage
-    if baseline_model is None or baseline is None or price is None or usage is None:
+    if price is None or usage is None:
         return None
+    baseline = prices.get(baseline_model) if baseline_model else None
+    if baseline_model is None or baseline is None:
+        baseline_model, baseline = outcome.model, price
     stages = [baseline.full(usage), price.full(usage)]
     if outcome.cache.result in _REUSED:
         stages += [0.0, 0.0, 0.0]

@@ -22,7 +22,12 @@ class TenantLimits(BaseModel):
     @property
     def budgeted(self) -> bool:
         """Whether the ledger has to be asked."""
-        return not (self.requests_per_day is None and self.usd_per_day is None and self.usd_per_month is None)
+        return self.of_money or self.requests_per_day is not None
+
+    @property
+    def of_money(self) -> bool:
+        """Whether spending is limited."""
+        return not (self.usd_per_day is None and self.usd_per_month is None)
 
 
 class LedgerSettings(BaseModel):

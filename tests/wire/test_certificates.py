@@ -88,10 +88,10 @@ async def cache_stub(address: str, certificates: ClientCertificates | None) -> A
         await channel.close()
 
 
-async def keep(cache: Any, tenant: str, answer: str) -> None:
+def stored(cache: Any, tenant: str, answer: str) -> Any:
     answered = pb.Answer(text=answer, model="m", input_tokens=1, output_tokens=1, cost_nano_usd=1)
     scope = pb.Scope(tenant=tenant)
-    await cache.Store(pb.StoreRequest(scope=scope, text="q", fingerprint=FINGERPRINT, answer=answered), timeout=10)
+    return cache.Store(pb.StoreRequest(scope=scope, text="q", fingerprint=FINGERPRINT, answer=answered), timeout=10)
 
 
 async def found(cache: Any, tenant: str) -> str:
@@ -100,18 +100,20 @@ async def found(cache: Any, tenant: str) -> str:
 
 
 async def test_a_tenant_cannot_reach_another(house: House) -> None:
-    """Whatever tenant a message claims, a tenant's certificate reads, writes, lists and removes its own entries."""
+    """Whatever tenant a message claims, a tenant's certificate reads, lists and removes its own entries alone."""
     async with AsyncExitStack() as stack:
         address = await stack.enter_async_context(house.cache())
         edge, acme, globex = [
             await stack.enter_async_context(cache_stub(address, house.client(name))) for name in (EDGE, ACME, GLOBEX)
         ]
-        await keep(edge, "acme", "for acme")
-        await keep(edge, "globex", "for globex")
+        await stored(edge, "acme", "for acme")
+        await stored(edge, "globex", "for globex")
         assert [await found(edge, tenant) for tenant in ("acme", "globex", "third")] == ["for acme", "for globex", ""]
         assert [await found(acme, tenant) for tenant in ("acme", "globex", "third")] == ["for acme"] * 3
         assert [await found(globex, tenant) for tenant in ("acme", "globex", EDGE)] == ["for globex"] * 3
-        await keep(globex, "acme", "poison")
+        await refused(
+            stored(globex, "acme", "poison"), grpc.StatusCode.PERMISSION_DENIED, "CALLER_NOT_ALLOWED", "caller"
+        )
         assert await found(acme, "acme") == "for acme"
         claimed = pb.Scope(tenant="acme")
         listed = await globex.ListEntries(pb.ListEntriesRequest(scope=claimed), timeout=10)
@@ -131,7 +133,7 @@ async def test_a_tenant_cannot_reach_another(house: House) -> None:
 async def test_metadata_names_nobody(house: House) -> None:
     """A header or a key that is not accepted changes nothing of whom a certificate stands for."""
     async with house.cache() as address, cache_stub(address, house.client(EDGE)) as edge:
-        await keep(edge, "acme", "for acme")
+        await stored(edge, "acme", "for acme")
         async with cache_stub(address, house.client(GLOBEX)) as globex:
             claims = (("x-tenant", "acme"), ("authorization", "Bearer fk_x_y"), ("x-forwarded-client-cert", EDGE))
             request = pb.LookupRequest(scope=pb.Scope(tenant="acme"), text="q", fingerprint=FINGERPRINT)
@@ -293,8 +295,8 @@ async def test_rotation_under_load_fails_no_call(house: House) -> None:
 async def test_a_client_shows_its_new_certificate(house: House) -> None:
     """A channel that stays open acts under the new certificate once files changed; half of a pair is ignored."""
     async with house.cache() as address, cache_stub(address, house.client(EDGE)) as edge:
-        await keep(edge, "acme", "for acme")
-        await keep(edge, "globex", "for globex")
+        await stored(edge, "acme", "for acme")
+        await stored(edge, "globex", "for globex")
         certificates = house.client("moving", house.authority.client(ACME))
         async with cache_stub(address, certificates) as moving:
             assert await found(moving, "acme") == "for acme"

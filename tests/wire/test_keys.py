@@ -133,7 +133,7 @@ async def test_strangers_are_refused(keyed: Keyed) -> None:
 
 
 async def test_what_is_behind_edge_is_not_for_tenants(keyed: Keyed) -> None:
-    """No tenant's key runs a model, asks the router or reads everyone's counts; an operator's does."""
+    """No tenant's key runs a model, asks the router, reads everyone's counts or keeps an answer; an operator's does."""
     tenant, operator = keyed.key("acme"), keyed.key("ops", operator=True)
     await keyed.served(tenant, True)
     await keyed.served(operator, True)
@@ -142,8 +142,11 @@ async def test_what_is_behind_edge_is_not_for_tenants(keyed: Keyed) -> None:
     executor: Any = ExecutorServiceStub(keyed.channel)
     encoder: Any = EmbeddingServiceStub(keyed.channel)
     hello = chat_pb2.Message(role=chat_pb2.ROLE_USER, content="Hello")
+    answer = cache_pb.Answer(text="x", model="m", input_tokens=10**9, output_tokens=10**9)
+    forged = cache_pb.StoreRequest(scope=cache_pb.Scope(tenant="acme"), text="q", fingerprint=bytes(32), answer=answer)
     calls = (
         (cache.Stats, cache_pb.StatsRequest()),
+        (cache.Store, forged),
         (router.ListModels, router_pb.ListModelsRequest()),
         (router.Route, router_pb.RouteRequest(text="Hello")),
         (executor.ListModels, executor_pb.ListModelsRequest()),

@@ -11,6 +11,8 @@ from fulcrum.embedding.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from structlog.testing import capture_logs
 
 from services.chassis import request_reader
+from services.chassis.call import Call, Caller, enter
+from services.chassis.errors import Overloaded
 from tests.unit.chassis.parts import EMBEDDING, EXECUTOR, Reached, details_of, reached, refused, texts
 
 PATHS = (
@@ -103,6 +105,26 @@ async def test_calls_without_a_request_take_nobodys_place(
                     break
                 except grpc.aio.AioRpcError:
                     await asyncio.sleep(0.01)
+
+
+async def test_tenants_behind_one_proxy_do_not_count_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one tenant leaves unread on a connection is counted against no other one on it."""
+    monkeypatch.setattr(request_reader, "MOST_UNREAD", 1)
+    reader, first, others = request_reader.RequestReader(), LateContext(), LateContext()
+
+    async def read(context: LateContext, tenant: str) -> bytes:
+        enter(Call("r", time.monotonic() + 9, Caller(tenant, f"key {tenant}", False)))
+        return await reader.next(context)
+
+    silent = asyncio.create_task(read(first, "acme"))
+    await asyncio.sleep(0)
+    others.came.set()
+    with pytest.raises(Overloaded):
+        await asyncio.create_task(read(others, "acme"))
+    assert await asyncio.create_task(read(others, "globex")) == b"late"
+    first.came.set()
+    assert await silent == b"late"
+    assert not reader._unread
 
 
 async def test_the_default_deadline_holds_for_the_request() -> None:

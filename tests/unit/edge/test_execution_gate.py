@@ -87,4 +87,4 @@ def test_what_was_not_executed_opens_nothing() -> None:
         with ExitStack() as crowd:
             for _ in range(gate.limit):
                 crowd.enter_context(gate.place())
-    assert gate.limit == 16
+    assert gate.limit == ExecutionGate(256).limit

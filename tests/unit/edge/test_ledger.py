@@ -1,6 +1,8 @@
 """The ledger's file keeps every receipt once, whatever ends the process or fills the disk."""
 
 import asyncio
+import fcntl
+import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
@@ -78,6 +80,29 @@ def test_the_open_lines_of_the_dead_are_closed_and_of_the_living_not(tmp_path: P
         assert second.recover(9) == 0
     assert states(path) == ["interrupted"]
     assert totals(tmp_path / "ledger.sqlite") == Totals(abandoned=1)
+    second.close()
+    assert not list(tmp_path.glob("*.lock"))
+
+
+def test_a_lock_that_another_unlinked_is_taken_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between an edge's making of its lock file and locking it, another that starts may take it for a dead one's."""
+    path, flock = tmp_path / "ledger.sqlite", fcntl.flock
+    second = LedgerFile(path, False)
+
+    def late(lock: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        (unlocked,) = (one for one in tmp_path.glob("*.lock") if os.path.samestat(one.stat(), os.fstat(lock)))
+        unlocked.unlink()
+        flock(lock, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    first = LedgerFile(path, False)
+    assert fcntl.flock is flock
+    with first.transaction():
+        first.open(opened(1))
+    with second.transaction():
+        assert second.recover(9) == 0
+    first.close()
     second.close()
     assert not list(tmp_path.glob("*.lock"))
 

@@ -166,6 +166,19 @@ async def test_a_money_budget_stops_what_comes_after_it_is_spent(ledger: Ledger)
     await ask(thrifty, "initech")
 
 
+async def test_who_has_a_budget_of_money_waits_for_prices(ledger: Ledger) -> None:
+    """Until any price is known nobody with such a budget spends; everybody else does."""
+    known = False
+    everyone, tenants = TenantLimits(requests_per_day=9), {"acme": TenantLimits(usd_per_month=1.0)}
+    careful = Limits(everyone, tenants, ledger, lambda: NOON, lambda: known)
+    with pytest.raises(Unavailable) as caught:
+        await ask(careful)
+    assert (caught.value.field, caught.value.retry_after_s) == ("prices", 1.0)
+    await ask(careful, "globex")
+    known = True
+    await ask(careful)
+
+
 async def test_a_budget_is_one_for_edges_that_share_a_ledger(ledger: Ledger, tmp_path: Path) -> None:
     """Two edges on one file let in together what one would."""
     twin = Ledger(tmp_path / "ledger.sqlite", False, 100_000)

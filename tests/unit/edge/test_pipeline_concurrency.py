@@ -191,9 +191,10 @@ async def test_twins_execute_once(bench: Bench, gate: asyncio.Event) -> None:
         request(cache_control=control(no_cache=True)),
         request(cache_control=control(no_store=True)),
         request(cache_control=control(max_age_s=1.0)),
+        request(cache_control=control(ttl_s=1.0)),
         request("What is it now?"),
     ],
-    ids=["tenant", "system", "no_cache", "no_store", "max_age", "prompt"],
+    ids=["tenant", "system", "no_cache", "no_store", "max_age", "ttl", "prompt"],
 )
 async def test_requests_that_are_not_twins_do_not_share(bench: Bench, gate: asyncio.Event, other: Request) -> None:
     """Another tenant, prompt or instruction, or another wish of the cache, is another execution."""

@@ -134,19 +134,28 @@ def test_a_dearer_model_or_slower_engine_saves_a_negative_amount() -> None:
     assert dear.levers[0].factor > 1
 
 
-@pytest.mark.parametrize(("model", "baseline"), [(UNPRICED, LARGE), ("never heard of", LARGE), (SMALL, UNPRICED)])
+@pytest.mark.parametrize(("model", "baseline"), [(UNPRICED, LARGE), ("never heard of", LARGE), (UNPRICED, UNPRICED)])
 @pytest.mark.parametrize("result", ["miss", "exact_hit"])
 def test_unpriced_is_not_free(model: str, baseline: str, result: str) -> None:
-    """Where the model or the baseline has no price there is no cost at all, rather than one of zero."""
+    """Where the model has no price there is no cost at all, rather than one of zero."""
     outcome = Outcome(model, Finish(FinishReason.STOP, Usage(1000, 0, 0, 100), 1.0), CacheNote(result))
     assert cost_of(outcome, PRICES, baseline) is None
 
 
-def test_nothing_is_priced_before_the_catalogue_is_known() -> None:
-    """Without a baseline model, or without it in the catalogue, there is no cost."""
+@pytest.mark.parametrize("baseline", [None, "gone", UNPRICED])
+def test_what_was_spent_counts_without_a_price_of_the_strong_model(baseline: str | None) -> None:
+    """The model's own full price is the baseline then: routing has saved nothing, and what was spent is the same."""
     outcome = Outcome(SMALL, Finish(FinishReason.STOP, Usage(1000, 0, 0, 100), 1.0), CacheNote("miss"))
-    assert cost_of(outcome, PRICES, None) is None
-    assert cost_of(outcome, PRICES, "gone") is None
+    found, known = cost_of(outcome, PRICES, baseline), cost_of(outcome, PRICES, LARGE)
+    assert found
+    assert known
+    assert (found.baseline_model, found.levers[0].factor, found.levers[0].saved_nano_usd) == (SMALL, 1.0, 0)
+    assert (found.levers[1:], found.actual_nano_usd) == (known.levers[1:], known.actual_nano_usd)
+
+
+def test_nothing_is_priced_before_the_catalogue_is_known() -> None:
+    """Without prices there is no cost."""
+    outcome = Outcome(SMALL, Finish(FinishReason.STOP, Usage(1000, 0, 0, 100), 1.0), CacheNote("miss"))
     assert cost_of(outcome, {}, None) is None
 
 

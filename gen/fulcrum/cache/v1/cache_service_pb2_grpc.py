@@ -81,6 +81,7 @@ class CacheServiceServicer:
 
     def Store(self, request, context):
         """Keeps a complete answer; when this returns, the entry survives a crash. Repeating a `request_id` repeats its result.
+        For our own services and operators alone: edge bills by what is kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,9 @@ class CacheServiceStub:
     Errors: INVALID_ARGUMENT (bad vector), FAILED_PRECONDITION (embedding of another encoder).
     """
     Store: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.StoreRequest, _cache_service_pb2.StoreResponse]
-    """Keeps a complete answer; when this returns, the entry survives a crash. Repeating a `request_id` repeats its result."""
+    """Keeps a complete answer; when this returns, the entry survives a crash. Repeating a `request_id` repeats its result.
+    For our own services and operators alone: edge bills by what is kept.
+    """
     Feedback: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.FeedbackRequest, _cache_service_pb2.FeedbackResponse]
     """Tells whether the answer served, audited or stored under a lookup was right. Errors: NOT_FOUND (unknown lookup)."""
     Invalidate: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.InvalidateRequest, _cache_service_pb2.InvalidateResponse]
@@ -58,7 +60,9 @@ class CacheServiceAsyncStub(CacheServiceStub):
     Errors: INVALID_ARGUMENT (bad vector), FAILED_PRECONDITION (embedding of another encoder).
     """
     Store: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.StoreRequest, _cache_service_pb2.StoreResponse]  # type: ignore[assignment]
-    """Keeps a complete answer; when this returns, the entry survives a crash. Repeating a `request_id` repeats its result."""
+    """Keeps a complete answer; when this returns, the entry survives a crash. Repeating a `request_id` repeats its result.
+    For our own services and operators alone: edge bills by what is kept.
+    """
     Feedback: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.FeedbackRequest, _cache_service_pb2.FeedbackResponse]  # type: ignore[assignment]
     """Tells whether the answer served, audited or stored under a lookup was right. Errors: NOT_FOUND (unknown lookup)."""
     Invalidate: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.InvalidateRequest, _cache_service_pb2.InvalidateResponse]  # type: ignore[assignment]
@@ -87,7 +91,9 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_service_pb2.StoreRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cache_service_pb2.StoreResponse, _abc.Awaitable[_cache_service_pb2.StoreResponse]]:
-        """Keeps a complete answer; when this returns, the entry survives a crash. Repeating a `request_id` repeats its result."""
+        """Keeps a complete answer; when this returns, the entry survives a crash. Repeating a `request_id` repeats its result.
+        For our own services and operators alone: edge bills by what is kept.
+        """
 
     @_abc_1.abstractmethod
     def Feedback(
