@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from services.chassis.errors import Overloaded
 
-_START = 64  # as many as one model has room for by default, be it here or a provider's
+_START = 16
 _BACK_OFF = 0.9
 _PROBE = 0.1  # of a round's growth, where one more was too many the last time
 _FORGET = 1.01  # by which the shortest execution known grows with each one, so that it follows a slower model
