@@ -71,6 +71,7 @@ class DecoderSession:
         if not self.slots:
             found = f"a conversation of {attention.max_positions} tokens takes {slot_bytes} bytes of KV memory"
             raise InvalidCheckpoint(f"{folder}: {found}, expected at most {memory_bytes}: lower context_tokens")
+        self.vocabulary = shape.vocabulary
         self.context_tokens = attention.max_positions
         self.digest = checkpoint.digest()
         buffer = (self.slots, *row)
