@@ -82,5 +82,5 @@ def test_memory_bounds_the_slots(tmp_path: Path) -> None:
     folder = llama_folder(tmp_path)
     slot_bytes = 2 * 2 * 4 * 2 * 64 * 16
     assert DecoderSession(folder, full_linear, 1, slots=9, memory_bytes=4 * slot_bytes - 1).slots == 3
-    with pytest.raises(InvalidCheckpoint, match=f"takes {slot_bytes} bytes"):
+    with pytest.raises(InvalidCheckpoint, match=f"64 tokens take {slot_bytes} bytes"):
         DecoderSession(folder, full_linear, 1, slots=9, memory_bytes=slot_bytes - 1)
