@@ -10,7 +10,6 @@ from services.executor.prefix_eviction import LeastRecentlyUsed
 from services.executor.prefix_tree import Lease, PrefixTree
 
 
-
 class KeptPrefixes:
     """A `Keeper` for the model's thread. What goes wrong in here costs what would have been kept, and nothing else.
 
