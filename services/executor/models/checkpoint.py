@@ -108,21 +108,14 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         InvalidCheckpoint: the file is missing or holds no JSON object.
     """
-    value = _parse(path)
+    value = parse_json(path)
     if not isinstance(value, dict):
         raise InvalidCheckpoint(f"{path}: holds {type(value).__name__}, expected an object")
     return value
 
 
-def read_json_list(path: Path) -> list[Any]:
-    """A JSON list from a file; raises as `read_json` does."""
-    value = _parse(path)
-    if not isinstance(value, list):
-        raise InvalidCheckpoint(f"{path}: holds {type(value).__name__}, expected a list")
-    return value
-
-
-def _parse(path: Path) -> Any:
+def parse_json(path: Path) -> Any:
+    """Any JSON value from a file; raises as `read_json` does."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
         json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text

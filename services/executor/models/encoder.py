@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from services.executor.models.checkpoint import FILE_NAME, Checkpoint, InvalidCheckpoint, read_json, read_json_list
+from services.executor.models.checkpoint import FILE_NAME, Checkpoint, InvalidCheckpoint, parse_json, read_json
 from services.executor.models.config_reader import ConfigReader
 from services.executor.models.emitter import EncoderEmitter, Value, Weight
 
@@ -126,9 +126,11 @@ def _known_pooling(mode: str) -> Pooling:
 
 
 def _pooling_module(folder: Path) -> str:
-    """The folder of the second module in `modules.json`, which must be a transformer, a pooling and no more than a norm."""
+    """The folder of the pooling in `modules.json`, which must name a transformer, a pooling and no more than a norm."""
     path = folder / "modules.json"
-    listed = read_json_list(path)
+    listed = parse_json(path)
+    if not isinstance(listed, list):
+        raise InvalidCheckpoint(f"{path}: holds {type(listed).__name__}, expected a list")
     modules = [ConfigReader(path, one if isinstance(one, dict) else {}, f"{at}.") for at, one in enumerate(listed)]
     kinds = [module.text("type").rsplit(".", 1)[-1] for module in modules]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
