@@ -103,11 +103,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises:
-        InvalidCheckpoint: the file is missing or holds no JSON object.
-    """
+    """A JSON object from a file; raises InvalidCheckpoint where it is missing or holds none."""
     value = parse_json(path)
     if not isinstance(value, dict):
         raise InvalidCheckpoint(f"{path}: holds {type(value).__name__}, expected an object")

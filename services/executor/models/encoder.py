@@ -117,7 +117,7 @@ def _pooling(folder: Path) -> Pooling:
     names = [name for name in config.values if name.startswith("pooling_mode_") and config.flag(name, False)]
     modes = [name.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token") for name in names]
     if modes not in (["mean"], ["cls"]):
-        raise config.refuse("pooling_mode", f"mean or cls alone, found {', '.join(modes) or 'none'}")
+        raise InvalidCheckpoint(f"{config.path}: pooling_mode is {'+'.join(modes)!r}, expected mean or cls alone")
     return _known_pooling(modes[0])
 
 
