@@ -1,4 +1,4 @@
-"""What the whole engine adds to its graph, and what a known prefix spares it: the part of benchmarks.executor in int8."""
+"""What the whole engine adds to its graph, and what a known prefix spares it: a part of benchmarks.executor."""
 
 import time
 from collections.abc import Callable
@@ -58,11 +58,12 @@ async def engine_figures(
         tell(f"round {number + 1} of {rounds}: {1e3 * whole[-1]:.2f} ms a token, {1e3 * graph[-1]:.2f} bare")
     for number in range(-1, rounds):
         prompt = words(PREFIX_TOKENS, 0) + words(OWN_TOKENS, 1 + number)
-        unknown, known = (await answer(engine, prompt, tenant, OWN_TOKENS) for tenant in (f"new {number}", "same"))
-        assert known[0] == unknown[0], "a known prefix changed the text"
+        unknown_text, unknown = await answer(engine, prompt, f"new {number}", OWN_TOKENS)
+        known_text, known = await answer(engine, prompt, "same", OWN_TOKENS)
+        assert known_text == unknown_text, "a known prefix changed the text"
         if number >= 0:  # before, the prefix was new to both
-            cold.append(unknown[1].timing.first_token_s)
-            warm.append(known[1].timing.first_token_s)
+            cold.append(unknown.timing.first_token_s)
+            warm.append(known.timing.first_token_s)
             tell(
                 f"round {number + 1} of {rounds}: first token {cold[-1]:.2f} s, with its prefix known {warm[-1]:.3f} s"
             )

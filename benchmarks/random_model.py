@@ -30,7 +30,7 @@ TEMPLATE = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
 
 
 def write_random_model(folder: Path, seed: int, layers: int = QWEN_HALF_BILLION["num_hidden_layers"]) -> Path:
-    """Writes the shape with normal weights in bf16, and a tokenizer whose token 7 is the word `w7`; returns `folder`."""
+    """Writes normal weights in bf16, and a tokenizer whose token 7 is the word `w7`; returns `folder`."""
     config = QWEN_HALF_BILLION | {"num_hidden_layers": layers}
     rng = np.random.default_rng(seed)
     (folder / "config.json").write_text(json.dumps(config))
