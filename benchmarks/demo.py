@@ -176,7 +176,9 @@ async def demo(console: Console, prompts: Sequence[Prompt]) -> None:
     loss = answers[0].receipt.quality.max_quality_loss
     console.print(_kinds_table(answers), "", _where_table(answers), "", _quality_table(runs, strong_is_right))
     console.print(f"operator's bound: at most {loss:.1%} of requests worse than the strong model", style="dim")
-    console.print("the others send every prompt to the same engine, which remembers prefixes for them too\n", style="dim")
+    console.print(
+        "the others send every prompt to the same engine, which remembers prefixes for them too\n", style="dim"
+    )
     console.print(cost_table(usage.total))
     console.print(_prefix_line(answers))
     receipts = sum(answered.receipt.cost.baseline_nano_usd for answered in answers)
