@@ -115,6 +115,7 @@ class OnnxEngine:
             model.kv_memory_mb * MB,
             model.prefix_memory_mb * MB,
         )
+        self._text.check_vocabulary(session.vocabulary)
         session.run([Chunk(slot, 0, [0, 0]) for slot in range(session.slots)])
         session.run([Chunk(0, 2, [0])])
 
