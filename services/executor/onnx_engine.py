@@ -23,6 +23,7 @@ from services.executor.engine import (
 from services.executor.generation import Generation
 from services.executor.kept_prefixes import KeptPrefixes
 from services.executor.models.checkpoint import InvalidCheckpoint
+from services.executor.models.graph_cache import GraphCache
 from services.executor.models.onnx_linear import DECODER_LINEARS
 from services.executor.scheduler import Scheduler
 from services.executor.settings import LocalModel
@@ -114,6 +115,7 @@ class OnnxEngine:
             model.places,
             model.kv_memory_mb * MB,
             model.prefix_memory_mb * MB,
+            GraphCache(model.graph_cache, model.precision) if model.graph_cache else None,
         )
         self._text.check_vocabulary(session.vocabulary)
         session.run([Chunk(slot, 0, [0, 0]) for slot in range(session.slots)])

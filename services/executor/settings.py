@@ -28,6 +28,10 @@ class LocalModel(BaseModel):
         "int8",
         description="of weights; w8a8 makes integers of activations too, for many requests at once: docs/models.md",
     )
+    graph_cache: Path | None = Field(
+        Path(".models/graphs"),
+        description="folder where graphs of large models are kept; null keeps none",
+    )
     threads: int = Field(1, ge=1, description="threads within a step")
     context_tokens: int | None = Field(None, ge=16, description="lowers the model's own limit, and with it the memory")
     places: int = Field(16, ge=1, le=256, description="requests that run at once, as far as kv_memory_mb reaches")
