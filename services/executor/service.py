@@ -136,13 +136,16 @@ def _sampling(message: chat_pb2.Sampling) -> domain.Sampling:
         top_k=message.top_k if message.HasField("top_k") else None,
         seed=message.seed if message.HasField("seed") else None,
         stop=tuple(message.stop),
+        json_schema=message.response_format.json_schema if message.HasField("response_format") else None,
+        top_logprobs=message.top_logprobs if message.HasField("top_logprobs") else None,
     )
 
 
 def _response(event: domain.Event) -> executor_service_pb2.GenerateResponse:
     if isinstance(event, domain.TextDelta):
         return executor_service_pb2.GenerateResponse(
-            text_delta=executor_service_pb2.TextDelta(text=event.text), spent=_spent(event.spent)
+            text_delta=executor_service_pb2.TextDelta(text=event.text, logprobs=map(_logprob, event.logprobs)),
+            spent=_spent(event.spent),
         )
     if isinstance(event, domain.ToolCallDelta):
         piece = executor_service_pb2.ToolCallDelta(
@@ -150,6 +153,11 @@ def _response(event: domain.Event) -> executor_service_pb2.GenerateResponse:
         )
         return executor_service_pb2.GenerateResponse(tool_call_delta=piece)
     return executor_service_pb2.GenerateResponse(finish=_finish(event))
+
+
+def _logprob(told: domain.TokenLogprob) -> chat_pb2.TokenLogprob:
+    others = [chat_pb2.AlternativeToken(token=one.token, logprob=one.logprob) for one in told.alternatives]
+    return chat_pb2.TokenLogprob(token=told.token, logprob=told.logprob, alternatives=others)
 
 
 def _spent(spent: domain.Spent | None) -> executor_service_pb2.Spent | None:
