@@ -131,6 +131,18 @@ async def test_an_answer_whose_own_work_fails_ends_alone(
     assert scheduler.idle
 
 
+async def test_a_defect_of_the_loop_itself_leaves_nobody_waiting(
+    loop: DecoderLoop, scheduler: Scheduler[Generation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who runs then hears of an error, and the next answer is made."""
+    expected = await text_of(loop, answer())
+    with monkeypatch.context() as broken:
+        broken.setattr(scheduler, "advance", lambda *_: 1 / 0)
+        with pytest.raises(Internal, match="ZeroDivisionError"):
+            await text_of(loop, answer())
+    assert await text_of(loop, answer()) == expected
+
+
 async def test_leaving_in_every_state(loop: DecoderLoop, model: Model, scheduler: Scheduler[Generation]) -> None:
     """Waiting, in the middle of a pass, between passes, complete: the slot is free by the next pass."""
     model.free.clear()
