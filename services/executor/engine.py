@@ -168,13 +168,17 @@ class ModelState(Enum):
     LOADING = "loading"
     READY = "ready"
     FAILED = "failed"
+    UNLOADED = "unloaded"
+    UNLOADING = "unloading"
 
 
 @dataclass(frozen=True)
 class ModelInfo:
     """What is told of a model; precision and digest are empty for remote ones, 0 context tokens are unknown.
 
-    `provider` is a name of OpenTelemetry's GenAI conventions where they have one; `waiting` counts requests.
+    `provider` is a name of OpenTelemetry's GenAI conventions where they have one; `waiting` counts requests; `kv_used`
+    is the share of KV memory that answers under way hold, None where there is none; `memory_bytes` is what it takes, or
+    would take once loaded.
     """
 
     name: str
@@ -184,8 +188,14 @@ class ModelInfo:
     precision: str
     digest: str
     supports_tools: bool
+    supports_json_schema: bool = False
+    supports_logprobs: bool = False
     provider: str = "fulcrum"
     waiting: int = 0
+    kv_used: float | None = None
+    failure: str = ""
+    memory_bytes: int = 0
+    tokens_per_second: float = 0.0
 
 
 class Engine(Protocol):

@@ -48,7 +48,7 @@ def test_pages() -> None:
 def test_unknown_models_name_the_known() -> None:
     """Asking for a model that is not there tells which are."""
     with pytest.raises(NotFound, match="one of one") as caught:
-        make_registry({"one": RemoteModel(base_url="http://x")}).engine("two")
+        make_registry({"one": RemoteModel(base_url="http://x")}).model("two")
     assert caught.value.reason == "MODEL_UNKNOWN"
 
 
@@ -59,7 +59,7 @@ def test_keys_come_from_the_named_variable(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ConfigError, match=r"executor\.models\.m\.api_key_env: SOME_PROVIDER_KEY"):
         make_registry({"m": model})
     monkeypatch.setenv("SOME_PROVIDER_KEY", "k")
-    assert make_registry({"m": model}).engine("m").info.name == "m"
+    assert make_registry({"m": model}).model("m").info.name == "m"
 
 
 def test_settings_tell_local_from_remote() -> None:
