@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
@@ -12,7 +11,9 @@ from services.chassis.errors import InvalidField
 from services.executor.chat_template import ChatTemplate
 from services.executor.engine import Message
 from services.executor.models.checkpoint import InvalidCheckpoint, read_json
+from services.executor.models.config_reader import ConfigReader
 
+LARGEST_TOKEN = 2**31 - 1
 _REMEMBERED_WORDS = 2_000  # where a tokenizer splits nothing, each prompt is one: 1.7 kB
 _CUTS = [chr(code) for code in range(0xF0000, 0xF0400)]  # for private use, so that hardly any text holds one
 
@@ -25,10 +26,12 @@ class ChatText:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self.tokenizer = load_tokenizer(folder)
         config = read_json(folder / "tokenizer_config.json")
         names = ("bos_token", "eos_token", "pad_token", "unk_token")
-        self._special = {name: _content(config.get(name)) for name in names}
+        reader = ConfigReader(folder / "tokenizer_config.json", config)
+        self._special = {name: _content(reader, name) for name in names}
         self._template = ChatTemplate(folder, config, self._special)
         self.end_tokens = self._end_tokens(folder)
         added = self.tokenizer.get_added_tokens_decoder()
@@ -65,14 +68,27 @@ class ChatText:
             raise _unsafe()
         return ids
 
+    def check_vocabulary(self, vocabulary: int) -> None:
+        """Refuses tokens that a model with embeddings for ids below `vocabulary` cannot take.
+
+        Raises:
+            InvalidCheckpoint: the tokenizer gives a larger id, or an answer would end with one.
+        """
+        ids = self.tokenizer.get_vocab(with_added_tokens=True)
+        ends = {f"end token {token}": token for token in self.end_tokens}
+        for name, token in (ids | ends).items():
+            if token >= vocabulary:
+                found = f"{self._folder}: {name!a} has id {token}"
+                raise InvalidCheckpoint(f"{found}, expected less than vocab_size in config.json, {vocabulary}")
+
     def _end_tokens(self, folder: Path) -> frozenset[int]:
         """Tokens that end an answer: those of the generation and model configuration, and the tokenizer's own."""
-        found: set[int] = set()
-        for name in ("generation_config.json", "config.json"):
-            ids = read_json(folder / name).get("eos_token_id") if (folder / name).exists() else None
-            found |= {ids} if isinstance(ids, int) else set(ids or ())
+        found: frozenset[int] = frozenset()
+        for path in (folder / "generation_config.json", folder / "config.json"):
+            if path.exists():
+                found |= ConfigReader(path, read_json(path)).token_ids("eos_token_id", LARGEST_TOKEN)
         own = self.tokenizer.token_to_id(self._special["eos_token"])
-        return frozenset(found if own is None else found | {own})
+        return found if own is None else found | {own}
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -101,6 +117,7 @@ def _halved(text: str, cut: str) -> str:
     return text[: len(text) // 2] + cut + text[len(text) // 2 :]
 
 
-def _content(token: Any) -> str:
+def _content(config: ConfigReader, name: str) -> str:
     """A special token's text, which older folders wrap in an object."""
-    return str(token["content"]) if isinstance(token, dict) else str(token or "")
+    wrapped = isinstance(config.values.get(name), dict)
+    return config.section(name).text("content") if wrapped else config.text(name, "")

@@ -131,11 +131,12 @@ class OnnxEngine:
             model.kv_memory_mb * MB,
             model.prefix_memory_mb * MB,
         )
+        self._text.check_vocabulary(session.vocabulary)
         logits = session.run([Chunk(slot, 0, [0, 0]) for slot in range(session.slots)])
         if not (np.isfinite(logits).all() and np.isfinite(session.run([Chunk(0, 2, [0])])).all()):
             raise InvalidCheckpoint(f"{model.folder}: the first logits are not finite numbers")
 
-        self._vocabulary = self._words(session.vocabulary_size)
+        self._vocabulary = self._words(session.vocabulary)
 
     def _words(self, size: int) -> Vocabulary | None:
         try:

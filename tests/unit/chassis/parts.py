@@ -23,9 +23,9 @@ from fulcrum.executor.v1.executor_service_pb2 import (
     ListModelsResponse,
     LoadModelRequest,
     LoadModelResponse,
+    TextDelta,
     UnloadModelRequest,
     UnloadModelResponse,
-    TextDelta,
 )
 from fulcrum.executor.v1.executor_service_pb2_grpc import (
     ExecutorServiceServicer,

@@ -4,6 +4,7 @@ import json
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -111,3 +112,21 @@ def test_ordinary_text_is_encoded_whole(said: str) -> None:
     """Without a special token's text, the prompt is what the tokenizer makes of the rendered text."""
     ids = TEXT.encode([Message("user", said)])
     assert ids == TEXT.tokenizer.encode(f"<|user|>{said}<|end|><|assistant|>", add_special_tokens=False).ids
+
+
+def test_tokens_beyond_the_embeddings_are_refused(tmp_path: Path) -> None:
+    """A tokenizer or an end of answers with ids that the model has no embedding for is refused by token and id."""
+    text = ChatText(llama_folder(tmp_path))
+    text.check_vocabulary(259)
+    with pytest.raises(InvalidCheckpoint, match=r"'<\|assistant\|>' has id 258, expected less than .* 258"):
+        text.check_vocabulary(258)
+    far = ChatText(llama_folder(tmp_path / "far", eos_token_id=[5, 400]))
+    with pytest.raises(InvalidCheckpoint, match="'end token 400' has id 400"):
+        far.check_vocabulary(260)
+
+
+@pytest.mark.parametrize("odd", [[[]], 0.5, True, -1, "256", {"a": 1}, 2**31])
+def test_odd_end_tokens_are_refused(tmp_path: Path, odd: Any) -> None:
+    """`eos_token_id` is one id, a list of ids or absent."""
+    with pytest.raises(InvalidCheckpoint, match=r"config\.json: eos_token_id is .*, expected token ids of 0 to"):
+        ChatText(llama_folder(tmp_path, eos_token_id=odd))

@@ -90,14 +90,9 @@ async def test_ordinary_schemas_may_be_used(court: SchemaCourt) -> None:
         json.dumps({"not": {"type": "object"}}),
         json.dumps(deep(200)),
         "[" * 60_000,
-        json.dumps(
-            {
-                "properties": {f"p{number}": {"type": "string"} for number in range(999)},
-                "additionalProperties": {"type": "integer"},
-            }
-        ),
+        json.dumps({"type": "number", "minimum": -1.23456789e300, "maximum": 1.23456789e300}),
     ],
-    ids=["no JSON", "no schema", "unknown type", "not supported", "deep", "only brackets", "digits"],
+    ids=["no JSON", "no schema", "unknown type", "not supported", "deep", "only brackets", "range"],
 )
 async def test_what_cannot_be_held_to_is_refused(court: SchemaCourt, schema: str) -> None:
     """No schema, one that needs what is not there, and one beyond the limits name the field."""
