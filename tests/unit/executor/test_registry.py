@@ -155,12 +155,12 @@ async def test_loading_and_unloading_are_done_once(tmp_path: Path) -> None:
     with model.using():
         unloading = asyncio.create_task(model.unload())
         await asyncio.sleep(0.05)
-        assert model.info.state is ModelState.UNLOADING
+        assert [info.state for info in registry.infos] == [ModelState.UNLOADING]
         with pytest.raises(Unavailable, match="unloading"):
             await model.load()
     await unloading
     await model.unload()
-    assert (model.info.state, model.info.kv_used) == (ModelState.UNLOADED, 0.0)
+    assert [(info.state, info.kv_used) for info in registry.infos] == [(ModelState.UNLOADED, 0.0)]
     await registry.close()
 
 

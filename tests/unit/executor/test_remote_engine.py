@@ -170,7 +170,7 @@ async def test_schemas_and_probabilities_pass(server: ChatServer, remote: Remote
 
 
 async def test_what_a_provider_does_not_do_is_refused(server: ChatServer) -> None:
-    """Models that take no schemas and tell no probabilities refuse both by field; a schema that is none never leaves."""
+    """Models that take no schemas and tell no probabilities refuse both by field; what is no schema never leaves."""
     schema, told = Sampling(json_schema="{}"), Sampling(top_logprobs=0)
     async with started(server, supports_json_schema=False, supports_logprobs=False) as remote:
         for sampling, field in ((schema, "response_format"), (told, "top_logprobs")):
