@@ -6,7 +6,7 @@ import structlog
 
 from services.executor.generation import Generation
 from services.executor.kv_memory import BLOCK_TOKENS, KvMemory
-from services.executor.prefix_eviction import LeastRecentlyUsed
+from services.executor.prefix_eviction import LeastWorth
 from services.executor.prefix_tree import Lease, PrefixTree
 
 
@@ -20,7 +20,8 @@ class KeptPrefixes:
 
     def __init__(self, memory: KvMemory, shared: bool) -> None:
         self._memory = memory
-        self._tree = PrefixTree(memory.blocks.shape[1], LeastRecentlyUsed())
+        capacity = memory.blocks.shape[1]
+        self._tree = PrefixTree(capacity, LeastWorth(capacity))
         self._shared = shared
         self._log = structlog.get_logger("engine")
 
@@ -48,7 +49,8 @@ class KeptPrefixes:
         if not self._remembers(task):
             return
         try:
-            lease = self._tree.insert(self._salt(task), _keys(task.tokens[:computed]))
+            grown = computed > task.prompt_size  # the prompt was remembered when it had been read
+            lease = self._tree.insert(self._salt(task), _keys(task.tokens[:computed]), grown)
             self._filling(lease, lambda: self._memory.keep(slot, lease.kept, lease.places[lease.kept :]))
         except Exception as error:  # noqa: BLE001 - the answer is not to blame
             self._log.error("a prefix could not be kept", exc_info=error)

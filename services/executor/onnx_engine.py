@@ -27,6 +27,7 @@ from services.executor.engine import (
 from services.executor.generation import Generation
 from services.executor.kept_prefixes import KeptPrefixes
 from services.executor.models.checkpoint import InvalidCheckpoint
+from services.executor.models.graph_cache import GraphCache
 from services.executor.models.onnx_linear import DECODER_LINEARS
 from services.executor.scheduler import Scheduler
 from services.executor.schema_court import SchemaCourt
@@ -130,6 +131,7 @@ class OnnxEngine:
             model.places,
             model.kv_memory_mb * MB,
             model.prefix_memory_mb * MB,
+            GraphCache(model.graph_cache, model.precision) if model.graph_cache else None,
         )
         self._text.check_vocabulary(session.vocabulary)
         logits = session.run([Chunk(slot, 0, [0, 0]) for slot in range(session.slots)])
