@@ -12,6 +12,7 @@ from services.cache.memory import Memory
 from services.cache.normalise import exact_key
 from services.cache.query import Hit, MatchKind, Miss, NotKept, Query, Stats, Submission
 from services.cache.settings import CacheSettings, TenantSettings
+from services.cache.snapshots import Snapshots
 from services.cache.vector_index import VectorIndex
 from services.cache.vector_space import VectorSpace
 from services.chassis.errors import InvalidField
@@ -35,7 +36,9 @@ class AnswerCache:
         self._clock_ns = clock_ns
         self._space = VectorSpace(store.vectors, settings.encoder_digest)
         self._memory = Memory(store.records(), settings)
-        self._index = VectorIndex(store.vectors.of, settings.vector_memory_bytes)
+        snapshots = Snapshots(settings.database.with_name(f"{settings.database.name}.index"))
+        self._index = VectorIndex(store.vectors, snapshots, settings.vector_memory_bytes)
+        self._index.warm()
 
     def lookup(self, query: Query) -> Hit | Miss:
         """The answer to the same or a similar prompt.
@@ -130,9 +133,10 @@ class AnswerCache:
         return self._memory.stats(self._space.digest)
 
     def close(self) -> None:
-        """Writes the hits that only memory knows, and closes the file."""
+        """Writes what only memory knows, the hits and large indexes, and closes the file."""
         try:
             self._store.write_hits(self._memory.take_touched())
+            self._index.close()
         finally:
             self._store.close()
 

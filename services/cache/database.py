@@ -25,6 +25,7 @@ CREATE TABLE entries (
     standing INTEGER NOT NULL,
     content BLOB NOT NULL,
     seal BLOB NOT NULL,
+    embedded INTEGER NOT NULL,
     hits INTEGER NOT NULL,
     last_used_ns INTEGER NOT NULL,
     worth REAL NOT NULL,
@@ -37,7 +38,7 @@ CREATE TABLE entries (
     text TEXT NOT NULL,
     answer TEXT NOT NULL
 ) STRICT;
-CREATE INDEX entries_by_partition ON entries (tenant, fingerprint);
+CREATE INDEX entries_by_partition ON entries (tenant, fingerprint, embedded);
 CREATE INDEX entries_by_age ON entries (tenant, sequence);
 CREATE INDEX entries_by_expiry ON entries (expire_ns) WHERE expire_ns IS NOT NULL;
 CREATE UNIQUE INDEX entries_by_foreign_id ON entries (tenant, foreign_id) WHERE foreign_id IS NOT NULL;

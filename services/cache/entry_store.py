@@ -19,7 +19,7 @@ _TEXTS = "foreign_id, request_id, source, model, input_tokens, output_tokens, te
 _ROW = f"SELECT {_SEALED}, seal, hits, {_TEXTS} FROM entries "  # noqa: S608 - columns of our own
 _RECORDS = f"SELECT {_SEALED}, seal, hits, last_used_ns, worth FROM entries"  # noqa: S608
 _ONE_SEALED = f"SELECT {_SEALED} FROM entries WHERE sequence = ?"  # noqa: S608
-_NEW = f"INSERT INTO entries ({_SEALED}, seal, hits, last_used_ns, worth, {_TEXTS}) VALUES ({'?, ' * 22}?)"  # noqa: S608
+_NEW = f"INSERT INTO entries ({_SEALED}, seal, embedded, hits, last_used_ns, worth, {_TEXTS}) VALUES ({'?, ' * 23}?)"  # noqa: S608
 _USED = "UPDATE entries SET hits = ?, last_used_ns = ?, worth = ? WHERE sequence = ?"
 _SEALED_COUNT, _STANDING = 11, 9
 
@@ -149,7 +149,7 @@ class EntryStore:
             *(sequence, new.key, partition.tenant, partition.fingerprint, source.principal, new.size),
             *(new.create_ns, new.expire_ns, answer.cost_nano_usd, int(new.standing), seal(*texts)),
         )
-        self._session.rows(_NEW, (*sealed, seal(*sealed), new.hits, new.create_ns, 0.0, *texts))
+        self._session.rows(_NEW, (*sealed, seal(*sealed), new.vector is not None, new.hits, new.create_ns, 0.0, *texts))
         self._next = max(self._next, sequence + 1)
         if new.vector is not None:
             self.vectors.put(sequence, new.vector)

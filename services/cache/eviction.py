@@ -65,19 +65,19 @@ class EvictionOrder:
 
     def least(self, but: Collection[int]) -> Iterator[Record]:
         """Records from the least worth on; those drawn stay in the order."""
-        drawn: list[tuple[float, int]] = []
+        drawn: dict[int, float] = {}
         try:
             while self._heap:
                 worth, sequence = heapq.heappop(self._heap)
                 record = self._records.get(sequence)
-                if record is None:
+                if record is None or sequence in drawn:  # gone, or what is left of one that went and came back
                     continue
                 if worth < record.worth:
                     heapq.heappush(self._heap, (record.worth, sequence))
                     continue
-                drawn.append((worth, sequence))
+                drawn[sequence] = worth
                 if sequence not in but:
                     yield record
         finally:
-            for one in drawn:
-                heapq.heappush(self._heap, one)
+            for sequence, worth in drawn.items():
+                heapq.heappush(self._heap, (worth, sequence))

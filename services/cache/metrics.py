@@ -1,13 +1,15 @@
 """What the cache counts, read from its own statistics at each scrape."""
 
 from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from services.cache.query import Stats
 
-_Count, _Size = CounterMetricFamily, GaugeMetricFamily
+Count: TypeAlias = CounterMetricFamily
+Size: TypeAlias = GaugeMetricFamily
 
 
 class CacheMetrics(Collector):
@@ -34,7 +36,7 @@ class CacheMetrics(Collector):
             saved.add_metric([], stats.saved_nano_usd / 1e9)
         yield from (lookups, entries, size, evictions, saved)
 
-    def _families(self) -> tuple[_Count, _Size, _Size, _Count, _Count]:
+    def _families(self) -> tuple[Count, Size, Size, Count, Count]:
         return (
             CounterMetricFamily("fulcrum_cache_lookups", "Lookups by outcome.", labels=["outcome"]),
             GaugeMetricFamily("fulcrum_cache_entries", "Answers kept.", labels=[]),

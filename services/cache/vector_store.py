@@ -5,9 +5,9 @@ import structlog
 
 from services.cache.embedding import Encoder
 from services.cache.entry import Partition
+from services.cache.nearest import Vectors
 from services.cache.seal import checked, unchecked
 from services.cache.session import Session
-from services.cache.vector_index import Vectors
 
 
 class VectorStore:
@@ -51,18 +51,26 @@ class VectorStore:
             )
         )
 
+    def some(self, sequences: list[int]) -> Vectors:
+        """The whole vectors among those of these entries."""
+        asked = "SELECT sequence, vector FROM vectors WHERE sequence = ?"
+        return _vectors([row for one in sequences for row in self._session.rows(asked, (one,))])
+
+    def settle(self) -> None:
+        """Has what was written so far survive a power cut."""
+        self._session.rows("PRAGMA wal_checkpoint(PASSIVE)")
+
     def sequences(self, partition: Partition) -> list[int]:
         """The entries of a partition that have a vector."""
-        rows = self._session.rows(
-            "SELECT sequence FROM entries JOIN vectors USING (sequence) WHERE tenant = ? AND fingerprint = ?",
-            (partition.tenant, partition.fingerprint),
-        )
+        asked = "SELECT sequence FROM entries WHERE tenant = ? AND fingerprint = ? AND embedded"
+        rows = self._session.rows(asked, (partition.tenant, partition.fingerprint))
         return [row[0] for row in rows]
 
     def forget_all(self) -> None:
         """Drops every vector and its encoder; the entries stay for exact matches."""
         with self._session.transaction():
             self._session.rows("DELETE FROM vectors")
+            self._session.rows("UPDATE entries SET embedded = 0")
             self._session.rows("DELETE FROM facts WHERE name GLOB 'encoder*'")
 
 
