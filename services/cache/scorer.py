@@ -1,0 +1,62 @@
+"""The pooled online scorer of a scope: how probable it is that the candidate's answer is right."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+_KEEP = 3000  # verdicts learnt from; older ones give way
+_RIDGE = 1.0
+_STEPS = 3
+_FIRST_REFITS = 16
+_GROWTH = 0.03  # a refit after each so many verdicts, as a share of those there are
+_WEIGHT_CAP = 8.0
+_PESSIMISM = 1.0  # standard deviations
+
+
+class Scorer:
+    """Ridge-penalised logistic regression on the last verdicts, refitted as they come by Newton's method."""
+
+    def __init__(self, features: int) -> None:
+        self._rows = np.zeros((_KEEP, features))
+        self._right = np.zeros(_KEEP)
+        self._weights = np.zeros(_KEEP)
+        self._coefficients: NDArray[np.float64] = np.zeros(features)
+        self._covariance: NDArray[np.float64] = np.eye(features)
+        self.count = 0
+        self._next_refit = _FIRST_REFITS
+
+    def probability(self, features: Sequence[float]) -> float:
+        """The estimate for one candidate, lowered by what is not known of the coefficients yet."""
+        row = np.array(features)
+        spread = math.sqrt(max(float(row @ self._covariance @ row), 0.0))
+        z = float(row @ self._coefficients) - _PESSIMISM * spread
+        return 1 / (1 + math.exp(-max(-30.0, min(30.0, z))))
+
+    def learn(self, features: Sequence[float], right: bool, weight: float) -> None:
+        """Takes a verdict; `weight` is 1 / the probability with which it was sought."""
+        place = self.count % _KEEP
+        self._rows[place], self._right[place] = features, right
+        self._weights[place] = min(weight, _WEIGHT_CAP)
+        self.count += 1
+        if self.count >= self._next_refit:
+            self._refit()
+            self._next_refit = self.count + max(_FIRST_REFITS, round(_GROWTH * min(self.count, _KEEP)))
+
+    def _refit(self) -> None:
+        n = min(self.count, _KEEP)
+        rows, right, weights = self._rows[:n], self._right[:n], self._weights[:n]
+        penalty = np.full(rows.shape[1], _RIDGE)
+        penalty[0] = 0.01
+        for _ in range(_STEPS):
+            p = _sigmoid(rows @ self._coefficients)
+            gradient = rows.T @ (weights * (p - right)) + penalty * self._coefficients
+            curvature = (rows * (weights * p * (1 - p))[:, None]).T @ rows + np.diag(penalty)
+            step = np.linalg.solve(curvature, gradient)
+            self._coefficients -= step * min(1.0, 4.0 / max(float(np.abs(step).max()), 1e-9))
+        self._covariance = np.asarray(np.linalg.inv(curvature), np.float64)
+
+
+def _sigmoid(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 1 / (1 + np.exp(-np.clip(z, -30, 30)))
