@@ -2,9 +2,9 @@
 
 import argparse
 
-from benchmarks.caching import stream
+from benchmarks.caching import eviction, index, stream
 
-_SUBCOMMANDS = {"stream": stream}
+_SUBCOMMANDS = {"stream": stream, "index": index, "eviction": eviction}
 
 
 def main() -> None:

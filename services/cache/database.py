@@ -9,7 +9,7 @@ import structlog
 from services.chassis.settings import ConfigError
 
 _APPLICATION_ID = 0x46434348  # "FCCH"
-_VERSION = 1
+_VERSION = 2
 
 _SCHEMA = f"""
 CREATE TABLE entries (
@@ -17,22 +17,32 @@ CREATE TABLE entries (
     key BLOB NOT NULL UNIQUE,
     tenant TEXT NOT NULL,
     fingerprint BLOB NOT NULL,
-    text TEXT NOT NULL,
-    answer TEXT NOT NULL,
+    principal TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    create_ns INTEGER NOT NULL,
+    expire_ns INTEGER,
+    cost_nano_usd INTEGER,
+    standing INTEGER NOT NULL,
+    content BLOB NOT NULL,
+    seal BLOB NOT NULL,
+    embedded INTEGER NOT NULL,
+    hits INTEGER NOT NULL,
+    last_used_ns INTEGER NOT NULL,
+    worth REAL NOT NULL,
+    foreign_id TEXT,
+    request_id TEXT NOT NULL,
+    source TEXT NOT NULL,
     model TEXT NOT NULL,
     input_tokens INTEGER NOT NULL,
     output_tokens INTEGER NOT NULL,
-    cost_nano_usd INTEGER,
-    create_ns INTEGER NOT NULL,
-    expire_ns INTEGER,
-    size INTEGER NOT NULL,
-    hits INTEGER NOT NULL DEFAULT 0,
-    last_used_ns INTEGER NOT NULL,
-    vector BLOB
+    text TEXT NOT NULL,
+    answer TEXT NOT NULL
 ) STRICT;
-CREATE INDEX entries_by_partition ON entries (tenant, fingerprint);
+CREATE INDEX entries_by_partition ON entries (tenant, fingerprint, embedded);
 CREATE INDEX entries_by_age ON entries (tenant, sequence);
 CREATE INDEX entries_by_expiry ON entries (expire_ns) WHERE expire_ns IS NOT NULL;
+CREATE UNIQUE INDEX entries_by_foreign_id ON entries (tenant, foreign_id) WHERE foreign_id IS NOT NULL;
+CREATE TABLE vectors (sequence INTEGER PRIMARY KEY, vector BLOB NOT NULL) STRICT;
 CREATE TABLE requests (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     tenant TEXT NOT NULL,
@@ -40,7 +50,7 @@ CREATE TABLE requests (
     entry_id TEXT NOT NULL,
     UNIQUE (tenant, request_id)
 ) STRICT;
-CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL, seal BLOB NOT NULL) STRICT;
 PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = {_VERSION};
 """

@@ -11,10 +11,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from services.cache.answer_cache import AnswerCache
 from services.cache.decision import MissReason
 from services.cache.embedding import Embedding
-from services.cache.entry import Answer, Entry, Partition, Selector
-from services.cache.query import Hit, MatchKind, Miss, Query, Stats, Submission
+from services.cache.entry import Answer, Entry, Partition, Provenance, Selector, Standing
+from services.cache.query import Hit, MatchKind, Miss, NotKept, Query, Stats, Submission
 from services.cache.worker import Worker
-from services.chassis.call import tenant_of
+from services.chassis.call import caller, tenant_of
 from services.chassis.errors import InvalidField, Unavailable
 from services.chassis.tracing import annotate
 
@@ -32,6 +32,15 @@ _REASONS = {
 _KINDS = {
     MatchKind.EXACT: cache_service_pb2.MATCH_KIND_EXACT,
     MatchKind.SEMANTIC: cache_service_pb2.MATCH_KIND_SEMANTIC,
+}
+_NOT_KEPT = {
+    NotKept.QUOTA: cache_service_pb2.NOT_KEPT_QUOTA,
+    NotKept.PERSONAL_DATA: cache_service_pb2.NOT_KEPT_PERSONAL_DATA,
+}
+_STANDINGS = {
+    Standing.QUARANTINED: cache_service_pb2.STANDING_QUARANTINED,
+    Standing.TRUSTED: cache_service_pb2.STANDING_TRUSTED,
+    Standing.CONFIRMED: cache_service_pb2.STANDING_CONFIRMED,
 }
 
 
@@ -70,14 +79,19 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
 
     async def Store(self, request: cache_service_pb2.StoreRequest, context: Any) -> cache_service_pb2.StoreResponse:
         """Keeps an answer."""
-        return cache_service_pb2.StoreResponse(entry_id=await self._worker.run(self._cache.store, _submission(request)))
+        kept = await self._worker.run(self._cache.store, _submission(request))
+        if isinstance(kept, NotKept):
+            return cache_service_pb2.StoreResponse(not_kept=_NOT_KEPT[kept])
+        return cache_service_pb2.StoreResponse(entry_id=kept)
 
     async def Feedback(
         self, request: cache_service_pb2.FeedbackRequest, context: Any
     ) -> cache_service_pb2.FeedbackResponse:
         """Withdraws what was wrong."""
         right = request.verdict == cache_service_pb2.VERDICT_RIGHT
-        withdrawn = await self._worker.run(self._cache.judge, tenant_of(request.scope.tenant), request.lookup_id, right)
+        tenant, who = tenant_of(request.scope.tenant), caller()
+        judge = None if who.trusted else who.principal
+        withdrawn = await self._worker.run(self._cache.judge, tenant, request.lookup_id, right, judge)
         if withdrawn:
             structlog.get_logger("cache").info("entry withdrawn", lookup_id=request.lookup_id, source=request.source)
         return cache_service_pb2.FeedbackResponse()
@@ -111,16 +125,20 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
             entries=stats.entries,
             bytes=stats.bytes,
             encoder_digest=stats.encoder_digest,
+            evictions=stats.evictions,
+            saved_nano_usd=stats.saved_nano_usd,
         )
 
 
 def _query(request: cache_service_pb2.LookupRequest) -> Query:
+    who = caller()
     return Query(
         Partition(tenant_of(request.scope.tenant), request.fingerprint),
         request.text,
         _embedding(request.embedding) if request.HasField("embedding") else None,
         request.max_wrong_share if request.HasField("max_wrong_share") else None,
         request.max_age.ToNanoseconds() if request.HasField("max_age") else None,
+        request.principal if who.trusted else who.principal,
     )
 
 
@@ -135,6 +153,7 @@ def _submission(request: cache_service_pb2.StoreRequest) -> Submission:
         request.ttl.ToNanoseconds() if request.HasField("ttl") else None,
         request.lookup_id,
         request.request_id,
+        Provenance(request.principal, request.caused_by, request.source),
     )
 
 
@@ -145,6 +164,8 @@ def _selector(request: cache_service_pb2.InvalidateRequest) -> Selector:
         request.fingerprint if request.HasField("fingerprint") else None,
         request.model if request.HasField("model") else None,
         _stored_nanoseconds(request.created_before) if request.HasField("created_before") else None,
+        _stored_nanoseconds(request.created_from) if request.HasField("created_from") else None,
+        request.principal if request.HasField("principal") else None,
     )
 
 
@@ -191,6 +212,11 @@ def _listed(entry: Entry) -> cache_service_pb2.Entry:
         fingerprint=entry.partition.fingerprint,
         model=entry.answer.model,
         hits=entry.hits,
+        principal=entry.provenance.principal,
+        caused_by=entry.provenance.request_id,
+        source=entry.provenance.source,
+        standing=_STANDINGS[entry.standing],
+        size_bytes=entry.size,
     )
     message.create_time.FromNanoseconds(entry.create_ns)
     if entry.expire_ns is not None:

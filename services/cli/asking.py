@@ -66,7 +66,14 @@ async def complete(arguments: argparse.Namespace) -> None:
         sampling=chat_pb2.Sampling(
             max_output_tokens=arguments.max_output_tokens, temperature=arguments.temperature, seed=arguments.seed
         ),
-        cache_control=edge_pb.CacheControl(no_cache=arguments.no_cache, no_store=arguments.no_store),
+        cache_control=edge_pb.CacheControl(
+            no_cache=arguments.no_cache,
+            no_store=arguments.no_store,
+            only_if_cached=arguments.only_if_cached,
+            store_sampled=arguments.store_sampled,
+            max_age=arguments.max_age,
+            ttl=arguments.ttl,
+        ),
     )
     async with _suite(arguments) as suite:
         async for event in suite.stream(request):

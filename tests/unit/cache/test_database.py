@@ -96,13 +96,13 @@ def test_a_full_disk_is_an_error_that_changes_nothing(tmp_path: Path) -> None:
     """A store that cannot be written fails, keeps what was there, and later ones work."""
     with opened(tmp_path) as cache:
         cache.store(keep("x", "old"))
-        pages = cache._store._db.execute("PRAGMA page_count").fetchone()[0]
-        cache._store._db.execute(f"PRAGMA max_page_count = {pages}")
+        pages = cache._store._session.connection.execute("PRAGMA page_count").fetchone()[0]
+        cache._store._session.connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(Unavailable) as caught:
             cache.store(keep("x", "new" * 10_000))
         assert caught.value.field == "cache.database"
         assert served(cache.lookup(ask("x"))) == "old"
         assert cache.stats().entries == 1
-        cache._store._db.execute("PRAGMA max_page_count = 100000")
+        cache._store._session.connection.execute("PRAGMA max_page_count = 100000")
         cache.store(keep("x", "new"))
         assert served(cache.lookup(ask("x"))) == "new"
