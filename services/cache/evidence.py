@@ -37,8 +37,8 @@ class Votes:
     flat: float
 
 
-def favoured(similarities: Sequence[float], answers: Sequence[int]) -> Votes:
-    """What neighbours, nearest first and each with its answer, vote for."""
+def favoured(similarities: Sequence[float], answers: Sequence[int], place: int | None = None) -> Votes:
+    """What neighbours, nearest first and each with its answer, vote for; or the votes for the answer at `place`."""
     sharp: dict[int, float] = {}
     flat: dict[int, float] = {}
     first = similarities[0]
@@ -46,8 +46,9 @@ def favoured(similarities: Sequence[float], answers: Sequence[int]) -> Votes:
         gap = similarity - first
         sharp[answer] = sharp.get(answer, 0.0) + math.exp(_SHARP * gap)
         flat[answer] = flat.get(answer, 0.0) + math.exp(_FLAT * gap)
-    winner = max(sharp, key=sharp.__getitem__)
-    return Votes(answers.index(winner), sharp[winner] / sum(sharp.values()), flat[winner] / sum(flat.values()))
+    chosen = max(sharp, key=sharp.__getitem__) if place is None else answers[place]
+    at = answers.index(chosen) if place is None else place
+    return Votes(at, sharp[chosen] / sum(sharp.values()), flat[chosen] / sum(flat.values()))
 
 
 def weigh(

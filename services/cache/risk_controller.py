@@ -1,6 +1,7 @@
 """Holds the share of requests that are answered wrongly to a bound: how much risk is taken, and what is audited."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.cache.certificate import Certificate
 
@@ -25,6 +26,7 @@ class RiskController:
         self.requests = 0
         self.allowance = 0.0
         self.served = 0
+        self.unaudited = 0
         self.audits = 0
         self.audits_wrong = 0
         self.spent = 0.0
@@ -58,10 +60,15 @@ class RiskController:
         edge = min(doubt * self.correction / self.largest_risk, 1.0) if self.largest_risk else 1.0
         return LEAST_PROPENSITY + (MOST_PROPENSITY - LEAST_PROPENSITY) * edge
 
-    def serve(self, doubt: float) -> None:
-        """Books an answer served."""
+    def serve(self, doubt: float, judged: bool = True) -> None:
+        """Books an answer served; one that could not have been audited instead is vouched for by nothing."""
         self.served += 1
+        self.unaudited += not judged
         self.spent += doubt
+
+    def reported(self, doubt: float) -> None:
+        """Books that an answer served with this doubt was wrong, as someone reported."""
+        self.spent += 1 - doubt
 
     def audit(self, doubt: float, propensity: float, right: bool) -> None:
         """Books the verdict on a would-be hit that was executed instead."""
@@ -86,7 +93,18 @@ class RiskController:
     @property
     def certified(self) -> float:
         """Share of all requests answered wrongly, at most, with 95 % confidence at any time: from audits alone."""
-        return min(self.certificate.most_wrong(), float(self.served)) / max(self.requests, 1)
+        most = self.certificate.most_wrong() + self.unaudited
+        return min(most, float(self.served)) / max(self.requests, 1)
+
+    def recent(self) -> NDArray[np.float64]:
+        """Doubts of the last candidates, oldest first."""
+        n = min(self._seen, _HORIZON)
+        return self._recent[(np.arange(n) + (self._seen if self._seen > _HORIZON else 0)) % _HORIZON]
+
+    def restore(self, recent: NDArray[np.float64]) -> None:
+        """Takes what `recent` gave."""
+        self._seen = min(len(recent), _HORIZON)
+        self._recent[: self._seen] = recent[-_HORIZON:]
 
     def _plan(self) -> None:
         """Sets the largest risk such that the recent candidates below it would spend what is allowed."""

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 _KEEP = 3000  # verdicts learnt from; older ones give way
 _RIDGE = 1.0
-_STEPS = 3
+_STEPS = 3  # of a refit that begins where the last one ended
+_RESTORING = 5  # refits of one that begins at zero
 _FIRST_REFITS = 16
 _GROWTH = 0.03  # a refit after each so many verdicts, as a share of those there are
 _WEIGHT_CAP = 8.0
@@ -43,6 +44,27 @@ class Scorer:
         if self.count >= self._next_refit:
             self._refit()
             self._next_refit = self.count + max(_FIRST_REFITS, round(_GROWTH * min(self.count, _KEEP)))
+
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """The verdicts that it knows, oldest first."""
+        n = min(self.count, _KEEP)
+        order = (np.arange(n) + (self.count if self.count > _KEEP else 0)) % _KEEP
+        known = {"rows": self._rows, "right": self._right, "weights": self._weights}
+        return {name: values[order].astype(np.float32) for name, values in known.items()}
+
+    def restore(
+        self, count: int, rows: NDArray[np.float32], right: NDArray[np.float32], weights: NDArray[np.float32]
+    ) -> None:
+        """Takes what `arrays` gave, of `count` verdicts in all, and refits. Raises ValueError for other shapes."""
+        n = len(rows)
+        if n != min(count, _KEEP) or len(right) != n or len(weights) != n:
+            raise ValueError(f"{n} rows of {count} verdicts")
+        order = (np.arange(n) + (count if count > _KEEP else 0)) % _KEEP
+        self._rows[order], self._right[order], self._weights[order] = rows, right, weights
+        self.count = count
+        for _ in range(_RESTORING if count >= _FIRST_REFITS else 0):
+            self._refit()
+        self._next_refit = max(_FIRST_REFITS, count + 1)
 
     def _refit(self) -> None:
         n = min(self.count, _KEEP)

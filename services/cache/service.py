@@ -1,6 +1,7 @@
 """CacheService on the wire: messages to the domain and back."""
 
 import re
+from dataclasses import asdict
 from typing import Any
 
 import structlog
@@ -12,7 +13,7 @@ from services.cache.answer_cache import AnswerCache
 from services.cache.decision import MissReason
 from services.cache.embedding import Embedding
 from services.cache.entry import Answer, Entry, Partition, Provenance, Selector, Standing
-from services.cache.query import Hit, MatchKind, Miss, NotKept, Query, Stats, Submission
+from services.cache.query import Audit, Hit, MatchKind, Miss, NotKept, Query, Stats, Submission
 from services.cache.worker import Worker
 from services.chassis.call import caller, tenant_of
 from services.chassis.errors import InvalidField, Unavailable
@@ -127,6 +128,8 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
             encoder_digest=stats.encoder_digest,
             evictions=stats.evictions,
             saved_nano_usd=stats.saved_nano_usd,
+            audits=stats.audits,
+            promises=[cache_service_pb2.Promise(**asdict(promise)) for promise in self._cache.promises()],
         )
 
 
@@ -139,6 +142,7 @@ def _query(request: cache_service_pb2.LookupRequest) -> Query:
         request.max_wrong_share if request.HasField("max_wrong_share") else None,
         request.max_age.ToNanoseconds() if request.HasField("max_age") else None,
         request.principal if who.trusted else who.principal,
+        request.judges and who.trusted,
     )
 
 
@@ -184,25 +188,36 @@ def _place(token: str) -> int:
     return int(token, 16)
 
 
-def _found(found: Hit | Miss) -> cache_service_pb2.LookupResponse:
+def _found(found: Hit | Miss | Audit) -> cache_service_pb2.LookupResponse:
     response = cache_service_pb2.LookupResponse(lookup_id=found.lookup_id)
     if isinstance(found, Miss):
         annotate({"fulcrum.cache.outcome": f"miss: {found.reason.value}"})
         response.miss.reason = _REASONS[found.reason]
         response.miss.explanation = found.explanation
         return response
+    if isinstance(found, Audit):
+        annotate({"fulcrum.cache.outcome": "audit" if found.propensity < 1 else "near miss"})
+        audit = response.audit
+        audit.propensity, audit.explanation, audit.entry_id = found.propensity, found.explanation, found.entry.entry_id
+        _write_answer(audit.answer, found.entry)
+        return response
     annotate({"fulcrum.cache.outcome": f"{found.kind.value} hit"})
     entry, hit = found.entry, response.hit
     hit.kind = _KINDS[found.kind]
     hit.probability, hit.similarity, hit.entry_id = found.probability, found.similarity, entry.entry_id
     hit.age.FromNanoseconds(max(found.age_ns, 0))
-    answer = entry.answer
-    hit.answer.text, hit.answer.model = answer.text, answer.model
-    hit.answer.input_tokens, hit.answer.output_tokens = answer.input_tokens, answer.output_tokens
-    if answer.cost_nano_usd is not None:
-        hit.answer.cost_nano_usd = answer.cost_nano_usd
-    hit.answer.create_time.FromNanoseconds(entry.create_ns)
+    hit.explanation = found.explanation
+    _write_answer(hit.answer, entry)
     return response
+
+
+def _write_answer(message: cache_service_pb2.Answer, entry: Entry) -> None:
+    answer = entry.answer
+    message.text, message.model = answer.text, answer.model
+    message.input_tokens, message.output_tokens = answer.input_tokens, answer.output_tokens
+    if answer.cost_nano_usd is not None:
+        message.cost_nano_usd = answer.cost_nano_usd
+    message.create_time.FromNanoseconds(entry.create_ns)
 
 
 def _listed(entry: Entry) -> cache_service_pb2.Entry:

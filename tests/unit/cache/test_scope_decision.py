@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from services.cache.certificate import Certificate
-from services.cache.decision import MissReason
+from services.cache.decision import MEASURED_WRONG_SHARE, MissReason, precision
 from services.cache.risk_controller import RiskController
 from services.cache.scope_decision import Action, Near, ScopeDecision
 from services.cache.sketch import sketch
@@ -55,9 +55,18 @@ def test_a_would_be_hit_is_sometimes_audited() -> None:
     assert 0 < audited.propensity < 1
 
 
-def test_a_bound_of_zero_serves_nothing_similar() -> None:
-    """Who allows no wrong answer gets none."""
-    assert scope().consider(sketch(ASKED), [near(ASKED, 1.0)], 0.0).action is Action.CHECK
+@pytest.mark.parametrize("bound", [0.0, MEASURED_WRONG_SHARE / 2])
+def test_a_bound_below_what_was_measured_serves_nothing(bound: float) -> None:
+    """A new scope does not promise less than its rule was measured to get wrong."""
+    assert scope().consider(sketch(ASKED), [near(ASKED, 1.0)], bound).action is Action.CHECK
+
+
+def test_a_vetoed_neighbour_hides_no_right_one() -> None:
+    """Where a veto stands against the favourite, a similar neighbour without one is served."""
+    france, greece = near("Name the capital of France.", 0.9), near("What is the capital of Greece?", 0.95, answer=2)
+    served = scope().consider(sketch("What is the capital of France?"), [greece, france], 0.01)
+    assert (served.action, served.place) == (Action.SERVE, 1)
+    assert served.doubt == pytest.approx(1 - precision(0.9))
 
 
 def test_verdicts_lift_the_veto_and_teach_the_threshold() -> None:
