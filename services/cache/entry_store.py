@@ -10,18 +10,16 @@ import structlog
 from services.cache.database import open_database
 from services.cache.entry import Answer, Entry, NewEntry, Partition, Provenance, Selector, Standing
 from services.cache.record import Record
+from services.cache.rows import COLUMNS, FIRST_TEXT, HITS, PLACES, SEALED, SEALED_COUNT, STANDING, USE, is_whole
 from services.cache.seal import seal
 from services.cache.session import Session
 from services.cache.vector_store import VectorStore
 
-_SEALED = "sequence, key, tenant, fingerprint, principal, size, create_ns, expire_ns, cost_nano_usd, standing, content"
-_TEXTS = "foreign_id, request_id, source, model, input_tokens, output_tokens, text, answer"
-_ROW = f"SELECT {_SEALED}, seal, hits, {_TEXTS} FROM entries "  # noqa: S608 - columns of our own
-_RECORDS = f"SELECT {_SEALED}, seal, hits, last_used_ns, worth FROM entries"  # noqa: S608
-_ONE_SEALED = f"SELECT {_SEALED} FROM entries WHERE sequence = ?"  # noqa: S608
-_NEW = f"INSERT INTO entries ({_SEALED}, seal, embedded, hits, last_used_ns, worth, {_TEXTS}) VALUES ({'?, ' * 23}?)"  # noqa: S608
+_ROW = f"SELECT {COLUMNS} FROM entries "  # noqa: S608 - columns of our own
+_RECORDS = f"SELECT {SEALED}, seal, {USE} FROM entries"  # noqa: S608
+_ONE_SEALED = f"SELECT {SEALED} FROM entries WHERE sequence = ?"  # noqa: S608
+_NEW = f"INSERT INTO entries ({COLUMNS}) VALUES ({PLACES})"  # noqa: S608
 _USED = "UPDATE entries SET hits = ?, last_used_ns = ?, worth = ? WHERE sequence = ?"
-_SEALED_COUNT, _STANDING = 11, 9
 
 
 class EntryStore:
@@ -47,14 +45,14 @@ class EntryStore:
         damaged: list[int] = []
         for row in self._session.each(_RECORDS):
             sequence, key, tenant, fingerprint, principal, size, create_ns, expire_ns, cost, standing, _ = row[:11]
-            if row[_SEALED_COUNT] != seal(*row[:_SEALED_COUNT]):
+            if row[SEALED_COUNT] != seal(*row[:SEALED_COUNT]):
                 damaged.append(sequence)
                 continue
             partition = Partition(tenant, fingerprint)
             partition = partitions.setdefault(partition, partition)
             principal = principals.setdefault(principal, principal)
             rest = size, create_ns, expire_ns, cost, Standing(standing)
-            yield Record(sequence, key, partition, principal, *rest, *row[_SEALED_COUNT + 1 :])
+            yield Record(sequence, key, partition, principal, *rest, *row[SEALED_COUNT + 1 :])
         if damaged:
             structlog.get_logger("cache").warning("damaged entries removed", count=len(damaged))
             self.delete(damaged)
@@ -79,7 +77,7 @@ class EntryStore:
     def fetch(self, sequences: Iterable[int]) -> dict[int, Entry]:
         """The entries that are there and whole, by sequence."""
         rows = [row for one in sequences for row in self._session.rows(_ROW + "WHERE sequence = ?", (one,))]
-        return {row[0]: self._entry(row) for row in rows if _is_whole(row)}
+        return {row[0]: self._entry(row) for row in rows if is_whole(row)}
 
     def page(self, tenant: str, now_ns: int, before: int, limit: int) -> list[Entry]:
         """Unexpired whole entries of a tenant whose sequence is below `before`, newest first."""
@@ -88,7 +86,7 @@ class EntryStore:
             "ORDER BY sequence DESC LIMIT ?",
             (tenant, before, now_ns, limit),
         )
-        return [self._entry(row) for row in rows if _is_whole(row)]
+        return [self._entry(row) for row in rows if is_whole(row)]
 
     def select(self, selector: Selector) -> list[int]:
         """Sequences of the entries that meet every condition."""
@@ -122,7 +120,7 @@ class EntryStore:
         with self._session.transaction():
             for row in self._session.rows(_ONE_SEALED, (sequence,)):
                 values = [*row]
-                values[_STANDING] = int(Standing.CONFIRMED)
+                values[STANDING] = int(Standing.CONFIRMED)
                 changed = (int(Standing.CONFIRMED), seal(*values), sequence)
                 self._session.rows("UPDATE entries SET standing = ?, seal = ? WHERE sequence = ?", changed)
 
@@ -184,10 +182,10 @@ class EntryStore:
 
     def _entry(self, row: tuple[Any, ...]) -> Entry:
         sequence, _, tenant, fingerprint, principal, size, create_ns, expire_ns, cost, standing, *_ = row
-        hits, foreign_id, request_id, source, model, input_tokens, output_tokens, text, said = row[12:]
+        foreign_id, request_id, source, model, input_tokens, output_tokens, text, said = row[FIRST_TEXT:]
         answer = Answer(said, model, input_tokens, output_tokens, cost)
         provenance = Provenance(principal, request_id, source)
-        rest = create_ns, expire_ns, provenance, Standing(standing), size, hits
+        rest = create_ns, expire_ns, provenance, Standing(standing), size, row[HITS]
         return Entry(
             sequence, foreign_id or f"{self._prefix}-{sequence}", Partition(tenant, fingerprint), text, answer, *rest
         )
@@ -196,7 +194,3 @@ class EntryStore:
         prefix = secrets.token_hex(6)
         self._session.set_fact("prefix", prefix)
         return prefix
-
-
-def _is_whole(row: tuple[Any, ...]) -> bool:
-    return bool(row[11] == seal(*row[:11]) and row[10] == seal(*row[13:]))
