@@ -25,6 +25,7 @@ class MissReason(Enum):
     NOT_NEAR = "not near"
     VETOED = "vetoed"
     TRUNCATED = "truncated"
+    LANGUAGE = "language"
 
 
 @dataclass(frozen=True, slots=True)

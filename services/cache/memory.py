@@ -8,6 +8,7 @@ from services.cache.answer_memory import AnswerMemory
 from services.cache.decision import Decline, MissReason
 from services.cache.directory import Directory
 from services.cache.entry import Entry, NewEntry, Partition, Standing
+from services.cache.language import is_english
 from services.cache.lookups import Lookups
 from services.cache.normalise import exact_key
 from services.cache.query import Audit, Hit, MatchKind, Miss, Query, Stats
@@ -43,6 +44,8 @@ class Memory:
                 return self._miss(query, Decline(MissReason.NOT_EXACT, "no entry with this text, and no embedding"))
             if query.embedding.truncated:
                 return self._miss(query, Decline(MissReason.TRUNCATED, "longer than the encoder's window"))
+            if not is_english(query.text):
+                return self._miss(query, Decline(MissReason.LANGUAGE, "not in the language of the encoder's training"))
         return None
 
     def exact(self, query: Query, now_ns: int) -> int | None:

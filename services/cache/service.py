@@ -29,6 +29,7 @@ _REASONS = {
     MissReason.NOT_NEAR: cache_service_pb2.MISS_REASON_NOT_NEAR,
     MissReason.VETOED: cache_service_pb2.MISS_REASON_VETOED,
     MissReason.TRUNCATED: cache_service_pb2.MISS_REASON_TRUNCATED,
+    MissReason.LANGUAGE: cache_service_pb2.MISS_REASON_LANGUAGE,
 }
 _KINDS = {
     MatchKind.EXACT: cache_service_pb2.MATCH_KIND_EXACT,

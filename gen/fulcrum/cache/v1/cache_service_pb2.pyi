@@ -27,6 +27,7 @@ class MissReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MISS_REASON_NOT_NEAR: _ClassVar[MissReason]
     MISS_REASON_VETOED: _ClassVar[MissReason]
     MISS_REASON_TRUNCATED: _ClassVar[MissReason]
+    MISS_REASON_LANGUAGE: _ClassVar[MissReason]
 
 class NotKept(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -55,6 +56,7 @@ MISS_REASON_NOT_EXACT: MissReason
 MISS_REASON_NOT_NEAR: MissReason
 MISS_REASON_VETOED: MissReason
 MISS_REASON_TRUNCATED: MissReason
+MISS_REASON_LANGUAGE: MissReason
 NOT_KEPT_UNSPECIFIED: NotKept
 NOT_KEPT_QUOTA: NotKept
 NOT_KEPT_PERSONAL_DATA: NotKept
