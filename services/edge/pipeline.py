@@ -233,4 +233,5 @@ def _note(found: Miss | None, work: Work) -> CacheNote:
     if found:
         return CacheNote("miss", found.lookup_id, explanation=found.explanation)
     asked = work.request.cache_control.no_cache
-    return CacheNote("bypassed", explanation="the caller asked for no cache" if asked else "no lookup was possible")
+    why = "the caller asked for none, or for probabilities" if asked else "no lookup was possible"
+    return CacheNote("bypassed", explanation=why)
