@@ -66,11 +66,13 @@ class CacheControl:
     no_store: bool = False
     max_age_s: float | None = None
     ttl_s: float | None = None
+    only_if_cached: bool = False
+    store_sampled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One conversation to continue, of one tenant."""
+    """One conversation to continue, of one tenant, for one of its principals."""
 
     request_id: str
     tenant: str
@@ -79,6 +81,7 @@ class Request:
     sampling: Sampling = Sampling()
     tools: tuple[Tool, ...] = ()
     cache_control: CacheControl = CacheControl()
+    principal: str = ""
 
     @property
     def text(self) -> str:

@@ -39,7 +39,7 @@ def seconds(message: Duration) -> float:
     return message.seconds + message.nanos / 1e9
 
 
-def request(message: edge_pb.CompleteRequest, tenant: str, request_id: str) -> chat.Request:
+def request(message: edge_pb.CompleteRequest, tenant: str, request_id: str, principal: str) -> chat.Request:
     """A client's request."""
     control = message.cache_control
     told = message.sampling.HasField("top_logprobs")  # what the cache keeps has no probabilities
@@ -55,7 +55,10 @@ def request(message: edge_pb.CompleteRequest, tenant: str, request_id: str) -> c
             control.no_store or told,
             seconds(control.max_age) if control.HasField("max_age") else None,
             seconds(control.ttl) if control.HasField("ttl") else None,
+            control.only_if_cached,
+            control.store_sampled,
         ),
+        principal,
     )
 
 

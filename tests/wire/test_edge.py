@@ -136,7 +136,7 @@ async def test_identical_requests_execute_once(suite: Suite) -> None:
 
 
 async def test_cache_control(suite: Suite) -> None:
-    """no_store keeps nothing, no_cache executes although there is an answer."""
+    """no_store keeps nothing, no_cache executes although there is an answer, what is hot is kept on request alone."""
     tenant = next(_tenants)
     prompt = "What is the capital of Italy?"
     await complete(suite, ask(prompt, cache_control=pb.CacheControl(no_store=True)), tenant)
@@ -144,6 +144,28 @@ async def test_cache_control(suite: Suite) -> None:
     assert second.cache.result == receipt_pb2.CACHE_RESULT_MISS
     _, third = await complete(suite, ask(prompt, cache_control=pb.CacheControl(no_cache=True)), tenant)
     assert third.cache.result == receipt_pb2.CACHE_RESULT_BYPASSED
+    for kept, results in ((False, ["MISS", "MISS"]), (True, ["MISS", "EXACT_HIT"])):
+        hot = ask(prompt, sampling=chat_pb2.Sampling(temperature=0.8, seed=int(kept)))
+        hot.cache_control.store_sampled = kept
+        found = [(await complete(suite, hot, tenant))[1].cache.result for _ in results]
+        assert [receipt_pb2.CacheResult.Name(one).removeprefix("CACHE_RESULT_") for one in found] == results
+
+
+async def test_only_if_cached(suite: Suite) -> None:
+    """Nothing kept is NOT_FOUND with its reason; what is kept and young enough is served."""
+    tenant = next(_tenants)
+    asked = ask("What is the capital of Spain?", cache_control=pb.CacheControl(only_if_cached=True))
+
+    async def told() -> None:
+        call = suite.edge.Complete(asked, **as_tenant(tenant))
+        await refused(anext(aiter(call)), grpc.StatusCode.NOT_FOUND, "NOT_CACHED", "cache_control.only_if_cached")
+
+    await told()
+    await complete(suite, ask("What is the capital of Spain?"), tenant)
+    _, receipt = await complete(suite, asked, tenant)
+    assert receipt.cache.result == receipt_pb2.CACHE_RESULT_EXACT_HIT
+    asked.cache_control.max_age.FromMilliseconds(1)
+    await told()
 
 
 async def test_cancelling_reaches_the_model_and_stores_nothing(suite: Suite) -> None:

@@ -50,6 +50,8 @@ class Options(TypedDict, total=False):
     no_store: bool  # do not keep the answer
     max_age_s: float  # oldest answer that will do
     ttl_s: float  # how long the answer may be served to others
+    only_if_cached: bool  # answer from the cache or not at all
+    store_sampled: bool  # keep the answer though it was sampled hot
     session_id: str
     request_id: str  # the caller's own; one is made where there is none
 
@@ -102,6 +104,8 @@ def complete_request(prompt: str | Sequence[Turn], **options: Unpack[Options]) -
             no_store=options.get("no_store", False),
             max_age=_duration(options.get("max_age_s")),
             ttl=_duration(options.get("ttl_s")),
+            only_if_cached=options.get("only_if_cached", False),
+            store_sampled=options.get("store_sampled", False),
         )
     )
     return request

@@ -137,7 +137,7 @@ def test_every_field_is_tried() -> None:
     for cls, strategies in FIELDS.items():
         assert {one.name for one in fields(cls)} == strategies.keys()
     assert {one.name for one in fields(Request)} == {
-        *("request_id", "tenant", "cache_control"),  # not in the digest
+        *("request_id", "tenant", "principal", "cache_control"),  # not in the digest
         *("messages", "objective", "sampling", "tools"),  # in it
     }
 
