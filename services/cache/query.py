@@ -5,18 +5,19 @@ from enum import Enum
 
 from services.cache.decision import MissReason
 from services.cache.embedding import Embedding
-from services.cache.entry import Answer, Entry, Partition
+from services.cache.entry import UNKNOWN, Answer, Entry, Partition, Provenance
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A prompt to look for; without an embedding only the same text will do."""
+    """A prompt to look for, and for whom; without an embedding only the same text will do."""
 
     partition: Partition
     text: str
     embedding: Embedding | None = None
     max_wrong_share: float | None = None
     max_age_ns: int | None = None
+    principal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,14 @@ class Submission:
     ttl_ns: int | None = None
     lookup_id: str = ""
     request_id: str = ""
+    provenance: Provenance = UNKNOWN
+
+
+class NotKept(Enum):
+    """Why an answer was not kept, though nothing failed."""
+
+    QUOTA = "quota"
+    PERSONAL_DATA = "personal data"
 
 
 class MatchKind(Enum):
@@ -70,3 +79,5 @@ class Stats:
     entries: int
     bytes: int
     encoder_digest: str
+    evictions: int
+    saved_nano_usd: int

@@ -77,6 +77,7 @@ class CacheBinding:
             embedding=_vector(embedding),
             max_wrong_share=max_wrong_share,
             max_age=_duration(max_age_s),
+            principal=key.principal,
         )
         response = await _answer(self._stub.Lookup, request, self._timeout_s, "cache")
         if response.WhichOneof("outcome") != "hit":
@@ -112,6 +113,9 @@ class CacheBinding:
             ttl=_duration(ttl_s),
             lookup_id=lookup_id,
             request_id=lookup_id or new_request_id(),
+            principal=key.principal,
+            caused_by=answer.caused_by,
+            source="edge",
         )
         await _answer(self._stub.Store, request, self._timeout_s, "cache")
 

@@ -6,13 +6,14 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
-from services.chassis.errors import Overloaded
+from services.chassis.errors import NotFound, Overloaded, Unavailable
 from services.edge.accounts import Accounts, Executed
 from services.edge.attempts import Attempts
 from services.edge.catalogue import Catalogue
-from services.edge.chat import CacheNote, Delta, Finish, FinishReason, Outcome, Request, TextDelta
+from services.edge.chat import CacheNote, Delta, Finish, Outcome, Request
 from services.edge.execution import Execution
 from services.edge.execution_gate import ExecutionGate
+from services.edge.keeping import kept_text
 from services.edge.ledger import Ledger
 from services.edge.limits import Limits
 from services.edge.ports import Cache, Embedding, Encoder, Executor, Hit, Miss, Plan, Router, StoredAnswer
@@ -90,6 +91,10 @@ class Pipeline:
                     yield event
                 return
             missed = found
+        if control.only_if_cached:
+            for event in replay(await self._cached(work, missed), work):
+                yield event
+            return
         alone = control.no_cache or control.no_store
         async with aclosing(self._anew(work, missed) if alone else self._shared(work, missed)) as pieces:
             async for piece in pieces:
@@ -105,6 +110,20 @@ class Pipeline:
             return await work.advisory("cache", "no exact match was looked for", exact)
         finally:
             self._looking -= 1
+
+    async def _cached(self, work: Work, missed: Miss | None) -> Hit:
+        """The answer to a similar prompt, for who wants none but from the cache."""
+        with self._gate.place():
+            embed = self._encoder.embed(work.request.text)
+            found = await self._similar(work, await work.advisory("encoder", "no semantic lookup", embed))
+        if isinstance(found, Hit):
+            return found
+        if work.failed("cache"):
+            raise Unavailable(
+                "cache", "no lookup was possible", "a cache, as only_if_cached asks for its answers alone"
+            )
+        why = (found or missed or Miss("", "no lookup was possible")).explanation
+        raise NotFound("cache_control.only_if_cached", why, "an answer that may be served", reason="NOT_CACHED")
 
     async def _shared(self, work: Work, missed: Miss | None) -> AsyncGenerator[Delta | Outcome | Executed, None]:
         """The answer of whoever asked the same first: of this request, if nobody did."""
@@ -173,12 +192,11 @@ class Pipeline:
         return await work.advisory("router", "the strong model answers", route)
 
     async def _keep(self, work: Work, embedding: Embedding | None, pieces: list[Delta], executed: Executed) -> None:
-        """Stores a complete answer of nothing but text, unless a weaker model stood in for the chosen one."""
+        """Stores what may be kept, unless a weaker model stood in for the chosen one."""
         outcome, cost = executed.outcome, executed.cost
-        control, finish = work.request.cache_control, outcome.finish
-        text = "".join(piece.text for piece in pieces if isinstance(piece, TextDelta))
-        whole = text and finish.reason is FinishReason.STOP and all(isinstance(piece, TextDelta) for piece in pieces)
-        if control.no_store or not whole or work.failed("cache"):
+        finish = outcome.finish
+        text = kept_text(work.request, pieces, finish, self._settings.hot_temperature)
+        if not text or work.failed("cache"):
             return
         if work.failed("model") and outcome.model != self._catalogue.default:
             return  # a weaker model's answer is better than none, but not what the next one asks for
@@ -188,8 +206,10 @@ class Pipeline:
             finish.usage.input_tokens if finish.usage else 0,
             finish.usage.output_tokens if finish.usage else 0,
             cost.actual_nano_usd if cost else None,
+            work.request.request_id,
         )
-        store = self._cache.store(work.key, embedding, answer, control.ttl_s, outcome.cache.lookup_id)
+        ttl_s = work.request.cache_control.ttl_s
+        store = self._cache.store(work.key, embedding, answer, ttl_s, outcome.cache.lookup_id)
         await work.advisory("cache", "the answer was not kept", store)
 
     def _admit(self) -> None:
@@ -203,4 +223,5 @@ def _note(found: Miss | None, work: Work) -> CacheNote:
     if found:
         return CacheNote("miss", found.lookup_id, explanation=found.explanation)
     asked = work.request.cache_control.no_cache
-    return CacheNote("bypassed", explanation="the caller asked for no cache" if asked else "no lookup was possible")
+    why = "the caller asked for none, or for probabilities" if asked else "no lookup was possible"
+    return CacheNote("bypassed", explanation=why)

@@ -1,7 +1,7 @@
 """What the pipeline needs of the other services, whichever way they are reached."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.edge.chat import Delta, Finish, Objective, Request
@@ -45,22 +45,24 @@ class Miss:
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:
-    """Where an answer belongs: tenant, digest of all but the prompt, and the prompt."""
+    """Where an answer belongs: tenant, digest of all but the prompt, and the prompt; `principal` is who asks."""
 
     tenant: str
     fingerprint: bytes
     text: str
+    principal: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """A complete answer to keep; costs in billionths of a dollar, None where unpriced."""
+    """A complete answer to keep, `caused_by` a request; costs in billionths of a dollar, None where unpriced."""
 
     text: str
     model: str
     input_tokens: int
     output_tokens: int
     cost_nano_usd: int | None
+    caused_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,9 @@ class EdgeSettings(Section, section="edge"):
         0.02, ge=0, le=1, description="share of requests that may be answered worse than the strong model would"
     )
     cache_part: float = Field(0.5, ge=0, le=1, description="part of max_quality_loss that the cache may spend")
+    hot_temperature: float = Field(
+        0.7, ge=0, description="sampled above it, an answer is not kept unless the request asks for that"
+    )
     fallback_model: str | None = Field(
         None, description="model that answers while the router has never been reached; none where unset"
     )

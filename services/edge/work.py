@@ -31,7 +31,7 @@ class Work:
         control = request.cache_control
         self.request = request
         self.budget = QualityBudget.split(loss, cache_part, not (control.no_cache and control.no_store))
-        self.key = CacheKey(request.tenant, fingerprint(request, loss), request.text)
+        self.key = CacheKey(request.tenant, fingerprint(request, loss), request.text, request.principal)
         self.degradations: list[Degradation] = []
         self._log = structlog.get_logger("edge")
 
@@ -52,6 +52,9 @@ class Work:
 
 
 def _check(request: Request) -> None:
+    control = request.cache_control
+    if control.only_if_cached and control.no_cache:
+        raise InvalidField("cache_control.only_if_cached", True, "False beside no_cache")
     field = f"messages[{len(request.messages) - 1}]"
     last = request.messages[-1]
     if last.role not in ("user", "tool"):

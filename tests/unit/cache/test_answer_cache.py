@@ -252,6 +252,7 @@ def test_invalidation(tmp_path: Path) -> None:
     other = Partition("acme", b"g" * 16)
     with opened(tmp_path, clock, ServeNearest()) as cache:
         one = cache.store(keep("one", answer=answer(model="a")))
+        assert isinstance(one, str)
         cache.store(keep("two", answer=answer(model="b"), embedding=embedding()))
         cache.lookup(ask("near two", embedding=embedding()))
         clock.advance(1)

@@ -19,7 +19,7 @@ QUESTION = "What is the capital of France?"
 
 
 def neighbour(text: str, similarity: float) -> Neighbour:
-    return Neighbour(Entry(1, "e-1", HERE, text, answer(), 0, None, 0), similarity)
+    return Neighbour(Entry(1, "e-1", HERE, text, answer(), 0, None), similarity)
 
 
 def test_serves_the_nearest_without_a_veto() -> None:
