@@ -1,4 +1,4 @@
-"""Every kernel at the shapes of a 7-8B decoder and a small sentence encoder: what is compiled, recorded and measured."""
+"""Every kernel at the shapes of a 7-8B decoder and a small sentence encoder: what is compiled and measured."""
 
 from dataclasses import dataclass
 

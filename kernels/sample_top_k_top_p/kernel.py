@@ -86,7 +86,7 @@ def _search(
     """
     digit = tl.arange(0, 16).to(tl.uint32)
     edge = tl.full([], 0, tl.uint32)
-    for nibble in range(0, 8):
+    for nibble in range(8):
         tried = edge | (digit << (28 - 4 * nibble))
         reach = tl.zeros([16], tl.float32)
         for at in range(0, VOCABULARY, BLOCK):

@@ -9,7 +9,7 @@ def kept_tokens(logits: Any, temperature: float, top_k: int, top_p: float) -> tu
     """Which tokens `[vocabulary]` may be drawn, in order of ids, and their weights; ties go to the lower token."""
     if temperature <= 0:
         top_k, temperature = 1, 1.0
-    order = np.argsort(-logits, kind="stable")[: top_k if 0 < top_k else len(logits)]
+    order = np.argsort(-logits, kind="stable")[: top_k if top_k > 0 else len(logits)]
     weights = np.exp((logits[order].astype(np.float64) - logits.max()) / temperature)
     kept = order[: int(np.searchsorted(np.cumsum(weights), top_p * weights.sum())) + 1]
     chosen = np.sort(kept)

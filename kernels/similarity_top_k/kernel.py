@@ -1,4 +1,4 @@
-"""Nearest stored vectors by inner product, brute force: the matrix is read once, and only candidates leave the kernel."""
+"""Nearest stored vectors by inner product, brute force: the matrix is read once, only candidates leave the kernel."""
 
 import triton
 import triton.language as tl
@@ -27,7 +27,7 @@ def similarity_top_k(
     products = tl.where((row < rows)[None, :], products, float("-inf"))
     target = (query.to(tl.int64) * chunks + chunk) * K
     place = tl.arange(0, BLOCK_ROWS)
-    for rank in range(0, K):
+    for rank in range(K):
         best, index = tl.max(products, axis=1, return_indices=True)
         found = tl.where(best > float("-inf"), chunk * BLOCK_ROWS + index, -1)
         tl.store(scores + target + rank, best, mask=query < query_count)
@@ -49,7 +49,7 @@ def top_k_merge(
     values = tl.load(scores + query * count + column, mask=column < count, other=float("-inf"))
     names = tl.load(ids + query * count + column, mask=column < count, other=-1)
     target = (query * chunks + chunk) * K
-    for rank in range(0, K):
+    for rank in range(K):
         best, index = tl.max(values, axis=0, return_indices=True)
         name = tl.max(tl.where(place == index, names, -1), axis=0)
         tl.store(best_scores + target + rank, best)

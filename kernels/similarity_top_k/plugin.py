@@ -1,4 +1,4 @@
-"""The contracts of similarity search: candidates of each chunk of rows, then their merge, repeated until one is left."""
+"""The contracts of similarity search: candidates of each chunk of rows, then merges, until one chunk is left."""
 
 from kernels.contract import Argument, Contract, ceil_div
 

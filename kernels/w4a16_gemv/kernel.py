@@ -21,7 +21,7 @@ def w4a16_gemv(
     output = (tl.program_id(0) * BLOCK_OUTPUTS + tl.arange(0, BLOCK_OUTPUTS)).to(tl.int64)
     there, wanted = row < rows, output < OUTPUTS
     result = tl.zeros([ROW_BLOCK, BLOCK_OUTPUTS], tl.float32)
-    for group in range(0, FEATURES // GROUP):
+    for group in range(FEATURES // GROUP):
         source = x + row[:, None] * X_STRIDE + group * GROUP + place[None, :]
         first = tl.load(source, mask=there[:, None], other=0.0)
         second = tl.load(source + half, mask=there[:, None], other=0.0)

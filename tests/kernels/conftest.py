@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 os.environ["TRITON_INTERPRET"] = "1"
 
-from tests.kernels.interpreter import repair  # noqa: E402 - Triton reads the variable as it is imported
+from tests.kernels.interpreter import repair
 
 repair()
 settings.register_profile(

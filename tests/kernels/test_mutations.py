@@ -1,6 +1,7 @@
 """The numerics tests can fail: an error planted in each kernel is caught by the check that its test runs."""
 
 import importlib.util
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,36 +71,21 @@ def _similarity(kernel: Any) -> None:
     test_similarity_top_k.check(kernel, 1, queries=2, rows=9, features=5, k=10)
 
 
+CHECKS = {
+    "norm": _norm,
+    "norm_fp8": _norm_fp8,
+    "rope": _rope,
+    "attention": _attention,
+    "gemv": _gemv,
+    "pool": _pool,
+    "sample": _sample,
+    "similarity": _similarity,
+}
 PLANTED = [
-    Planted("missing tail", "add_rms_norm", "inside = columns < FEATURES", "inside = columns < FEATURES - 1", _norm),
-    Planted("wrong stride", "add_rms_norm", "x + row * X_STRIDE", "x + row * FEATURES", _norm),
-    Planted("divisor is the block", "add_rms_norm", "axis=0) / FEATURES", "axis=0) / BLOCK", _norm),
-    Planted("no clamp", "add_rms_norm", "-FP8_LARGEST), FP8_LARGEST)", "-2 * FP8_LARGEST), 2 * FP8_LARGEST)", _norm_fp8),
-    Planted("scale swapped", "add_rms_norm", "values / tl.load(scale)", "values * tl.load(scale)", _norm_fp8),
-    Planted("wrong mask", "rope_kv_append", "place < tl.minimum(tl.load(new_lengths + row)", "place <= tl.minimum(tl.load(new_lengths + row)", _rope),
-    Planted("swapped arguments", "rope_kv_append", "second.to(tl.float32) * cos + first.to(tl.float32) * sin", "first.to(tl.float32) * cos + second.to(tl.float32) * sin", _rope),
-    Planted("values for keys", "rope_kv_append", "tl.store(values_out + offset, first", "tl.store(values_out + offset, turned_first", _rope),
-    Planted("no page table", "rope_kv_append", "position // PAGE_SIZE, mask=kept", "0, mask=kept", _rope),
-    Planted("wrong mask", "gqa_decode_attention", "tl.where(seen[None, :], score, float(\"-inf\"))", "score", _attention),
-    Planted("missing tail", "gqa_decode_attention", "tl.cdiv(tl.cdiv(length, SPLITS), BLOCK_KEYS) * BLOCK_KEYS", "length // SPLITS // BLOCK_KEYS * BLOCK_KEYS", _attention),
-    Planted("no rescaling", "gqa_decode_attention", "result = result * faded[:, None] + ", "result = result + ", _attention),
-    Planted("wrong head", "gqa_decode_attention", "head = kv_head * group + member", "head = member * KV_HEADS + kv_head", _attention),
-    Planted("shares unweighted", "gqa_decode_attention", "tl.sum(shares * factor[:, None], axis=0)", "tl.sum(shares, axis=0)", _attention),
-    Planted("swapped halves", "w4a16_gemv", "sums = tl.dot(first, low,", "sums = tl.dot(first, high,", _gemv),
-    Planted("wrong zero", "w4a16_gemv", "low = ((pair & 15) - 8)", "low = ((pair & 15) - 7)", _gemv),
-    Planted("missing tail", "w4a16_gemv", "wanted = row < rows, output < OUTPUTS", "wanted = row < rows, output < OUTPUTS - 1", _gemv),
-    Planted("wrong scale", "w4a16_gemv", "(FEATURES // GROUP) + group, mask", "(FEATURES // GROUP), mask", _gemv),
-    Planted("wrong mask", "mean_pool_l2", "other=0) != 0", "other=0) == 0", _pool),
-    Planted("missing tail", "mean_pool_l2", "for at in range(0, positions, BLOCK_POSITIONS)", "for at in range(0, positions - BLOCK_POSITIONS, BLOCK_POSITIONS)", _pool),
-    Planted("no root", "mean_pool_l2", "length = tl.sqrt(tl.sum(total * total, axis=0))", "length = tl.sum(total * total, axis=0)", _pool),
-    Planted("missing tail", "sample_top_k_top_p", "tied += tl.sum(at_edge, axis=0)", "tied += 0", _sample),
-    Planted("no temperature", "sample_top_k_top_p", "weight = tl.where(kept, tl.exp((values - largest) * inverse), 0.0)", "weight = tl.where(kept, tl.exp(values - largest), 0.0)", _sample),
-    Planted("ties uncounted", "sample_top_k_top_p", "ties = asked - above", "ties = asked", _sample),
-    Planted("swapped arguments", "sample_top_k_top_p", "goal = tl.load(top_p + row) *", "goal = tl.load(uniform + row) *", _sample),
-    Planted("missing tail", "similarity_top_k", "products = tl.where((row < rows)[None, :], products", "products = tl.where((row < rows - 1)[None, :], products", _similarity),
-    Planted("repeats the best", "similarity_top_k", "tl.where(place[None, :] == index[:, None], float(\"-inf\"), products)", "products", _similarity),
-    Planted("wrong ids", "similarity_top_k", "tl.where(place == index, names, -1)", "tl.where(place == index, column, -1)", _similarity),
-]  # fmt: skip
+    Planted(one["name"], operator, one["before"], one["after"], CHECKS[one["check"]])
+    for operator, planted in tomllib.loads(Path(__file__).with_name("planted.toml").read_text(encoding="utf-8")).items()
+    for one in planted
+]
 
 
 def _load(folder: Path, source: str) -> Any:
