@@ -50,12 +50,13 @@ class Sampling:
 
 @dataclass(frozen=True)
 class GenerateRequest:
-    """One conversation to continue."""
+    """One conversation to continue, for a tenant, which is empty where none is known."""
 
     model: str
     messages: tuple[Message, ...]
     sampling: Sampling = Sampling()
     tools: tuple[Tool, ...] = ()
+    tenant: str = ""
 
 
 class FinishReason(Enum):

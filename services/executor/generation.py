@@ -1,31 +1,25 @@
-"""One answer under way: from prompt tokens to text, a step at a time, for whoever owns the model's memory to drive."""
+"""One answer under way: its tokens, which the scheduler deals out to passes, and the text that they become."""
 
+import asyncio
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from services.executor.engine import FinishReason, Sampling, Usage
+from services.chassis.errors import FulcrumError
+from services.executor.engine import FinishReason, Sampling, Spent, TextDelta, Usage
 from services.executor.sampling import Sampler
 from services.executor.text import Detokeniser, StopFinder
 
-PREFILL_CHUNK_TOKENS = 256
-
-
-class Passes(Protocol):
-    """What a step needs of a loaded model."""
-
-    def logits_after(self, tokens: Sequence[int], start: int) -> NDArray[np.float32]:
-        """Logits `[vocabulary]` behind `tokens`, of which the first lies at position `start`."""
+Progress: TypeAlias = TextDelta | FulcrumError | None  # an error or None is the last
 
 
 class Generation:
     """Where one answer stands.
 
     Args:
+        tenant: whose it is.
         prompt: at least one token.
         limit: most tokens to generate, at least 1.
         sampling: how to choose; its own limit is not looked at.
@@ -34,20 +28,41 @@ class Generation:
     """
 
     def __init__(
-        self, prompt: Sequence[int], limit: int, sampling: Sampling, tokenizer: Tokenizer, end_tokens: frozenset[int]
+        self,
+        tenant: str,
+        prompt: Sequence[int],
+        limit: int,
+        sampling: Sampling,
+        tokenizer: Tokenizer,
+        end_tokens: frozenset[int],
     ) -> None:
+        self.tenant = tenant
+        self.tokens = list(prompt)
+        self.computed = 0
+        self.slot: int | None = None
+        self.turn_began = 0
+        self.read_at = 0
+        self.sampler = Sampler(sampling)
+        self.progress: asyncio.Queue[Progress] = asyncio.Queue()  # as many as the answer has tokens, at most
+        self.reason: FinishReason | None = None
+        self.machine_s = 0.0
+        self.admitted_at: float | None = None
         self._prompt_size = len(prompt)
-        self._pending = list(prompt)
-        self._position = 0
         self._limit = limit
-        self._sampler = Sampler(sampling)
         self._detokeniser = Detokeniser(tokenizer)
         self._stop = StopFinder(sampling.stop)
         self._end_tokens = end_tokens
-        self._generated = 0
         self._logprob_sum = 0.0
-        self.reason: FinishReason | None = None
-        self.machine_s = 0.0
+
+    @property
+    def resumed(self) -> bool:
+        """Whether it has had a slot before."""
+        return self.admitted_at is not None
+
+    def admitted(self) -> None:
+        """Notes that it has a slot now."""
+        if self.admitted_at is None:
+            self.admitted_at = time.perf_counter()
 
     @property
     def usage(self) -> Usage:
@@ -55,25 +70,21 @@ class Generation:
         return Usage(self._prompt_size, 0, 0, self._generated)
 
     @property
+    def spent(self) -> Spent:
+        """What it has taken so far."""
+        return Spent(self.usage, self.machine_s)
+
+    @property
     def mean_logprob(self) -> float | None:
         """Over the tokens chosen so far; None before the first."""
         return self._logprob_sum / self._generated if self._generated else None
 
-    def step(self, model: Passes) -> str:
-        """One pass of the model, over a chunk of the prompt or the last token; returns text that became certain.
+    def accept(self, token: int, logprob: float) -> str:
+        """Appends the token chosen behind the last; returns text that became certain.
 
-        Sets `reason` when the answer is complete, after which no step may follow.
+        Sets `reason` when the answer is complete, after which no token may follow.
         """
-        begin = time.thread_time()  # work, not waiting for a core that others use
-        chunk, self._pending = self._pending[:PREFILL_CHUNK_TOKENS], self._pending[PREFILL_CHUNK_TOKENS:]
-        logits = model.logits_after(chunk, self._position)
-        self._position += len(chunk)
-        text = "" if self._pending else self._accept(*self._sampler.choose(logits))
-        self.machine_s += time.thread_time() - begin
-        return text
-
-    def _accept(self, token: int, logprob: float) -> str:
-        self._generated += 1
+        self.tokens.append(token)
         self._logprob_sum += logprob
         if token in self._end_tokens:
             self.reason = FinishReason.STOP
@@ -84,8 +95,11 @@ class Generation:
             text += self._rest()
         if self._stop.found:
             self.reason = FinishReason.STOP
-        self._pending = [token]
         return text
+
+    @property
+    def _generated(self) -> int:
+        return len(self.tokens) - self._prompt_size
 
     def _rest(self) -> str:
         return self._stop.push(self._detokeniser.flush()) + self._stop.flush()

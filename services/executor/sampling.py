@@ -14,6 +14,7 @@ class Sampler:
 
     def __init__(self, sampling: Sampling) -> None:
         self._temperature = sampling.temperature or 0.0
+        self.greedy = self._temperature == 0.0
         self._top_k = sampling.top_k
         self._top_p = sampling.top_p
         self._random = np.random.default_rng(sampling.seed)
@@ -21,13 +22,20 @@ class Sampler:
     def choose(self, logits: Logits) -> tuple[int, float]:
         """The next token and its natural-log probability under the model itself, from logits `[vocabulary]`."""
         logprobs = log_softmax(logits)
-        token = int(np.argmax(logits)) if self._temperature == 0.0 else self._draw(logits)
+        token = int(np.argmax(logits)) if self.greedy else self._draw(logits)
         return token, float(logprobs[token])
 
     def _draw(self, logits: Logits) -> int:
         tokens, probabilities = candidates(logits, self._temperature, self._top_k, self._top_p)
         index = np.searchsorted(np.cumsum(probabilities), self._random.random() * probabilities.sum(), side="right")
         return int(tokens[min(int(index), len(tokens) - 1)])
+
+
+def likeliest(logits: Logits) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The likeliest token of each row of logits `[rows, vocabulary]` and its natural-log probability, in float32."""
+    tokens = logits.argmax(axis=1)
+    best = logits[np.arange(len(logits)), tokens]
+    return tokens, -np.log(np.exp(logits - best[:, None]).sum(axis=1))
 
 
 def candidates(

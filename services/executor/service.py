@@ -9,6 +9,7 @@ from fulcrum.embedding.v1 import embedding_pb2, embedding_service_pb2, embedding
 from fulcrum.executor.v1 import chat_pb2, executor_service_pb2, executor_service_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
 
+from services.chassis.call import tenant_of
 from services.chassis.errors import Unavailable
 from services.chassis.untorn import untorn
 from services.executor import engine as domain
@@ -118,7 +119,8 @@ class EmbeddingServicer(embedding_service_pb2_grpc.EmbeddingServiceServicer):
 def _request(message: executor_service_pb2.GenerateRequest) -> domain.GenerateRequest:
     tools = (domain.Tool(tool.name, tool.description, tool.parameters_json_schema) for tool in message.tools)
     turns = tuple(_turn(turn) for turn in message.messages)
-    return domain.GenerateRequest(message.model, turns, _sampling(message.sampling), tuple(tools))
+    tenant = tenant_of(message.prefix_scope)
+    return domain.GenerateRequest(message.model, turns, _sampling(message.sampling), tuple(tools), tenant)
 
 
 def _turn(message: chat_pb2.Message) -> domain.Message:

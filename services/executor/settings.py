@@ -29,6 +29,8 @@ class LocalModel(BaseModel):
     )
     threads: int = Field(1, ge=1, description="threads within a step")
     context_tokens: int | None = Field(None, ge=16, description="lowers the model's own limit, and with it the memory")
+    places: int = Field(16, ge=1, le=256, description="requests that run at once, as far as kv_memory_mb reaches")
+    kv_memory_mb: int = Field(1024, ge=1, description="most megabytes for what running conversations are remembered by")
     waiting_limit: int = Field(64, ge=0, description="requests that may wait; more are refused at once")
 
 

@@ -14,26 +14,36 @@ from services.executor.models.onnx_graph import CONTRIB, GraphBuilder, OnnxGraph
 from services.executor.models.onnx_linear import Linear
 
 TOKENS, NEW_LENGTHS, LAST_POSITIONS = "tokens", "new_lengths", "last_positions"
+PLACES, ORIGINS, ENDS = "places", "origins", "ends"
 LOGITS, EMBEDDINGS = "logits", "embeddings"
 
 
 def decoder_graph(checkpoint: Checkpoint, shape: DecoderShape, linear: Linear) -> OnnxGraph:
-    """A pass over one chunk a row.
+    """A pass over chunks of any length of many rows: packed, so that padding costs no product, but for attention.
 
-    Inputs: `tokens` int64 `[rows, positions]`, right-padded; `new_lengths` int32 `[rows]`, the valid ones; and
-    `last_positions` int32 `[rows]`, where in memory the last of these comes to lie. `memory_names` gives the memory's
-    inputs and outputs, to be bound to the same buffers. Output: `logits` float32 `[rows, vocabulary]`.
+    Inputs: `tokens` int64 `[tokens]`, the chunks one behind the other; `places` int64 `[rows, positions]`, which of
+    these stands where when each chunk is a row, right-padded with any; `origins` int64 `[tokens]`, the way back: where
+    among `rows * positions` each token stands; `new_lengths` int32 `[rows]`, the valid positions, 0 for an idle row;
+    `last_positions` int32 `[rows]`, where in memory the last of these comes to lie, 0 where idle; and `ends` int64
+    `[ends]`, the tokens behind which logits are wanted. `memory_names` gives the memory's inputs and outputs, to be
+    bound to the same buffers. Output: `logits` float32 `[ends, vocabulary]`.
     """
-    emitter = OnnxEmitter(checkpoint, linear)
-    emitter.graph.input(NEW_LENGTHS, np.int32, ["rows"])
-    emitter.graph.input(LAST_POSITIONS, np.int32, ["rows"])
-    emitter.graph.output(emit_decoder(emitter, shape), LOGITS, np.float32, ["rows", shape.vocabulary])
+    emitter = OnnxEmitter(checkpoint, linear, ["tokens"])
+    for name, dtype, sizes in (
+        (PLACES, np.int64, ["rows", "positions"]),
+        (ORIGINS, np.int64, ["tokens"]),
+        (NEW_LENGTHS, np.int32, ["rows"]),
+        (LAST_POSITIONS, np.int32, ["rows"]),
+        (ENDS, np.int64, ["ends"]),
+    ):
+        emitter.graph.input(name, dtype, sizes)
+    emitter.graph.output(emit_decoder(emitter, shape), LOGITS, np.float32, ["ends", shape.vocabulary])
     return emitter.graph.finish()
 
 
 def encoder_graph(checkpoint: Checkpoint, shape: EncoderShape, linear: Linear) -> OnnxGraph:
     """Input: `tokens` int64 `[rows, positions]`, none padded. Output: `embeddings` float32 `[rows, hidden]`."""
-    emitter = OnnxEmitter(checkpoint, linear)
+    emitter = OnnxEmitter(checkpoint, linear, ["rows", "positions"])
     emitter.graph.output(emit_encoder(emitter, shape), EMBEDDINGS, np.float32, ["rows", shape.hidden])
     return emitter.graph.finish()
 
@@ -46,9 +56,9 @@ def memory_names(layers: int) -> list[tuple[str, str]]:
 class OnnxEmitter:
     """Adds each operator to `graph`; a value is the name of an edge."""
 
-    def __init__(self, checkpoint: Checkpoint, linear: Linear) -> None:
+    def __init__(self, checkpoint: Checkpoint, linear: Linear, token_shape: Sequence[str]) -> None:
         self.graph = GraphBuilder()
-        self.tokens = self.graph.input(TOKENS, np.int64, ["rows", "positions"])
+        self.tokens = self.graph.input(TOKENS, np.int64, token_shape)
         self._checkpoint = checkpoint
         self._linear = linear
 
@@ -76,7 +86,7 @@ class OnnxEmitter:
         return normed, total
 
     def attend_cached(self, qkv: str, layer: int, attention: CachedAttention) -> str:
-        """GroupQueryAttention, which takes ragged rows and writes memory in place where both names share a buffer."""
+        """GroupQueryAttention over chunks as rows; it writes memory in place where both names share a buffer."""
         buffer: list[int | str] = ["rows", attention.kv_heads, attention.max_positions, attention.head_dim]
         keys, values = memory_names(layer + 1)[-2:]
         for name, _ in (keys, values):
@@ -84,13 +94,15 @@ class OnnxEmitter:
         cosine, sine = attention.rotary_tables()
         limit = self.graph.constant(np.array(attention.max_positions, np.int32), "memory limit")
         tables = [self.graph.constant(cosine, "cosine"), self.graph.constant(sine, "sine")]
-        inputs = [qkv, "", "", keys[0], values[0], LAST_POSITIONS, limit, *tables, *[""] * 7, NEW_LENGTHS]
+        rows = self.graph.node("Gather", [qkv, PLACES])
+        inputs = [rows, "", "", keys[0], values[0], LAST_POSITIONS, limit, *tables, *[""] * 7, NEW_LENGTHS]
         outputs = [f"attended_{layer}", keys[1], values[1]]
         heads = {"num_heads": attention.heads, "kv_num_heads": attention.kv_heads}
         self.graph.nodes("GroupQueryAttention", inputs, outputs, CONTRIB, do_rotary=1, **heads)
         for _, name in (keys, values):
             self.graph.output(name, name, np.float32, buffer)
-        return outputs[0]
+        flat = self.graph.constant(np.array([-1, attention.heads * attention.head_dim]), "attended")
+        return self.graph.node("Gather", [self.graph.node("Reshape", [outputs[0], flat]), ORIGINS])
 
     def swiglu(self, gate_up: str) -> str:
         """QuickGelu of factor 1 is SiLU."""
@@ -98,11 +110,8 @@ class OnnxEmitter:
         return self.graph.node("Mul", [self.graph.node("QuickGelu", [gate], CONTRIB, alpha=1.0), up])
 
     def last_position(self, x: str) -> str:
-        """GatherND at the last valid index."""
-        one = self.graph.constant(np.array(1, np.int32))
-        last = self.graph.node("Cast", [self.graph.node("Sub", [NEW_LENGTHS, one])], to=onnx.TensorProto.INT64)
-        index = self.graph.node("Unsqueeze", [last, self._last_axis()])
-        return self.graph.node("GatherND", [x, index], batch_dims=1)
+        """Gather of the tokens whose logits are wanted."""
+        return self.graph.node("Gather", [x, ENDS])
 
     def first_positions(self, like: str, table: Weight, offset: int, added: Weight | None) -> str:
         """The sum is made now; the graph slices it."""
@@ -146,9 +155,6 @@ class OnnxEmitter:
     def unit_length(self, x: str) -> str:
         """LpNormalization, which takes each row by itself."""
         return self.graph.node("LpNormalization", [x], axis=-1, p=2)
-
-    def _last_axis(self) -> str:
-        return self.graph.constant(np.array([-1]), "last axis")
 
     def _constant(self, weight: Weight) -> str:
         return self.graph.constant(self._checkpoint.tensor(weight.name, weight.shape), weight.name)

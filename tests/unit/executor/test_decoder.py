@@ -11,16 +11,7 @@ from services.executor.decoder_session import DecoderSession
 from services.executor.models.checkpoint import InvalidCheckpoint, open_checkpoint
 from services.executor.models.decoder import decoder_shape, emit_decoder
 from services.executor.models.numpy_emitter import NumpyEmitter, empty_memory
-from services.executor.models.onnx_emitter import (
-    LAST_POSITIONS,
-    LOGITS,
-    NEW_LENGTHS,
-    TOKENS,
-    decoder_graph,
-    memory_names,
-)
 from services.executor.models.onnx_linear import block_int8_linear, full_linear, quantise_blocks, row_int8_linear
-from services.executor.onnx_session import OnnxSession
 from tests.unit.executor.folders import VOCABULARY, llama_folder
 
 FAMILIES: list[dict[str, Any]] = [
@@ -77,31 +68,6 @@ def test_passes_may_be_cut_anywhere(tmp_path: Path, tokens: NDArray[np.int64], l
         logits = session.logits_after(tokens[0, start : start + size].tolist(), start)
         start += size
     np.testing.assert_allclose(logits, whole, atol=2e-5)
-
-
-def test_ragged_rows_do_not_disturb_one_another(tmp_path: Path) -> None:
-    """Rows of different lengths in one padded call give what each gives alone; an idle row keeps its memory."""
-    checkpoint = open_checkpoint(llama_folder(tmp_path))
-    shape = decoder_shape(checkpoint)
-    attention, rng = shape.attention, np.random.default_rng(4)
-    buffer = (3, attention.kv_heads, attention.max_positions, attention.head_dim)
-    memory = {names: np.zeros(buffer, np.float32) for names in memory_names(shape.layers)}
-    session = OnnxSession(decoder_graph(checkpoint, shape, full_linear), LOGITS, 1, memory)
-    rows = [rng.integers(0, VOCABULARY, size) for size in (9, 5, 12)]
-
-    def run(lengths: list[int], seen: list[int]) -> NDArray[np.float32]:
-        padded = np.zeros((3, max(lengths)), np.int64)
-        for row, (length, start) in enumerate(zip(lengths, seen, strict=True)):
-            padded[row, :length] = rows[row][start : start + length]
-        new = np.array(lengths, np.int32)
-        return session.run({TOKENS: padded, NEW_LENGTHS: new, LAST_POSITIONS: np.array(seen, np.int32) + new - 1})
-
-    run([8, 4, 5], [0, 0, 0])
-    while_idle = run([1, 0, 7], [8, 4, 5])
-    after = run([0, 1, 0], [9, 4, 12])
-    found = (while_idle[0], after[1], while_idle[2])
-    for row, logits in zip(rows, found, strict=True):
-        np.testing.assert_allclose(logits, reference(tmp_path, row[None])[0], atol=2e-5)
 
 
 def test_int8_blocks_stay_close(tmp_path: Path, tokens: NDArray[np.int64]) -> None:

@@ -1,13 +1,15 @@
 """The local engine on a tiny random model: repeatable, bounded, and free again as soon as its consumer is gone."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import pytest_asyncio
+from safetensors.numpy import load_file, save_file
 
 from services.chassis.errors import FailedPrecondition, InvalidField, Overloaded, Unavailable
 from services.executor.engine import (
@@ -24,7 +26,7 @@ from services.executor.engine import (
 from services.executor.models.checkpoint import InvalidCheckpoint
 from services.executor.onnx_engine import OnnxEngine
 from services.executor.settings import LocalModel
-from tests.unit.executor.folders import llama_folder
+from tests.unit.executor.folders import END, llama_folder
 
 
 def ask(prompt: str = "hello", **sampling: Any) -> GenerateRequest:
@@ -42,7 +44,20 @@ async def events_of(engine: OnnxEngine, request: GenerateRequest) -> tuple[str, 
 @pytest_asyncio.fixture
 async def engine(tmp_path: Path) -> AsyncIterator[OnnxEngine]:
     folder = llama_folder(tmp_path / "tiny", max_position_embeddings=600)
-    engine = OnnxEngine("tiny", LocalModel(folder=folder, threads=1, waiting_limit=1))
+    engine = OnnxEngine("tiny", LocalModel(folder=folder, threads=1, places=1, waiting_limit=1))
+    await engine.start()
+    yield engine
+    await engine.close()
+
+
+@pytest_asyncio.fixture
+async def endless(tmp_path: Path) -> AsyncIterator[OnnxEngine]:
+    """One place, and a model that never says the end token, for a second or so."""
+    folder = llama_folder(tmp_path / "endless", max_position_embeddings=4000)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.embed_tokens.weight"][END] = 0.0
+    save_file(weights, folder / "model.safetensors")
+    engine = OnnxEngine("endless", LocalModel(folder=folder, threads=1, places=1, waiting_limit=1))
     await engine.start()
     yield engine
     await engine.close()
@@ -99,40 +114,81 @@ async def test_stop_texts(engine: OnnxEngine) -> None:
     assert (text, finish.reason) == (whole[: whole.index(stop)], FinishReason.STOP)
 
 
-async def test_leaving_stops_the_model(engine: OnnxEngine) -> None:
+async def test_leaving_stops_the_model(endless: OnnxEngine) -> None:
     """Closing the stream or cancelling its consumer frees the engine within a step."""
-    async with aclosing(engine.generate(ask(temperature=2.0, seed=1))) as events:
+    async with aclosing(endless.generate(ask())) as events:
         await anext(events)
-    task = asyncio.create_task(events_of(engine, ask(temperature=2.0, seed=1)))
+    task = asyncio.create_task(events_of(endless, ask()))
     await asyncio.sleep(0.02)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    _, finish = await events_of(engine, ask(max_output_tokens=2))
+    _, finish = await events_of(endless, ask(max_output_tokens=2))
     assert finish.timing.queue_s < 0.5
 
 
-async def test_a_deadline_stops_the_model(engine: OnnxEngine) -> None:
+async def test_leaving_while_waiting(endless: OnnxEngine) -> None:
+    """Who leaves while its prompt is read into tokens, or in line, takes no place from others."""
+    running = endless.generate(ask())
+    await anext(running)
+    for patience_s in (0.0, 0.05):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await events_of(endless, ask())
+        assert endless.info.waiting == 0
+    waiting = asyncio.create_task(events_of(endless, ask(max_output_tokens=1)))
+    await asyncio.sleep(0.05)
+    assert endless.info.waiting == 1
+    await running.aclose()
+    await waiting
+
+
+async def test_a_deadline_stops_the_model(endless: OnnxEngine) -> None:
     """A timeout around the consumer ends the generation, and the next request is served."""
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
-            await events_of(engine, ask(temperature=2.0, seed=1, max_output_tokens=590))
-    usage = (await events_of(engine, ask(max_output_tokens=1)))[1].usage
+            await events_of(endless, ask())
+    usage = (await events_of(endless, ask(max_output_tokens=1)))[1].usage
     assert usage
     assert usage.output_tokens == 1
 
 
-async def test_the_queue_is_bounded(engine: OnnxEngine) -> None:
+async def test_the_queue_is_bounded(endless: OnnxEngine) -> None:
     """One runs, one waits its turn, the third is refused with a time to come back."""
-    running = engine.generate(ask(temperature=2.0, seed=1))
+    running = endless.generate(ask())
     await anext(running)
-    waiting = asyncio.create_task(events_of(engine, ask(max_output_tokens=1)))
+    waiting = asyncio.create_task(events_of(endless, ask(max_output_tokens=1)))
     await asyncio.sleep(0.05)
     with pytest.raises(Overloaded) as caught:
-        await events_of(engine, ask())
+        await events_of(endless, ask())
     assert caught.value.retry_after_s
     await running.aclose()
     assert (await waiting)[1].timing.queue_s > 0.01
+
+
+@pytest.mark.parametrize("precision", get_args(LocalModel.model_fields["precision"].annotation))
+async def test_sixty_four_at_once_get_what_each_gets_alone(tmp_path: Path, precision: Any) -> None:
+    """Greedy texts of requests of all lengths, for more than there are places, are those of one at a time."""
+    folder = llama_folder(tmp_path, max_position_embeddings=300, hidden_size=64, intermediate_size=96)
+    engine = OnnxEngine("tiny", LocalModel(folder=folder, precision=precision, threads=2, places=24, waiting_limit=64))
+    await engine.start()
+    rng = random.Random(7)
+    letters = "etaoin shrdlu "
+    asked = [
+        ask(
+            "".join(rng.choices(letters, k=rng.choice((0, 1, 5, 40, 90, 250)))) + "?",
+            max_output_tokens=rng.randint(1, 24),
+        )
+        for _ in range(64)
+    ]
+
+    alone = [await events_of(engine, one) for one in asked]
+    together = await asyncio.gather(*(events_of(engine, one) for one in asked))
+    await engine.close()
+    assert [(text, end.usage, end.mean_logprob) for text, end in together] == [
+        (text, end.usage, end.mean_logprob) for text, end in alone
+    ]
+    assert max(end.timing.queue_s for _, end in together) > 0
 
 
 async def test_the_event_loop_stays_free(engine: OnnxEngine) -> None:
