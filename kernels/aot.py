@@ -12,7 +12,6 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from kernels.contract import Contract
-from kernels.launch import function_of
 from kernels.specimens import Specimen
 
 WARP = 32
@@ -54,7 +53,7 @@ def compile_ahead(wanted: Specimen) -> Compiled:
     contract, signature = wanted.contract, wanted.contract.signature(wanted.activation)
     aligned = {(place,): ALIGNED for place, kind in enumerate(signature.values()) if kind.startswith("*")}
     constants = {name: wanted.constants[name] for name, kind in signature.items() if kind == "constexpr"}
-    source = ASTSource(function_of(contract), signature, constexprs=constants, attrs=aligned)
+    source = ASTSource(contract.function(), signature, constexprs=constants, attrs=aligned)
     options = {
         "num_warps": wanted.configuration.num_warps,
         "num_stages": wanted.configuration.num_stages,

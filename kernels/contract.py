@@ -3,6 +3,7 @@
 Tests launch by it in the interpreter, `kernels.aot` compiles by it, TensorRT and the CUDA driver launch by it.
 """
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -66,6 +67,10 @@ class Contract:
     def element_type(self, argument: Argument, activation: str) -> str:
         """Triton's name of an argument's elements."""
         return activation if argument.type == ACTIVATION else argument.type
+
+    def function(self) -> Any:
+        """The Triton function; imports Triton."""
+        return getattr(importlib.import_module(self.module), self.name)
 
 
 def ceil_div(size: Size, by: int) -> Size:

@@ -1,6 +1,5 @@
 """Launches a kernel on torch tensors by its contract: in Triton's interpreter on a CPU, compiled on a GPU."""
 
-import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,13 +43,8 @@ def launch(
         else torch.empty(tuple(shape), dtype=TORCH_TYPES[contract.element_type(one, activation)], device=device)
         for one, shape in zip(contract.outputs, contract.shapes_of(dims, constants), strict=True)
     ]
-    function = kernel or function_of(contract)
+    function = kernel or contract.function()
     arguments = [*(inputs[one.name] for one in contract.inputs), *contract.sizes_of(dims, constants), *outputs]
     named = {name: constants[name] for name in (*contract.constants, *contract.tuned)}
     function[tuple(contract.grid_of(dims, constants))](*arguments, **named, **(options or {}))
     return outputs
-
-
-def function_of(contract: Contract) -> Any:
-    """The Triton function."""
-    return getattr(importlib.import_module(contract.module), contract.name)
