@@ -22,6 +22,7 @@ from services.cli.client import Client, client
 from services.cli.tables import cost_table, result_name, usd
 
 _CONCURRENT = 4
+_EXECUTED = (receipt_pb2.CACHE_RESULT_MISS, receipt_pb2.CACHE_RESULT_BYPASSED)
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,7 @@ def _where_table(answers: Sequence[Answered]) -> Table:
     groups: dict[str, list[Answered]] = {}
     for answered in answers:
         result = answered.receipt.cache.result
-        made = result in (receipt_pb2.CACHE_RESULT_MISS, receipt_pb2.CACHE_RESULT_BYPASSED)
-        name = answered.receipt.model if made else f"cache: {result_name(result)}"
+        name = answered.receipt.model if result in _EXECUTED else f"cache: {result_name(result)}"
         groups.setdefault(name, []).append(answered)
     rows = [*sorted(groups.items(), key=lambda row: -len(row[1])), ("[bold]all[/]", list(answers))]
     for name, group in rows:
@@ -127,6 +127,16 @@ def _quality_table(runs: Sequence[tuple[str, Sequence[Answered], int]], strong: 
     return table
 
 
+def _prefix_line(answers: Sequence[Answered]) -> str:
+    """How many executed prompts began like one before, and how much of all their tokens that was."""
+    usages = [one.receipt.usage for one in answers if one.receipt.cache.result in _EXECUTED]
+    hits = sum(usage.cached_input_tokens > 0 for usage in usages)
+    reused, read = sum(usage.cached_input_tokens for usage in usages), sum(usage.input_tokens for usage in usages)
+    return (
+        f"prefix hits: {hits} of {len(usages)} executed prompts, {_share(reused, read)} of their tokens not read again"
+    )
+
+
 def _spent(answers: Sequence[Answered]) -> int:
     return sum(answered.receipt.cost.actual_nano_usd for answered in answers)
 
@@ -167,8 +177,12 @@ async def demo(console: Console, prompts: Sequence[Prompt]) -> None:
     )
     loss = answers[0].receipt.quality.max_quality_loss
     console.print(_kinds_table(answers), "", _where_table(answers), "", _quality_table(runs, strong_is_right))
-    console.print(f"operator's bound: at most {loss:.1%} of requests worse than the strong model\n", style="dim")
+    console.print(f"operator's bound: at most {loss:.1%} of requests worse than the strong model", style="dim")
+    console.print(
+        "always strong and always cheap run on the same engine, which remembers prefixes for them too\n", style="dim"
+    )
     console.print(cost_table(usage.total))
+    console.print(_prefix_line(answers))
     receipts = sum(answered.receipt.cost.baseline_nano_usd for answered in answers)
     exact = usage.total.actual_nano_usd == _spent(answers) and usage.total.baseline_nano_usd == receipts
     console.print(

@@ -1,6 +1,8 @@
 """The engine's heart: one thread that admits, schedules, runs, samples and emits, for as long as anybody asks."""
 
 import asyncio
+import os
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -10,12 +12,14 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from services.chassis.errors import FulcrumError, Internal
+from services.chassis.errors import FulcrumError, Internal, Unavailable
 from services.executor.decoder_session import Chunk
 from services.executor.engine import TextDelta
 from services.executor.generation import Generation, Progress
 from services.executor.sampling import likeliest
-from services.executor.scheduler import Scheduler
+from services.executor.scheduler import Keeper, Scheduler
+
+_NICE = 10  # who computes gives way to who answers and refuses, where they share cores
 
 Logits = NDArray[np.float32]
 Planned = Sequence[tuple[Generation, Chunk]]
@@ -35,12 +39,14 @@ class DecoderLoop:
         name: the model, as errors and logs name it.
         model: what computes.
         scheduler: decides what of.
+        keeper: remembers what was computed.
     """
 
-    def __init__(self, name: str, model: Passes, scheduler: Scheduler[Generation]) -> None:
+    def __init__(self, name: str, model: Passes, scheduler: Scheduler[Generation], keeper: Keeper[Generation]) -> None:
         self._name = name
         self._model = model
         self._scheduler = scheduler
+        self._keeper = keeper
         self._wanted = threading.Event()
         self._closed = False
         self._events = asyncio.get_running_loop()
@@ -51,14 +57,17 @@ class DecoderLoop:
         self._thread.start()
 
     def begin(self, generation: Generation) -> None:
-        """Has an answer made; what becomes of it comes in its `progress`.
+        """Has an answer made; what becomes of it comes in its `next_text`.
 
         Raises:
             Overloaded: too many wait.
+            Unavailable: it is closed.
         """
+        if self._closed:
+            raise self._closing()
         loser = self._scheduler.submit(generation)
         if loser:
-            loser.progress.put_nowait(self._scheduler.refusal())
+            loser.tell(self._scheduler.refusal())
         self._wanted.set()
 
     def leave(self, generation: Generation) -> None:
@@ -66,20 +75,33 @@ class DecoderLoop:
         self._scheduler.remove(generation)
 
     async def close(self) -> None:
-        """Ends the thread after the pass under way; answers that are not complete stay so."""
+        """Ends the thread after the pass under way; answers that are not complete end with Unavailable."""
         self._closed = True
         self._wanted.set()
         await asyncio.to_thread(self._thread.join)
 
     def _work(self) -> None:
+        if sys.platform == "linux":  # where threads have priorities of their own
+            thread = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, thread, max(_NICE, os.getpriority(os.PRIO_PROCESS, thread)))
         while not self._closed:
-            planned = self._scheduler.schedule()
-            if planned:
-                self._step(planned)
-                self._emit()
-            elif self._scheduler.idle:
-                self._wanted.wait()
-                self._wanted.clear()
+            try:
+                self._turn()
+            except Exception as error:  # noqa: BLE001 - a defect of ours must leave nobody without an end
+                for generation in self._scheduler.running:
+                    self._fail(generation, error)
+            self._emit()
+        self._out = [(generation, self._closing()) for generation in self._scheduler.empty()]
+        self._emit()
+
+    def _turn(self) -> None:
+        """Admits and schedules, then runs, samples and emits; waits where there is nothing to do."""
+        planned = self._scheduler.schedule()
+        if planned:
+            self._step(planned)
+        elif self._scheduler.idle:
+            self._wanted.wait()
+            self._wanted.clear()
 
     def _step(self, planned: Planned) -> None:
         """A pass, and the next token of all that it has brought that far."""
@@ -117,12 +139,18 @@ class DecoderLoop:
             return
         if text:
             self._out.append((generation, TextDelta(text, generation.spent)))
+        slot, computed = generation.slot, generation.computed
+        if slot is not None and (generation.reason or computed == generation.prompt_size):
+            self._keeper.keep(generation, slot, computed)  # a prompt at once, for who asks the like meanwhile
         if generation.reason:
             self._end(generation, None)
 
     def _fail(self, generation: Generation, error: Exception) -> None:
         self._log.error("an answer failed", model=self._name, exc_info=error)
         self._end(generation, Internal(f"model {self._name}", type(error).__name__, "a pass without an error"))
+
+    def _closing(self) -> Unavailable:
+        return Unavailable(f"model {self._name}", "closing", "a model that is kept", retry_after_s=1.0)
 
     def _end(self, generation: Generation, error: FulcrumError | None) -> None:
         self._scheduler.remove(generation)
@@ -147,4 +175,4 @@ class DecoderLoop:
 
 def _deliver(out: Sequence[tuple[Generation, Progress]]) -> None:
     for generation, progress in out:
-        generation.progress.put_nowait(progress)
+        generation.tell(progress)

@@ -1,6 +1,5 @@
 """A loaded decoder: its graph, the KV memory of every slot, and passes over chunks of many conversations at once."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from services.executor.kv_memory import KvMemory
 from services.executor.models.checkpoint import InvalidCheckpoint, open_checkpoint
 from services.executor.models.decoder import decoder_shape
 from services.executor.models.onnx_emitter import (
@@ -46,8 +46,8 @@ class DecoderSession:
         threads: threads within an operator.
         context_tokens: lowers the model's own limit of prompt and answer together, and with it the memory.
         slots: conversations that may lie in memory at once; fewer where that does not hold them.
-        memory_bytes: most bytes of KV memory; no limit where None. All of it is reserved at once, and resident from its
-            first use on.
+        memory_bytes: most bytes of KV memory; no limit where None.
+        kept_bytes: of these, for prefixes of past conversations.
 
     Raises:
         InvalidCheckpoint: the folder cannot be used, or memory does not hold one conversation.
@@ -61,21 +61,20 @@ class DecoderSession:
         context_tokens: int | None = None,
         slots: int = 1,
         memory_bytes: int | None = None,
+        kept_bytes: int = 0,
     ) -> None:
         checkpoint = open_checkpoint(folder)
         shape = decoder_shape(checkpoint, context_tokens)
-        attention = shape.attention
-        row = (attention.kv_heads, attention.max_positions, attention.head_dim)
-        slot_bytes = 2 * shape.layers * 4 * math.prod(row)
-        self.slots = slots if memory_bytes is None else min(slots, memory_bytes // slot_bytes)
-        if not self.slots:
-            found = f"a conversation of {attention.max_positions} tokens takes {slot_bytes} bytes of KV memory"
-            raise InvalidCheckpoint(f"{folder}: {found}, expected at most {memory_bytes}: lower context_tokens")
-        self.context_tokens = attention.max_positions
+        try:
+            self.memory = KvMemory(shape, slots, memory_bytes, kept_bytes)
+        except ValueError as error:
+            expected = f"at most {memory_bytes}: lower context_tokens"
+            raise InvalidCheckpoint(f"{folder}: {error}, expected {expected}") from None
+        self.slots = self.memory.slots.shape[1]
+        self.context_tokens = shape.attention.max_positions
         self.digest = checkpoint.digest()
-        buffer = (self.slots, *row)
-        self._memory = {names: np.zeros(buffer, np.float32) for names in memory_names(shape.layers)}
-        self._session = OnnxSession(decoder_graph(checkpoint, shape, linear), LOGITS, threads, self._memory)
+        buffers = dict(zip(memory_names(shape.layers), self.memory.slots, strict=True))
+        self._session = OnnxSession(decoder_graph(checkpoint, shape, linear), LOGITS, threads, buffers)
         self._even = self._depends_on_evenness()
 
     def run(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:

@@ -37,37 +37,71 @@ class Generation:
         end_tokens: frozenset[int],
     ) -> None:
         self.tenant = tenant
+        self.prompt_size = len(prompt)
         self.tokens = list(prompt)
         self.computed = 0
+        self.cached = 0
         self.slot: int | None = None
         self.turn_began = 0
         self.read_at = 0
         self.sampler = Sampler(sampling)
-        self.progress: asyncio.Queue[Progress] = asyncio.Queue()  # as many as the answer has tokens, at most
         self.reason: FinishReason | None = None
         self.machine_s = 0.0
         self.admitted_at: float | None = None
-        self._prompt_size = len(prompt)
         self._limit = limit
         self._detokeniser = Detokeniser(tokenizer)
         self._stop = StopFinder(sampling.stop)
         self._end_tokens = end_tokens
         self._logprob_sum = 0.0
+        self._untaken: TextDelta | None = None
+        self._ended = False
+        self._error: FulcrumError | None = None
+        self._news = asyncio.Event()
+        self.turns = 0
 
     @property
     def resumed(self) -> bool:
         """Whether it has had a slot before."""
-        return self.admitted_at is not None
+        return self.turns > 0
 
     def admitted(self) -> None:
         """Notes that it has a slot now."""
-        if self.admitted_at is None:
-            self.admitted_at = time.perf_counter()
+        self.turns += 1
+        self.admitted_at = self.admitted_at or time.perf_counter()
+
+    def restored(self, tokens: int) -> None:
+        """Notes that its slot holds so many of its tokens from another conversation, or from before it gave one up."""
+        self.computed = tokens
+        if self.turns == 1:
+            self.cached = tokens
+
+    def tell(self, progress: Progress) -> None:
+        """Hands over what happened, on the event loop of the one who takes it."""
+        if isinstance(progress, TextDelta):
+            before = self._untaken.text if self._untaken else ""
+            self._untaken = TextDelta(before + progress.text, progress.spent)
+        else:
+            self._ended, self._error = True, progress
+        self._news.set()
+
+    async def next_text(self) -> TextDelta | None:
+        """All text that has come meanwhile, so that who is slow has less to take; None behind the last.
+
+        Raises:
+            FulcrumError: what the answer ended with instead.
+        """
+        await self._news.wait()
+        delta, self._untaken = self._untaken, None
+        if delta is None and self._error:
+            raise self._error
+        if not self._ended:
+            self._news.clear()
+        return delta
 
     @property
     def usage(self) -> Usage:
         """Tokens so far; the one that ended the answer counts, for it took a pass as well."""
-        return Usage(self._prompt_size, 0, 0, self._generated)
+        return Usage(self.prompt_size, self.cached, 0, self._generated)
 
     @property
     def spent(self) -> Spent:
@@ -99,7 +133,7 @@ class Generation:
 
     @property
     def _generated(self) -> int:
-        return len(self.tokens) - self._prompt_size
+        return len(self.tokens) - self.prompt_size
 
     def _rest(self) -> str:
         return self._stop.push(self._detokeniser.flush()) + self._stop.flush()

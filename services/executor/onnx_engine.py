@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, cast
 
-from services.chassis.errors import FailedPrecondition, FulcrumError, InvalidField, Unavailable
+from services.chassis.errors import FailedPrecondition, InvalidField, Unavailable
 from services.executor.chat_text import ChatText
 from services.executor.decoder_loop import DecoderLoop
 from services.executor.decoder_session import Chunk, DecoderSession
@@ -21,6 +21,7 @@ from services.executor.engine import (
     Timing,
 )
 from services.executor.generation import Generation
+from services.executor.kept_prefixes import KeptPrefixes
 from services.executor.models.checkpoint import InvalidCheckpoint
 from services.executor.models.onnx_linear import DECODER_LINEARS
 from services.executor.scheduler import Scheduler
@@ -73,8 +74,9 @@ class OnnxEngine:
             self._state = ModelState.FAILED
             raise
         session, limit = self._session, self._model.waiting_limit
-        self._scheduler = Scheduler(f"model {self._name}", session.slots, session.context_tokens, limit)
-        self._loop = DecoderLoop(self._name, session, self._scheduler)
+        keeper = KeptPrefixes(session.memory, self._model.share_prefixes)
+        self._scheduler = Scheduler(f"model {self._name}", session.slots, session.context_tokens, limit, keeper)
+        self._loop = DecoderLoop(self._name, session, self._scheduler, keeper)
         self._state = ModelState.READY
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
@@ -85,11 +87,9 @@ class OnnxEngine:
         first_text: float | None = None
         loop.begin(generation)
         try:
-            while (progress := await generation.progress.get()) is not None:
-                if isinstance(progress, FulcrumError):
-                    raise progress
+            while delta := await generation.next_text():
                 first_text = first_text or time.perf_counter()
-                yield progress
+                yield delta
         finally:
             loop.leave(generation)
         ended = time.perf_counter()
@@ -113,6 +113,7 @@ class OnnxEngine:
             model.context_tokens,
             model.places,
             model.kv_memory_mb * MB,
+            model.prefix_memory_mb * MB,
         )
         session.run([Chunk(slot, 0, [0, 0]) for slot in range(session.slots)])
         session.run([Chunk(0, 2, [0])])

@@ -37,7 +37,9 @@ class OnnxSession:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = LOG_ERRORS_ONLY
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # services share their cores
+        # Services share their cores: threads wait for the next operator's work in a short spin, and never between runs.
+        options.add_session_config_entry("session.intra_op.spin_duration_us", "50")
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         value_of = onnxruntime.OrtValue.ortvalue_from_numpy
         self._constants = {name: value_of(value) for name, value in graph.constants.items()}
         options.add_external_initializers(list(self._constants), list(self._constants.values()))

@@ -1,4 +1,4 @@
-"""Decides what runs: who gets a slot, who gives one up, and how many tokens of whom go into the next pass."""
+"""Decides who runs: who gets a slot, who waits, who is refused, and who gives a slot up."""
 
 import threading
 from collections import Counter
@@ -8,35 +8,25 @@ from typing import Generic, Protocol, TypeVar
 from services.chassis.errors import Overloaded
 from services.executor.decoder_session import Chunk
 from services.executor.fair_queue import FairQueue
+from services.executor.pass_plan import Task, plan
 from services.executor.slots import Slots
 
-READ_TOKENS_ALONE = 256  # of prompts in one pass
-READ_TOKENS_BESIDE = 64  # while others wait for their next token
-READ_LEAST = 8  # of one prompt, where many share a pass
-MOST_PADDED = 1024  # rows times the longest chunk: what attention lays out
 LEAST_TURN = 16  # tokens that one generates before it may have to give its slot up
 _STAY_WEIGHT = 0.1
 
 
-class Task(Protocol):
-    """One request, as far as scheduling goes; its fields are the scheduler's until it has ended."""
-
-    tenant: str
-    tokens: list[int]  # the prompt, then what was generated
-    computed: int  # how many of them memory holds
-    slot: int | None
-    turn_began: int  # how many tokens there were when it got its slot
-    read_at: int  # the pass in which tokens of its prompt last took part
-
-    @property
-    def resumed(self) -> bool:
-        """Whether it has had a slot before."""
-
-    def admitted(self) -> None:
-        """Notes that it has a slot now."""
-
-
 T = TypeVar("T", bound=Task)
+T_contra = TypeVar("T_contra", bound=Task, contravariant=True)
+
+
+class Keeper(Protocol[T_contra]):
+    """Remembers what slots held; called between passes, by the thread that schedules."""
+
+    def restore(self, task: T_contra) -> None:
+        """Fills the beginning of a task's slot with what is remembered of its tokens, and sets `computed`."""
+
+    def keep(self, task: T_contra, slot: int, computed: int) -> None:
+        """Remembers the first `computed` tokens of a task, which `slot` holds."""
 
 
 class Scheduler(Generic[T]):
@@ -47,13 +37,15 @@ class Scheduler(Generic[T]):
         slots: conversations that fit into memory.
         capacity: tokens that fit into a slot.
         waiting_limit: requests that may wait.
+        keeper: remembers what those who give a slot up have computed.
     """
 
-    def __init__(self, what: str, slots: int, capacity: int, waiting_limit: int) -> None:
+    def __init__(self, what: str, slots: int, capacity: int, waiting_limit: int, keeper: Keeper[T]) -> None:
         self._what = what
         self._capacity = capacity
         self._slots = Slots(slots)
         self._limit = waiting_limit
+        self._keeper = keeper
         self._queue: FairQueue[T] = FairQueue(waiting_limit)
         self._running: dict[int, T] = {}
         self._passes = 0
@@ -103,6 +95,18 @@ class Scheduler(Generic[T]):
             else:
                 self._queue.remove(task)
 
+    def empty(self) -> list[T]:
+        """Takes all tasks out for good and returns them."""
+        with self._lock:
+            running = list(self._running.values())
+            for task in running:
+                self._vacate(task)
+            waiting = []
+            while task_ := self._queue.peek():
+                self._queue.remove(task_)
+                waiting.append(task_)
+            return running + waiting
+
     def stayed(self, seconds: float) -> None:
         """Notes how long one that ended had its slot."""
         self._stay_s += _STAY_WEIGHT * (seconds - self._stay_s)
@@ -118,8 +122,18 @@ class Scheduler(Generic[T]):
         with self._lock:
             self._passes += 1
             self._queue.tick(set(self._tenants()))
-            self._admit()
-            return self._plan()
+            left, entered = self._admit()
+        for task, slot, computed in left:
+            self._keeper.keep(task, slot, computed)
+        for task in entered:
+            self._keeper.restore(task)
+        with self._lock:
+            for task in entered:
+                self._queue.charge(task.tenant, -task.computed)
+            planned = plan(list(self._running.values()), self._capacity, self._passes)
+            for task, _ in planned:
+                self._queue.charge(task.tenant, 1)
+            return planned
 
     def advance(self, task: T, chunk: Chunk) -> bool:
         """Notes that a pass computed a chunk; returns whether the task still has its slot."""
@@ -129,84 +143,52 @@ class Scheduler(Generic[T]):
             task.computed += len(chunk.tokens)
             return True
 
-    def _admit(self) -> None:
-        while (task := self._queue.peek()) and (self._slots.free or self._preempt_for(task)):
+    def _admit(self) -> tuple[list[tuple[T, int, int]], list[T]]:
+        """Gives slots away; returns who gave one up, with the slot and how much of it was computed, and who got one."""
+        left: list[tuple[T, int, int]] = []
+        entered: list[T] = []
+        while task := self._queue.peek():
+            if not self._slots.free:
+                victim = self._victim_for(task)
+                if victim is None:
+                    break
+                slot = self._vacate(victim)
+                left.append((victim, slot, victim.computed))
+                victim.computed = 0
+                self._queue.push_back(victim)
             self._queue.remove(task)
             task.slot = self._slots.take()
             task.turn_began = len(task.tokens)
             self._running[task.slot] = task
-            self._queue.charge(task.tenant, len(task.tokens) - task.computed)
+            self._queue.charge(task.tenant, len(task.tokens))
             task.admitted()
+            entered.append(task)
+        return left, entered
 
-    def _preempt_for(self, task: T) -> bool:
-        """Frees a slot of the tenant with most of them, where that has more than the waiting one's and was served more.
-
-        The task that has least to compute again gives way, once it has had a turn that is worth it.
+    def _victim_for(self, task: T) -> T | None:
+        """Who gives its slot to the one that waits: it is of the tenant with most slots, where that has more than the
+        waiting one's and was served more; of these the one with least to compute again, once its turn was worth it.
         """
         slots = self._tenants()
         most = max(slots, key=lambda tenant: slots[tenant])
         if slots[most] <= slots[task.tenant] or self._queue.served(most) <= self._queue.served(task.tenant):
-            return False
+            return None
         ready = [one for one in self._running.values() if one.tenant == most and _had_its_turn(one)]
-        if not ready:
-            return False
-        victim = min(ready, key=lambda one: one.computed)
-        self._vacate(victim)
-        victim.computed = 0
-        self._queue.push_back(victim)
-        return True
+        return min(ready, key=lambda one: one.computed, default=None)
 
-    def _vacate(self, task: T) -> None:
-        assert task.slot is not None  # noqa: S101 - both callers know
-        del self._running[task.slot]
-        self._slots.give(task.slot)
+    def _vacate(self, task: T) -> int:
+        slot = task.slot
+        assert slot is not None  # noqa: S101 - both callers know
+        del self._running[slot]
+        self._slots.give(slot)
         task.slot = None
+        return slot
 
     def _tenants(self) -> Counter[str]:
         """How many slots each has."""
         return Counter(task.tenant for task in self._running.values())
 
-    def _plan(self) -> list[tuple[T, Chunk]]:
-        """Every task that waits for its next token, and as much of the prompts as is good beside these.
-
-        All chunks of a pass are as wide as the longest, so none is longer than what any of their slots has room for.
-        """
-        decoding = [task for task in self._running.values() if _pending(task) == 1]
-        reading = [task for task in self._running.values() if _pending(task) > 1]
-        budget = READ_TOKENS_BESIDE if decoding else READ_TOKENS_ALONE
-        reading.sort(key=lambda task: task.read_at)
-        reading = sorted(reading[: budget // READ_LEAST], key=_pending)
-        room = min((self._capacity - task.computed for task in (*decoding, *reading)), default=0)
-        width = min(room, MOST_PADDED // (max(self._running, default=0) + 1))
-        planned = [(task, self._chunk(task, 1)) for task in decoding]
-        for left, task in zip(range(len(reading), 0, -1), reading, strict=True):
-            size = _piece(_pending(task), min(width, budget // left))
-            if size:
-                budget -= size
-                task.read_at = self._passes
-                planned.append((task, self._chunk(task, size)))
-        for task in decoding:
-            self._queue.charge(task.tenant, 1)
-        return planned
-
-    def _chunk(self, task: T, size: int) -> Chunk:
-        assert task.slot is not None  # noqa: S101 - it is running
-        end = task.computed + size
-        return Chunk(task.slot, task.computed, task.tokens[task.computed : end], end == len(task.tokens))
-
-
-def _pending(task: Task) -> int:
-    return len(task.tokens) - task.computed
-
 
 def _had_its_turn(task: Task) -> bool:
     """Whether it has generated enough to be worth computing all of it again."""
     return len(task.tokens) - task.turn_began >= max(LEAST_TURN, task.computed // 4)
-
-
-def _piece(pending: int, most: int) -> int:
-    """How many of a prompt's tokens to take: neither it nor what is left may be one token, which alone is computed by
-    another kernel, with other last bits; 0 where that cannot be."""
-    size = min(pending, most)
-    size -= pending - size == 1
-    return size if size > 1 else 0

@@ -71,6 +71,23 @@ async def test_miss_then_exact_then_semantic(suite: Suite) -> None:
     assert total.baseline_nano_usd == sum(one.cost.baseline_nano_usd for one in (missed, exact, semantic))
 
 
+async def test_a_known_prefix_is_a_saving(suite: Suite) -> None:
+    """Of a prompt that begins like an earlier one of its tenant less is read; the receipt says what that saved."""
+    tenant = next(_tenants)
+    strong = objective_pb2.Objective(allowed_models=["fulcrum-large"])
+    for other in (tenant, next(_tenants)):
+        _, first = await complete(suite, ask("What is the capital city of Denmark?", objective=strong), other)
+        assert first.usage.cached_input_tokens == 0
+        assert first.cost.levers[2].factor == 1.0
+    _, second = await complete(suite, ask("What is the capital city of Portugal?", objective=strong), tenant)
+    saving = second.cost.levers[2]
+    assert saving.lever == receipt_pb2.LEVER_PREFIX_REUSE
+    assert 0 < second.usage.cached_input_tokens < second.usage.input_tokens
+    assert saving.saved_nano_usd > 0
+    assert saving.factor < 1.0
+    assert_adds_up(second)
+
+
 async def test_tenants_never_meet(suite: Suite) -> None:
     """One tenant's answer is not another's, and the tenant comes from metadata alone."""
     first, second = next(_tenants), next(_tenants)

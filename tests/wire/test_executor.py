@@ -39,6 +39,20 @@ async def test_streams_and_ends_once(suite: Suite) -> None:
     assert text_of(again) == text_of(events) != ""
 
 
+async def test_prefixes_are_shared_within_their_scope(suite: Suite) -> None:
+    """Within a prefix_scope the second prompt that begins alike reads less; another scope, and none, share nothing."""
+
+    async def cached(end: str, scope: str) -> int:
+        request = ask(f"Write this word the other way round: {end}", max_output_tokens=4)
+        request.prefix_scope = f"{scope} {suite.binding}" if scope else ""
+        finish = (await drained(suite.executor.Generate(request, timeout=30)))[-1].finish
+        return int(finish.usage.cached_input_tokens)
+
+    assert [await cached("stone", "mine"), await cached("water", "yours"), await cached("metal", "")] == [0, 0, 0]
+    assert await cached("light", "mine") > 0
+    assert await cached("metal", "") == 0
+
+
 async def test_sampling_limits(suite: Suite) -> None:
     """The token limit ends with LENGTH, a stop text is cut off, equal seeds give equal texts."""
     prompt = "Reverse the word stone."

@@ -77,10 +77,18 @@ def test_logits_do_not_depend_on_company(tmp_path: Path, precision: str, threads
         np.testing.assert_array_equal(np.array(rows), alone(single, row, prompt))
 
 
-def test_memory_bounds_the_slots(tmp_path: Path) -> None:
-    """As many slots as memory holds; where it holds none, it says what one takes."""
+def test_memory_stays_within_its_bound(tmp_path: Path) -> None:
+    """Slots and kept blocks together take no more than they may, at least one slot comes first, and none later."""
     folder = llama_folder(tmp_path)
-    slot_bytes = 2 * 2 * 4 * 2 * 64 * 16
-    assert DecoderSession(folder, full_linear, 1, slots=9, memory_bytes=4 * slot_bytes - 1).slots == 3
-    with pytest.raises(InvalidCheckpoint, match=f"takes {slot_bytes} bytes"):
+    slot_bytes, block_bytes = 2 * 2 * 4 * 2 * 64 * 16, 2 * 2 * 4 * 2 * 16 * 16
+    for bound, kept, slots, blocks in (
+        (4 * slot_bytes - 1, 0, 3, 0),
+        (4 * slot_bytes, 2 * block_bytes + 5, 3, 2),
+        (2 * slot_bytes - 1, 9 * slot_bytes, 1, 3),
+        (99 * slot_bytes, slot_bytes, 9, 4),
+    ):
+        memory = DecoderSession(folder, full_linear, 1, slots=9, memory_bytes=bound, kept_bytes=kept).memory
+        assert (memory.slots.shape[1], memory.blocks.shape[1]) == (slots, blocks)
+        assert memory.nbytes == slots * slot_bytes + blocks * block_bytes <= bound
+    with pytest.raises(InvalidCheckpoint, match=f"64 tokens take {slot_bytes} bytes"):
         DecoderSession(folder, full_linear, 1, slots=9, memory_bytes=slot_bytes - 1)

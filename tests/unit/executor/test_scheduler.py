@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from services.chassis.errors import Overloaded
 from services.executor.decoder_session import Chunk
-from services.executor.scheduler import MOST_PADDED, READ_TOKENS_ALONE, Scheduler
+from services.executor.pass_plan import MOST_PADDED, READ_TOKENS_ALONE
+from services.executor.scheduler import Scheduler
 
 CAPACITY = 120
 LONGEST_WAIT = 2_000  # passes; the longest answer takes 120
@@ -21,6 +22,7 @@ class Request:
     """A task whose answer ends after so many tokens."""
 
     tenant: str
+    prompt_size: int
     tokens: list[int]
     output: int
     computed: int = 0
@@ -29,6 +31,7 @@ class Request:
     read_at: int = 0
     resumed: bool = False
     turns: int = 0
+    kept: int = 0
     ends: list[str] = field(default_factory=list)
     arrived: int = 0
 
@@ -38,14 +41,14 @@ class Request:
 
 
 def request(tenant: str = "a", prompt: int = 10, output: int = 5) -> Request:
-    return Request(tenant, [1] * prompt, output)
+    return Request(tenant, prompt, [1] * prompt, output)
 
 
 class Machine:
     """A scheduler, a memory that checks what is written into it, and what became of every request."""
 
     def __init__(self, slots: int, waiting_limit: int) -> None:
-        self.scheduler: Scheduler[Request] = Scheduler("model", slots, CAPACITY, waiting_limit)
+        self.scheduler: Scheduler[Request] = Scheduler("model", slots, CAPACITY, waiting_limit, self)
         self.slots = slots
         self.limit = waiting_limit
         self.held = [0] * slots  # tokens that each slot holds
@@ -85,6 +88,16 @@ class Machine:
                     self.end(one, "complete")
         return planned
 
+    def keep(self, task: Request, slot: int, computed: int) -> None:
+        assert self.held[slot] == computed
+        task.kept = computed // 16 * 16
+
+    def restore(self, task: Request) -> None:
+        assert task.computed == 0
+        assert task.slot is not None
+        if task.kept < task.prompt_size - 1 or task.kept >= task.prompt_size:
+            self.held[task.slot] = task.computed = task.kept
+
     def check(self, planned: list[tuple[Request, Chunk]]) -> None:
         running = self.scheduler.running
         assert len(running) <= self.slots
@@ -97,9 +110,10 @@ class Machine:
             assert chunk.start in (0, self.held[chunk.slot])
             assert chunk.tokens == one.tokens[chunk.start : chunk.start + len(chunk.tokens)]
             assert chunk.start + width <= CAPACITY, "the kernel refuses a chunk wider than a row has room for"
-            left = len(one.tokens) - chunk.start - len(chunk.tokens)
-            assert left != 1
-            assert len(chunk.tokens) > 1 or left == 0
+            assert chunk.wants_logits == (chunk.start + len(chunk.tokens) == len(one.tokens))
+            unread = one.prompt_size - chunk.start
+            assert len(chunk.tokens) == 1 if unread <= 1 else 1 < len(chunk.tokens) <= unread
+            assert unread - len(chunk.tokens) != 1
         assert sum(len(chunk.tokens) for _, chunk in planned) <= READ_TOKENS_ALONE + self.slots
         assert width * (max((chunk.slot for _, chunk in planned), default=0) + 1) <= max(MOST_PADDED, self.slots)
 
