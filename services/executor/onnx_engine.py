@@ -8,8 +8,9 @@ from typing import TypeVar, cast
 
 from services.chassis.errors import FailedPrecondition, InvalidField, Unavailable
 from services.executor.chat_text import ChatText
+from services.executor.decoder_backend import Decoder, open_decoder
 from services.executor.decoder_loop import DecoderLoop
-from services.executor.decoder_session import Chunk, DecoderSession
+from services.executor.decoder_session import Chunk
 from services.executor.engine import (
     Event,
     Finish,
@@ -23,12 +24,10 @@ from services.executor.engine import (
 from services.executor.generation import Generation
 from services.executor.kept_prefixes import KeptPrefixes
 from services.executor.models.checkpoint import InvalidCheckpoint
-from services.executor.models.onnx_linear import DECODER_LINEARS
 from services.executor.scheduler import Scheduler
 from services.executor.settings import LocalModel
 
 TEXT_THREADS = 2  # prompts become tokens here, so that a long one holds up neither the model nor a short one
-MB = 1_000_000
 T = TypeVar("T")
 
 
@@ -46,7 +45,7 @@ class OnnxEngine:
         self._state = ModelState.LOADING
         self._threads = ThreadPoolExecutor(TEXT_THREADS, thread_name_prefix=name)
         self._encoding = 0
-        self._session: DecoderSession
+        self._session: Decoder
         self._text: ChatText
         self._scheduler: Scheduler[Generation]
         self._loop: DecoderLoop | None = None
@@ -106,15 +105,7 @@ class OnnxEngine:
     def _load(self) -> None:
         model = self._model
         self._text = ChatText(model.folder)
-        self._session = session = DecoderSession(
-            model.folder,
-            DECODER_LINEARS[model.precision],
-            model.threads,
-            model.context_tokens,
-            model.places,
-            model.kv_memory_mb * MB,
-            model.prefix_memory_mb * MB,
-        )
+        self._session = session = open_decoder(self._name, model)
         session.run([Chunk(slot, 0, [0, 0]) for slot in range(session.slots)])
         session.run([Chunk(0, 2, [0])])
 

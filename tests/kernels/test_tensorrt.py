@@ -12,18 +12,24 @@ import pytest
 from kernels.aot import expected_types
 from kernels.specimens import specimens
 from kernels.tensorrt_plugins import CONTRACTS
+from services.executor.tensorrt_builder import EngineKey
 
 ROOT = Path(__file__).parents[2]
-LIBRARIES = ("libnvinfer.so.11", "libnvinfer_plugin.so.11", "libnvonnxparser.so.11")
+LIBRARIES = {
+    "libnvinfer.so.11": "tensorrt_stubs.c",
+    "libnvinfer_plugin.so.11": "tensorrt_stubs.c",
+    "libnvonnxparser.so.11": "tensorrt_stubs.c",
+    "libcuda.so.1": "cuda_stub.c",
+}
 ARCHITECTURE = 90
 
 
 @pytest.fixture(scope="session")
 def stubs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with libraries of TensorRT's names."""
+    """A folder with libraries of TensorRT's and the driver's names."""
     folder = tmp_path_factory.mktemp("stubs")
-    for name in LIBRARIES:
-        source, library = Path(__file__).with_name("tensorrt_stubs.c"), folder / name
+    for name, code in LIBRARIES.items():
+        source, library = Path(__file__).with_name(code), folder / name
         subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True, timeout=60)
     return folder
 
@@ -78,3 +84,45 @@ def test_quantising_is_explicit(networks: Any, case: str) -> None:
     """With quantise and dequantise in the network, results are those of the same rounding in NumPy, a step aside."""
     assert networks["errors"][case] < 0.02
     assert {"add_quantize", "add_dequantize"} <= set(networks["called"])
+
+
+@pytest.fixture(scope="module")
+def session(stubs: Path) -> Any:
+    """The TensorRT session over a runtime that evaluates its network, beside ONNX Runtime's session."""
+    return run("tests.kernels.session_process", stubs)
+
+
+def test_the_session_answers_as_the_one_on_the_cpu(session: Any) -> None:
+    """Mixed passes of chunks and single tokens, with and without logits, then a prefix reused by another slot."""
+    assert session["difference"] < 1e-4
+
+
+def test_an_engine_is_built_once(session: Any) -> None:
+    """It is found again by model, TensorRT's version, GPU and options; timings lie beside it."""
+    assert session["files"] == session["again"]
+    assert [name.rsplit(".", 1)[1] for name in session["files"]] == ["plan", "cache"]
+
+
+def test_prefixes_move_on_the_device_as_on_the_host(session: Any) -> None:
+    """Blocks are kept and restored, in any order, to the same bytes."""
+    assert session["memory"]
+
+
+def test_the_driver_gets_arguments_as_contracted(session: Any) -> None:
+    """Grid, block, shared memory, then each value in its own width: pointers in 8 bytes, sizes in 4."""
+    assert session["launch"] == [5, 6, 1, 128, 1, 1, 100_000, 5, 2**40 + 1, 2, 7, 2**32 - 1, 2**63]
+
+
+def test_another_version_or_gpu_is_another_engine() -> None:
+    """Nothing that an engine depends on may change and find the old one."""
+    key = EngineKey("digest", "GPU", 90, {"slots": 1})
+    names = [
+        key.file_name("11.4"),
+        key.file_name("11.5"),
+        EngineKey("other", "GPU", 90, {"slots": 1}).file_name("11.4"),
+        EngineKey("digest", "another", 90, {"slots": 1}).file_name("11.4"),
+        EngineKey("digest", "GPU", 100, {"slots": 1}).file_name("11.4"),
+        EngineKey("digest", "GPU", 90, {"slots": 2}).file_name("11.4"),
+    ]
+    assert len(set(names)) == len(names)
+    assert key.file_name("11.4") == EngineKey("digest", "GPU", 90, {"slots": 1}).file_name("11.4")

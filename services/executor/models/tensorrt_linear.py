@@ -12,6 +12,7 @@ from services.executor.models.tensorrt_graph import TensorRtGraph
 GROUP = 128
 LARGEST = {"INT8": 127.0, "FP8": 448.0, "INT4": 7.0}
 SMALLEST_SCALE = 1e-9
+Kind = Literal["full", "int8", "fp8", "int4"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Precision:
     samples of what the model is for.
     """
 
-    kind: Literal["full", "int8", "fp8", "int4"] = "full"
+    kind: Kind = "full"
     largest_inputs: Mapping[str, float] = field(default_factory=dict)
 
 
