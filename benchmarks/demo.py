@@ -4,7 +4,8 @@ import argparse
 import asyncio
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,14 +142,11 @@ def _spent(answers: Sequence[Answered]) -> int:
     return sum(answered.receipt.cost.actual_nano_usd for answered in answers)
 
 
-async def _always(
-    suite: Client, prompts: Sequence[Prompt], progress: Progress, label: str, model: str
-) -> list[Answered]:
-    """What `model` alone answers to every prompt; equal prompts are asked once, counted as often as sent."""
-    distinct = list({prompt.question.prompt: prompt for prompt in prompts}.values())
-    answers = await _ask_all(suite, distinct, progress, label, only=model)
-    by_prompt = {answered.prompt.question.prompt: answered for answered in answers}
-    return [by_prompt[prompt.question.prompt] for prompt in prompts]
+@asynccontextmanager
+async def _suite() -> AsyncGenerator[Client, None]:
+    with tempfile.TemporaryDirectory() as folder:
+        async with suite_process(Path(folder)) as running, client(running.address) as suite:
+            yield suite
 
 
 async def _cheap_and_strong(suite: Client) -> tuple[str, str]:
@@ -161,14 +159,14 @@ async def _cheap_and_strong(suite: Client) -> tuple[str, str]:
 async def demo(console: Console, prompts: Sequence[Prompt]) -> None:
     """Runs a suite, sends the prompts, and prints what happened."""
     console.print(f"[bold]Fulcrum[/]: {len(prompts)} prompts through edge, cache, router and executor, in one process")
-    with tempfile.TemporaryDirectory() as folder:
-        async with suite_process(Path(folder)) as running, client(running.address) as suite:
+    with Progress(console=console) as progress:
+        async with _suite() as suite:
+            answers = await _ask_all(suite, prompts, progress, "through Fulcrum")
+            usage = await suite.usage()
+        async with _suite() as suite:  # another one, whose engine has not read these prompts yet
             cheap, strong = await _cheap_and_strong(suite)
-            with Progress(console=console) as progress:
-                answers = await _ask_all(suite, prompts, progress, "through Fulcrum")
-                usage = await suite.usage()
-                always_strong = await _always(suite, prompts, progress, f"always strong: {strong}", strong)
-                always_cheap = await _always(suite, prompts, progress, f"always cheap: {cheap}", cheap)
+            always_strong = await _ask_all(suite, prompts, progress, f"always strong: {strong}", strong)
+            always_cheap = await _ask_all(suite, prompts, progress, f"always cheap: {cheap}", cheap)
     strong_is_right = {answered.prompt.question.prompt: answered.right for answered in always_strong}
     runs = (
         ("Fulcrum", answers, _spent(answers)),
@@ -179,7 +177,7 @@ async def demo(console: Console, prompts: Sequence[Prompt]) -> None:
     console.print(_kinds_table(answers), "", _where_table(answers), "", _quality_table(runs, strong_is_right))
     console.print(f"operator's bound: at most {loss:.1%} of requests worse than the strong model", style="dim")
     console.print(
-        "always strong and always cheap run on the same engine, which remembers prefixes for them too\n", style="dim"
+        "the others send every prompt to the same engine, which remembers prefixes for them too\n", style="dim"
     )
     console.print(cost_table(usage.total))
     console.print(_prefix_line(answers))

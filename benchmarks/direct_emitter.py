@@ -16,7 +16,7 @@ from kernels.launch import TORCH_TYPES, launch
 from kernels.rope_kv_append import plugin as rope
 from kernels.specimens import specimen
 from services.executor.models.decoder import DecoderShape, emit_decoder
-from services.executor.models.emitter import CachedAttention, Weight
+from services.executor.models.emitter import CachedAttention, HeadNorms, Weight
 
 
 @dataclass
@@ -87,8 +87,12 @@ class DirectEmitter:
         memory, positions = self._memory, qkv.shape[1]
         sizes = (attention.heads, attention.kv_heads, attention.head_dim, attention.max_positions)
         if self._angles is None:
-            cosine, sine = (torch.from_numpy(angles).to(qkv.device) for angles in attention.rotary_tables())
+            cosine, sine = (
+                torch.from_numpy(angles).to(qkv.device) for angles in attention.rotary.tables(attention.max_positions)
+            )
             self._angles = cosine, sine
+        if attention.norms is not None:
+            qkv = self._normed(qkv, attention.norms, attention)
         inputs = {"qkv": qkv, "starts": memory.starts, "new_lengths": memory.new_lengths, "table": memory.table}
         inputs |= {"cosine": self._angles[0], "sine": self._angles[1]}
         inputs |= {"keys": memory.keys[layer], "values": memory.values[layer]}
@@ -98,15 +102,23 @@ class DirectEmitter:
         lengths = (memory.starts[:, None] + place[None, :]).reshape(-1)
         table = memory.table.repeat_interleave(positions, 0) if positions > 1 else memory.table
         asked = {"queries": flat, "keys": keys, "values": values, "table": table, "lengths": lengths}
-        partial, statistics = self._launch(decode.GQA_DECODE_SPLIT, decode.split_constants(*sizes), asked)
+        partial, statistics = self._launch(
+            decode.GQA_DECODE_SPLIT, decode.split_constants(*sizes, window=attention.window), asked
+        )
         joined = decode.reduce_constants(attention.heads, attention.head_dim, partial.shape[2])
         shares = {"partial": partial, "statistics": statistics, "like": flat}
         (attended,) = self._launch(decode.GQA_DECODE_REDUCE, joined, shares)
         return attended.view(queries.shape)
 
-    def swiglu(self, gate_up: Any) -> Any:
+    def _normed(self, qkv: Any, norms: HeadNorms, attention: CachedAttention) -> Any:
+        heads = qkv.view(*qkv.shape[:2], -1, attention.head_dim).clone()
+        ends = (attention.heads, attention.heads + attention.kv_heads)
+        for start, end, weight in ((0, ends[0], norms.queries), (*ends, norms.keys)):
+            heads[:, :, start:end] = self.rms_norm(heads[:, :, start:end], weight, norms.epsilon)
+        return heads.view(qkv.shape)
+
+    def swiglu(self, gate: Any, up: Any) -> Any:
         """Torch's."""
-        gate, up = gate_up.chunk(2, dim=-1)
         return torch.nn.functional.silu(gate) * up
 
     def last_position(self, x: Any) -> Any:

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks.direct_emitter import emit_pass, empty_memory
 from kernels.launch import TORCH_TYPES
 from services.executor.models.decoder import DecoderShape
 from services.executor.models.emitter import CachedAttention
+from services.executor.models.rotary import Rotary
 
 HELD = 1024
 STEPS = 50
@@ -21,9 +23,22 @@ SHAPES = {
 def shape_of(name: str) -> DecoderShape:
     """The Llama 3 shape of that size, with room for what is measured."""
     sizes = SHAPES[name]
-    attention = CachedAttention(sizes["heads"], sizes["kv_heads"], sizes["head_dim"], 500_000.0, 2 * HELD)
-    widths = (sizes["layers"], sizes["hidden"], sizes["intermediate"], 128256)
-    return DecoderShape(*widths, 1e-5, attention, attention_bias=False, output_bias=False, tied_embeddings=True)
+    frequencies = 500_000.0 ** (-np.arange(0, sizes["head_dim"], 2) / sizes["head_dim"])
+    return DecoderShape(
+        layers=sizes["layers"],
+        hidden=sizes["hidden"],
+        intermediate=sizes["intermediate"],
+        vocabulary=128256,
+        norm_epsilon=1e-5,
+        attention=CachedAttention(
+            sizes["heads"], sizes["kv_heads"], sizes["head_dim"], Rotary(tuple(frequencies.tolist())), 2 * HELD
+        ),
+        windows=(None,) * sizes["layers"],
+        input_bias=False,
+        output_bias=False,
+        normed_heads=False,
+        tied_embeddings=True,
+    )
 
 
 def random_weights(shape: DecoderShape, activation: str, device: str) -> dict[str, Any]:

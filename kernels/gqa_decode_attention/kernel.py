@@ -11,12 +11,12 @@ def gqa_decode_split(
     partial, statistics,
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, DIM_BLOCK: tl.constexpr,
     GROUP_BLOCK: tl.constexpr, PAGE_SIZE: tl.constexpr, QUERY_STRIDE: tl.constexpr, SCALE: tl.constexpr,
-    SPLITS: tl.constexpr, BLOCK_KEYS: tl.constexpr,
+    WINDOW: tl.constexpr, SPLITS: tl.constexpr, BLOCK_KEYS: tl.constexpr,
 ):  # fmt: skip
     """One program takes one row, one KV head with all queries that share it, and one of SPLITS shares of the keys.
 
     `partial` is the sum of values weighted by 2^(score - largest), `statistics` the largest score and the weights' sum;
-    SCALE takes a product to the exponent of 2.
+    SCALE takes a product to the exponent of 2; the last WINDOW keys are seen, all where it is 0.
     """
     row, kv_head, split = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2)
     group: tl.constexpr = HEADS // KV_HEADS
@@ -26,8 +26,9 @@ def gqa_decode_split(
     query = tl.load(queries + row * QUERY_STRIDE + head[:, None] * HEAD_DIM + column[None, :], mask=asked, other=0.0)
 
     length = tl.load(lengths + row)
-    share = tl.cdiv(tl.cdiv(length, SPLITS), BLOCK_KEYS) * BLOCK_KEYS
-    begin = split * share
+    first = tl.maximum(length - WINDOW, 0) if WINDOW else length * 0
+    share = tl.cdiv(tl.cdiv(length - first, SPLITS), BLOCK_KEYS) * BLOCK_KEYS
+    begin = first + split * share
     end = tl.minimum(begin + share, length)
     largest = tl.full([GROUP_BLOCK], float("-inf"), tl.float32)
     weights = tl.zeros([GROUP_BLOCK], tl.float32)

@@ -24,7 +24,17 @@ GQA_DECODE_SPLIT = Contract(
     ),
     sizes=("pages",),
     outputs=(_PARTIAL, _STATISTICS),
-    constants=("HEADS", "KV_HEADS", "HEAD_DIM", "DIM_BLOCK", "GROUP_BLOCK", "PAGE_SIZE", "QUERY_STRIDE", "SCALE"),
+    constants=(
+        "HEADS",
+        "KV_HEADS",
+        "HEAD_DIM",
+        "DIM_BLOCK",
+        "GROUP_BLOCK",
+        "PAGE_SIZE",
+        "QUERY_STRIDE",
+        "SCALE",
+        "WINDOW",
+    ),
     tuned=("SPLITS", "BLOCK_KEYS"),
     sizes_of=lambda dims, constants: (dims["table"][1],),
     shapes_of=lambda dims, constants: (
@@ -47,9 +57,9 @@ GQA_DECODE_REDUCE = Contract(
 
 
 def split_constants(
-    heads: int, kv_heads: int, head_dim: int, page_size: int, query_stride: int | None = None
+    heads: int, kv_heads: int, head_dim: int, page_size: int, query_stride: int | None = None, window: int | None = None
 ) -> dict[str, int | float]:
-    """What a model fixes; `query_stride` elements lie between two rows of `queries`."""
+    """What a model fixes; `query_stride` elements lie between two rows of `queries`; `window` keys are seen."""
     return {
         "HEADS": heads,
         "KV_HEADS": kv_heads,
@@ -59,6 +69,7 @@ def split_constants(
         "PAGE_SIZE": page_size,
         "QUERY_STRIDE": query_stride or heads * head_dim,
         "SCALE": math.log2(math.e) / math.sqrt(head_dim),
+        "WINDOW": window or 0,
     }
 
 

@@ -5,14 +5,19 @@ from typing import Any
 import numpy as np
 
 
-def gqa_decode_attention(queries: Any, keys: Any, values: Any, table: Any, lengths: Any, heads: int) -> Any:
-    """`[rows, heads * head_dim]`: each row's query over the first `lengths` positions of its pages; zeros for none."""
+def gqa_decode_attention(
+    queries: Any, keys: Any, values: Any, table: Any, lengths: Any, heads: int, window: int = 0
+) -> Any:
+    """`[rows, heads * head_dim]`: each row's query over the first `lengths` positions of its pages; zeros for none.
+
+    Where `window` is not 0, only the last so many of these are seen.
+    """
     _, kv_heads, page_size, head_dim = keys.shape
     rows = queries.shape[0]
     split = queries.astype(np.float64).reshape(rows, kv_heads, heads // kv_heads, head_dim)
     attended = np.zeros(split.shape)
     for row, length in enumerate(lengths):
-        position = np.arange(length)
+        position = np.arange(max(0, length - window) if window else 0, length)
         page = table[row, position // page_size]
         key = keys[page, :, position % page_size].astype(np.float64)
         value = values[page, :, position % page_size].astype(np.float64)

@@ -14,7 +14,9 @@ from tokenizers.models import BPE
 from services.chassis.errors import InvalidField
 from services.executor.engine import Message
 from services.executor.models.checkpoint import InvalidCheckpoint, read_json
+from services.executor.models.config_reader import ConfigReader
 
+LARGEST_TOKEN = 2**31 - 1
 _REMEMBERED_WORDS = 2_000  # where a tokenizer splits nothing, each prompt is one: 1.7 kB
 
 
@@ -26,11 +28,13 @@ class ChatText:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self.tokenizer = load_tokenizer(folder)
         config = read_json(folder / "tokenizer_config.json")
         self._template = _compile(folder, config)
         names = ("bos_token", "eos_token", "pad_token", "unk_token")
-        self._special = {name: _content(config.get(name)) for name in names}
+        reader = ConfigReader(folder / "tokenizer_config.json", config)
+        self._special = {name: _content(reader, name) for name in names}
         self.end_tokens = self._end_tokens(folder)
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
@@ -47,14 +51,27 @@ class ChatText:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
+    def check_vocabulary(self, vocabulary: int) -> None:
+        """Refuses tokens that a model with embeddings for ids below `vocabulary` cannot take.
+
+        Raises:
+            InvalidCheckpoint: the tokenizer gives a larger id, or an answer would end with one.
+        """
+        ids = self.tokenizer.get_vocab(with_added_tokens=True)
+        ends = {f"end token {token}": token for token in self.end_tokens}
+        for name, token in (ids | ends).items():
+            if token >= vocabulary:
+                found = f"{self._folder}: {name!a} has id {token}"
+                raise InvalidCheckpoint(f"{found}, expected less than vocab_size in config.json, {vocabulary}")
+
     def _end_tokens(self, folder: Path) -> frozenset[int]:
         """Tokens that end an answer: those of the generation and model configuration, and the tokenizer's own."""
-        found: set[int] = set()
-        for name in ("generation_config.json", "config.json"):
-            ids = read_json(folder / name).get("eos_token_id") if (folder / name).exists() else None
-            found |= {ids} if isinstance(ids, int) else set(ids or ())
+        found: frozenset[int] = frozenset()
+        for path in (folder / "generation_config.json", folder / "config.json"):
+            if path.exists():
+                found |= ConfigReader(path, read_json(path)).token_ids("eos_token_id", LARGEST_TOKEN)
         own = self.tokenizer.token_to_id(self._special["eos_token"])
-        return frozenset(found if own is None else found | {own})
+        return found if own is None else found | {own}
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -95,6 +112,7 @@ def _refuse(message: str) -> NoReturn:
     raise jinja2.TemplateError(message)
 
 
-def _content(token: Any) -> str:
+def _content(config: ConfigReader, name: str) -> str:
     """A special token's text, which older folders wrap in an object."""
-    return str(token["content"]) if isinstance(token, dict) else str(token or "")
+    wrapped = isinstance(config.values.get(name), dict)
+    return config.section(name).text("content") if wrapped else config.text(name, "")

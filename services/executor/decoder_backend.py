@@ -32,6 +32,10 @@ class Decoder(Protocol):
         """Most tokens of prompt and answer together."""
 
     @property
+    def vocabulary(self) -> int:
+        """Tokens that logits are of."""
+
+    @property
     def digest(self) -> str:
         """Of the checkpoint."""
 

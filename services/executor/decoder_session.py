@@ -71,6 +71,7 @@ class DecoderSession:
             expected = f"at most {memory_bytes}: lower context_tokens"
             raise InvalidCheckpoint(f"{folder}: {error}, expected {expected}") from None
         self.slots = self.memory.slots.shape[1]
+        self.vocabulary = shape.vocabulary
         self.context_tokens = shape.attention.max_positions
         self.digest = checkpoint.digest()
         buffers = dict(zip(memory_names(shape.layers), self.memory.slots, strict=True))

@@ -7,7 +7,7 @@ import structlog
 
 from services.executor.generation import Generation
 from services.executor.kv_memory import BLOCK_TOKENS
-from services.executor.prefix_eviction import LeastRecentlyUsed
+from services.executor.prefix_eviction import LeastWorth
 from services.executor.prefix_tree import Lease, PrefixTree
 
 
@@ -35,7 +35,8 @@ class KeptPrefixes:
 
     def __init__(self, memory: Blocks, shared: bool) -> None:
         self._memory = memory
-        self._tree = PrefixTree(memory.block_count, LeastRecentlyUsed())
+        capacity = memory.block_count
+        self._tree = PrefixTree(capacity, LeastWorth(capacity))
         self._shared = shared
         self._log = structlog.get_logger("engine")
 
@@ -63,7 +64,8 @@ class KeptPrefixes:
         if not self._remembers(task):
             return
         try:
-            lease = self._tree.insert(self._salt(task), _keys(task.tokens[:computed]))
+            grown = computed > task.prompt_size  # the prompt was remembered when it had been read
+            lease = self._tree.insert(self._salt(task), _keys(task.tokens[:computed]), grown)
             self._filling(lease, lambda: self._memory.keep(slot, lease.kept, lease.places[lease.kept :]))
         except Exception as error:  # noqa: BLE001 - the answer is not to blame
             self._log.error("a prefix could not be kept", exc_info=error)

@@ -106,6 +106,7 @@ class OnnxEngine:
         model = self._model
         self._text = ChatText(model.folder)
         self._session = session = open_decoder(self._name, model)
+        self._text.check_vocabulary(session.vocabulary)
         session.run([Chunk(slot, 0, [0, 0]) for slot in range(session.slots)])
         session.run([Chunk(0, 2, [0])])
 

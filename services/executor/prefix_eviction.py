@@ -1,70 +1,91 @@
-"""Which kept prefix goes first when room is needed."""
+"""Which kept block goes when room is needed: the one that its kind's record promises the fewest hits."""
 
-import heapq
 from collections.abc import Sequence
-from itertools import count
 
+from services.executor.idle_blocks import IdleBlocks
+from services.executor.prefix_returns import Returns, Seen
 from services.executor.prefix_tree import Block
 
-
-class IdleBlocks:
-    """Offered blocks, least recently used first."""
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Block]] = []
-        self._numbers = count()
-        self._entries: dict[Block, int] = {}  # the number of each block's entry; others of the heap are void
-
-    def add(self, block: Block) -> None:
-        """Takes a block that is not here, by its `use`."""
-        self._entries[block] = number = next(self._numbers)
-        heapq.heappush(self._heap, (block.use, number, block))
-        if len(self._heap) > 64 + 2 * len(self._entries):
-            self._heap = [entry for entry in self._heap if self._entries.get(entry[2]) == entry[1]]
-            heapq.heapify(self._heap)
-
-    def discard(self, block: Block) -> None:
-        """Gives a block up, if it is here."""
-        self._entries.pop(block, None)
-
-    def oldest(self) -> Block | None:
-        """The block used longest ago, if any."""
-        while self._heap:
-            _, number, block = self._heap[0]
-            if self._entries.get(block) == number:
-                return block
-            heapq.heappop(self._heap)
-        return None
+_TURNS = 5  # the last stands for all above
+_LENGTHS = 4  # of prompts, in blocks: each 4 times the last
+_KINDS = _TURNS * _LENGTHS * 4
+_LAST, _CAME_BACK = 1, 2  # bits of a kind
 
 
-class LeastRecentlyUsed:
-    """Evicts what was used longest ago, the ends of prefixes first."""
+class LeastWorth:
+    """Learns which kinds of prompts come back, and when, from those that did; until then it is LRU.
 
-    def __init__(self) -> None:
-        self._idle = IdleBlocks()
-        self._requests = 0
+    A kind is: the turns of the conversation, the length of the prompt, whether the block came back already, and whether
+    it was the prompt's last. Among the kinds, the block used longest ago stands for the others of its kind.
+
+    Args:
+        capacity: of the tree, in blocks.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._returns = Returns(_KINDS, capacity)
+        self._idle: dict[int, IdleBlocks] = {}
+        self._now = 0.0  # blocks that were asked for
+        self._going: tuple[IdleBlocks, float] | None = None  # the rest of what was chosen is worth as little
 
     def used(self, path: Sequence[Block]) -> None:
-        """See Eviction."""
-        self._requests += 1
-        for block in path:
-            block.use = self._requests
+        """See Eviction. A use counts once it is over."""
 
-    def added(self, path: Sequence[Block], kept: int) -> None:
+    def added(self, path: Sequence[Block], kept: int, grown: bool) -> None:
         """See Eviction."""
-        self.used(path)
+        self._now += len(path)
+        self._going = None
+        known, turn = self._identify(path, kept)
+        if known < len(path) and not grown:
+            turn += 1
+        prompt = (min(turn, _TURNS - 1) * _LENGTHS + _length(len(path))) * 4
+        for index, block in enumerate(path):
+            came_back = block.kind & _CAME_BACK if grown else _CAME_BACK * (index < known)
+            if index >= kept:
+                block.turn = turn
+            block.kind = prompt + came_back + _LAST * (index == len(path) - 1)
+            block.last_use = self._now
+            self._returns.use(block.identity, Seen(self._now, block.kind, block.turn), grown)
 
     def offer(self, block: Block) -> None:
         """See Eviction."""
-        self._idle.add(block)
+        self._idle.setdefault(block.kind, IdleBlocks()).add(block)
 
     def withdraw(self, block: Block) -> None:
         """See Eviction."""
-        self._idle.discard(block)
+        if block.kind in self._idle:
+            self._idle[block.kind].discard(block)
 
     def choose(self) -> Block | None:
         """See Eviction."""
-        block = self._idle.oldest()
-        if block:
-            self._idle.discard(block)
-        return block
+        if self._going:
+            idle, last_use = self._going
+            block = idle.oldest()
+            if block and block.last_use == last_use:
+                idle.discard(block)
+                return block
+        self._going = None
+        oldest = [block for idle in self._idle.values() if (block := idle.oldest())]
+        chosen = min(oldest, key=self._worth, default=None)
+        if chosen:
+            self._going = self._idle[chosen.kind], chosen.last_use
+            self.withdraw(chosen)
+        return chosen
+
+    def _worth(self, block: Block) -> tuple[float, float]:
+        return self._returns.worth(block.kind, self._now - block.last_use), block.last_use
+
+    def _identify(self, path: Sequence[Block], kept: int) -> tuple[int, int]:
+        """Names new blocks; returns how many of the path were used before, kept or not, and the last one's turn."""
+        known, turn = kept, path[kept - 1].turn if kept else 0
+        for index in range(kept, len(path)):
+            block = path[index]
+            block.identity = hash((block.parent.identity if block.parent else 0, block.key))
+            seen = self._returns.seen(block.identity)
+            if seen:
+                known, turn = index + 1, max(turn, seen.turn)
+        return known, turn
+
+
+def _length(blocks: int) -> int:
+    return min(blocks.bit_length() // 2, _LENGTHS - 1)

@@ -9,9 +9,21 @@ from typing import Protocol
 
 
 class Block:
-    """One kept block, which stands for its whole prefix; a root for the empty one. `use` is the eviction's own."""
+    """One kept block, which stands for its whole prefix; a root for the empty one."""
 
-    __slots__ = ("children", "key", "leases", "parent", "place", "ready", "removed", "use")
+    __slots__ = (
+        "children",
+        "identity",
+        "key",
+        "kind",
+        "last_use",
+        "leases",
+        "parent",
+        "place",
+        "ready",
+        "removed",
+        "turn",
+    )
 
     def __init__(self, key: Hashable, parent: "Block | None", place: int) -> None:
         self.key = key
@@ -21,7 +33,11 @@ class Block:
         self.leases = 0  # of those that end here
         self.ready = False
         self.removed = False
-        self.use = 0.0
+        # The eviction's own: when it was last used, as what, in which turn it was new, and a name of its whole prefix.
+        self.last_use = 0.0
+        self.kind = 0
+        self.turn = 0
+        self.identity = hash(key) if parent is None else 0
 
     @property
     def idle(self) -> bool:
@@ -35,8 +51,8 @@ class Eviction(Protocol):
     def used(self, path: Sequence[Block]) -> None:
         """A request begins with these kept blocks, in order from the first."""
 
-    def added(self, path: Sequence[Block], kept: int) -> None:
-        """A request's blocks in order, of which the first `kept` were there and the others are new."""
+    def added(self, path: Sequence[Block], kept: int, grown: bool) -> None:
+        """A request's blocks in order, of which the first `kept` were there and the others are new; see `insert`."""
 
     def offer(self, block: Block) -> None:
         """A block became idle: it may go."""
@@ -91,10 +107,11 @@ class PrefixTree:
         self._eviction.used(path)
         return self._lease(path, len(path))
 
-    def insert(self, salt: Hashable, keys: Sequence[Hashable]) -> Lease:
+    def insert(self, salt: Hashable, keys: Sequence[Hashable], grown: bool = False) -> Lease:
         """Leases the longest prefix of `keys` that finds room, evicting others for it; new blocks are to be filled.
 
-        It ends before a block that another lease is filling.
+        It ends before a block that another lease is filling. `grown`: the same request was inserted before, and has
+        more blocks now; that is not another use.
         """
         root = self._roots.setdefault(salt, Block(salt, None, -1))
         path = self._walk(root, keys)
@@ -103,7 +120,7 @@ class PrefixTree:
         self._hold(end)  # lest it goes to make room for what follows it
         if kept < len(keys) and keys[kept] not in end.children:
             path += self._grow(end, keys[kept:])
-        self._eviction.added(path, kept)
+        self._eviction.added(path, kept, grown)
         lease = self._lease(path, kept)
         self._let_go(end)
         return lease

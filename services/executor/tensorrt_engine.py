@@ -67,7 +67,7 @@ class TensorRtSession:
         self.context_tokens = shape.attention.max_positions
         self.digest = checkpoint.digest()
         self._driver = driver
-        self._vocabulary = shape.vocabulary
+        self.vocabulary = shape.vocabulary
         options = {
             "network": NETWORK_VERSION,
             "precision": [precision.kind, dict(precision.largest_inputs)],
@@ -93,11 +93,11 @@ class TensorRtSession:
             if len(chunk.tokens) > 1:
                 found[id(chunk)] = self._read(chunk)
         wanted = [found[id(chunk)] for chunk in chunks if chunk.wants_logits]
-        return np.array(wanted, np.float32).reshape(len(wanted), self._vocabulary)
+        return np.array(wanted, np.float32).reshape(len(wanted), self.vocabulary)
 
     def _read(self, chunk: Chunk) -> NDArray[np.float32]:
         """Logits behind a chunk of any length."""
-        logits = np.empty((1, self._vocabulary), np.float32)
+        logits = np.empty((1, self.vocabulary), np.float32)
         for at in range(0, len(chunk.tokens), LONGEST_CHUNK):
             piece = Chunk(chunk.slot, chunk.start + at, chunk.tokens[at : at + LONGEST_CHUNK])
             logits = self._pass(MANY if len(piece.tokens) > 1 else ONE, [piece])
@@ -121,7 +121,7 @@ class TensorRtSession:
             context.set_input_shape(name, value.shape)
         if not context.execute_async_v3(self._driver.stream):
             raise RuntimeError("TensorRT refuses a pass: its log says why")
-        logits = np.empty((len(chunks), self._vocabulary), np.float32)
+        logits = np.empty((len(chunks), self.vocabulary), np.float32)
         self._driver.download(buffers[LOGITS], logits)
         return logits
 
@@ -150,7 +150,7 @@ class TensorRtSession:
             name: int(np.prod(self._engine.get_tensor_profile_shape(name, profile)[2])) * 4
             for name in (TOKENS, STARTS, NEW_LENGTHS, TABLE, KEY_POSITIONS)
         }
-        sizes[LOGITS] = rows * self._vocabulary * 4
+        sizes[LOGITS] = rows * self.vocabulary * 4
         buffers = {name: self._driver.allocate(size) for name, size in sizes.items()}
         for (name, out), address in zip(memory_names(layers), self.memory.sides, strict=True):
             context.set_tensor_address(name, address)

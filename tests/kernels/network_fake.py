@@ -123,7 +123,7 @@ class Network:
         assert first.dtype == second.dtype, f"{operation}: {first.dtype} and {second.dtype}"
         assert first.ndim == second.ndim, f"{operation}: {first.shape} and {second.shape}"
         names = {"SUM": np.add, "SUB": np.subtract, "PROD": np.multiply, "DIV": np.divide, "EQUAL": np.equal}
-        return {**names, "GREATER": np.greater}[operation.name](first, second)
+        return {**names, "GREATER": np.greater, "AND": np.logical_and}[operation.name](first, second)
 
     def _unary(self, inputs: Any, _: Any) -> Any:
         return {"SQRT": np.sqrt, "NOT": np.logical_not}[inputs[1].name](inputs[0].value)
@@ -164,9 +164,9 @@ class Network:
     def _shape(self, inputs: Any, _: Any) -> Any:
         return np.array(inputs[0].shape, np.int64)
 
-    def _concatenation(self, inputs: Any, _: Any) -> Any:
+    def _concatenation(self, inputs: Any, given: Any) -> Any:
         assert len({part.value.dtype for part in inputs[0]}) == 1
-        return np.concatenate([part.value for part in inputs[0]])
+        return np.concatenate([part.value for part in inputs[0]], axis=given.get("axis", 0))
 
     def _normalization_v2(self, inputs: Any, given: Any) -> Any:
         x, scale, bias, axes = inputs[0].value, inputs[1].value, inputs[2].value, inputs[3]

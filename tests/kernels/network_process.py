@@ -6,6 +6,7 @@ Output: one JSON object: by case the largest relative difference from the NumPy 
 import json
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from services.executor.models.tensorrt_graph import TensorRtGraph
 from services.executor.models.tensorrt_linear import Precision
 from tests.kernels.network_fake import Network, Plugins
 from tests.kernels.stub_bindings import load
+from tests.unit.executor.families import FAMILIES
 from tests.unit.executor.folders import bert_folder, llama_folder
 
 trt, trtp = load()
@@ -125,25 +127,37 @@ def _cases(root: Path, called: set[str]) -> dict[str, Callable[[], float]]:
     largest = {f"model.layers.{layer}.{name}.weight": 8.0 for layer in range(4) for name in INPUTS}
     largest |= {"model.embed_tokens.weight": 8.0, "lm_head.weight": 8.0}
     wide = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4, "num_key_value_heads": 2}
+    cases = {
+        "int8": ({}, Precision("int8", largest)),
+        "fp8": ({}, Precision("fp8", largest)),
+        "int4": ({"head_dim": 32, **wide}, Precision("int4")),
+        **{name: (changes, Precision()) for name, changes in FAMILIES.items()},
+    }
+
+    def decoder(name: str) -> float:
+        changes, precision = cases[name]
+        return _decoder(llama_folder(_made(root / name), **changes), precision, called)
+
+    def encoder(pooling: str) -> float:
+        return _encoder(bert_folder(_made(root / pooling), pooling), called)
+
     return {
-        "llama": lambda: _decoder(llama_folder(root / "a"), Precision(), called),
-        "qwen2": lambda: _decoder(llama_folder(root / "b", model_type="qwen2"), Precision(), called),
-        "int8": lambda: _decoder(llama_folder(root / "c"), Precision("int8", largest), called),
-        "fp8": lambda: _decoder(llama_folder(root / "d"), Precision("fp8", largest), called),
-        "int4": lambda: _decoder(llama_folder(root / "e", head_dim=32, **wide), Precision("int4"), called),
-        "bert mean": lambda: _encoder(bert_folder(root / "f", "mean"), called),
-        "bert cls": lambda: _encoder(bert_folder(root / "g", "cls"), called),
+        **{name: partial(decoder, name) for name in cases},
+        **{f"bert {pooling}": partial(encoder, pooling) for pooling in ("mean", "cls")},
     }
 
 
-INPUTS = ("self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.down_proj")
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+INPUTS = ("self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
 
 
 if __name__ == "__main__":
     tensorrt_plugins.register(trt, trtp)
     layers: set[str] = set()
     with tempfile.TemporaryDirectory() as made:
-        for one in "abcdefg":
-            Path(made, one).mkdir()
         errors = {name: case() for name, case in _cases(Path(made), layers).items()}
     print(json.dumps({"errors": errors, "called": sorted(layers)}))

@@ -31,7 +31,7 @@ def gqa_decode_split(values: Values, given: Any) -> list[Any]:
     splits = specimen(GQA_DECODE_SPLIT, constants, given["activation"], given["architecture"]).constants["SPLITS"]
     taken = rows == len(values["lengths"])
     attended = (
-        attention.gqa_decode_attention(**values, heads=constants["HEADS"])
+        attention.gqa_decode_attention(**values, heads=constants["HEADS"], window=constants["WINDOW"])
         if taken
         else np.full((rows, constants["HEADS"] * constants["HEAD_DIM"]), np.nan)
     )

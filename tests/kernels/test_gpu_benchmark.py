@@ -15,6 +15,7 @@ from benchmarks.gpu_cases import Sizes, cases, plain_attention
 from benchmarks.gpu_launch import arguments_of
 from kernels.specimens import specimen
 from kernels.tensorrt_plugins import CONTRACTS
+from services.executor.models.rotary import Rotary
 
 SMALL = Sizes(
     heads=4, kv_heads=2, head_dim=16, hidden=64, outputs=24, group=32, vocabulary=90, context=32, held=19, rows=3,
@@ -77,7 +78,8 @@ def test_arguments_are_in_tensorrts_order() -> None:
 def test_random_decoders_have_all_weights() -> None:
     """The direct emitter finds each weight of a random shape, and a step's bytes count each once."""
     shape = gpu_decode.shape_of("1B")
-    attention = replace(shape.attention, heads=4, kv_heads=2, head_dim=16, max_positions=16)
+    rotary = Rotary((1.0,) * 8)
+    attention = replace(shape.attention, heads=4, kv_heads=2, head_dim=16, rotary=rotary, max_positions=16)
     small = replace(shape, layers=1, hidden=32, intermediate=48, vocabulary=50, attention=attention)
     weights = gpu_decode.random_weights(small, "fp32", "cpu")
     stored = sum(weight.numel() for weight in weights.values())

@@ -17,7 +17,15 @@ from tests.kernels.tensors import REPEATABLE, Source, assert_close, exact, seeds
 
 
 def check(
-    kernel: Any, seed: int, heads: tuple[int, int], head_dim: int, page_size: int, pages: int, splits: int, kind: str
+    kernel: Any,
+    seed: int,
+    heads: tuple[int, int],
+    head_dim: int,
+    page_size: int,
+    pages: int,
+    splits: int,
+    kind: str,
+    window: int = 0,
 ) -> None:
     """Three rows of random lengths, one of them idle; what lies beyond a row's length is not a number."""
     source, rows, (kv_heads, group) = Source(seed), 3, heads
@@ -37,13 +45,15 @@ def check(
             page = int(table[row, position // page_size])
             inputs["keys"][page, :, position % page_size] = float("nan")
             inputs["values"][page, :, position % page_size] = float("nan")
-    fixed = split_constants(count, kv_heads, head_dim, page_size, count * head_dim + gap)
+    fixed = split_constants(count, kv_heads, head_dim, page_size, count * head_dim + gap, window)
     tuned = {"SPLITS": splits, "BLOCK_KEYS": 16}
     partial, statistics = launch(GQA_DECODE_SPLIT, inputs, {**fixed, **tuned}, kind, kernel=kernel.gqa_decode_split)
     joined = {"partial": partial, "statistics": statistics, "like": inputs["queries"].contiguous()}
     fixed = reduce_constants(count, head_dim, splits)
     (found,) = launch(GQA_DECODE_REDUCE, joined, fixed, kind, kernel=kernel.gqa_decode_reduce)
-    expected = reference.gqa_decode_attention(**{name: exact(one) for name, one in inputs.items()}, heads=count)
+    expected = reference.gqa_decode_attention(
+        **{name: exact(one) for name, one in inputs.items()}, heads=count, window=window
+    )
     assert_close(found, expected, kind)
 
 
@@ -56,9 +66,10 @@ def check(
     st.integers(1, 3),
     st.integers(1, 5),
     types,
+    st.sampled_from([0, 1, 5, 40]),
 )
 def test_agrees_with_the_reference(
-    seed: int, heads: tuple[int, int], head_dim: int, page_size: int, pages: int, splits: int, kind: str
+    seed: int, heads: tuple[int, int], head_dim: int, page_size: int, pages: int, splits: int, kind: str, window: int
 ) -> None:
-    """Grouped heads, odd sizes, more or fewer splits than there are keys for, rows that hold nothing, every type."""
-    check(kernel, seed, heads, head_dim, page_size, pages, splits, kind)
+    """Grouped heads, odd sizes, windows, more splits than there are keys for, rows that hold nothing, every type."""
+    check(kernel, seed, heads, head_dim, page_size, pages, splits, kind, window)

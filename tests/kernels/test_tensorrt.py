@@ -13,6 +13,7 @@ from kernels.aot import expected_types
 from kernels.specimens import specimens
 from kernels.tensorrt_plugins import CONTRACTS
 from services.executor.tensorrt_builder import EngineKey
+from tests.unit.executor.families import FAMILIES
 
 ROOT = Path(__file__).parents[2]
 LIBRARIES = {
@@ -73,7 +74,7 @@ def test_a_plugin_answers_as_contracted(answers: Any, contract: Any) -> None:
     assert len(found["types"]) == len(contract.inputs) + len(contract.outputs)
 
 
-@pytest.mark.parametrize("case", ["llama", "qwen2", "bert mean", "bert cls"])
+@pytest.mark.parametrize("case", [*FAMILIES, "bert mean", "bert cls"])
 def test_a_network_computes_the_model(networks: Any, case: str) -> None:
     """Ragged prefill, further chunks and single tokens over slots in any order give the NumPy emitter's results."""
     assert networks["errors"][case] < 1e-5

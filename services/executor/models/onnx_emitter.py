@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from services.executor.models.checkpoint import Checkpoint
 from services.executor.models.decoder import DecoderShape, emit_decoder
-from services.executor.models.emitter import CachedAttention, Weight
+from services.executor.models.emitter import CachedAttention, HeadNorms, Weight
 from services.executor.models.encoder import EncoderShape, emit_encoder
 from services.executor.models.onnx_graph import CONTRIB, GraphBuilder, OnnxGraph
 from services.executor.models.onnx_linear import Linear
@@ -91,22 +91,37 @@ class OnnxEmitter:
         keys, values = memory_names(layer + 1)[-2:]
         for name, _ in (keys, values):
             self.graph.input(name, np.float32, buffer)
-        cosine, sine = attention.rotary_tables()
+        cosine, sine = attention.rotary.tables(attention.max_positions)
         limit = self.graph.constant(np.array(attention.max_positions, np.int32), "memory limit")
         tables = [self.graph.constant(cosine, "cosine"), self.graph.constant(sine, "sine")]
+        if attention.norms:
+            qkv = self._norm_heads(qkv, attention, attention.norms)
         rows = self.graph.node("Gather", [qkv, PLACES])
         inputs = [rows, "", "", keys[0], values[0], LAST_POSITIONS, limit, *tables, *[""] * 7, NEW_LENGTHS]
         outputs = [f"attended_{layer}", keys[1], values[1]]
-        heads = {"num_heads": attention.heads, "kv_num_heads": attention.kv_heads}
-        self.graph.nodes("GroupQueryAttention", inputs, outputs, CONTRIB, do_rotary=1, **heads)
+        sizes = {"num_heads": attention.heads, "kv_num_heads": attention.kv_heads}
+        window = {"local_window_size": attention.window} if attention.window else {}
+        self.graph.nodes("GroupQueryAttention", inputs, outputs, CONTRIB, do_rotary=1, **sizes, **window)
         for _, name in (keys, values):
             self.graph.output(name, name, np.float32, buffer)
         flat = self.graph.constant(np.array([-1, attention.heads * attention.head_dim]), "attended")
         return self.graph.node("Gather", [self.graph.node("Reshape", [outputs[0], flat]), ORIGINS])
 
-    def swiglu(self, gate_up: str) -> str:
+    def _norm_heads(self, qkv: str, attention: CachedAttention, norms: HeadNorms) -> str:
+        """GroupQueryAttention's own norms are missing on CPUs: heads become rows, are normed, and are put back."""
+        parts = [f"{qkv}.{part}" for part in ("queries", "keys", "values")]
+        counts = [attention.heads, attention.kv_heads, attention.kv_heads]
+        widths = np.array(counts) * attention.head_dim
+        self.graph.nodes("Split", [qkv, self.graph.constant(widths, "head widths")], parts, axis=-1)
+        single = self.graph.constant(np.array([-1, attention.head_dim]), "single heads")
+        for index, weight in enumerate((norms.queries, norms.keys)):
+            heads = self.rms_norm(self.graph.node("Reshape", [parts[index], single]), weight, norms.epsilon)
+            side_by_side = self.graph.constant(np.array([-1, widths[index]]), f"side by side {index}")
+            parts[index] = self.graph.node("Reshape", [heads, side_by_side])
+        return self.graph.node("Concat", parts, axis=-1)
+
+    def swiglu(self, gate: str, up: str) -> str:
         """QuickGelu of factor 1 is SiLU."""
-        gate, up = self.graph.nodes("Split", [gate_up], [f"{gate_up}.gate", f"{gate_up}.up"], axis=-1, num_outputs=2)
         return self.graph.node("Mul", [self.graph.node("QuickGelu", [gate], CONTRIB, alpha=1.0), up])
 
     def last_position(self, x: str) -> str:

@@ -1,14 +1,16 @@
 """Attention in a TensorRT network: our split kernel where a row has one token, TensorRT's own where it has more."""
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kernels.gqa_decode_attention import plugin as decode
 from kernels.rope_kv_append import plugin as rope
 from kernels.tuning import configuration
-from services.executor.models.emitter import CachedAttention
+from services.executor.models.emitter import CachedAttention, Weight
 from services.executor.models.tensorrt_graph import TensorRtGraph
 
 STARTS, NEW_LENGTHS, TABLE, KEY_POSITIONS = "starts", "new_lengths", "table", "key_positions"
@@ -32,10 +34,11 @@ def memory_names(layers: int) -> list[tuple[str, str]]:
 
 
 class TensorRtAttention:
-    """Adds attention to `graph`, over memory of `slots` rows."""
+    """Adds attention to `graph`, over memory of `slots` rows; `read` gives weights."""
 
-    def __init__(self, graph: TensorRtGraph, slots: int) -> None:
+    def __init__(self, graph: TensorRtGraph, slots: int, read: Callable[[Weight], NDArray[np.float32]]) -> None:
         self._graph = graph
+        self._read = read
         self._slots = slots
         self._rotary: tuple[Any, Any] | None = None
 
@@ -48,10 +51,10 @@ class TensorRtAttention:
         starts, new = graph.input(STARTS, "i32", [-1]), graph.input(NEW_LENGTHS, "i32", [-1])
         table = graph.input(TABLE, "i32", [-1, 1])
         if self._rotary is None:
-            cosine, sine = attention.rotary_tables()
+            cosine, sine = attention.rotary.tables(attention.max_positions)
             self._rotary = graph.constant(cosine, "fp32"), graph.constant(sine, "fp32")
         fixed = rope.constants(attention.heads, attention.kv_heads, attention.head_dim, attention.max_positions)
-        parts = (qkv, starts, new, table, *self._rotary, *memory)
+        parts = (self._normed(qkv, attention), starts, new, table, *self._rotary, *memory)
         queries, keys, values = graph.plugin(rope.ROPE_KV_APPEND, fixed, *parts)
         for (_, name), value in zip(names, (keys, values), strict=True):
             graph.output(value, name)
@@ -74,7 +77,8 @@ class TensorRtAttention:
         sizes = (attention.heads, attention.kv_heads, attention.head_dim, attention.max_positions)
         splits = configuration(decode.GQA_DECODE_SPLIT, graph.architecture).constants["SPLITS"]
         parts = (flat, given.keys, given.values, given.table, graph.binary("SUM", given.starts, given.new))
-        shares = graph.plugin(decode.GQA_DECODE_SPLIT, decode.split_constants(*sizes), *parts)
+        fixed = decode.split_constants(*sizes, window=attention.window)
+        shares = graph.plugin(decode.GQA_DECODE_SPLIT, fixed, *parts)
         joined = decode.reduce_constants(attention.heads, attention.head_dim, splits)
         (attended,) = graph.plugin(decode.GQA_DECODE_REDUCE, joined, *shares, flat)
         return graph.reshape_to(attended, graph.shape_of(given.queries))
@@ -93,8 +97,26 @@ class TensorRtAttention:
         place = graph.slice(graph.reshape(given.span, [1, 1, -1, 1]), (0, 0, 0, 0), graph.joined(1, 1, positions, 1))
         own = graph.binary("SUM", graph.reshape(given.starts, [-1, 1, 1, 1]), place)
         seen = graph.unary("NOT", graph.binary("GREATER", across, own))
+        if attention.window is not None:
+            first = graph.binary("SUB", own, graph.constant(np.full((1, 1, 1, 1), attention.window), "i32"))
+            seen = graph.binary("AND", seen, graph.binary("GREATER", across, first))
         queries = graph.by_head(given.queries, attention.heads, size)
         return self._softmax(queries, keys, values, given.queries, size, seen)
+
+    def _normed(self, qkv: Any, attention: CachedAttention) -> Any:
+        """Queries and keys with each head's norm, where there is one, beside the values."""
+        norms, size = attention.norms, attention.head_dim
+        if norms is None:
+            return qkv
+        queries, keys = attention.heads * size, attention.kv_heads * size
+        parts = []
+        for start, width, weight in ((0, queries, norms.queries), (queries, keys, norms.keys)):
+            part = self._graph.columns(qkv, start, width)
+            heads = self._graph.reshape_to(part, self._graph.joined(*self._graph.places(part), width // size, size))
+            normed = self._graph.rms_norm(heads, self._read(weight), norms.epsilon)
+            parts.append(self._graph.reshape_to(normed, self._graph.shape_of(part)))
+        values = self._graph.columns(qkv, queries + keys, keys)
+        return self._graph.layer("add_concatenation", [*parts, values], axis=2)
 
     def _softmax(self, queries: Any, keys: Any, values: Any, like: Any, size: int, mask: Any) -> Any:
         """TensorRT's attention, which leaves it to us to scale; the mask is true where one sees."""

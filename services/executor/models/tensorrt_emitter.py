@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kernels.add_rms_norm import plugin as norm
 from kernels.mean_pool_l2 import plugin as pool
@@ -59,7 +60,7 @@ class TensorRtEmitter:
         self._graph = graph
         self._checkpoint = checkpoint
         self._precision = precision
-        self._attention = TensorRtAttention(graph, slots)
+        self._attention = TensorRtAttention(graph, slots, self._read)
         self.tokens: Any = graph.input(TOKENS, "i32", [-1, -1])
 
     def embed(self, ids: Any, table: Weight) -> Any:
@@ -77,11 +78,7 @@ class TensorRtEmitter:
 
     def rms_norm(self, x: Any, weight: Weight, epsilon: float) -> Any:
         """In float32, operator by operator."""
-        graph = self._graph
-        wide = graph.cast(x, "fp32")
-        mean = graph.reduce("AVG", graph.binary("PROD", wide, wide), axis=2)
-        root = graph.unary("SQRT", graph.binary("SUM", mean, graph.scalar(epsilon, "fp32")))
-        return graph.binary("PROD", graph.cast(graph.binary("DIV", wide, root), graph.activation), self._row(weight))
+        return self._graph.rms_norm(x, self._read(weight), epsilon)
 
     def add_rms_norm(self, x: Any, residual: Any, weight: Weight, epsilon: float) -> tuple[Any, Any]:
         """Our plugin."""
@@ -96,11 +93,10 @@ class TensorRtEmitter:
         """See `TensorRtAttention`."""
         return self._attention.cached(qkv, layer, attention)
 
-    def swiglu(self, gate_up: Any) -> Any:
+    def swiglu(self, gate: Any, up: Any) -> Any:
         """Sigmoid and two products."""
-        half = gate_up.shape[2] // 2
-        gate, up = self._graph.columns(gate_up, 0, half), self._graph.columns(gate_up, half, half)
-        return self._graph.binary("PROD", self._graph.binary("PROD", gate, self._graph.activate("SIGMOID", gate)), up)
+        graph = self._graph
+        return graph.binary("PROD", graph.binary("PROD", gate, graph.activate("SIGMOID", gate)), up)
 
     def last_position(self, x: Any) -> Any:
         """Gather at each row's last valid position: `[rows, 1, features]`."""
@@ -147,7 +143,10 @@ class TensorRtEmitter:
         return graph.binary("DIV", x, length)
 
     def _row(self, weight: Weight) -> Any:
-        return self._graph.constant(self._checkpoint.tensor(weight.name, weight.shape).reshape(1, 1, -1))
+        return self._graph.constant(self._read(weight).reshape(1, 1, -1))
 
     def _constant(self, weight: Weight) -> Any:
-        return self._graph.constant(self._checkpoint.tensor(weight.name, weight.shape))
+        return self._graph.constant(self._read(weight))
+
+    def _read(self, weight: Weight) -> NDArray[np.float32]:
+        return self._checkpoint.tensor(weight.name, weight.shape)

@@ -52,10 +52,6 @@ class TensorRtGraph:
         self._kept += [stored, weights]
         return self.layer("add_constant", tuple(stored.shape), weights)
 
-    def scalar(self, value: float, kind: str | None = None) -> Any:
-        """A constant that any activation can be combined with."""
-        return self.constant(np.full((1, 1, 1), value), kind)
-
     def integers(self, values: Sequence[int], kind: str = "i32") -> Any:
         """A constant row of whole numbers."""
         return self.constant(np.array(values), kind)
@@ -95,6 +91,15 @@ class TensorRtGraph:
     def cast(self, value: Any, kind: str) -> Any:
         """The same values in another type."""
         return self.layer("add_cast", value, self._type(kind))
+
+    def rms_norm(self, value: Any, weight: NDArray[np.float32], epsilon: float) -> Any:
+        """Over the last axis, in float32, operator by operator."""
+        ones = (1,) * (len(value.shape) - 1)
+        wide = self.cast(value, "fp32")
+        mean = self.reduce("AVG", self.binary("PROD", wide, wide), axis=len(ones))
+        root = self.unary("SQRT", self.binary("SUM", mean, self.constant(np.full((*ones, 1), epsilon), "fp32")))
+        normed = self.cast(self.binary("DIV", wide, root), self.activation)
+        return self.binary("PROD", normed, self.constant(weight.reshape(*ones, -1)))
 
     def product(self, first: Any, second: Any, transposed: bool) -> Any:
         """A matrix product, of the second's transpose where asked."""

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,3 +50,21 @@ def test_unusable_templates_refuse_the_folder(tmp_path: Path, template: str | No
     """A folder without a template, or with one that does not compile, is refused."""
     with pytest.raises(InvalidCheckpoint, match="template"):
         ChatText(with_template(tmp_path, template))
+
+
+def test_tokens_beyond_the_embeddings_are_refused(tmp_path: Path) -> None:
+    """A tokenizer or an end of answers with ids that the model has no embedding for is refused by token and id."""
+    text = ChatText(llama_folder(tmp_path))
+    text.check_vocabulary(259)
+    with pytest.raises(InvalidCheckpoint, match=r"'<\|assistant\|>' has id 258, expected less than .* 258"):
+        text.check_vocabulary(258)
+    far = ChatText(llama_folder(tmp_path / "far", eos_token_id=[5, 400]))
+    with pytest.raises(InvalidCheckpoint, match="'end token 400' has id 400"):
+        far.check_vocabulary(260)
+
+
+@pytest.mark.parametrize("odd", [[[]], 0.5, True, -1, "256", {"a": 1}, 2**31])
+def test_odd_end_tokens_are_refused(tmp_path: Path, odd: Any) -> None:
+    """`eos_token_id` is one id, a list of ids or absent."""
+    with pytest.raises(InvalidCheckpoint, match=r"config\.json: eos_token_id is .*, expected token ids of 0 to"):
+        ChatText(llama_folder(tmp_path, eos_token_id=odd))

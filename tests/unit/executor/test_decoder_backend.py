@@ -52,7 +52,7 @@ def test_calibration_is_measured_once(tmp_path: Path) -> None:
     texts.write_text("one short text\n\nand another, a little longer\n", encoding="utf-8")
     found = largest_inputs(folder, texts)
     layers = {f"model.layers.{layer}" for layer in range(2)}
-    parts = ("self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.down_proj")
+    parts = ("self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
     assert found.keys() == {f"{one}.{part}.weight" for one in layers for part in parts} | {"model.embed_tokens.weight"}
     assert all(np.isfinite(value) and value > 0 for value in found.values())
     (kept,) = tmp_path.glob("texts.txt.*.json")

@@ -194,23 +194,23 @@ async def test_sixty_four_at_once_get_what_each_gets_alone(tmp_path: Path, preci
 
 async def test_a_shared_prefix_of_a_thousand_tokens(tmp_path: Path) -> None:
     """Who shares it has the first text after a fifth of the work at most, and the text of a cold request."""
-    folder = llama_folder(tmp_path, max_position_embeddings=1200, hidden_size=128, intermediate_size=256)
+    folder = llama_folder(tmp_path, max_position_embeddings=1200, hidden_size=256, intermediate_size=512)
     engine = OnnxEngine("tiny", LocalModel(folder=folder, precision="int8", threads=1))
     await engine.start()
     prefix = "".join(random.Random(3).choices("etaoin shrdlu", k=1000))
-    first, other, cold, warm = (
-        replace(ask(prefix + end, max_output_tokens=12), tenant=tenant)
-        for end, tenant in ((" One?", "a"), (" Two?", "b"), (" Three?", "c"), (" Three?", "a"))
-    )
-    for one in (first, other):
-        await events_of(engine, one)
-    (cold_text, from_cold), (warm_text, from_warm) = await events_of(engine, cold), await events_of(engine, warm)
+
+    async def answered(end: str, tenant: str, tokens: int) -> tuple[str, Finish]:
+        return await events_of(engine, replace(ask(prefix + end, max_output_tokens=tokens), tenant=tenant))
+
+    await answered(" One?", "warm", 1)
+    from_cold = [(await answered(f" {number}?", f"cold {number}", 1))[1] for number in range(3)]
+    from_warm = [(await answered(f" {number}?", "warm", 1))[1] for number in range(3)]
+    assert [end.usage.cached_input_tokens for end in from_warm if end.usage] == [992] * 3
+    least = [min(end.timing.machine_s for end in ends) for ends in (from_warm, from_cold)]
+    assert least[0] <= 0.2 * least[1]
+    (cold_text, cold), (warm_text, warm) = await answered(" So?", "new", 12), await answered(" So?", "warm", 12)
     await engine.close()
-    assert warm_text == cold_text
-    assert from_warm.mean_logprob == from_cold.mean_logprob
-    assert from_warm.usage
-    assert from_warm.usage.cached_input_tokens == 992
-    assert from_warm.timing.machine_s <= 0.2 * from_cold.timing.machine_s
+    assert (warm_text, warm.mean_logprob) == (cold_text, cold.mean_logprob)
 
 
 async def test_the_event_loop_stays_free(engine: OnnxEngine) -> None:

@@ -1,13 +1,15 @@
 """The books of kept prefixes against a naive model that holds plain sequences."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from services.executor.prefix_eviction import LeastRecentlyUsed
-from services.executor.prefix_tree import Lease, PrefixTree
+from benchmarks.prefix_policies import LeastRecentlyUsed
+from services.executor.prefix_eviction import LeastWorth
+from services.executor.prefix_tree import Eviction, Lease, PrefixTree
 
 CAPACITY = 6
 KEYS = st.lists(st.integers(0, 2), max_size=CAPACITY + 2)
@@ -18,10 +20,11 @@ class Books(RuleBasedStateMachine):
     """What any order of calls must keep to; `held` says which prefix each filled place holds, as its owner would."""
 
     leases = Bundle("leases")
+    eviction: Callable[[], Eviction] = LeastRecentlyUsed
 
     def __init__(self) -> None:
         super().__init__()
-        self.tree = PrefixTree(CAPACITY, LeastRecentlyUsed())
+        self.tree = PrefixTree(CAPACITY, self.eviction())
         self.held: dict[int, tuple[Hashable, ...]] = {}
         self.out: dict[Lease, tuple[tuple[Hashable, ...], tuple[int, ...]]] = {}
         self.generation = {"a": 0, "b": 0}
@@ -48,11 +51,11 @@ class Books(RuleBasedStateMachine):
         self.lease(lease, self.prefixes(salt, keys))
         return lease
 
-    @rule(target=leases, salt=SALTS, keys=KEYS)
-    def insert(self, salt: str, keys: list[int]) -> Lease:
+    @rule(target=leases, salt=SALTS, keys=KEYS, grown=st.booleans())
+    def insert(self, salt: str, keys: list[int], grown: bool) -> Lease:
         """Gives new blocks places that nobody holds, and all of them where nothing else is held."""
         alone = not self.out
-        lease = self.tree.insert(salt, keys)
+        lease = self.tree.insert(salt, keys, grown)
         self.lease(lease, self.prefixes(salt, keys))
         if alone:
             assert len(lease.blocks) == min(len(keys), CAPACITY)
@@ -107,8 +110,17 @@ class Books(RuleBasedStateMachine):
         assert len(self.tree) == 0
 
 
+class LearningBooks(Books):
+    """The same under the eviction that learns."""
+
+    eviction = partial(LeastWorth, CAPACITY)
+
+
+SETTINGS = settings(max_examples=80, stateful_step_count=40, deadline=None)
 TestBooks = Books.TestCase
-TestBooks.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestBooks.settings = SETTINGS
+TestLearningBooks = LearningBooks.TestCase
+TestLearningBooks.settings = SETTINGS
 
 
 def keep(tree: PrefixTree, keys: Sequence[Hashable], salt: str = "") -> Lease:
