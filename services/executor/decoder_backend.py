@@ -11,6 +11,7 @@ from kernels.cuda_driver import CudaDriver
 from services.executor.calibration import largest_inputs
 from services.executor.decoder_session import Chunk, DecoderSession
 from services.executor.kept_prefixes import Blocks
+from services.executor.models.graph_cache import GraphCache
 from services.executor.models.onnx_linear import DECODER_LINEARS
 from services.executor.models.tensorrt_linear import Kind, Precision
 from services.executor.settings import LocalModel
@@ -89,6 +90,7 @@ def _cpu(model: LocalModel) -> Decoder:
         model.places,
         model.kv_memory_mb * MB,
         model.prefix_memory_mb * MB,
+        GraphCache(model.graph_cache, model.precision) if model.graph_cache else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from services.executor.kv_memory import KvMemory
 from services.executor.models.checkpoint import InvalidCheckpoint, open_checkpoint
 from services.executor.models.decoder import decoder_shape
+from services.executor.models.graph_cache import GraphCache
 from services.executor.models.onnx_emitter import (
     ENDS,
     LAST_POSITIONS,
@@ -48,6 +50,7 @@ class DecoderSession:
         slots: conversations that may lie in memory at once; fewer where that does not hold them.
         memory_bytes: most bytes of KV memory; no limit where None.
         kept_bytes: of these, for prefixes of past conversations.
+        graphs: where graphs of this precision are kept; each is built anew where None.
 
     Raises:
         InvalidCheckpoint: the folder cannot be used, or memory does not hold one conversation.
@@ -62,6 +65,7 @@ class DecoderSession:
         slots: int = 1,
         memory_bytes: int | None = None,
         kept_bytes: int = 0,
+        graphs: GraphCache | None = None,
     ) -> None:
         checkpoint = open_checkpoint(folder)
         shape = decoder_shape(checkpoint, context_tokens)
@@ -75,7 +79,9 @@ class DecoderSession:
         self.context_tokens = shape.attention.max_positions
         self.digest = checkpoint.digest()
         buffers = dict(zip(memory_names(shape.layers), self.memory.slots, strict=True))
-        self._session = OnnxSession(decoder_graph(checkpoint, shape, linear), LOGITS, threads, buffers)
+        build = partial(decoder_graph, checkpoint, shape, linear)
+        graph = graphs.get(self.digest, self.context_tokens, build) if graphs else build()
+        self._session = OnnxSession(graph, LOGITS, threads, buffers)
         self._even = self._depends_on_evenness()
 
     def run(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:

@@ -24,8 +24,13 @@ class LocalModel(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     folder: Path = Field(description="Hugging Face folder: config.json, safetensors, tokenizer.json, chat template")
-    precision: Literal["fp32", "int8"] = Field(
-        "fp32", description="int8 stores weights in blocks of a quarter the size"
+    precision: Literal["fp32", "int8", "int4", "w8a8"] = Field(
+        "int8",
+        description="of weights; w8a8 makes integers of activations too, for many requests at once: docs/models.md",
+    )
+    graph_cache: Path | None = Field(
+        Path(".models/graphs"),
+        description="folder where graphs of large models are kept; null keeps none",
     )
     backend: Literal["auto", "tensorrt", "cpu"] = Field(
         "auto", description="what runs it; auto takes the first of these that can be had, and logs why"

@@ -105,7 +105,7 @@ def test_short_checkpoints_equal_transformers(tmp_path: Path, dtype: torch.dtype
 
 async def answers(folder: Path, prompts: list[str]) -> list[str]:
     """The engine's greedy texts."""
-    engine = OnnxEngine("model", LocalModel(folder=folder))
+    engine = OnnxEngine("model", LocalModel(folder=folder, precision="fp32"))
     await engine.start()
     found = []
     for prompt in prompts:

@@ -91,10 +91,10 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     index = folder / INDEX_FILE
     if not index.exists():
         files = [folder / SINGLE_FILE]
-        return Checkpoint(folder, config, _read_header(files[0]), files)
+        return Checkpoint(folder, config, read_header(files[0]), files)
     placed = _weight_map(index)
     files = [folder / name for name in sorted(set(placed.values()))]
-    headers = {path.name: _read_header(path) for path in files}
+    headers = {path.name: read_header(path) for path in files}
     for name, file_name in placed.items():
         if name not in headers[file_name]:
             raise InvalidCheckpoint(f"{folder / file_name}: tensor {name} is in the index but not in the file")
@@ -135,7 +135,7 @@ def _weight_map(index: Path) -> dict[str, str]:
     return placed
 
 
-def _read_header(path: Path) -> dict[str, StoredTensor]:
+def read_header(path: Path) -> dict[str, StoredTensor]:
     """The tensors of one safetensors file: a little-endian u64 length, that much JSON, then the data without gaps."""
     if not path.is_file():
         raise InvalidCheckpoint(f"{path}: file is missing")

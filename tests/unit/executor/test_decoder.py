@@ -11,7 +11,7 @@ from services.executor.decoder_session import DecoderSession
 from services.executor.models.checkpoint import open_checkpoint
 from services.executor.models.decoder import decoder_shape, emit_decoder
 from services.executor.models.numpy_emitter import NumpyEmitter, empty_memory
-from services.executor.models.onnx_linear import block_int8_linear, full_linear, quantise_blocks, row_int8_linear
+from services.executor.models.onnx_linear import DECODER_LINEARS, full_linear, quantise_blocks, quantise_nibbles
 from tests.unit.executor.families import FAMILIES
 from tests.unit.executor.folders import VOCABULARY, llama_folder
 
@@ -54,7 +54,7 @@ def test_numpy_decode_equals_prefill(tmp_path: Path, tokens: NDArray[np.int64]) 
     np.testing.assert_allclose(logits, reference(folder, tokens), atol=2e-5)
 
 
-@pytest.mark.parametrize("linear", [full_linear, block_int8_linear])
+@pytest.mark.parametrize("linear", DECODER_LINEARS.values(), ids=DECODER_LINEARS)
 @pytest.mark.parametrize("cuts", [[1] * 23, [22, 1], [5, 1, 17], [16, 7]])
 def test_passes_may_be_cut_anywhere(tmp_path: Path, tokens: NDArray[np.int64], linear: Any, cuts: list[int]) -> None:
     """Memory makes any cutting into chunks and single tokens equal to one prefill, also after another conversation."""
@@ -68,12 +68,13 @@ def test_passes_may_be_cut_anywhere(tmp_path: Path, tokens: NDArray[np.int64], l
     np.testing.assert_allclose(logits, whole, atol=2e-5)
 
 
-def test_int8_blocks_stay_close(tmp_path: Path, tokens: NDArray[np.int64]) -> None:
-    """Block int8 moves the logits by a few per cent of their spread."""
-    folder = llama_folder(tmp_path)
+@pytest.mark.parametrize(("precision", "share"), [("int8", 0.05), ("w8a8", 0.1), ("int4", 0.35)])
+def test_precisions_stay_close(tmp_path: Path, tokens: NDArray[np.int64], precision: str, share: float) -> None:
+    """A precision moves the logits by no more than its share of their spread, and does move them."""
+    folder = llama_folder(tmp_path, hidden_size=128, tie_word_embeddings=False)
     exact = reference(folder, tokens)[0]
-    found = DecoderSession(folder, block_int8_linear, 1).logits_after(tokens[0].tolist(), 0)
-    assert np.abs(found - exact).mean() < 0.05 * exact.std()
+    found = DecoderSession(folder, DECODER_LINEARS[precision], 1).logits_after(tokens[0].tolist(), 0)
+    assert 1e-4 < np.abs(found - exact).mean() / exact.std() < share
 
 
 def test_blocks_hold_half_a_step() -> None:
@@ -82,16 +83,24 @@ def test_blocks_hold_half_a_step() -> None:
     weight[0] = 0
     packed, scales = quantise_blocks(weight)
     assert packed.shape == (7, 2, 32)
+    assert [quantise_blocks(np.zeros((1, width), np.float32))[0].shape[2] for width in (896, 192, 96)] == [128, 64, 32]
     restored = ((packed.astype(np.float32) - 128) * scales[..., None]).reshape(7, -1)[:, :45]
     assert (np.abs(restored - weight) <= np.repeat(scales, 32, axis=1)[:, :45] * 0.501).all()
 
 
-def test_row_int8_serves_a_decoder_too(tmp_path: Path, tokens: NDArray[np.int64]) -> None:
-    """Linear layers are interchangeable: the encoder's int8 gives a decoder close logits."""
-    folder = llama_folder(tmp_path)
-    exact = reference(folder, tokens)[0]
-    found = DecoderSession(folder, row_int8_linear, 1).logits_after(tokens[0].tolist(), 0)
-    assert np.abs(found - exact).mean() < 0.1 * exact.std()
+def test_nibbles_hold_half_a_step() -> None:
+    """4-bit weights are half a step away, the largest of a block none, its opposite a whole one."""
+    weight = np.random.default_rng(5).standard_normal((7, 45)).astype(np.float32)
+    weight[0] = 0
+    packed, scales = quantise_nibbles(weight)
+    assert packed.shape == (7, 2, 16)
+    nibbles = np.stack([packed & 15, packed >> 4], axis=-1).reshape(7, 2, 32).astype(np.float32)
+    restored = ((nibbles - 8) * scales[..., None]).reshape(7, -1)[:, :45]
+    steps = np.repeat(np.abs(scales), 32, axis=1)[:, :45]
+    assert (np.abs(restored - weight) <= steps * 1.001).all()
+    assert (np.abs(restored - weight) <= steps * 0.501).mean() > 0.9
+    largest = np.abs(weight[:, :32]).argmax(axis=1)
+    np.testing.assert_allclose(restored[np.arange(7), largest], weight[np.arange(7), largest], rtol=1e-6)
 
 
 def test_context_can_be_lowered(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ async def test_greedy_repeats(engine: OnnxEngine) -> None:
     assert 0 <= timing.queue_s <= timing.first_token_s <= timing.total_s
     assert 0 < timing.machine_s <= timing.total_s
     info = engine.info
-    assert (info.state, info.context_tokens, info.precision, len(info.digest)) == (ModelState.READY, 600, "fp32", 64)
+    assert (info.state, info.context_tokens, info.precision, len(info.digest)) == (ModelState.READY, 600, "int8", 64)
 
 
 async def test_seeds_repeat(engine: OnnxEngine) -> None:
