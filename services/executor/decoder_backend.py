@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from kernels.cuda_driver import CudaDriver
 from services.executor.calibration import largest_inputs
 from services.executor.decoder_session import Chunk, DecoderSession
+from services.executor.even_session import EvenSession
 from services.executor.kept_prefixes import Blocks
 from services.executor.models.graph_cache import GraphCache
 from services.executor.models.onnx_linear import DECODER_LINEARS
 from services.executor.models.tensorrt_linear import Kind, Precision
+from services.executor.onnx_session import check_cuda
 from services.executor.settings import LocalModel
 from services.executor.tensorrt_engine import TensorRtSession
 from services.executor.tensorrt_library import load_tensorrt
@@ -81,6 +83,14 @@ def _tensorrt(model: LocalModel) -> Decoder:
     return TensorRtSession(library, driver, model.folder, precision, activation, model.engines, *sizes)
 
 
+def _cuda(model: LocalModel) -> Decoder:
+    check_cuda()
+    if model.gpu_precision not in ("bf16", "fp16"):
+        raise OSError(f"gpu_precision is {model.gpu_precision}, expected bf16 or fp16: ONNX Runtime runs float16")
+    sizes = (model.context_tokens, model.places, model.kv_memory_mb * MB, model.prefix_memory_mb * MB)
+    return EvenSession(model.folder, CudaDriver(), model.threads, *sizes)
+
+
 def _cpu(model: LocalModel) -> Decoder:
     return DecoderSession(
         model.folder,
@@ -94,4 +104,4 @@ def _cpu(model: LocalModel) -> Decoder:
     )
 
 
-BACKENDS: Mapping[str, Callable[[LocalModel], Decoder]] = {"tensorrt": _tensorrt, "cpu": _cpu}
+BACKENDS: Mapping[str, Callable[[LocalModel], Decoder]] = {"tensorrt": _tensorrt, "cuda": _cuda, "cpu": _cpu}

@@ -32,11 +32,11 @@ class LocalModel(BaseModel):
         Path(".models/graphs"),
         description="folder where graphs of large models are kept; null keeps none",
     )
-    backend: Literal["auto", "tensorrt", "cpu"] = Field(
+    backend: Literal["auto", "tensorrt", "cuda", "cpu"] = Field(
         "auto", description="what runs it; auto takes the first of these that can be had, and logs why"
     )
     gpu_precision: Literal["bf16", "fp16", "int8", "fp8", "int4"] = Field(
-        "bf16", description="on TensorRT, where precision is for the CPU; int8 and fp8 need calibration"
+        "bf16", description="on a GPU; ONNX Runtime takes fp16 for both; int8 and fp8 need calibration"
     )
     calibration: Path | None = Field(None, description="text file, a sample a line, for int8 and fp8 on TensorRT")
     engines: Path = Field(Path(".engines"), description="folder of built TensorRT engines and their timings")

@@ -50,7 +50,7 @@ def _rope(kernel: Any) -> None:
 def _attention(kernel: Any) -> None:
     for seed in range(2):
         test_gqa_decode_attention.check(
-            kernel, seed, (2, 3), 20, page_size=7, pages=14, splits=2, kind="fp32", window=90 * seed
+            kernel, seed, (2, 3), 20, page_size=7, pages=14, splits=2, kind="fp32", window=20 * seed
         )
 
 

@@ -10,9 +10,12 @@ import structlog
 from services.executor.calibration import largest_inputs
 from services.executor.decoder_backend import open_decoder
 from services.executor.decoder_session import Chunk, DecoderSession
+from services.executor.even_session import EvenSession
 from services.executor.models.checkpoint import InvalidCheckpoint
+from services.executor.models.onnx_linear import full_linear
 from services.executor.registry import make_registry
 from services.executor.settings import LocalModel
+from tests.unit.executor.families import FAMILIES
 from tests.unit.executor.folders import llama_folder
 
 
@@ -24,6 +27,7 @@ def test_without_a_gpu_the_cpu_is_chosen_and_the_reason_logged(tmp_path: Path) -
     (line,) = logs
     assert line["backend"] == "cpu"
     assert line["not_chosen"][0].startswith("tensorrt: TensorRT cannot be loaded: ")
+    assert line["not_chosen"][1].startswith("cuda: ONNX Runtime offers ")
     assert decoder.run([Chunk(0, 0, [1, 2])]).shape[0] == 1
 
 
@@ -43,6 +47,27 @@ async def test_a_backend_that_is_asked_for_and_missing_fails_the_model_alone(tmp
     assert "expected `pip install tensorrt` of 11 or later" in failed["why"]
     assert registry.failed() == ["gpu"]
     await registry.close()
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2 windows", "qwen3"])
+def test_rows_of_equal_length_give_what_ragged_ones_give(tmp_path: Path, family: str) -> None:
+    """The mode for GPUs, run on the CPU: prompts one by one, single tokens together past idle rows, kept prefixes."""
+    folder, sizes = llama_folder(tmp_path, **FAMILIES[family]), (48, 4, 4_000_000, 400_000)
+    even, ragged = EvenSession(folder, None, 1, *sizes), DecoderSession(folder, full_linear, 1, *sizes)
+    numbers, starts = np.random.default_rng(2), [0] * 4
+    for lengths in [(20, 0, 17, 1), (1, 0, 4, 16), (1, 0, 0, 1), (3, 0, 1, 0)]:
+        chunks = [
+            Chunk(slot, starts[slot], numbers.integers(0, 256, size).tolist(), wants_logits=slot != 2)
+            for slot, size in enumerate(lengths)
+            if size
+        ]
+        np.testing.assert_allclose(even.run(chunks), ragged.run(chunks), atol=1e-4)
+        starts = [start + size for start, size in zip(starts, lengths, strict=True)]
+    for session in (even, ragged):
+        session.memory.keep(0, 0, [2])
+        session.memory.restore([2], 1)
+    chunks = [Chunk(1, 16, [65, 66, 67])]
+    np.testing.assert_allclose(even.run(chunks), ragged.run(chunks), atol=1e-4)
 
 
 def test_calibration_is_measured_once(tmp_path: Path) -> None:
