@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import structlog
 
+from services.executor import decoder_backend
 from services.executor.calibration import largest_inputs
 from services.executor.decoder_backend import open_decoder
 from services.executor.decoder_session import Chunk, DecoderSession
@@ -47,6 +48,19 @@ async def test_a_backend_that_is_asked_for_and_missing_fails_the_model_alone(tmp
     assert "expected `pip install tensorrt` of 11 or later" in failed["why"]
     assert registry.failed() == ["gpu"]
     await registry.close()
+
+
+def test_a_gpu_that_fails_leaves_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a GPU's libraries raise becomes a reason in the log, and the model serves."""
+
+    def broken(model: LocalModel) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(decoder_backend, "BACKENDS", {**decoder_backend.BACKENDS, "tensorrt": broken})
+    with structlog.testing.capture_logs() as logs:
+        decoder = open_decoder("tiny", LocalModel(folder=llama_folder(tmp_path), context_tokens=32))
+    assert isinstance(decoder, DecoderSession)
+    assert logs[0]["not_chosen"][0] == "tensorrt: out of memory"
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2 windows", "qwen3"])
