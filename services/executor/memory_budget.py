@@ -58,7 +58,7 @@ def estimate(model: LocalModel) -> int:
         linear = len(tensor.shape) > 1 and _EMBEDDING not in name
         weights += count * (BYTES_A_WEIGHT[model.precision] if linear else 4)
     if "lm_head.weight" not in checkpoint.tensors:  # the head is the embedding once more, stored as a linear layer
-        weights += shape.vocabulary * shape.hidden * BYTES_A_WEIGHT[model.precision] * (model.precision != "fp32")
+        weights += shape.vocabulary * shape.hidden * BYTES_A_WEIGHT[model.precision]
     slot = 2 * shape.layers * attention.kv_heads * attention.head_dim * 4 * attention.max_positions
     kept = min(model.prefix_memory_mb * MB, max(0, model.kv_memory_mb * MB - slot))
     slots = min(model.places, (model.kv_memory_mb * MB - kept) // slot)
