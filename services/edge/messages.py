@@ -195,7 +195,10 @@ def miss_explanation(message: cache_pb.LookupResponse) -> str:
     outcome = message.WhichOneof("outcome")
     if outcome == "miss":
         return str(message.miss.explanation)
-    return "to be audited" if outcome == "audit" else "another caller is at work on it"
+    if outcome == "audit":
+        audited = f"audited with probability {message.audit.propensity:.3f}: "
+        return (audited if message.audit.propensity < 1 else "") + str(message.audit.explanation)
+    return "another caller is at work on it"
 
 
 def plan(message: router_pb.RouteResponse) -> ports.Plan:
