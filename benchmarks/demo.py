@@ -4,7 +4,8 @@ import argparse
 import asyncio
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from services.cli.client import Client, client
 from services.cli.tables import cost_table, result_name, usd
 
 _CONCURRENT = 4
+_EXECUTED = (receipt_pb2.CACHE_RESULT_MISS, receipt_pb2.CACHE_RESULT_BYPASSED)
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,7 @@ def _where_table(answers: Sequence[Answered]) -> Table:
     groups: dict[str, list[Answered]] = {}
     for answered in answers:
         result = answered.receipt.cache.result
-        made = result in (receipt_pb2.CACHE_RESULT_MISS, receipt_pb2.CACHE_RESULT_BYPASSED)
-        name = answered.receipt.model if made else f"cache: {result_name(result)}"
+        name = answered.receipt.model if result in _EXECUTED else f"cache: {result_name(result)}"
         groups.setdefault(name, []).append(answered)
     rows = [*sorted(groups.items(), key=lambda row: -len(row[1])), ("[bold]all[/]", list(answers))]
     for name, group in rows:
@@ -127,18 +128,25 @@ def _quality_table(runs: Sequence[tuple[str, Sequence[Answered], int]], strong: 
     return table
 
 
+def _prefix_line(answers: Sequence[Answered]) -> str:
+    """How many executed prompts began like one before, and how much of all their tokens that was."""
+    usages = [one.receipt.usage for one in answers if one.receipt.cache.result in _EXECUTED]
+    hits = sum(usage.cached_input_tokens > 0 for usage in usages)
+    reused, read = sum(usage.cached_input_tokens for usage in usages), sum(usage.input_tokens for usage in usages)
+    return (
+        f"prefix hits: {hits} of {len(usages)} executed prompts, {_share(reused, read)} of their tokens not read again"
+    )
+
+
 def _spent(answers: Sequence[Answered]) -> int:
     return sum(answered.receipt.cost.actual_nano_usd for answered in answers)
 
 
-async def _always(
-    suite: Client, prompts: Sequence[Prompt], progress: Progress, label: str, model: str
-) -> list[Answered]:
-    """What `model` alone answers to every prompt; equal prompts are asked once, counted as often as sent."""
-    distinct = list({prompt.question.prompt: prompt for prompt in prompts}.values())
-    answers = await _ask_all(suite, distinct, progress, label, only=model)
-    by_prompt = {answered.prompt.question.prompt: answered for answered in answers}
-    return [by_prompt[prompt.question.prompt] for prompt in prompts]
+@asynccontextmanager
+async def _suite() -> AsyncGenerator[Client, None]:
+    with tempfile.TemporaryDirectory() as folder:
+        async with suite_process(Path(folder)) as running, client(running.address) as suite:
+            yield suite
 
 
 async def _cheap_and_strong(suite: Client) -> tuple[str, str]:
@@ -151,14 +159,14 @@ async def _cheap_and_strong(suite: Client) -> tuple[str, str]:
 async def demo(console: Console, prompts: Sequence[Prompt]) -> None:
     """Runs a suite, sends the prompts, and prints what happened."""
     console.print(f"[bold]Fulcrum[/]: {len(prompts)} prompts through edge, cache, router and executor, in one process")
-    with tempfile.TemporaryDirectory() as folder:
-        async with suite_process(Path(folder)) as running, client(running.address) as suite:
+    with Progress(console=console) as progress:
+        async with _suite() as suite:
+            answers = await _ask_all(suite, prompts, progress, "through Fulcrum")
+            usage = await suite.usage()
+        async with _suite() as suite:  # another one, whose engine has not read these prompts yet
             cheap, strong = await _cheap_and_strong(suite)
-            with Progress(console=console) as progress:
-                answers = await _ask_all(suite, prompts, progress, "through Fulcrum")
-                usage = await suite.usage()
-                always_strong = await _always(suite, prompts, progress, f"always strong: {strong}", strong)
-                always_cheap = await _always(suite, prompts, progress, f"always cheap: {cheap}", cheap)
+            always_strong = await _ask_all(suite, prompts, progress, f"always strong: {strong}", strong)
+            always_cheap = await _ask_all(suite, prompts, progress, f"always cheap: {cheap}", cheap)
     strong_is_right = {answered.prompt.question.prompt: answered.right for answered in always_strong}
     runs = (
         ("Fulcrum", answers, _spent(answers)),
@@ -167,8 +175,12 @@ async def demo(console: Console, prompts: Sequence[Prompt]) -> None:
     )
     loss = answers[0].receipt.quality.max_quality_loss
     console.print(_kinds_table(answers), "", _where_table(answers), "", _quality_table(runs, strong_is_right))
-    console.print(f"operator's bound: at most {loss:.1%} of requests worse than the strong model\n", style="dim")
+    console.print(f"operator's bound: at most {loss:.1%} of requests worse than the strong model", style="dim")
+    console.print(
+        "the others send every prompt to the same engine, which remembers prefixes for them too\n", style="dim"
+    )
     console.print(cost_table(usage.total))
+    console.print(_prefix_line(answers))
     receipts = sum(answered.receipt.cost.baseline_nano_usd for answered in answers)
     exact = usage.total.actual_nano_usd == _spent(answers) and usage.total.baseline_nano_usd == receipts
     console.print(

@@ -2,9 +2,9 @@
 
 import argparse
 
-from benchmarks.caching import eviction, index
+from benchmarks.caching import eviction, index, stream
 
-_SUBCOMMANDS = {"index": index, "eviction": eviction}
+_SUBCOMMANDS = {"stream": stream, "index": index, "eviction": eviction}
 
 
 def main() -> None:

@@ -26,12 +26,13 @@ from numpy.typing import NDArray
 from benchmarks.cache_rule import embed
 from models import tasks
 from services.cache.answer_cache import AnswerCache
-from services.cache.decision import FixedRule
 from services.cache.embedding import Embedding, Encoder
 from services.cache.entry import Answer, NewEntry, Partition
 from services.cache.entry_store import EntryStore
 from services.cache.nearest import LARGE, Nearest, Vectors
 from services.cache.query import Query
+from services.cache.scope_file import ScopeFile
+from services.cache.scopes import Scopes
 from services.cache.settings import CacheSettings
 from services.cache.snapshots import Snapshots
 from services.executor.sentence_encoder import SentenceEncoder
@@ -151,7 +152,8 @@ def reopen(settings: CacheSettings, query: bytes, dimension: int) -> dict[str, A
     """Opens the cache and searches once; in a process of its own, whose imports do not count."""
     begin, begin_cpu = time.perf_counter(), time.process_time()
     store = EntryStore(settings.database, max_requests=1)
-    cache = AnswerCache(store, FixedRule(0.8), settings, time.time_ns)
+    learnt = ScopeFile(settings.database.with_name("scopes.sqlite"))
+    cache = AnswerCache(store, Scopes(learnt, 0.8, 1), settings, time.time_ns)
     opened = time.perf_counter() - begin
     cache.lookup(Query(HERE, "something else", Embedding(query, dimension, DIGEST, False)))
     ready, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu

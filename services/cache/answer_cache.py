@@ -7,21 +7,22 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from services.cache.decision import Decision, Decline, Neighbour
+from services.cache.decision import Decline, Neighbour, Serve
 from services.cache.embedding import Embedding
 from services.cache.entry import Entry, NewEntry, Selector
 from services.cache.entry_store import EntryStore
-from services.cache.memory import Memory
+from services.cache.memory import EXACT, Memory
 from services.cache.normalise import exact_key
 from services.cache.personal_data import Detector, PersonalData
-from services.cache.query import Hit, MatchKind, Miss, NotKept, Query, Stats, Submission
+from services.cache.query import Audit, Hit, MatchKind, Miss, NotKept, Query, Stats, Submission
+from services.cache.scopes import Promise, Scopes
 from services.cache.settings import CacheSettings, TenantSettings
 from services.cache.snapshots import Snapshots
 from services.cache.vector_index import VectorIndex
 from services.cache.vector_space import VectorSpace
 from services.chassis.errors import InvalidField, NotFound
 
-_NEIGHBOURS = 8
+_NEIGHBOURS = 16
 _SWEEP = 64  # expired entries removed, and hits written, with each store
 
 
@@ -34,13 +35,13 @@ class AnswerCache:
     def __init__(
         self,
         store: EntryStore,
-        decision: Decision,
+        scopes: Scopes,
         settings: CacheSettings,
         clock_ns: Callable[[], int],
         detector: Detector | None = None,
     ) -> None:
         self._store = store
-        self._decision = decision
+        self._scopes = scopes
         self._settings = settings
         self._clock_ns = clock_ns
         self._personal_data: Detector = PersonalData(settings.personal_data) if detector is None else detector
@@ -50,7 +51,7 @@ class AnswerCache:
         self._index = VectorIndex(store.vectors, snapshots, settings.vector_memory_bytes)
         self._index.warm()
 
-    def lookup(self, query: Query) -> Hit | Miss:
+    def lookup(self, query: Query) -> Hit | Miss | Audit:
         """The answer to the same or a similar prompt.
 
         Raises:
@@ -63,21 +64,33 @@ class AnswerCache:
         """As `lookup` where memory decides, which takes microseconds; None where it takes `search`."""
         if query.embedding is not None:
             self._space.vector(query.embedding)
-        return self._memory.recall(query, self._clock_ns())
+        found = self._memory.recall(query, self._clock_ns())
+        if isinstance(found, Hit):
+            self._scopes.exact(query.partition.tenant, self._bound(query))
+        return found
 
-    def search(self, query: Query) -> Hit | Miss:
+    def search(self, query: Query) -> Hit | Miss | Audit:
         """As `lookup` for a query that `recall` could not decide."""
         now_ns = self._clock_ns()
         exact = self._memory.exact(query, now_ns)
         if exact is not None:
             for entry in self._entries([exact]):
-                return self._memory.hit(query, entry, now_ns, MatchKind.EXACT, 1.0, 1.0)
-        bound = self._settings.max_wrong_share if query.max_wrong_share is None else query.max_wrong_share
-        decided = self._decision.decide(query.text, self._neighbours(query, now_ns), bound)
+                self._scopes.exact(query.partition.tenant, self._bound(query))
+                return self._memory.hit(query, entry, now_ns, *EXACT)
+        tenant, near = query.partition.tenant, self._neighbours(query, now_ns)
+        decided, considered = self._scopes.decide(tenant, query.text, near, self._bound(query), query.judges)
         if isinstance(decided, Decline):
             return self._memory.miss(query, decided)
-        entry, similarity = decided.neighbour.entry, decided.neighbour.similarity
-        return self._memory.hit(query, entry, now_ns, MatchKind.SEMANTIC, decided.probability, similarity)
+        entry, why = decided.neighbour.entry, decided.explanation
+        found: Hit | Audit
+        if isinstance(decided, Serve):
+            sure, similarity = decided.probability, decided.neighbour.similarity
+            found = self._memory.hit(query, entry, now_ns, MatchKind.SEMANTIC, sure, similarity, why)
+        else:
+            found = self._memory.audit(query, entry, decided.propensity, why)
+        if considered is not None:
+            self._scopes.remember(tenant, found.lookup_id, considered)
+        return found
 
     def store(self, submission: Submission) -> str | NotKept:
         """Keeps an answer in place of the one to the same prompt and returns the entry's id; durable on return.
@@ -103,14 +116,17 @@ class AnswerCache:
         return self._keep(new, vector, submission.lookup_id)
 
     def judge(self, tenant: str, lookup_id: str, right: bool, principal: str | None = None) -> bool:
-        """Takes a verdict on the answer served or stored under a lookup; tells whether that withdrew it.
+        """Takes a verdict on the answer that a lookup served, checked or stored; tells whether that withdrew it.
 
-        A right one confirms the entry, unless it is of the `principal` who caused it; None stands for our services.
+        On an answer that was to be checked only our services have a say, and that withdraws nothing. A right one
+        confirms the entry, unless it is of the `principal` who caused it; None stands for our services.
 
         Raises:
             NotFound: the tenant made no such lookup, or it is forgotten.
         """
         sequence = self._memory.entry_of(tenant, lookup_id)
+        if principal is None and self._scopes.judged(tenant, lookup_id, right):
+            return False
         if sequence is None:
             return False
         if right:
@@ -173,11 +189,16 @@ class AnswerCache:
         """Counts since start, sizes now."""
         return self._memory.stats(self._space.digest)
 
+    def promises(self) -> list[Promise]:
+        """Where each tenant's promise stands; in any thread."""
+        return self._scopes.promises()
+
     def close(self) -> None:
         """Writes what only memory knows, the hits and large indexes, and closes the file."""
         try:
             self._store.write_hits(self._memory.take_touched())
             self._index.close()
+            self._scopes.close()
         finally:
             self._store.close()
 
@@ -204,9 +225,13 @@ class AnswerCache:
         self._memory.give_up(evicted)
         self._forget(gone + evicted)
         self._memory.add(entry, new, lookup_id)
+        self._scopes.stored(entry, lookup_id)
         if vector is not None:
             self._index.add(new.partition, entry.sequence, vector)
         return entry.entry_id
+
+    def _bound(self, query: Query) -> float:
+        return self._settings.max_wrong_share if query.max_wrong_share is None else query.max_wrong_share
 
     def _neighbours(self, query: Query, now_ns: int) -> list[Neighbour]:
         if query.embedding is None or self._space.empty:
@@ -238,5 +263,7 @@ class AnswerCache:
         self._forget(sequences)
 
     def _forget(self, sequences: Sequence[int]) -> None:
+        for entry in self._memory.answers(sequences).values():
+            self._scopes.removed(entry)
         for partition, gone in self._memory.forget(sequences).items():
             self._index.remove(partition, gone)

@@ -10,13 +10,14 @@ from services.cache.answer_memory import AnswerMemory
 from services.cache.decision import Decline, MissReason
 from services.cache.directory import Directory
 from services.cache.entry import Entry, NewEntry, Partition, Standing
+from services.cache.language import is_english
 from services.cache.lookups import Lookups
 from services.cache.normalise import exact_key
-from services.cache.query import Hit, MatchKind, Miss, Query, Stats
+from services.cache.query import Audit, Hit, MatchKind, Miss, Query, Stats
 from services.cache.record import Record
 from services.cache.settings import CacheSettings
 
-_EXACT = (MatchKind.EXACT, 1.0, 1.0)
+EXACT = (MatchKind.EXACT, 1.0, 1.0, "the same text")
 
 
 class Memory:
@@ -28,6 +29,7 @@ class Memory:
         self._answers = AnswerMemory(settings.answer_memory_bytes)
         self._lookups = Lookups(settings.remembered_lookups)
         self._saved_nano_usd = 0
+        self._audits = 0
         self._counts: Counter[MatchKind | None] = Counter()
         self._lock = threading.Lock()
 
@@ -38,13 +40,15 @@ class Memory:
             record = self._directory.find(key)
             if record is not None and record.serves(query.principal, now_ns, query.max_age_ns):
                 entry = self._answers.get(record.sequence)
-                return self._hit(query, record, entry, now_ns, *_EXACT) if entry is not None else None
+                return self._hit(query, record, entry, now_ns, *EXACT) if entry is not None else None
             if not self._directory.count(query.partition):
                 return self._miss(query, Decline(MissReason.EMPTY, "no entry under this fingerprint"))
             if query.embedding is None:
                 return self._miss(query, Decline(MissReason.NOT_EXACT, "no entry with this text, and no embedding"))
             if query.embedding.truncated:
                 return self._miss(query, Decline(MissReason.TRUNCATED, "longer than the encoder's window"))
+            if not is_english(query.text):
+                return self._miss(query, Decline(MissReason.LANGUAGE, "not in the language of the encoder's training"))
         return None
 
     def exact(self, query: Query, now_ns: int) -> int | None:
@@ -66,12 +70,20 @@ class Memory:
             return [record.sequence for record in found if record.serves(who, now_ns, max_age_ns)]
 
     def hit(
-        self, query: Query, entry: Entry, now_ns: int, kind: MatchKind, probability: float, similarity: float
+        self, query: Query, entry: Entry, now_ns: int, kind: MatchKind, probability: float, similarity: float, why: str
     ) -> Hit:
         """Counts and remembers an answer served."""
         with self._lock:
             record = self._directory.at(entry.sequence)
-            return self._hit(query, record, entry, now_ns, kind, probability, similarity)
+            return self._hit(query, record, entry, now_ns, kind, probability, similarity, why)
+
+    def audit(self, query: Query, entry: Entry, propensity: float, why: str) -> Audit:
+        """Counts and remembers an answer that is to be compared; one that would have been served counts as an audit."""
+        with self._lock:
+            self._counts[None] += 1
+            self._audits += propensity < 1
+            lookup_id = self._lookups.remember(query.partition.tenant, None)
+        return Audit(lookup_id, entry, propensity, why)
 
     def miss(self, query: Query, declined: Decline) -> Miss:
         """Counts and remembers a lookup that served nothing."""
@@ -205,6 +217,7 @@ class Memory:
                 encoder_digest,
                 directory.evicted,
                 self._saved_nano_usd,
+                self._audits,
             )
 
     def _hit(
@@ -216,13 +229,14 @@ class Memory:
         kind: MatchKind,
         probability: float,
         similarity: float,
+        why: str,
     ) -> Hit:
         self._counts[kind] += 1
         self._saved_nano_usd += entry.answer.cost_nano_usd or 0
         if record is not None:
             self._directory.served(record, now_ns)
         lookup_id = self._lookups.remember(query.partition.tenant, entry.sequence)
-        return Hit(lookup_id, entry, kind, probability, similarity, now_ns - entry.create_ns)
+        return Hit(lookup_id, entry, kind, probability, similarity, now_ns - entry.create_ns, why)
 
     def _miss(self, query: Query, declined: Decline) -> Miss:
         self._counts[None] += 1

@@ -10,7 +10,10 @@ from services.cache.entry import UNKNOWN, Answer, Entry, Partition, Provenance
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A prompt to look for, and for whom; without an embedding only the same text will do."""
+    """A prompt to look for, and for whom; without an embedding only the same text will do.
+
+    `judges` says that the caller compares answers where it executes, so that checks may be asked of it.
+    """
 
     partition: Partition
     text: str
@@ -18,6 +21,7 @@ class Query:
     max_wrong_share: float | None = None
     max_age_ns: int | None = None
     principal: str = ""
+    judges: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,17 @@ class Hit:
     probability: float
     similarity: float
     age_ns: int
+    explanation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """An answer not to serve but to compare with the one that is made; see decision.Check."""
+
+    lookup_id: str
+    entry: Entry
+    propensity: float
+    explanation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +96,4 @@ class Stats:
     encoder_digest: str
     evictions: int
     saved_nano_usd: int
+    audits: int

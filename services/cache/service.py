@@ -1,6 +1,7 @@
 """CacheService on the wire: messages to the domain and back."""
 
 import re
+from dataclasses import asdict
 from typing import Any
 
 import structlog
@@ -13,7 +14,7 @@ from services.cache.answer_cache import AnswerCache
 from services.cache.decision import MissReason
 from services.cache.embedding import Embedding
 from services.cache.entry import Answer, Partition, Provenance, Selector
-from services.cache.query import Hit, MatchKind, Miss, NotKept, Query, Stats, Submission
+from services.cache.query import Audit, Hit, MatchKind, Miss, NotKept, Query, Stats, Submission
 from services.cache.worker import Worker
 from services.chassis.call import caller, tenant_of
 from services.chassis.errors import FailedPrecondition, InvalidField, Unavailable
@@ -31,6 +32,7 @@ _REASONS = {
     MissReason.NOT_NEAR: cache_service_pb2.MISS_REASON_NOT_NEAR,
     MissReason.VETOED: cache_service_pb2.MISS_REASON_VETOED,
     MissReason.TRUNCATED: cache_service_pb2.MISS_REASON_TRUNCATED,
+    MissReason.LANGUAGE: cache_service_pb2.MISS_REASON_LANGUAGE,
 }
 _KINDS = {
     MatchKind.EXACT: cache_service_pb2.MATCH_KIND_EXACT,
@@ -125,6 +127,8 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
             encoder_digest=stats.encoder_digest,
             evictions=stats.evictions,
             saved_nano_usd=stats.saved_nano_usd,
+            audits=stats.audits,
+            promises=[cache_service_pb2.Promise(**asdict(promise)) for promise in self._cache.promises()],
         )
 
     async def GetEntry(
@@ -179,6 +183,7 @@ def _query(request: cache_service_pb2.LookupRequest) -> Query:
         request.max_wrong_share if request.HasField("max_wrong_share") else None,
         request.max_age.ToNanoseconds() if request.HasField("max_age") else None,
         request.principal if who.trusted else who.principal,
+        request.judges and who.trusted,
     )
 
 
@@ -224,17 +229,24 @@ def _place(token: str) -> int:
     return int(token, 16)
 
 
-def _found(found: Hit | Miss) -> cache_service_pb2.LookupResponse:
+def _found(found: Hit | Miss | Audit) -> cache_service_pb2.LookupResponse:
     response = cache_service_pb2.LookupResponse(lookup_id=found.lookup_id)
     if isinstance(found, Miss):
         annotate({"fulcrum.cache.outcome": f"miss: {found.reason.value}"})
         response.miss.reason = _REASONS[found.reason]
         response.miss.explanation = found.explanation
         return response
+    if isinstance(found, Audit):
+        annotate({"fulcrum.cache.outcome": "audit" if found.propensity < 1 else "near miss"})
+        audit = response.audit
+        audit.propensity, audit.explanation, audit.entry_id = found.propensity, found.explanation, found.entry.entry_id
+        audit.answer.CopyFrom(messages.answered(found.entry))
+        return response
     annotate({"fulcrum.cache.outcome": f"{found.kind.value} hit"})
     entry, hit = found.entry, response.hit
     hit.kind = _KINDS[found.kind]
     hit.probability, hit.similarity, hit.entry_id = found.probability, found.similarity, entry.entry_id
     hit.age.FromNanoseconds(max(found.age_ns, 0))
+    hit.explanation = found.explanation
     hit.answer.CopyFrom(messages.answered(entry))
     return response

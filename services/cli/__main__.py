@@ -73,9 +73,11 @@ def parser() -> argparse.ArgumentParser:
     config.add_argument("service", nargs="?", choices=_SERVICES, help="check the files of this one alone, as it serves")
     for one in (up, serve, config):
         one.add_argument("--config", type=Path, default=_default_config(), help="YAML settings (default: %(default)s)")
-    models = add("models", "list models, or fetch a model's published weights", "services.cli.asking:models")
-    models.add_argument("action", nargs="?", choices=("list", "pull"), default="list")
-    models.add_argument("name", type=text, nargs="?", help="for pull: all-MiniLM-L6-v2")
+    models = add(
+        "models", "list, load and unload models, or fetch a model's published weights", "services.cli.asking:models"
+    )
+    models.add_argument("action", nargs="?", choices=("list", "load", "unload", "pull"), default="list")
+    models.add_argument("name", type=text, nargs="?", help="of a model of the settings; for pull: all-MiniLM-L6-v2")
     complete = add(
         "complete", "ask something; streams the answer, then prints its receipt", "services.cli.asking:complete"
     )

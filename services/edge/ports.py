@@ -37,10 +37,11 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """No answer, and why in one sentence."""
+    """No answer, and why in one sentence; `candidate` is an answer that the cache wants compared with the one made."""
 
     lookup_id: str
     explanation: str
+    candidate: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +104,17 @@ class Cache(Protocol):
     """Answers that were paid for."""
 
     async def lookup(
-        self, key: CacheKey, embedding: Embedding | None, max_wrong_share: float, max_age_s: float | None
+        self,
+        key: CacheKey,
+        embedding: Embedding | None,
+        max_wrong_share: float,
+        max_age_s: float | None,
+        judges: bool = False,
     ) -> Hit | Miss:
-        """An answer that may be served; exact matches only where no embedding is given."""
+        """An answer that may be served; exact matches only where no embedding is given.
+
+        Who `judges` may be given an answer to compare instead.
+        """
 
     async def store(
         self,
@@ -116,6 +125,9 @@ class Cache(Protocol):
         lookup_id: str,
     ) -> None:
         """Keeps an answer; durable when this returns."""
+
+    async def judge(self, tenant: str, lookup_id: str, same: bool, source: str) -> None:
+        """Tells whether a miss's candidate says the same as the answer that was made."""
 
 
 class Router(Protocol):

@@ -9,7 +9,7 @@ from services.chassis.errors import FulcrumError, InvalidField
 from services.chassis.status import code_of
 from services.edge.chat import Degradation, Request
 from services.edge.fingerprint import fingerprint
-from services.edge.ports import CacheKey
+from services.edge.ports import CacheKey, Miss
 from services.edge.quality_budget import QualityBudget
 
 T = TypeVar("T")
@@ -33,6 +33,7 @@ class Work:
         self.budget = QualityBudget.split(loss, cache_part, not (control.no_cache and control.no_store))
         self.key = CacheKey(request.tenant, fingerprint(request, loss), request.text, request.principal)
         self.degradations: list[Degradation] = []
+        self.missed: Miss | None = None  # by the semantic lookup
         self._log = structlog.get_logger("edge")
 
     async def advisory(self, part: str, consequence: str, answer: Awaitable[T]) -> T | None:

@@ -1,17 +1,20 @@
-"""Runs a decoder on this machine, one request at a time, in a thread that never waits for the event loop."""
+"""Runs a decoder on this machine: the answers of many requests at once, in a thread that never waits for others."""
 
 import asyncio
-import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
 from typing import TypeVar, cast
 
+import numpy as np
+import structlog
+
 from services.chassis.errors import FailedPrecondition, InvalidField, Unavailable
-from services.executor.admission import Admission
 from services.executor.chat_text import ChatText
-from services.executor.decoder_session import DecoderSession
+from services.executor.constraint import FIELD, Constraint
+from services.executor.decoder_backend import Decoder, open_decoder
+from services.executor.decoder_loop import DecoderLoop
+from services.executor.decoder_session import Chunk
 from services.executor.engine import (
     Event,
     Finish,
@@ -20,16 +23,17 @@ from services.executor.engine import (
     ModelInfo,
     ModelKind,
     ModelState,
-    Spent,
-    TextDelta,
     Timing,
 )
 from services.executor.generation import Generation
+from services.executor.kept_prefixes import KeptPrefixes
 from services.executor.models.checkpoint import InvalidCheckpoint
-from services.executor.models.onnx_linear import DECODER_LINEARS
+from services.executor.scheduler import Scheduler
+from services.executor.schema_court import SchemaCourt
 from services.executor.settings import LocalModel
+from services.executor.vocabulary import Vocabulary
 
-THREADS = 2  # one for the answer under way, one for the prompts of those that wait
+TEXT_THREADS = 2  # prompts become tokens here, so that a long one holds up neither the model nor a short one
 T = TypeVar("T")
 
 
@@ -39,16 +43,23 @@ class OnnxEngine:
     Args:
         name: our name of the model.
         model: where it lies and how it runs.
+        court: says which schemas answers may be held to; one of its own where None.
     """
 
-    def __init__(self, name: str, model: LocalModel) -> None:
+    def __init__(self, name: str, model: LocalModel, court: SchemaCourt | None = None) -> None:
         self._name = name
         self._model = model
+        self._court = court or SchemaCourt()
+        self._closes_court = court is None
+        self._log = structlog.get_logger("models")
         self._state = ModelState.LOADING
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=name)
-        self._admission = Admission(f"model {name}", 1, model.waiting_limit)
-        self._session: DecoderSession
+        self._threads = ThreadPoolExecutor(TEXT_THREADS, thread_name_prefix=name)
+        self._encoding = 0
+        self._session: Decoder
         self._text: ChatText
+        self._vocabulary: Vocabulary | None = None
+        self._scheduler: Scheduler[Generation]
+        self._loop: DecoderLoop | None = None
 
     @property
     def info(self) -> ModelInfo:
@@ -62,85 +73,105 @@ class OnnxEngine:
             precision=self._model.precision,
             digest=self._session.digest if ready else "",
             supports_tools=False,
-            waiting=self._admission.waiting,
+            supports_json_schema=self._vocabulary is not None,
+            supports_logprobs=self._vocabulary is not None,
+            waiting=self._scheduler.waiting + self._encoding if ready else 0,
+            kv_used=self._scheduler.used if ready else 0.0,
         )
 
     async def start(self) -> None:
-        """Loads the folder and runs one short prompt."""
+        """Loads the folder and makes one pass of every shape."""
         try:
             await self._in_thread(self._load)
         except (InvalidCheckpoint, OSError):
             self._state = ModelState.FAILED
             raise
+        session, limit = self._session, self._model.waiting_limit
+        keeper = KeptPrefixes(session.memory, self._model.share_prefixes)
+        self._scheduler = Scheduler(f"model {self._name}", session.slots, session.context_tokens, limit, keeper)
+        self._loop = DecoderLoop(self._name, session, self._scheduler, keeper)
         self._state = ModelState.READY
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
-        """See `Engine`; the place in the engine is free again before the last event."""
+        """See `Engine`; the slot is free again before the last event."""
         arrived = time.perf_counter()
-        self._refuse_what_it_cannot(request)
-        prompt = await self._in_thread(self._text.encode, request.messages)
-        generation = self._begin(prompt, request)
+        loop = self._refuse_what_it_cannot(request)
+        generation = await self._begin(request)
         first_text: float | None = None
-        async with self._admission.place():
-            admitted = time.perf_counter()
-            async with aclosing(self._texts(generation)) as texts:
-                async for text in texts:
-                    first_text = first_text or time.perf_counter()
-                    yield text
+        loop.begin(generation)
+        try:
+            while delta := await generation.next_text():
+                first_text = first_text or time.perf_counter()
+                yield delta
+        finally:
+            loop.leave(generation)
         ended = time.perf_counter()
-        timing = Timing(admitted - arrived, (first_text or ended) - arrived, ended - arrived, generation.machine_s)
+        waited = cast(float, generation.admitted_at) - arrived
+        timing = Timing(waited, (first_text or ended) - arrived, ended - arrived, generation.machine_s)
         yield Finish(cast(FinishReason, generation.reason), generation.usage, timing, generation.mean_logprob)
 
-    async def _texts(self, generation: Generation) -> AsyncGenerator[TextDelta, None]:
-        """Texts as the model's thread gives them; left early, it ends that thread's work within one step."""
-        texts: asyncio.Queue[TextDelta | None] = asyncio.Queue()  # as many as the answer has tokens, at most
-        loop, left = asyncio.get_running_loop(), threading.Event()
-
-        def drive() -> None:
-            try:
-                while generation.reason is None and not left.is_set():
-                    if text := generation.step(self._session):
-                        delta = TextDelta(text, Spent(generation.usage, generation.machine_s))
-                        loop.call_soon_threadsafe(texts.put_nowait, delta)
-            finally:
-                loop.call_soon_threadsafe(texts.put_nowait, None)
-
-        driving = loop.run_in_executor(self._threads, drive)
-        try:
-            while text := await texts.get():
-                yield text
-            await driving
-        finally:
-            left.set()
-            await asyncio.wait([driving])
-
     async def close(self) -> None:
-        """Waits for the step under way."""
+        """Waits for the pass under way."""
+        if self._loop:
+            await self._loop.close()
+        if self._closes_court:
+            await self._court.close()
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
 
     def _load(self) -> None:
-        self._text = ChatText(self._model.folder)
-        linear = DECODER_LINEARS[self._model.precision]
-        self._session = DecoderSession(self._model.folder, linear, self._model.threads, self._model.context_tokens)
-        self._session.logits_after([0, 0], 0)
-        self._session.logits_after([0], 2)
+        model = self._model
+        self._text = ChatText(model.folder)
+        self._session = session = open_decoder(self._name, model)
+        self._text.check_vocabulary(session.vocabulary)
+        logits = session.run([Chunk(slot, 0, [0, 0]) for slot in range(session.slots)])
+        if not (np.isfinite(logits).all() and np.isfinite(session.run([Chunk(0, 2, [0])])).all()):
+            raise InvalidCheckpoint(f"{model.folder}: the first logits are not finite numbers")
 
-    def _refuse_what_it_cannot(self, request: GenerateRequest) -> None:
-        if self._state is not ModelState.READY:
+        self._vocabulary = self._words(session.vocabulary)
+
+    def _words(self, size: int) -> Vocabulary | None:
+        try:
+            return Vocabulary(self._text.tokenizer, self._text.end_tokens, size)
+        except ValueError as error:
+            self._log.warning("no JSON schemas and no probabilities", model=self._name, why=str(error))
+            return None
+
+    def _refuse_what_it_cannot(self, request: GenerateRequest) -> DecoderLoop:
+        if self._state is not ModelState.READY or self._loop is None:
             reason = "STARTING" if self._state is ModelState.LOADING else None
             raise Unavailable(f"model {self._name}", self._state.value, "ready", reason=reason, retry_after_s=1.0)
         turns = sum(message.role == "tool" or bool(message.tool_calls) for message in request.messages)
         if request.tools or turns:
             found = f"{len(request.tools)} tools and {turns} tool turns"
             raise FailedPrecondition("tools", found, "a model that supports tools")
+        if self._vocabulary is None and request.sampling.json_schema is not None:
+            raise FailedPrecondition(FIELD, "a schema", "a model that supports them")
+        if self._vocabulary is None and request.sampling.top_logprobs is not None:
+            raise FailedPrecondition("sampling.top_logprobs", request.sampling.top_logprobs, "a model that tells them")
+        self._scheduler.check_room(request.tenant, self._encoding)
+        return self._loop
 
-    def _begin(self, prompt: list[int], request: GenerateRequest) -> Generation:
+    async def _begin(self, request: GenerateRequest) -> Generation:
+        self._encoding += 1
+        try:
+            if request.sampling.json_schema is not None:
+                await self._court.check(request.sampling.json_schema, request.tenant)
+            prompt, constraint = await self._in_thread(self._read, request)
+        finally:
+            self._encoding -= 1
         room = self._session.context_tokens - len(prompt)
         if room < 1 or not prompt:
             expected = f"1 to {self._session.context_tokens - 1} tokens"
             raise InvalidField("messages", f"{len(prompt)} tokens", expected, reason="PROMPT_TOO_LONG")
         limit = min(room, request.sampling.max_output_tokens or room)
-        return Generation(prompt, limit, request.sampling, self._text.tokenizer, self._text.end_tokens)
+        text = self._text
+        sampling, words = request.sampling, self._vocabulary
+        return Generation(request.tenant, prompt, limit, sampling, text.tokenizer, text.end_tokens, words, constraint)
+
+    def _read(self, request: GenerateRequest) -> tuple[list[int], Constraint | None]:
+        schema, words = request.sampling.json_schema, self._vocabulary
+        constraint = Constraint(words.matcher(schema)) if words and schema is not None else None
+        return self._text.encode(request.messages), constraint
 
     async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)

@@ -24,12 +24,30 @@ class LocalModel(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     folder: Path = Field(description="Hugging Face folder: config.json, safetensors, tokenizer.json, chat template")
-    precision: Literal["fp32", "int8"] = Field(
-        "fp32", description="int8 stores weights in blocks of a quarter the size"
+    precision: Literal["fp32", "int8", "int4", "w8a8"] = Field(
+        "int8",
+        description="of weights; w8a8 makes integers of activations too, for many requests at once: docs/models.md",
     )
+    graph_cache: Path | None = Field(
+        Path(".models/graphs"),
+        description="folder where graphs of large models are kept; null keeps none",
+    )
+    load_at_start: bool = Field(True, description="false loads it only when `fulcrum models load` says so")
+    backend: Literal["auto", "tensorrt", "cuda", "cpu"] = Field(
+        "auto", description="what runs it; auto takes the first of these that can be had, and logs why"
+    )
+    gpu_precision: Literal["bf16", "fp16", "int8", "fp8", "int4"] = Field(
+        "bf16", description="on a GPU; ONNX Runtime takes fp16 for both; int8 and fp8 need calibration"
+    )
+    calibration: Path | None = Field(None, description="text file, a sample a line, for int8 and fp8 on TensorRT")
+    engines: Path = Field(Path(".engines"), description="folder of built TensorRT engines and their timings")
     threads: int = Field(1, ge=1, description="threads within a step")
     context_tokens: int | None = Field(None, ge=16, description="lowers the model's own limit, and with it the memory")
-    waiting_limit: int = Field(64, ge=0, description="requests that may wait; more are refused at once")
+    places: int = Field(16, ge=1, le=256, description="requests that run at once, as far as kv_memory_mb reaches")
+    kv_memory_mb: int = Field(1024, ge=1, description="most megabytes for keys and values, kept prefixes included")
+    prefix_memory_mb: int = Field(128, ge=0, description="of these, for prefixes of past prompts; 0 keeps none")
+    share_prefixes: bool = Field(False, description="whether tenants find one another's prefixes, and so can time them")
+    waiting_limit: int = Field(16, ge=0, description="requests that may wait; more are refused at once")
 
 
 class RemoteModel(BaseModel):
@@ -44,6 +62,8 @@ class RemoteModel(BaseModel):
     api_key_env: str | None = Field(None, description="environment variable that holds the key; none is sent if unset")
     context_tokens: int = Field(0, ge=0, description="most tokens of prompt and answer together; 0 where unknown")
     supports_tools: bool = Field(True, description="whether it takes tools")
+    supports_json_schema: bool = Field(True, description="whether it takes response_format with a JSON schema")
+    supports_logprobs: bool = Field(True, description="whether it tells probabilities of tokens")
     output_limit_field: Literal["max_tokens", "max_completion_tokens"] = Field(
         "max_tokens", description="the server's name for the most tokens of an answer"
     )
@@ -68,6 +88,9 @@ class ExecutorSettings(Section, section="executor"):
     """The executor's slice of the settings; relative paths start at the working directory."""
 
     encoder: EncoderSettings | None = Field(EncoderSettings(), description="null serves no embeddings")
+    memory_bytes: int | None = Field(
+        None, ge=1, description="most that local models take together; one that does not fit is not loaded"
+    )
     models: dict[str, Model] = Field(
         {name: LocalModel(folder=Path("models") / name) for name in ("fulcrum-small", "fulcrum-large")},
         description="by name: `folder` for a local model, `base_url` for a remote one",

@@ -1,8 +1,8 @@
 """Hours of everything that clients do leave nothing behind: memory, descriptors, threads and tasks stay flat.
 
 `make soak` runs it for an hour; FULCRUM_SOAK_S says for how many seconds, two minutes where it is unset. The first half
-fills what grows by design until its bound (the cache, which is kept small here, what cache and router remember of late
-calls, metrics' series, allocators); the second half is looked at.
+fills what grows by design until its bound (the cache and the prefixes that engines keep, both made small here, what
+cache and router remember of late calls, metrics' series, allocators); the second half is looked at.
 """
 
 import asyncio
@@ -35,6 +35,9 @@ SMALL = {
     "FULCRUM_CACHE__MAX_ENTRIES": str(ENTRIES),
     "FULCRUM_CACHE__REMEMBERED_LOOKUPS": "500",
     "FULCRUM_ROUTER__REMEMBERED_DECISIONS": "500",
+    "FULCRUM_EXECUTOR__MODELS": json.dumps(
+        {name: {"folder": f"models/{name}", "prefix_memory_mb": 2} for name in ("fulcrum-small", "fulcrum-large")}
+    ),
 }
 Samples = dict[str, list[Sample]]
 

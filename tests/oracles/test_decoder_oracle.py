@@ -16,15 +16,10 @@ from services.executor.models.onnx_linear import full_linear
 from services.executor.onnx_engine import OnnxEngine
 from services.executor.settings import LocalModel
 from tests.oracles.prompts import passages, questions
+from tests.unit.executor.families import FAMILIES
 from tests.unit.executor.folders import VOCABULARY, llama_folder
 
 LONGEST_ANSWER = 24
-FAMILIES: list[dict[str, Any]] = [
-    {},
-    {"tie_word_embeddings": False, "rope_theta": 5e5},
-    {"model_type": "qwen2"},
-    {"model_type": "mistral", "sliding_window": None},
-]
 
 
 @pytest.fixture(scope="module", params=["fulcrum-small", "fulcrum-large"])
@@ -81,21 +76,36 @@ def test_greedy_text_equal(folder: Path, oracle: Any, prompts: list[str]) -> Non
         assert answer == tokenizer.decode(generated[0, tokens.shape[1] :], skip_special_tokens=True)
 
 
-@pytest.mark.parametrize("changes", FAMILIES)
-def test_families_equal_transformers(tmp_path: Path, changes: dict[str, Any]) -> None:
-    """Random decoders of each family give transformers' logits."""
-    folder = llama_folder(tmp_path, **changes)
-    tokens = np.random.default_rng(0).integers(0, VOCABULARY, 40).tolist()
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families_equal_transformers(tmp_path: Path, name: str) -> None:
+    """Random decoders of each family and switch give transformers' logits, behind a prompt and while decoding."""
+    folder = llama_folder(tmp_path, **FAMILIES[name])
+    tokens = np.random.default_rng(0).integers(0, VOCABULARY, 48).tolist()
     with torch.inference_mode():
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-        expected = model(torch.tensor([tokens])).logits[0, -1].numpy()
-    found = DecoderSession(folder, full_linear, threads=1).logits_after(tokens, 0)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+        expected = model(torch.tensor([tokens])).logits[0, 39:].numpy()
+    session = DecoderSession(folder, full_linear, threads=1)
+    found = [session.logits_after(tokens[:40], 0)]
+    found += [session.logits_after(tokens[at : at + 1], at) for at in range(40, len(tokens))]
+    assert np.abs(np.array(found) - expected).max() <= 1e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_short_checkpoints_equal_transformers(tmp_path: Path, dtype: torch.dtype) -> None:
+    """What transformers saves as fp16 or bf16, in shards, gives the logits that transformers gets from it in fp32."""
+    model = AutoModelForCausalLM.from_pretrained(llama_folder(tmp_path / "whole"), dtype=dtype).eval()
+    model.save_pretrained(tmp_path / "saved", max_shard_size="40KB")
+    assert (tmp_path / "saved" / "model.safetensors.index.json").exists()
+    tokens = np.random.default_rng(0).integers(0, VOCABULARY, 40).tolist()
+    with torch.inference_mode():
+        expected = model.float()(torch.tensor([tokens])).logits[0, -1].numpy()
+    found = DecoderSession(tmp_path / "saved", full_linear, threads=1).logits_after(tokens, 0)
+    assert np.abs(found - expected).max() <= 1e-3
 
 
 async def answers(folder: Path, prompts: list[str]) -> list[str]:
     """The engine's greedy texts."""
-    engine = OnnxEngine("model", LocalModel(folder=folder))
+    engine = OnnxEngine("model", LocalModel(folder=folder, precision="fp32"))
     await engine.start()
     found = []
     for prompt in prompts:

@@ -71,6 +71,23 @@ async def test_miss_then_exact_then_semantic(suite: Suite) -> None:
     assert total.baseline_nano_usd == sum(one.cost.baseline_nano_usd for one in (missed, exact, semantic))
 
 
+async def test_a_known_prefix_is_a_saving(suite: Suite) -> None:
+    """Of a prompt that begins like an earlier one of its tenant less is read; the receipt says what that saved."""
+    tenant = next(_tenants)
+    strong = objective_pb2.Objective(allowed_models=["fulcrum-large"])
+    for other in (tenant, next(_tenants)):
+        _, first = await complete(suite, ask("What is the capital city of Denmark?", objective=strong), other)
+        assert first.usage.cached_input_tokens == 0
+        assert first.cost.levers[2].factor == 1.0
+    _, second = await complete(suite, ask("What is the capital city of Portugal?", objective=strong), tenant)
+    saving = second.cost.levers[2]
+    assert saving.lever == receipt_pb2.LEVER_PREFIX_REUSE
+    assert 0 < second.usage.cached_input_tokens < second.usage.input_tokens
+    assert saving.saved_nano_usd > 0
+    assert saving.factor < 1.0
+    assert_adds_up(second)
+
+
 async def test_tenants_never_meet(suite: Suite) -> None:
     """One tenant's answer is not another's, and the tenant comes from metadata alone."""
     first, second = next(_tenants), next(_tenants)
@@ -281,3 +298,33 @@ async def test_a_page_token_of_any_day_is_a_place(suite: Suite) -> None:
 async def test_usage_refusals(suite: Suite, fields: dict[str, Any], field: str) -> None:
     """A bad page, size, dimension or order of days names the field."""
     await refused(suite.edge.GetUsage(pb.GetUsageRequest(**fields), **as_tenant("t")), INVALID, "FIELD_INVALID", field)
+
+
+async def test_an_answer_of_a_schema(suite: Suite) -> None:
+    """A schema reaches the model, an answer is reused for the same schema alone, and what is none is refused."""
+    tenant = next(_tenants)
+    asked = [
+        ask("What is the capital of France?", sampling=chat_pb2.Sampling(response_format={"json_schema": schema}))
+        for schema in ('{"type": "boolean"}', '{"type": "boolean"}', '{"enum": ["Paris", "Rome"]}', "{")
+    ]
+    (first, made), (second, kept), (third, other) = [await complete(suite, one, tenant) for one in asked[:3]]
+    assert first == second
+    assert first in ("true", "false")
+    assert third in ('"Paris"', '"Rome"')
+    results = [one.cache.result for one in (made, kept, other)]
+    miss = receipt_pb2.CACHE_RESULT_MISS
+    assert results == [miss, receipt_pb2.CACHE_RESULT_EXACT_HIT, miss]
+    call = suite.edge.Complete(asked[3], **as_tenant(tenant))
+    await refused(call, INVALID, "FIELD_INVALID", "sampling.response_format.json_schema")
+
+
+async def test_probabilities_pass_and_are_never_replayed(suite: Suite) -> None:
+    """Probabilities come with each answer that asks for them, so none of these is one from the cache."""
+    tenant = next(_tenants)
+    asked = ask("What is the capital of Norway?", sampling=chat_pb2.Sampling(top_logprobs=2))
+    for _ in range(2):
+        events = await drained(suite.edge.Complete(asked, **as_tenant(tenant)))
+        told = [one for event in events for one in event.text_delta.logprobs]
+        assert b"".join(one.token for one in told).decode() == "".join(event.text_delta.text for event in events) != ""
+        assert {len(one.alternatives) for one in told} == {2}
+        assert events[-1].receipt.cache.result == receipt_pb2.CACHE_RESULT_BYPASSED

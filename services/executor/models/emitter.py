@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
+from services.executor.models.rotary import Rotary
 
 Value = TypeVar("Value")
 
@@ -22,23 +21,28 @@ class Weight:
 
 
 @dataclass(frozen=True)
+class HeadNorms:
+    """Root-mean-square norms over each query's and each key's head before they are rotated: weights `[head_dim]`."""
+
+    queries: Weight
+    keys: Weight
+    epsilon: float
+
+
+@dataclass(frozen=True)
 class CachedAttention:
     """Causal grouped-query attention over a KV memory of `[slot, kv_heads, max_positions, head_dim]` a layer.
 
-    Rotary angles are those of `rope_theta` in the half-split layout (Su et al. 2021, laid out as Hugging Face does).
+    `window` is how many positions a query sees, its own included; all before it where None.
     """
 
     heads: int
     kv_heads: int
     head_dim: int
-    rope_theta: float
+    rotary: Rotary
     max_positions: int
-
-    def rotary_tables(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Cosines and sines `[max_positions, head_dim / 2]`."""
-        frequencies = self.rope_theta ** (-np.arange(0, self.head_dim, 2) / self.head_dim)
-        angles = np.outer(np.arange(self.max_positions), frequencies)
-        return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+    window: int | None = None
+    norms: HeadNorms | None = None
 
 
 class Emitter(Protocol[Value]):
@@ -65,13 +69,13 @@ class DecoderEmitter(Emitter[Value], Protocol[Value]):
         """`(rms_norm(x + residual), x + residual)`."""
 
     def attend_cached(self, qkv: Value, layer: int, attention: CachedAttention) -> Value:
-        """Rotates queries and keys, appends keys and values to the layer's memory, attends to all of it.
+        """Norms and rotates queries and keys, appends keys and values to the layer's memory, attends to what is seen.
 
         `qkv` is queries, keys and values side by side; the result is `[rows, positions, heads * head_dim]`.
         """
 
-    def swiglu(self, gate_up: Value) -> Value:
-        """`silu(gate) * up` of two halves side by side (Shazeer 2020)."""
+    def swiglu(self, gate: Value, up: Value) -> Value:
+        """`silu(gate) * up` (Shazeer 2020)."""
 
     def last_position(self, x: Value) -> Value:
         """Each row's last valid position: `[rows, features]`."""

@@ -1,15 +1,17 @@
 """The BERT family of sentence encoders, written once: a sentence-transformers folder to shape, shape to operators."""
 
-import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from services.executor.models.checkpoint import Checkpoint, InvalidCheckpoint, read_json
+from services.executor.models.checkpoint import FILE_NAME, Checkpoint, InvalidCheckpoint, parse_json, read_json
+from services.executor.models.config_reader import ConfigReader
 from services.executor.models.emitter import EncoderEmitter, Value, Weight
 
 FAMILIES = ("bert", "roberta", "xlm-roberta")
+LARGEST_WIDTH = 1_048_576
 Pooling = Literal["mean", "cls"]
 
 
@@ -37,32 +39,32 @@ def encoder_shape(checkpoint: Checkpoint) -> EncoderShape:
     Raises:
         InvalidCheckpoint: a key or file is missing, or asks for what this definition does not do.
     """
-    config, folder = checkpoint.config, checkpoint.folder
-    family = config.get("model_type")
-    _expect(folder / "config.json", "model_type", family, family in FAMILIES, f"one of {', '.join(FAMILIES)}")
-    activation = config.get("hidden_act")
-    _expect(folder / "config.json", "hidden_act", activation, activation == "gelu", "gelu")
-    placing = config.get("position_embedding_type", "absolute")
-    _expect(folder / "config.json", "position_embedding_type", placing, placing == "absolute", "absolute")
-    try:
-        positions = int(config["max_position_embeddings"])
-        first_position = 0 if family == "bert" else int(config["pad_token_id"]) + 1
-        return EncoderShape(
-            prefix=_prefix(checkpoint),
-            layers=int(config["num_hidden_layers"]),
-            hidden=int(config["hidden_size"]),
-            intermediate=int(config["intermediate_size"]),
-            heads=int(config["num_attention_heads"]),
-            vocabulary=int(config["vocab_size"]),
-            positions=positions,
-            first_position=first_position,
-            token_types=int(config["type_vocab_size"]),
-            norm_epsilon=float(config["layer_norm_eps"]),
-            pooling=_pooling(folder),
-            max_tokens=_max_tokens(folder, positions - first_position),
-        )
-    except KeyError as error:
-        raise InvalidCheckpoint(f"{folder / 'config.json'}: {error.args[0]} is missing") from None
+    folder = checkpoint.folder
+    config = ConfigReader(folder / "config.json", checkpoint.config)
+    family = config.choice("model_type", FAMILIES)
+    config.choice("hidden_act", ["gelu"])
+    config.choice("position_embedding_type", ["absolute"], "absolute")
+    positions = config.integer("max_position_embeddings", 4, LARGEST_WIDTH)
+    vocabulary = config.integer("vocab_size", 4, LARGEST_WIDTH)
+    first_position = 0 if family == "bert" else config.integer("pad_token_id", 0, min(vocabulary, positions) - 2) + 1
+    heads = config.integer("num_attention_heads", 1, 4096)
+    hidden = config.integer("hidden_size", heads, LARGEST_WIDTH)
+    if hidden % heads:
+        raise config.refuse("hidden_size", f"a multiple of num_attention_heads, {heads}")
+    return EncoderShape(
+        prefix=_prefix(checkpoint),
+        layers=config.integer("num_hidden_layers", 1, 1024),
+        hidden=hidden,
+        intermediate=config.integer("intermediate_size", 1, LARGEST_WIDTH),
+        heads=heads,
+        vocabulary=vocabulary,
+        positions=positions,
+        first_position=first_position,
+        token_types=config.integer("type_vocab_size", 1, 1024),
+        norm_epsilon=config.number("layer_norm_eps", 1e-15, 0.1),
+        pooling=_pooling(folder),
+        max_tokens=_max_tokens(folder, positions - first_position),
+    )
 
 
 def emit_encoder(emitter: EncoderEmitter[Value], shape: EncoderShape) -> Value:
@@ -108,37 +110,44 @@ def _prefix(checkpoint: Checkpoint) -> str:
 
 
 def _pooling(folder: Path) -> Pooling:
-    modules: list[dict[str, str]] = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
-    kinds = [module["type"].rsplit(".", 1)[-1] for module in modules]
-    expected = "Transformer, Pooling and optionally Normalize"
-    _expect(folder / "modules.json", "type", kinds, kinds[:2] == ["Transformer", "Pooling"], expected)
-    _expect(folder / "modules.json", "type", kinds, kinds[2:] in ([], ["Normalize"]), expected)
-    path = folder / modules[1]["path"] / "config.json"
-    config = read_json(path)
-    modes = config.get("pooling_mode") or [
-        name.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
-        for name, chosen in config.items()
-        if name.startswith("pooling_mode_") and chosen
-    ]
-    mode = modes[0] if isinstance(modes, list) and len(modes) == 1 else modes
-    if mode == "mean":
-        return "mean"
-    _expect(path, "pooling_mode", mode, mode == "cls", "mean or cls alone")
-    return "cls"
+    module = _pooling_module(folder)
+    config = ConfigReader(folder / module / "config.json", read_json(folder / module / "config.json"))
+    if config.has("pooling_mode"):
+        return _known_pooling(config.choice("pooling_mode", ["mean", "cls"]))
+    names = [name for name in config.values if name.startswith("pooling_mode_") and config.flag(name, False)]
+    modes = [name.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token") for name in names]
+    if modes not in (["mean"], ["cls"]):
+        raise InvalidCheckpoint(f"{config.path}: pooling_mode is {'+'.join(modes)!r}, expected mean or cls alone")
+    return _known_pooling(modes[0])
+
+
+def _known_pooling(mode: str) -> Pooling:
+    return "mean" if mode == "mean" else "cls"
+
+
+def _pooling_module(folder: Path) -> str:
+    """The folder of the pooling in `modules.json`, which must name a transformer, a pooling and no more than a norm."""
+    path = folder / "modules.json"
+    listed = parse_json(path)
+    if not isinstance(listed, list):
+        raise InvalidCheckpoint(f"{path}: holds {type(listed).__name__}, expected a list")
+    modules = [ConfigReader(path, one if isinstance(one, dict) else {}, f"{at}.") for at, one in enumerate(listed)]
+    kinds = [module.text("type").rsplit(".", 1)[-1] for module in modules]
+    if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+        raise InvalidCheckpoint(f"{path}: type is {kinds}, expected Transformer, Pooling and optionally Normalize")
+    place = modules[1].text("path")
+    if not FILE_NAME.fullmatch(place):
+        raise modules[1].refuse("path", "a folder inside the model's")
+    return place
 
 
 def _max_tokens(folder: Path, positions: int) -> int:
     path = folder / "sentence_bert_config.json"
-    config = read_json(path) if path.exists() else {}
-    lowered = config.get("do_lower_case", False)
-    _expect(path, "do_lower_case", lowered, not lowered, "false: the tokenizer lowers the case where the model asks")
-    own_limit = config.get("max_seq_length")
+    config = ConfigReader(path, read_json(path) if path.exists() else {})
+    if config.flag("do_lower_case", False):
+        raise config.refuse("do_lower_case", "false: the tokenizer lowers the case where the model asks")
     tokenizer = folder / "tokenizer_config.json"
-    if own_limit is None and tokenizer.exists():
-        own_limit = read_json(tokenizer).get("model_max_length")
-    return min(positions, int(own_limit or positions))
-
-
-def _expect(path: Path, key: str, found: Any, held: bool, expected: str) -> None:
-    if not held:
-        raise InvalidCheckpoint(f"{path}: {key} is {found!r}, expected {expected}")
+    if config.has("max_seq_length"):
+        return min(positions, config.integer("max_seq_length", 4, LARGEST_WIDTH))
+    own = ConfigReader(tokenizer, read_json(tokenizer) if tokenizer.exists() else {})
+    return int(min(positions, own.number("model_max_length", 4, math.inf, positions)))

@@ -65,9 +65,12 @@ class NumpyEmitter:
             raise ValueError("a decoder needs a memory")
         heads, kv_heads, size = attention.heads, attention.kv_heads, attention.head_dim
         rows, positions, _ = qkv.shape
-        split = qkv.reshape(rows, positions, heads + 2 * kv_heads, size).transpose(0, 2, 1, 3)
+        split = qkv.reshape(rows, positions, heads + 2 * kv_heads, size).transpose(0, 2, 1, 3).copy()
         attended = np.zeros((rows, positions, heads, size), np.float32)
-        cosine, sine = attention.rotary_tables()
+        if norms := attention.norms:
+            split[:, :heads] = self.rms_norm(split[:, :heads], norms.queries, norms.epsilon)
+            split[:, heads:-kv_heads] = self.rms_norm(split[:, heads:-kv_heads], norms.keys, norms.epsilon)
+        cosine, sine = attention.rotary.tables(attention.max_positions)
         shared = np.arange(heads) // (heads // kv_heads)
         for row, start in enumerate(self._memory.lengths):
             end = start + positions
@@ -75,13 +78,14 @@ class NumpyEmitter:
             keys, values = self._memory.keys[layer, row], self._memory.values[layer, row]
             keys[:, start:end], values[:, start:end] = turned[heads:], split[row, heads + kv_heads :]
             scores = turned[:heads] @ keys[shared, :end].transpose(0, 2, 1) / np.float32(math.sqrt(size))
-            scores = np.where(np.arange(end) <= np.arange(start, end)[:, None], scores, -np.inf)
+            distance = np.arange(start, end)[:, None] - np.arange(end)
+            seen = (distance >= 0) & (distance < (attention.window or end))
+            scores = np.where(seen, scores, -np.inf)
             attended[row] = (_softmax(scores) @ values[shared, :end]).transpose(1, 0, 2)
         return attended.reshape(rows, positions, heads * size)
 
-    def swiglu(self, gate_up: Array) -> Array:
+    def swiglu(self, gate: Array, up: Array) -> Array:
         """As written in the paper."""
-        gate, up = np.split(gate_up, 2, axis=-1)
         return gate / (1 + np.exp(-gate)) * up
 
     def last_position(self, x: Array) -> Array:

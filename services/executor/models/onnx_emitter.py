@@ -1,6 +1,7 @@
 """Writes a model definition as an ONNX graph of ONNX Runtime's fused operators."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -8,32 +9,50 @@ from numpy.typing import NDArray
 
 from services.executor.models.checkpoint import Checkpoint
 from services.executor.models.decoder import DecoderShape, emit_decoder
-from services.executor.models.emitter import CachedAttention, Weight
+from services.executor.models.emitter import CachedAttention, HeadNorms, Weight
 from services.executor.models.encoder import EncoderShape, emit_encoder
 from services.executor.models.onnx_graph import CONTRIB, GraphBuilder, OnnxGraph
 from services.executor.models.onnx_linear import Linear
 
 TOKENS, NEW_LENGTHS, LAST_POSITIONS = "tokens", "new_lengths", "last_positions"
+PLACES, ORIGINS, ENDS = "places", "origins", "ends"
 LOGITS, EMBEDDINGS = "logits", "embeddings"
 
 
-def decoder_graph(checkpoint: Checkpoint, shape: DecoderShape, linear: Linear) -> OnnxGraph:
-    """A pass over one chunk a row.
+def decoder_graph(
+    checkpoint: Checkpoint, shape: DecoderShape, linear: Linear, ragged: bool = True, kind: Any = np.float32
+) -> OnnxGraph:
+    """A pass over chunks of any length of many rows: packed, so that padding costs no product, but for attention.
 
-    Inputs: `tokens` int64 `[rows, positions]`, right-padded; `new_lengths` int32 `[rows]`, the valid ones; and
-    `last_positions` int32 `[rows]`, where in memory the last of these comes to lie. `memory_names` gives the memory's
-    inputs and outputs, to be bound to the same buffers. Output: `logits` float32 `[rows, vocabulary]`.
+    Inputs: `tokens` int64 `[tokens]`, the chunks one behind the other; `places` int64 `[rows, positions]`, which of
+    these stands where when each chunk is a row, right-padded with any; `origins` int64 `[tokens]`, the way back: where
+    among `rows * positions` each token stands; `new_lengths` int32 `[rows]`, the valid positions, 0 for an idle row;
+    `last_positions` int32 `[rows]`, where in memory the last of these comes to lie, 0 where idle; and `ends` int64
+    `[ends]`, the tokens behind which logits are wanted. `memory_names` gives the memory's inputs and outputs, to be
+    bound to the same buffers. Output: `logits` float32 `[ends, vocabulary]`.
+
+    Without `ragged`, as on GPUs, all rows of a pass must be equally long; `kind` is the type of activations and memory.
     """
-    emitter = OnnxEmitter(checkpoint, linear)
-    emitter.graph.input(NEW_LENGTHS, np.int32, ["rows"])
-    emitter.graph.input(LAST_POSITIONS, np.int32, ["rows"])
-    emitter.graph.output(emit_decoder(emitter, shape), LOGITS, np.float32, ["rows", shape.vocabulary])
+    emitter = OnnxEmitter(checkpoint, linear, ["tokens"], ragged, kind)
+    for name, dtype, sizes in (
+        (PLACES, np.int64, ["rows", "positions"]),
+        (ORIGINS, np.int64, ["tokens"]),
+        (LAST_POSITIONS, np.int32, ["rows"]),
+        (ENDS, np.int64, ["ends"]),
+    ):
+        emitter.graph.input(name, dtype, sizes)
+    if ragged:
+        emitter.graph.input(NEW_LENGTHS, np.int32, ["rows"])
+    logits = emit_decoder(emitter, shape)
+    if kind != np.float32:
+        logits = emitter.graph.node("Cast", [logits], to=onnx.TensorProto.FLOAT)
+    emitter.graph.output(logits, LOGITS, np.float32, ["ends", shape.vocabulary])
     return emitter.graph.finish()
 
 
 def encoder_graph(checkpoint: Checkpoint, shape: EncoderShape, linear: Linear) -> OnnxGraph:
     """Input: `tokens` int64 `[rows, positions]`, none padded. Output: `embeddings` float32 `[rows, hidden]`."""
-    emitter = OnnxEmitter(checkpoint, linear)
+    emitter = OnnxEmitter(checkpoint, linear, ["rows", "positions"])
     emitter.graph.output(emit_encoder(emitter, shape), EMBEDDINGS, np.float32, ["rows", shape.hidden])
     return emitter.graph.finish()
 
@@ -46,11 +65,20 @@ def memory_names(layers: int) -> list[tuple[str, str]]:
 class OnnxEmitter:
     """Adds each operator to `graph`; a value is the name of an edge."""
 
-    def __init__(self, checkpoint: Checkpoint, linear: Linear) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        linear: Linear,
+        token_shape: Sequence[str],
+        ragged: bool = True,
+        kind: Any = np.float32,
+    ) -> None:
         self.graph = GraphBuilder()
-        self.tokens = self.graph.input(TOKENS, np.int64, ["rows", "positions"])
+        self.tokens = self.graph.input(TOKENS, np.int64, token_shape)
         self._checkpoint = checkpoint
         self._linear = linear
+        self._ragged = ragged
+        self._kind = kind
 
     def embed(self, ids: str, table: Weight) -> str:
         """Gather."""
@@ -58,8 +86,8 @@ class OnnxEmitter:
 
     def linear(self, x: str, weights: Sequence[Weight], biases: Sequence[Weight] = ()) -> str:
         """Whatever the chosen `Linear` adds for the stacked weights."""
-        weight = _stack([self._checkpoint.tensor(part.name, part.shape) for part in weights])
-        bias = _stack([self._checkpoint.tensor(part.name, part.shape) for part in biases]) if biases else None
+        weight = _stack([self._read(part) for part in weights])
+        bias = _stack([self._read(part) for part in biases]) if biases else None
         return self._linear(self.graph, x, weight, bias)
 
     def rms_norm(self, x: str, weight: Weight, epsilon: float) -> str:
@@ -76,33 +104,51 @@ class OnnxEmitter:
         return normed, total
 
     def attend_cached(self, qkv: str, layer: int, attention: CachedAttention) -> str:
-        """GroupQueryAttention, which takes ragged rows and writes memory in place where both names share a buffer."""
+        """GroupQueryAttention over chunks as rows; it writes memory in place where both names share a buffer."""
         buffer: list[int | str] = ["rows", attention.kv_heads, attention.max_positions, attention.head_dim]
         keys, values = memory_names(layer + 1)[-2:]
         for name, _ in (keys, values):
-            self.graph.input(name, np.float32, buffer)
-        cosine, sine = attention.rotary_tables()
+            self.graph.input(name, self._kind, buffer)
+        cosine, sine = attention.rotary.tables(attention.max_positions)
         limit = self.graph.constant(np.array(attention.max_positions, np.int32), "memory limit")
-        tables = [self.graph.constant(cosine, "cosine"), self.graph.constant(sine, "sine")]
-        inputs = [qkv, "", "", keys[0], values[0], LAST_POSITIONS, limit, *tables, *[""] * 7, NEW_LENGTHS]
+        tables = [
+            self.graph.constant(one.astype(self._kind), name) for one, name in ((cosine, "cosine"), (sine, "sine"))
+        ]
+        if attention.norms:
+            qkv = self._norm_heads(qkv, attention, attention.norms)
+        rows = self.graph.node("Gather", [qkv, PLACES])
+        inputs = [rows, "", "", keys[0], values[0], LAST_POSITIONS, limit, *tables]
+        if self._ragged:
+            inputs += [*[""] * 7, NEW_LENGTHS]
         outputs = [f"attended_{layer}", keys[1], values[1]]
-        heads = {"num_heads": attention.heads, "kv_num_heads": attention.kv_heads}
-        self.graph.nodes("GroupQueryAttention", inputs, outputs, CONTRIB, do_rotary=1, **heads)
+        sizes = {"num_heads": attention.heads, "kv_num_heads": attention.kv_heads}
+        window = {"local_window_size": attention.window} if attention.window else {}
+        self.graph.nodes("GroupQueryAttention", inputs, outputs, CONTRIB, do_rotary=1, **sizes, **window)
         for _, name in (keys, values):
-            self.graph.output(name, name, np.float32, buffer)
-        return outputs[0]
+            self.graph.output(name, name, self._kind, buffer)
+        flat = self.graph.constant(np.array([-1, attention.heads * attention.head_dim]), "attended")
+        return self.graph.node("Gather", [self.graph.node("Reshape", [outputs[0], flat]), ORIGINS])
 
-    def swiglu(self, gate_up: str) -> str:
+    def _norm_heads(self, qkv: str, attention: CachedAttention, norms: HeadNorms) -> str:
+        """GroupQueryAttention's own norms are missing on CPUs: heads become rows, are normed, and are put back."""
+        parts = [f"{qkv}.{part}" for part in ("queries", "keys", "values")]
+        counts = [attention.heads, attention.kv_heads, attention.kv_heads]
+        widths = np.array(counts) * attention.head_dim
+        self.graph.nodes("Split", [qkv, self.graph.constant(widths, "head widths")], parts, axis=-1)
+        single = self.graph.constant(np.array([-1, attention.head_dim]), "single heads")
+        for index, weight in enumerate((norms.queries, norms.keys)):
+            heads = self.rms_norm(self.graph.node("Reshape", [parts[index], single]), weight, norms.epsilon)
+            side_by_side = self.graph.constant(np.array([-1, widths[index]]), f"side by side {index}")
+            parts[index] = self.graph.node("Reshape", [heads, side_by_side])
+        return self.graph.node("Concat", parts, axis=-1)
+
+    def swiglu(self, gate: str, up: str) -> str:
         """QuickGelu of factor 1 is SiLU."""
-        gate, up = self.graph.nodes("Split", [gate_up], [f"{gate_up}.gate", f"{gate_up}.up"], axis=-1, num_outputs=2)
         return self.graph.node("Mul", [self.graph.node("QuickGelu", [gate], CONTRIB, alpha=1.0), up])
 
     def last_position(self, x: str) -> str:
-        """GatherND at the last valid index."""
-        one = self.graph.constant(np.array(1, np.int32))
-        last = self.graph.node("Cast", [self.graph.node("Sub", [NEW_LENGTHS, one])], to=onnx.TensorProto.INT64)
-        index = self.graph.node("Unsqueeze", [last, self._last_axis()])
-        return self.graph.node("GatherND", [x, index], batch_dims=1)
+        """Gather of the tokens whose logits are wanted."""
+        return self.graph.node("Gather", [x, ENDS])
 
     def first_positions(self, like: str, table: Weight, offset: int, added: Weight | None) -> str:
         """The sum is made now; the graph slices it."""
@@ -147,11 +193,11 @@ class OnnxEmitter:
         """LpNormalization, which takes each row by itself."""
         return self.graph.node("LpNormalization", [x], axis=-1, p=2)
 
-    def _last_axis(self) -> str:
-        return self.graph.constant(np.array([-1]), "last axis")
-
     def _constant(self, weight: Weight) -> str:
-        return self.graph.constant(self._checkpoint.tensor(weight.name, weight.shape), weight.name)
+        return self.graph.constant(self._read(weight), weight.name)
+
+    def _read(self, weight: Weight) -> NDArray[Any]:
+        return self._checkpoint.tensor(weight.name, weight.shape).astype(self._kind, copy=False)
 
 
 def _stack(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

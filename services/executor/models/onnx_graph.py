@@ -1,6 +1,6 @@
 """Collects the nodes of one ONNX graph and, beside it, its constants: no size limit holds and none is copied."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,7 @@ class GraphBuilder:
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
         self._named: dict[str, str] = {}
+        self._shared: dict[str, tuple[str, str]] = {}
 
     def input(self, name: str, dtype: Any, shape: Sequence[int | str]) -> str:
         """Declares an input and returns its edge."""
@@ -57,6 +58,12 @@ class GraphBuilder:
         if key is not None:
             self._named[key] = edge
         return edge
+
+    def once(self, key: str, add: Callable[[], tuple[str, str]]) -> tuple[str, str]:
+        """The edges that `add` gave when it was called for this key: for what several operators share."""
+        if key not in self._shared:
+            self._shared[key] = add()
+        return self._shared[key]
 
     def node(self, operator: str, inputs: Sequence[str], domain: str = "", **attributes: Any) -> str:
         """Adds an operator of one output and returns its edge; an absent optional input is the empty string."""

@@ -4,12 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from services.cache.answer_cache import AnswerCache
-from services.cache.decision import FixedRule
-from services.cache.entry_store import EntryStore
 from services.cache.personal_data import PersonalData
 from services.cache.query import NotKept
-from tests.unit.cache.parts import Clock, ask, keep, opened, served, settings
+from tests.unit.cache.parts import ask, keep, opened, served
 
 
 @pytest.mark.parametrize(
@@ -64,8 +61,6 @@ def test_another_detector(tmp_path: Path) -> None:
         def find(self, text: str) -> str | None:
             return "fruit" if "apple" in text else None
 
-    made = settings(tmp_path)
-    cache = AnswerCache(EntryStore(made.database, 10), FixedRule(0.8), made, Clock(), NoFruit())
-    assert cache.store(keep("an apple")) is NotKept.PERSONAL_DATA
-    assert isinstance(cache.store(keep("ann@example.org")), str)
-    cache.close()
+    with opened(tmp_path, detector=NoFruit()) as cache:
+        assert cache.store(keep("an apple")) is NotKept.PERSONAL_DATA
+        assert isinstance(cache.store(keep("ann@example.org")), str)

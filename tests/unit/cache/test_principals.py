@@ -26,7 +26,7 @@ def test_provenance_is_kept(tmp_path: Path) -> None:
 
 def test_quarantine(tmp_path: Path) -> None:
     """Until it is confirmed an entry serves its own principal, exactly and semantically, and nobody else."""
-    with opened(tmp_path, None, ServeNearest(), confirmed_for_trust=1) as cache:
+    with opened(tmp_path, None, ServeNearest, confirmed_for_trust=1) as cache:
         cache.store(by("a", "x", embedding=embedding()))
         for who, said in (("a", "42"), ("b", None), ("", None)):
             assert served(cache.lookup(ask("x", principal=who))) == said
@@ -38,7 +38,7 @@ def test_quarantine(tmp_path: Path) -> None:
         assert served(cache.lookup(ask("x", principal="b"))) == "42"
         cache.store(by("a", "second"))
         assert served(cache.lookup(ask("second", principal="b"))) == "42"
-    with opened(tmp_path, None, ServeNearest(), confirmed_for_trust=1) as cache:
+    with opened(tmp_path, None, ServeNearest, confirmed_for_trust=1) as cache:
         assert served(cache.lookup(ask("x", principal="b"))) == "42"
         cache.store(by("a", "third"))
         assert served(cache.lookup(ask("third", principal="b"))) == "42"

@@ -39,6 +39,8 @@ FIELDS: dict[type, dict[str, st.SearchStrategy[Any]]] = {
         "top_k": st.none() | counts,
         "seed": st.none() | counts,
         "stop": names,
+        "json_schema": st.none() | words,
+        "top_logprobs": st.none() | st.integers(0, 20),
     },
 }
 CHANGES = [
@@ -64,7 +66,7 @@ FULL = Request(
         Message("tool", "found", (), "c"),
     ),
     Objective(0.01, 0.9, 1000, 2.0, ("a",), ("b",)),
-    Sampling(10, 0.5, 0.9, 40, 7, ("end",)),
+    Sampling(10, 0.5, 0.9, 40, 7, ("end",), "{}", 3),
     (Tool("look", "Looks.", "{}"), Tool("find", "Finds.", "{}")),
 )
 

@@ -83,8 +83,12 @@ def llama_weights(config: Mapping[str, Any], seed: int) -> dict[str, NDArray[np.
         prefix = f"model.layers.{layer}"
         for name, width in {"q_proj": queries, "k_proj": keys, "v_proj": keys}.items():
             shapes[f"{prefix}.self_attn.{name}.weight"] = (width, hidden)
-            if config["model_type"] == "qwen2":
+            if config["model_type"] == "qwen2" or config.get("attention_bias"):
                 shapes[f"{prefix}.self_attn.{name}.bias"] = (width,)
+        if config.get("attention_bias"):
+            shapes[f"{prefix}.self_attn.o_proj.bias"] = (hidden,)
+        if config["model_type"] == "qwen3":
+            shapes |= {f"{prefix}.self_attn.{name}.weight": (config["head_dim"],) for name in ("q_norm", "k_norm")}
         shapes |= {
             f"{prefix}.input_layernorm.weight": (hidden,),
             f"{prefix}.post_attention_layernorm.weight": (hidden,),

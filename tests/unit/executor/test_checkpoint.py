@@ -1,6 +1,7 @@
 """Checkpoints are read exactly and refused by the name of what is wrong."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from services.executor.decoder_session import DecoderSession
 from services.executor.models.checkpoint import InvalidCheckpoint, open_checkpoint
+from services.executor.models.onnx_linear import full_linear
 from tests.unit.executor.folders import llama_folder
 
 
@@ -93,3 +96,85 @@ def test_digest_follows_the_content(folder: Path, tmp_path: Path) -> None:
     assert first == open_checkpoint(llama_folder(tmp_path / "same")).digest()
     assert first != open_checkpoint(llama_folder(tmp_path / "weights", seed=1)).digest()
     assert first != open_checkpoint(llama_folder(tmp_path / "config", rope_theta=5e5)).digest()
+
+
+Header = dict[str, Any]
+
+
+def rewrite(folder: Path, change: Callable[[Header], None], extra: int = 0) -> None:
+    """Changes the header of the folder's weights, and cuts or adds bytes behind the data."""
+    path = folder / "model.safetensors"
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header: Header = json.loads(content[8 : 8 + length])
+    change(header)
+    written = json.dumps(header).encode()
+    data = content[8 + length :] + bytes(max(extra, 0))
+    path.write_bytes(len(written).to_bytes(8, "little") + written + data[: len(data) + min(extra, 0)])
+
+
+NORM = "model.norm.weight"
+FIRST = "model.embed_tokens.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda header: header[NORM].update(dtype="I8"), f"tensor {NORM} has type I8, expected one of F32, F16, BF16"),
+        (lambda header: header[NORM].update(dtype="F16"), f"tensor {NORM} of shape \\(48,\\) does not fill its 192"),
+        (lambda header: header[NORM].update(dtype=32), f"tensor '{NORM}' is described by .*, expected an object"),
+        (lambda header: header[NORM].update(shape=[2**60, 2**60]), f"tensor '{NORM}' is described by"),
+        (lambda header: header[NORM].update(shape=[2**40]), f"tensor {NORM} of shape .* does not fill"),
+        (lambda header: header[NORM].update(shape=[-48]), f"tensor '{NORM}' is described by"),
+        (lambda header: header[NORM].update(shape=[48.0]), f"tensor '{NORM}' is described by"),
+        (lambda header: header[NORM].update(shape=[6, 8]), f"tensor {NORM} has shape \\(6, 8\\), expected \\(48,\\)"),
+        (lambda header: header[NORM].update(data_offsets=[0, 192]), "overlaps the tensor before it"),
+        (lambda header: header[NORM].update(data_offsets=[192]), f"tensor '{NORM}' is described by"),
+        (lambda header: header.update({NORM: []}), f"tensor '{NORM}' is described by"),
+        (lambda header: header.pop(FIRST), "begins at byte 49920 and leaves a gap, expected 0"),
+        (lambda header: header.pop(max(header)), f"tensor {NORM} is missing"),
+    ],
+)
+def test_wrong_headers_name_the_tensor(folder: Path, change: Callable[[Header], None], complaint: str) -> None:
+    """A tensor of another type, shape or place than it can have is refused by name before anything is run."""
+    rewrite(folder, change)
+    with pytest.raises(InvalidCheckpoint, match=complaint):
+        DecoderSession(folder, full_linear, 1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+def test_weights_that_are_not_finite_name_the_tensor(folder: Path, value: float, dtype: type) -> None:
+    """One NaN or infinity in any stored type is refused."""
+    checkpoint = open_checkpoint(folder)
+    shapes = {name: stored.shape for name, stored in checkpoint.tensors.items()}
+    tensors: dict[str, NDArray[Any]] = {name: checkpoint.tensor(name, shapes[name]).astype(dtype) for name in shapes}
+    tensors[FIRST][17, 5] = value
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(InvalidCheckpoint, match=f"tensor {FIRST} holds NaN or infinity"):
+        DecoderSession(folder, full_linear, 1)
+
+
+def test_a_truncated_shard_names_the_tensor(folder: Path) -> None:
+    """The shard that ends early and the first of its tensors that is cut are named."""
+    shard = "model-00001-of-00001.safetensors"
+    (folder / "model.safetensors").rename(folder / shard)
+    names = open_header(folder / shard)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": dict.fromkeys(names, shard)}))
+    open_checkpoint(folder)
+    (folder / shard).write_bytes((folder / shard).read_bytes()[:-4])
+    with pytest.raises(InvalidCheckpoint, match=rf"{shard}: tensor model\.norm\.weight lies at bytes"):
+        open_checkpoint(folder)
+
+
+@pytest.mark.parametrize("file_name", ["../model.safetensors", "/etc/passwd", "", ".", 5, None, "a\0b", "a/b"])
+def test_an_index_names_files_of_its_folder(folder: Path, file_name: Any) -> None:
+    """An index that points elsewhere is refused by the tensor that does."""
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {NORM: file_name}}))
+    with pytest.raises(InvalidCheckpoint, match=f"tensor '{NORM}' lies in .*, expected a file of the folder"):
+        open_checkpoint(folder)
+
+
+def open_header(path: Path) -> list[str]:
+    content = path.read_bytes()
+    return [name for name in json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]) if name[0] != "_"]

@@ -1,13 +1,16 @@
 """The local engine on a tiny random model: repeatable, bounded, and free again as soon as its consumer is gone."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import pytest_asyncio
+from safetensors.numpy import load_file, save_file
 
 from services.chassis.errors import FailedPrecondition, InvalidField, Overloaded, Unavailable
 from services.executor.engine import (
@@ -24,7 +27,7 @@ from services.executor.engine import (
 from services.executor.models.checkpoint import InvalidCheckpoint
 from services.executor.onnx_engine import OnnxEngine
 from services.executor.settings import LocalModel
-from tests.unit.executor.folders import llama_folder
+from tests.unit.executor.folders import END, llama_folder
 
 
 def ask(prompt: str = "hello", **sampling: Any) -> GenerateRequest:
@@ -42,7 +45,20 @@ async def events_of(engine: OnnxEngine, request: GenerateRequest) -> tuple[str, 
 @pytest_asyncio.fixture
 async def engine(tmp_path: Path) -> AsyncIterator[OnnxEngine]:
     folder = llama_folder(tmp_path / "tiny", max_position_embeddings=600)
-    engine = OnnxEngine("tiny", LocalModel(folder=folder, threads=1, waiting_limit=1))
+    engine = OnnxEngine("tiny", LocalModel(folder=folder, threads=1, places=1, waiting_limit=1))
+    await engine.start()
+    yield engine
+    await engine.close()
+
+
+@pytest_asyncio.fixture
+async def endless(tmp_path: Path) -> AsyncIterator[OnnxEngine]:
+    """One place, and a model that never says the end token, for a second or so."""
+    folder = llama_folder(tmp_path / "endless", max_position_embeddings=4000)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.embed_tokens.weight"][END] = 0.0
+    save_file(weights, folder / "model.safetensors")
+    engine = OnnxEngine("endless", LocalModel(folder=folder, threads=1, places=1, waiting_limit=1))
     await engine.start()
     yield engine
     await engine.close()
@@ -63,7 +79,7 @@ async def test_greedy_repeats(engine: OnnxEngine) -> None:
     assert 0 <= timing.queue_s <= timing.first_token_s <= timing.total_s
     assert 0 < timing.machine_s <= timing.total_s
     info = engine.info
-    assert (info.state, info.context_tokens, info.precision, len(info.digest)) == (ModelState.READY, 600, "fp32", 64)
+    assert (info.state, info.context_tokens, info.precision, len(info.digest)) == (ModelState.READY, 600, "int8", 64)
 
 
 async def test_seeds_repeat(engine: OnnxEngine) -> None:
@@ -99,40 +115,102 @@ async def test_stop_texts(engine: OnnxEngine) -> None:
     assert (text, finish.reason) == (whole[: whole.index(stop)], FinishReason.STOP)
 
 
-async def test_leaving_stops_the_model(engine: OnnxEngine) -> None:
+async def test_leaving_stops_the_model(endless: OnnxEngine) -> None:
     """Closing the stream or cancelling its consumer frees the engine within a step."""
-    async with aclosing(engine.generate(ask(temperature=2.0, seed=1))) as events:
+    async with aclosing(endless.generate(ask())) as events:
         await anext(events)
-    task = asyncio.create_task(events_of(engine, ask(temperature=2.0, seed=1)))
+    task = asyncio.create_task(events_of(endless, ask()))
     await asyncio.sleep(0.02)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    _, finish = await events_of(engine, ask(max_output_tokens=2))
+    _, finish = await events_of(endless, ask(max_output_tokens=2))
     assert finish.timing.queue_s < 0.5
 
 
-async def test_a_deadline_stops_the_model(engine: OnnxEngine) -> None:
+async def test_leaving_while_waiting(endless: OnnxEngine) -> None:
+    """Who leaves while its prompt is read into tokens, or in line, takes no place from others."""
+    running = endless.generate(ask())
+    await anext(running)
+    for patience_s in (0.0, 0.05):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await events_of(endless, ask())
+        assert endless.info.waiting == 0
+    waiting = asyncio.create_task(events_of(endless, ask(max_output_tokens=1)))
+    await asyncio.sleep(0.05)
+    assert endless.info.waiting == 1
+    await running.aclose()
+    await waiting
+
+
+async def test_a_deadline_stops_the_model(endless: OnnxEngine) -> None:
     """A timeout around the consumer ends the generation, and the next request is served."""
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
-            await events_of(engine, ask(temperature=2.0, seed=1, max_output_tokens=590))
-    usage = (await events_of(engine, ask(max_output_tokens=1)))[1].usage
+            await events_of(endless, ask())
+    usage = (await events_of(endless, ask(max_output_tokens=1)))[1].usage
     assert usage
     assert usage.output_tokens == 1
 
 
-async def test_the_queue_is_bounded(engine: OnnxEngine) -> None:
+async def test_the_queue_is_bounded(endless: OnnxEngine) -> None:
     """One runs, one waits its turn, the third is refused with a time to come back."""
-    running = engine.generate(ask(temperature=2.0, seed=1))
+    running = endless.generate(ask())
     await anext(running)
-    waiting = asyncio.create_task(events_of(engine, ask(max_output_tokens=1)))
+    waiting = asyncio.create_task(events_of(endless, ask(max_output_tokens=1)))
     await asyncio.sleep(0.05)
     with pytest.raises(Overloaded) as caught:
-        await events_of(engine, ask())
+        await events_of(endless, ask())
     assert caught.value.retry_after_s
     await running.aclose()
     assert (await waiting)[1].timing.queue_s > 0.01
+
+
+@pytest.mark.parametrize("precision", get_args(LocalModel.model_fields["precision"].annotation))
+async def test_sixty_four_at_once_get_what_each_gets_alone(tmp_path: Path, precision: Any) -> None:
+    """Greedy texts of more requests than there are places, of all lengths and several tenants, preempted and with known
+    prefixes, are those of one at a time, and their probabilities the same to the last bit."""
+    folder = llama_folder(tmp_path, max_position_embeddings=300, hidden_size=64, intermediate_size=96)
+    engine = OnnxEngine("tiny", LocalModel(folder=folder, precision=precision, threads=2, places=24, waiting_limit=64))
+    await engine.start()
+    rng = random.Random(7)
+    letters = "etaoin shrdlu "
+    asked = [
+        ask(
+            "".join(rng.choices(letters, k=rng.choice((0, 1, 5, 40, 90, 250)))) + "?",
+            max_output_tokens=rng.randint(1, 24),
+        )
+        for _ in range(64)
+    ]
+    asked = [replace(one, tenant=f"tenant {number % 3}") for number, one in enumerate(asked)]
+    alone = [await events_of(engine, one) for one in asked]
+    together = await asyncio.gather(*(events_of(engine, one) for one in asked))
+    await engine.close()
+    assert [(text, end.mean_logprob) for text, end in together] == [(text, end.mean_logprob) for text, end in alone]
+    assert any(end.usage.cached_input_tokens for _, end in together if end.usage)
+    assert max(end.timing.queue_s for _, end in together) > 0
+
+
+async def test_a_shared_prefix_of_a_thousand_tokens(tmp_path: Path) -> None:
+    """Who shares it has the first text after a fifth of the work at most, and the text of a cold request."""
+    folder = llama_folder(tmp_path, max_position_embeddings=1200, hidden_size=256, intermediate_size=512)
+    engine = OnnxEngine("tiny", LocalModel(folder=folder, precision="int8", threads=1))
+    await engine.start()
+    prefix = "".join(random.Random(3).choices("etaoin shrdlu", k=1000))
+
+    async def answered(end: str, tenant: str, tokens: int) -> tuple[str, Finish]:
+        return await events_of(engine, replace(ask(prefix + end, max_output_tokens=tokens), tenant=tenant))
+
+    await answered(" One?", "warm", 1)
+    from_cold = [(await answered(f" {number}?", f"cold {number}", 1))[1] for number in range(3)]
+    from_warm = [(await answered(f" {number}?", "warm", 1))[1] for number in range(3)]
+    assert [end.usage.cached_input_tokens for end in from_warm if end.usage] == [992] * 3
+    least = [min(end.timing.machine_s for end in ends) for ends in (from_warm, from_cold)]
+    assert least[0] <= 0.2 * least[1]
+    (cold_text, cold), (warm_text, warm) = await answered(" So?", "new", 12), await answered(" So?", "warm", 12)
+    await engine.close()
+    assert (warm_text, warm.mean_logprob) == (cold_text, cold.mean_logprob)
 
 
 async def test_the_event_loop_stays_free(engine: OnnxEngine) -> None:

@@ -27,6 +27,7 @@ class MissReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MISS_REASON_NOT_NEAR: _ClassVar[MissReason]
     MISS_REASON_VETOED: _ClassVar[MissReason]
     MISS_REASON_TRUNCATED: _ClassVar[MissReason]
+    MISS_REASON_LANGUAGE: _ClassVar[MissReason]
 
 class NotKept(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -55,6 +56,7 @@ MISS_REASON_NOT_EXACT: MissReason
 MISS_REASON_NOT_NEAR: MissReason
 MISS_REASON_VETOED: MissReason
 MISS_REASON_TRUNCATED: MissReason
+MISS_REASON_LANGUAGE: MissReason
 NOT_KEPT_UNSPECIFIED: NotKept
 NOT_KEPT_QUOTA: NotKept
 NOT_KEPT_PERSONAL_DATA: NotKept
@@ -73,13 +75,14 @@ class Scope(_message.Message):
     def __init__(self, tenant: _Optional[str] = ...) -> None: ...
 
 class LookupRequest(_message.Message):
-    __slots__ = ("scope", "fingerprint", "text", "embedding", "max_wrong_share", "max_age", "lease", "principal")
+    __slots__ = ("scope", "fingerprint", "text", "embedding", "max_wrong_share", "max_age", "judges", "lease", "principal")
     SCOPE_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_FIELD_NUMBER: _ClassVar[int]
     MAX_WRONG_SHARE_FIELD_NUMBER: _ClassVar[int]
     MAX_AGE_FIELD_NUMBER: _ClassVar[int]
+    JUDGES_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
     PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
     scope: Scope
@@ -88,9 +91,10 @@ class LookupRequest(_message.Message):
     embedding: _embedding_pb2.Embedding
     max_wrong_share: float
     max_age: _duration_pb2.Duration
+    judges: bool
     lease: bool
     principal: str
-    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., fingerprint: _Optional[bytes] = ..., text: _Optional[str] = ..., embedding: _Optional[_Union[_embedding_pb2.Embedding, _Mapping]] = ..., max_wrong_share: _Optional[float] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lease: _Optional[bool] = ..., principal: _Optional[str] = ...) -> None: ...
+    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., fingerprint: _Optional[bytes] = ..., text: _Optional[str] = ..., embedding: _Optional[_Union[_embedding_pb2.Embedding, _Mapping]] = ..., max_wrong_share: _Optional[float] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., judges: _Optional[bool] = ..., lease: _Optional[bool] = ..., principal: _Optional[str] = ...) -> None: ...
 
 class LookupResponse(_message.Message):
     __slots__ = ("lookup_id", "hit", "miss", "audit", "wait")
@@ -107,20 +111,22 @@ class LookupResponse(_message.Message):
     def __init__(self, lookup_id: _Optional[str] = ..., hit: _Optional[_Union[Hit, _Mapping]] = ..., miss: _Optional[_Union[Miss, _Mapping]] = ..., audit: _Optional[_Union[Audit, _Mapping]] = ..., wait: _Optional[_Union[Wait, _Mapping]] = ...) -> None: ...
 
 class Hit(_message.Message):
-    __slots__ = ("answer", "kind", "probability", "similarity", "entry_id", "age")
+    __slots__ = ("answer", "kind", "probability", "similarity", "entry_id", "age", "explanation")
     ANSWER_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     SIMILARITY_FIELD_NUMBER: _ClassVar[int]
     ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
     AGE_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
     answer: Answer
     kind: MatchKind
     probability: float
     similarity: float
     entry_id: str
     age: _duration_pb2.Duration
-    def __init__(self, answer: _Optional[_Union[Answer, _Mapping]] = ..., kind: _Optional[_Union[MatchKind, str]] = ..., probability: _Optional[float] = ..., similarity: _Optional[float] = ..., entry_id: _Optional[str] = ..., age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    explanation: str
+    def __init__(self, answer: _Optional[_Union[Answer, _Mapping]] = ..., kind: _Optional[_Union[MatchKind, str]] = ..., probability: _Optional[float] = ..., similarity: _Optional[float] = ..., entry_id: _Optional[str] = ..., age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., explanation: _Optional[str] = ...) -> None: ...
 
 class Miss(_message.Message):
     __slots__ = ("reason", "explanation", "lease_id")
@@ -133,14 +139,16 @@ class Miss(_message.Message):
     def __init__(self, reason: _Optional[_Union[MissReason, str]] = ..., explanation: _Optional[str] = ..., lease_id: _Optional[str] = ...) -> None: ...
 
 class Audit(_message.Message):
-    __slots__ = ("answer", "propensity", "entry_id")
+    __slots__ = ("answer", "propensity", "entry_id", "explanation")
     ANSWER_FIELD_NUMBER: _ClassVar[int]
     PROPENSITY_FIELD_NUMBER: _ClassVar[int]
     ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
     answer: Answer
     propensity: float
     entry_id: str
-    def __init__(self, answer: _Optional[_Union[Answer, _Mapping]] = ..., propensity: _Optional[float] = ..., entry_id: _Optional[str] = ...) -> None: ...
+    explanation: str
+    def __init__(self, answer: _Optional[_Union[Answer, _Mapping]] = ..., propensity: _Optional[float] = ..., entry_id: _Optional[str] = ..., explanation: _Optional[str] = ...) -> None: ...
 
 class Wait(_message.Message):
     __slots__ = ("lease_id", "retry_after")
@@ -293,7 +301,7 @@ class StatsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatsResponse(_message.Message):
-    __slots__ = ("exact_hits", "semantic_hits", "misses", "audits", "entries", "bytes", "encoder_digest", "evictions", "saved_nano_usd")
+    __slots__ = ("exact_hits", "semantic_hits", "misses", "audits", "entries", "bytes", "encoder_digest", "evictions", "saved_nano_usd", "promises")
     EXACT_HITS_FIELD_NUMBER: _ClassVar[int]
     SEMANTIC_HITS_FIELD_NUMBER: _ClassVar[int]
     MISSES_FIELD_NUMBER: _ClassVar[int]
@@ -303,6 +311,7 @@ class StatsResponse(_message.Message):
     ENCODER_DIGEST_FIELD_NUMBER: _ClassVar[int]
     EVICTIONS_FIELD_NUMBER: _ClassVar[int]
     SAVED_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    PROMISES_FIELD_NUMBER: _ClassVar[int]
     exact_hits: int
     semantic_hits: int
     misses: int
@@ -312,7 +321,28 @@ class StatsResponse(_message.Message):
     encoder_digest: str
     evictions: int
     saved_nano_usd: int
-    def __init__(self, exact_hits: _Optional[int] = ..., semantic_hits: _Optional[int] = ..., misses: _Optional[int] = ..., audits: _Optional[int] = ..., entries: _Optional[int] = ..., bytes: _Optional[int] = ..., encoder_digest: _Optional[str] = ..., evictions: _Optional[int] = ..., saved_nano_usd: _Optional[int] = ...) -> None: ...
+    promises: _containers.RepeatedCompositeFieldContainer[Promise]
+    def __init__(self, exact_hits: _Optional[int] = ..., semantic_hits: _Optional[int] = ..., misses: _Optional[int] = ..., audits: _Optional[int] = ..., entries: _Optional[int] = ..., bytes: _Optional[int] = ..., encoder_digest: _Optional[str] = ..., evictions: _Optional[int] = ..., saved_nano_usd: _Optional[int] = ..., promises: _Optional[_Iterable[_Union[Promise, _Mapping]]] = ...) -> None: ...
+
+class Promise(_message.Message):
+    __slots__ = ("tenant", "requests", "served", "audits", "audits_wrong", "realised", "certified", "allowed")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    SERVED_FIELD_NUMBER: _ClassVar[int]
+    AUDITS_FIELD_NUMBER: _ClassVar[int]
+    AUDITS_WRONG_FIELD_NUMBER: _ClassVar[int]
+    REALISED_FIELD_NUMBER: _ClassVar[int]
+    CERTIFIED_FIELD_NUMBER: _ClassVar[int]
+    ALLOWED_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    requests: int
+    served: int
+    audits: int
+    audits_wrong: int
+    realised: float
+    certified: float
+    allowed: float
+    def __init__(self, tenant: _Optional[str] = ..., requests: _Optional[int] = ..., served: _Optional[int] = ..., audits: _Optional[int] = ..., audits_wrong: _Optional[int] = ..., realised: _Optional[float] = ..., certified: _Optional[float] = ..., allowed: _Optional[float] = ...) -> None: ...
 
 class StoredEntry(_message.Message):
     __slots__ = ("scope", "entry", "answer", "embedding")

@@ -1,0 +1,61 @@
+"""Keys and values: a slot for each conversation that runs, and blocks for the prefixes kept of past ones."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from services.executor.models.decoder import DecoderShape
+
+BLOCK_TOKENS = 16
+
+
+class KvMemory:
+    """Everything is reserved here, and nothing later; pages become resident as they are first written.
+
+    Args:
+        shape: of the decoder.
+        slots: most conversations at once.
+        most_bytes: for all of it; no limit where None.
+        kept_bytes: of these, for prefixes.
+
+    Raises:
+        ValueError: it does not hold one conversation.
+    """
+
+    def __init__(self, shape: DecoderShape, slots: int, most_bytes: int | None = None, kept_bytes: int = 0) -> None:
+        attention = shape.attention
+        sides = 2 * shape.layers  # keys and values
+        self.token_bytes = sides * attention.kv_heads * attention.head_dim * 4
+        slot_bytes = self.token_bytes * attention.max_positions
+        if most_bytes is not None:
+            if most_bytes < slot_bytes:
+                raise ValueError(f"{attention.max_positions} tokens take {slot_bytes} bytes of KV memory")
+            kept_bytes = min(kept_bytes, most_bytes - slot_bytes)
+            slots = min(slots, (most_bytes - kept_bytes) // slot_bytes)
+        blocks = kept_bytes // (self.token_bytes * BLOCK_TOKENS)
+        heads, size = attention.kv_heads, attention.head_dim
+        self.slots = np.zeros((sides, slots, heads, attention.max_positions, size), np.float32)
+        self.blocks = np.zeros((sides, blocks, heads, BLOCK_TOKENS, size), np.float32)
+
+    @property
+    def block_count(self) -> int:
+        """How many blocks there are."""
+        return self.blocks.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all of it."""
+        return self.slots.nbytes + self.blocks.nbytes
+
+    def keep(self, slot: int, first: int, blocks: Sequence[int]) -> None:
+        """Copies what a slot holds, from its block number `first` on, into these blocks."""
+        begin, end = first * BLOCK_TOKENS, (first + len(blocks)) * BLOCK_TOKENS
+        held = self.slots[:, slot, :, begin:end]
+        sides, heads, _, size = held.shape
+        self.blocks[:, blocks] = held.reshape(sides, heads, len(blocks), BLOCK_TOKENS, size).swapaxes(1, 2)
+
+    def restore(self, blocks: Sequence[int], slot: int) -> None:
+        """Copies blocks to the beginning of a slot."""
+        kept = self.blocks[:, blocks].swapaxes(1, 2)
+        sides, heads, count, tokens, size = kept.shape
+        self.slots[:, slot, :, : count * tokens] = kept.reshape(sides, heads, count * tokens, size)

@@ -1,0 +1,260 @@
+"""Who runs when: property tests of the scheduler over thousands of passes, without a model."""
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.chassis.errors import Overloaded
+from services.executor.decoder_session import Chunk
+from services.executor.pass_plan import MOST_PADDED, READ_TOKENS_ALONE
+from services.executor.scheduler import Scheduler
+
+CAPACITY = 120
+LONGEST_WAIT = 2_000  # passes; the longest answer takes 120
+
+
+@dataclass(eq=False)
+class Request:
+    """A task whose answer ends after so many tokens."""
+
+    tenant: str
+    prompt_size: int
+    tokens: list[int]
+    output: int
+    computed: int = 0
+    slot: int | None = None
+    turn_began: int = 0
+    read_at: int = 0
+    resumed: bool = False
+    turns: int = 0
+    kept: int = 0
+    ends: list[str] = field(default_factory=list)
+    arrived: int = 0
+
+    def admitted(self) -> None:
+        self.resumed = True
+        self.turns += 1
+
+
+def request(tenant: str = "a", prompt: int = 10, output: int = 5) -> Request:
+    return Request(tenant, prompt, [1] * prompt, output)
+
+
+class Machine:
+    """A scheduler, a memory that checks what is written into it, and what became of every request."""
+
+    def __init__(self, slots: int, waiting_limit: int) -> None:
+        self.scheduler: Scheduler[Request] = Scheduler("model", slots, CAPACITY, waiting_limit, self)
+        self.slots = slots
+        self.limit = waiting_limit
+        self.held = [0] * slots  # tokens that each slot holds
+        self.live: list[Request] = []
+        self.passes = 0
+
+    def submit(self, one: Request) -> bool:
+        try:
+            loser = self.scheduler.submit(one)
+        except Overloaded:
+            return False
+        one.arrived = self.passes
+        self.live.append(one)
+        if loser:
+            assert not loser.resumed
+            self.end(loser, "lost its place")
+        return True
+
+    def end(self, one: Request, how: str) -> None:
+        self.scheduler.remove(one)
+        one.ends.append(how)
+        self.live.remove(one)
+        assert one.slot is None
+
+    def run(self) -> list[tuple[Request, Chunk]]:
+        """One pass: what it may hold is checked, and every request that is done ends."""
+        planned = self.scheduler.schedule()
+        self.passes += 1
+        self.check(planned)
+        for _, chunk in planned:
+            self.held[chunk.slot] = chunk.start + len(chunk.tokens)
+        for one, chunk in planned:
+            if self.scheduler.advance(one, chunk) and chunk.wants_logits:
+                one.tokens.append(2)
+                one.output -= 1
+                if not one.output or len(one.tokens) > CAPACITY:
+                    self.end(one, "complete")
+        return planned
+
+    def keep(self, task: Request, slot: int, computed: int) -> None:
+        assert self.held[slot] == computed
+        task.kept = computed // 16 * 16
+
+    def restore(self, task: Request) -> None:
+        assert task.computed == 0
+        assert task.slot is not None
+        if task.kept < task.prompt_size - 1 or task.kept >= task.prompt_size:
+            self.held[task.slot] = task.computed = task.kept
+
+    def check(self, planned: list[tuple[Request, Chunk]]) -> None:
+        running = self.scheduler.running
+        assert len(running) <= self.slots
+        assert len({one.slot for one in running}) == len(running)
+        assert len(running) + self.scheduler.waiting == len(self.live)
+        assert bool(planned) == bool(self.live), "idle although there is work"
+        assert len({chunk.slot for _, chunk in planned}) == len(planned)
+        width = max((len(chunk.tokens) for _, chunk in planned), default=0)
+        for one, chunk in planned:
+            assert chunk.start in (0, self.held[chunk.slot])
+            assert chunk.tokens == one.tokens[chunk.start : chunk.start + len(chunk.tokens)]
+            assert chunk.start + width <= CAPACITY, "the kernel refuses a chunk wider than a row has room for"
+            assert chunk.wants_logits == (chunk.start + len(chunk.tokens) == len(one.tokens))
+            unread = one.prompt_size - chunk.start
+            assert len(chunk.tokens) == 1 if unread <= 1 else 1 < len(chunk.tokens) <= unread
+            assert unread - len(chunk.tokens) != 1
+        assert sum(len(chunk.tokens) for _, chunk in planned) <= READ_TOKENS_ALONE + self.slots
+        assert width * (max((chunk.slot for _, chunk in planned), default=0) + 1) <= max(MOST_PADDED, self.slots)
+
+
+def drive(machine: Machine, rng: random.Random, steps: int, tenants: int, load: float) -> Counter[str]:
+    """Random arrivals, lengths and cancellations, then an end to arrivals; how all requests ended."""
+    everyone: list[Request] = []
+    refused = 0
+    for _ in range(steps):
+        while rng.random() < load:
+            prompt = rng.choice((1, 2, 3, rng.randrange(1, 40), rng.randrange(1, CAPACITY)))
+            one = request(f"tenant {min(rng.randrange(tenants), rng.randrange(tenants))}", prompt, rng.randrange(1, 90))
+            if machine.submit(one):
+                everyone.append(one)
+            else:
+                refused += 1
+                assert machine.scheduler.waiting >= machine.limit
+        for one in [one for one in machine.live if rng.random() < 0.003]:
+            machine.end(one, "cancelled")
+        machine.run()
+        assert all(machine.passes - one.arrived < LONGEST_WAIT for one in machine.live), "starved"
+    for _ in range(LONGEST_WAIT):
+        if machine.live:
+            machine.run()
+    assert not machine.live
+    assert machine.scheduler.idle
+    assert all(len(one.ends) == 1 for one in everyone)
+    ends = Counter(one.ends[0] for one in everyone)
+    ends.update(refused=refused, preempted=sum(one.turns > 1 for one in everyone))
+    return ends
+
+
+def test_ten_thousand_passes() -> None:
+    """No slot leaks, nobody starves, each request ends exactly once, whatever is cancelled, preempted or refused."""
+    ends = drive(Machine(slots=6, waiting_limit=12), random.Random(1), 10_000, tenants=5, load=0.16)
+    assert all(ends[how] > 20 for how in ("complete", "cancelled", "preempted", "refused", "lost its place")), ends
+
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**32),
+    slots=st.integers(1, 40),
+    waiting=st.integers(0, 30),
+    tenants=st.integers(1, 12),
+    load=st.floats(0.02, 0.6),
+)
+def test_any_load_on_any_machine(seed: int, slots: int, waiting: int, tenants: int, load: float) -> None:
+    """The same holds for one slot and for many, for no queue and a long one, for one tenant and a dozen."""
+    drive(Machine(slots, waiting), random.Random(seed), 400, tenants, load)
+
+
+def test_a_flood_does_not_refuse_others() -> None:
+    """When all places are taken, a tenant below its share gets in, and the one with most in line loses its newest."""
+    machine = Machine(slots=1, waiting_limit=4)
+    flood = [request("flood") for _ in range(8)]
+    taken = [machine.submit(one) for one in flood]
+    assert taken == [True] * 5 + [False] * 3
+    machine.run()
+    mine = [request("small") for _ in range(3)]
+    assert [machine.submit(one) for one in mine] == [True, True, False]
+    assert [bool(one.ends) for one in flood[:5]] == [False, False, False, True, True]
+    assert not machine.submit(request("flood"))
+
+
+def test_waiting_tenants_take_turns() -> None:
+    """One request of a tenant that was served nothing goes before the long line of another."""
+    machine = Machine(slots=1, waiting_limit=50)
+    line = [request("many") for _ in range(10)]
+    for one in line:
+        machine.submit(one)
+    machine.run()
+    single = request("one")
+    machine.submit(single)
+    while not single.ends:
+        machine.run()
+    assert sum(bool(one.ends) for one in line) == 1
+
+
+def test_a_tenant_that_left_is_remembered() -> None:
+    """Who took more than those present, left and returned still stands behind one that comes new."""
+    machine = Machine(slots=2, waiting_limit=50)
+    machine.submit(request("present", 5, 100))
+    greedy = request("greedy", 80, 3)
+    machine.submit(greedy)
+    while not greedy.ends:
+        machine.run()
+    machine.submit(request("present", 5, 5))
+    machine.run()
+    back, new = request("greedy", 5, 2), request("new", 5, 2)
+    machine.submit(back)
+    machine.submit(new)
+    while not new.ends:
+        machine.run()
+    assert back.turns == 0
+
+
+def test_the_one_slot_is_shared_in_turns() -> None:
+    """Where one long answer holds the only slot, another tenant gets it after a turn, and the first one resumes."""
+    machine = Machine(slots=1, waiting_limit=5)
+    long, short = request("a", 10, 100), request("b", 10, 3)
+    machine.submit(long)
+    machine.run()
+    machine.submit(short)
+    while not short.ends:
+        machine.run()
+    assert machine.passes < 40
+    while not long.ends:
+        machine.run()
+    assert long.turns == 2
+
+
+def test_a_long_prompt_does_not_stall_others() -> None:
+    """While a prompt is read, others get a token in every pass, and a short prompt comes first."""
+    machine = Machine(slots=3, waiting_limit=5)
+    talking = request("a", 4, 60)
+    machine.submit(talking)
+    machine.run()
+    long, short = request("a", 110, 1), request("a", 20, 1)
+    machine.submit(long)
+    machine.submit(short)
+    before = len(talking.tokens)
+    passes = 0
+    while not short.ends:
+        machine.run()
+        passes += 1
+    assert passes == 1
+    while not long.ends:
+        machine.run()
+        passes += 1
+    assert passes <= 3
+    assert len(talking.tokens) == before + passes
+
+
+@pytest.mark.parametrize("limit", [0, 3])
+def test_refusals_say_when_to_return(limit: int) -> None:
+    """A refusal estimates the wait from how long answers took, and from how many are in line."""
+    machine = Machine(slots=2, waiting_limit=limit)
+    for _ in range(2 + limit):
+        assert machine.submit(request())
+    for _ in range(200):
+        machine.scheduler.stayed(4.0)
+    with pytest.raises(Overloaded) as refused:
+        machine.scheduler.check_room("a")
+    assert refused.value.retry_after_s == pytest.approx(4.0 * (2 + limit + 1) / 2, rel=0.01)
