@@ -3,20 +3,24 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
 import structlog
 
 from services.cache.decision import Decline, Neighbour, Serve
+from services.cache.embedding import Embedding
 from services.cache.entry import Entry, NewEntry, Selector
 from services.cache.entry_store import EntryStore
 from services.cache.memory import EXACT, Memory
 from services.cache.normalise import exact_key
+from services.cache.personal_data import Detector, PersonalData
 from services.cache.query import Audit, Hit, MatchKind, Miss, NotKept, Query, Stats, Submission
 from services.cache.scopes import Promise, Scopes
 from services.cache.settings import CacheSettings, TenantSettings
 from services.cache.snapshots import Snapshots
 from services.cache.vector_index import VectorIndex
 from services.cache.vector_space import VectorSpace
-from services.chassis.errors import InvalidField
+from services.chassis.errors import InvalidField, NotFound
 
 _NEIGHBOURS = 16
 _SWEEP = 64  # expired entries removed, and hits written, with each store
@@ -28,11 +32,19 @@ class AnswerCache:
     `recall` and `stats` may run in any thread; everything else in one, beside them.
     """
 
-    def __init__(self, store: EntryStore, scopes: Scopes, settings: CacheSettings, clock_ns: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        store: EntryStore,
+        scopes: Scopes,
+        settings: CacheSettings,
+        clock_ns: Callable[[], int],
+        detector: Detector | None = None,
+    ) -> None:
         self._store = store
         self._scopes = scopes
         self._settings = settings
         self._clock_ns = clock_ns
+        self._personal_data: Detector = PersonalData(settings.personal_data) if detector is None else detector
         self._space = VectorSpace(store.vectors, settings.encoder_digest)
         self._memory = Memory(store.records(), settings)
         snapshots = Snapshots(settings.database.with_name(f"{settings.database.name}.index"))
@@ -92,6 +104,8 @@ class AnswerCache:
         known = submission.request_id and self._store.answered(tenant, submission.request_id)
         if known:
             return known
+        if self._personal_data.find(submission.text) or self._personal_data.find(submission.answer.text):
+            return NotKept.PERSONAL_DATA
         limits, now_ns = self._settings.of(tenant), self._clock_ns()
         if not self._memory.admits(tenant, submission.provenance.principal, now_ns, limits.inserts_per_hour):
             return NotKept.QUOTA
@@ -99,16 +113,7 @@ class AnswerCache:
             self._space.adopt(embedding)
             vector = None if embedding.truncated else vector
         new = self._new(submission, None if vector is None else vector.tobytes(), now_ns, limits)
-        gone, evicted = self._memory.room_for(new, self._store.expired(now_ns, _SWEEP))
-        self._store.write_hits(self._memory.take_touched(_SWEEP))
-        entry = self._store.insert(new, gone + evicted)
-        self._memory.give_up(evicted)
-        self._forget(gone + evicted)
-        self._memory.add(entry, new, submission.lookup_id)
-        self._scopes.stored(entry, submission.lookup_id)
-        if vector is not None:
-            self._index.add(new.partition, entry.sequence, vector)
-        return entry.entry_id
+        return self._keep(new, vector, submission.lookup_id)
 
     def judge(self, tenant: str, lookup_id: str, right: bool, principal: str | None = None) -> bool:
         """Takes a verdict on the answer that a lookup served, checked or stored; tells whether that withdrew it.
@@ -136,6 +141,43 @@ class AnswerCache:
         sequences = self._store.select(selector)
         self._remove(sequences)
         return len(sequences)
+
+    def get(self, tenant: str, entry_id: str) -> tuple[Entry, bytes | None]:
+        """An entry and its vector, little-endian float32. Raises NotFound."""
+        found = self._entries(self._store.select(Selector(tenant, entry_id=entry_id)))
+        if not found:
+            raise NotFound("entry_id", entry_id, "the id of an entry of this tenant")
+        (served,) = self._memory.hits_of([found[0].sequence])
+        return replace(found[0], hits=served), self._store.vectors.get(found[0].sequence)
+
+    def export(self, tenant: str | None, after: int, limit: int) -> list[tuple[Entry, bytes | None]]:
+        """Entries and their vectors above a sequence, of one tenant or of all, in their order."""
+        entries = self._store.after(tenant, after, limit)
+        hits = self._memory.hits_of(entry.sequence for entry in entries)
+        whole = [replace(entry, hits=served) for entry, served in zip(entries, hits, strict=True)]
+        return [(entry, self._store.vectors.get(entry.sequence)) for entry in whole]
+
+    def take_in(self, new: NewEntry, embedding: Embedding | None) -> bool:
+        """Keeps an exported entry under its id; False where it, or a newer answer to its prompt, is there.
+
+        Raises:
+            InvalidField, FailedPrecondition: as for `store`.
+        """
+        vector = None if embedding is None else self._space.vector(embedding)
+        new = replace(new, vector=None if vector is None else vector.tobytes())
+        self._check_size(new)
+        known = new.entry_id and self._store.select(Selector(new.partition.tenant, entry_id=new.entry_id))
+        if known or self._memory.newest(new.key) >= new.create_ns:
+            return False
+        if embedding is not None:
+            self._space.adopt(embedding)
+        self._keep(new, vector, "")
+        return True
+
+    @property
+    def encoder_digest(self) -> str:
+        """Digest of the encoder of the vectors; empty until the first one is known."""
+        return self._space.digest
 
     def page(self, tenant: str, before: int, limit: int) -> list[Entry]:
         """At most `limit` unexpired entries of a tenant below the sequence `before`, newest first."""
@@ -168,10 +210,25 @@ class AnswerCache:
         key, request_id, provenance = exact_key(partition, text), submission.request_id, submission.provenance
         answer = submission.answer
         new = NewEntry(key, partition, text, answer, vector, now_ns, expire_ns, request_id, provenance)
+        self._check_size(new)
+        return replace(new, standing=self._memory.standing(new, limits.confirmed_for_trust))
+
+    def _check_size(self, new: NewEntry) -> None:
         if new.size > self._settings.max_bytes:
             expected = f"at most {self._settings.max_bytes} bytes with its prompt and vector"
             raise InvalidField("answer.text", f"{new.size} bytes", expected)
-        return replace(new, standing=self._memory.standing(new, limits.confirmed_for_trust))
+
+    def _keep(self, new: NewEntry, vector: npt.NDArray[np.float32] | None, lookup_id: str) -> str:
+        gone, evicted = self._memory.room_for(new, self._store.expired(self._clock_ns(), _SWEEP))
+        self._store.write_hits(self._memory.take_touched(_SWEEP))
+        entry = self._store.insert(new, gone + evicted)
+        self._memory.give_up(evicted)
+        self._forget(gone + evicted)
+        self._memory.add(entry, new, lookup_id)
+        self._scopes.stored(entry, lookup_id)
+        if vector is not None:
+            self._index.add(new.partition, entry.sequence, vector)
+        return entry.entry_id
 
     def _bound(self, query: Query) -> float:
         return self._settings.max_wrong_share if query.max_wrong_share is None else query.max_wrong_share

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Partition:
+class Partition(NamedTuple):
     """Where an entry lives: one tenant, one digest of everything but the prompt that changes an answer."""
 
     tenant: str

@@ -40,7 +40,8 @@ class EntryStore:
 
     def records(self) -> Iterator[Record]:
         """What memory needs to know of every entry; those whose bytes changed are removed."""
-        partitions: dict[Partition, Partition] = {}
+        partitions: dict[tuple[str, bytes], Partition] = {}
+        standings = {int(one): one for one in Standing}
         principals: dict[str, str] = {}
         damaged: list[int] = []
         for row in self._session.each(_RECORDS):
@@ -48,10 +49,11 @@ class EntryStore:
             if row[SEALED_COUNT] != seal(*row[:SEALED_COUNT]):
                 damaged.append(sequence)
                 continue
-            partition = Partition(tenant, fingerprint)
-            partition = partitions.setdefault(partition, partition)
+            partition = partitions.get((tenant, fingerprint))
+            if partition is None:
+                partition = partitions[tenant, fingerprint] = Partition(tenant, fingerprint)
             principal = principals.setdefault(principal, principal)
-            rest = size, create_ns, expire_ns, cost, Standing(standing)
+            rest = size, create_ns, expire_ns, cost, standings[standing]
             yield Record(sequence, key, partition, principal, *rest, *row[SEALED_COUNT + 1 :])
         if damaged:
             structlog.get_logger("cache").warning("damaged entries removed", count=len(damaged))
@@ -87,6 +89,12 @@ class EntryStore:
             (tenant, before, now_ns, limit),
         )
         return [self._entry(row) for row in rows if is_whole(row)]
+
+    def after(self, tenant: str | None, sequence: int, limit: int) -> list[Entry]:
+        """Whole entries, of one tenant or of all, above a sequence, in their order."""
+        whose, values = ("tenant = ? AND ", (tenant,)) if tenant else ("", ())
+        asked = f"{_ROW}WHERE {whose}sequence > ? ORDER BY sequence LIMIT ?"
+        return [self._entry(row) for row in self._session.rows(asked, (*values, sequence, limit)) if is_whole(row)]
 
     def select(self, selector: Selector) -> list[int]:
         """Sequences of the entries that meet every condition."""
@@ -170,9 +178,10 @@ class EntryStore:
     def _place_for(self, entry_id: str) -> tuple[int, str | None]:
         """The sequence of a new entry, and its id where that is no number of this file's own."""
         own = self._own(entry_id)
-        if own is not None and own < self._next:  # one of ours that comes back
-            return own, None
-        return self._next, entry_id or None
+        if own is None or own >= self._next:
+            return self._next, entry_id or None
+        taken = self._session.rows("SELECT 1 FROM entries WHERE sequence = ?", (own,))  # by another tenant's, then
+        return (self._next if taken else own), None  # else one of ours that comes back
 
     def _own(self, entry_id: str) -> int | None:
         """The sequence that an id of this file stands for."""

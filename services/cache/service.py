@@ -9,17 +9,20 @@ from fulcrum.cache.v1 import cache_service_pb2, cache_service_pb2_grpc
 from fulcrum.embedding.v1 import embedding_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from services.cache import messages
 from services.cache.answer_cache import AnswerCache
 from services.cache.decision import MissReason
 from services.cache.embedding import Embedding
-from services.cache.entry import Answer, Entry, Partition, Provenance, Selector, Standing
+from services.cache.entry import Answer, Partition, Provenance, Selector
 from services.cache.query import Audit, Hit, MatchKind, Miss, NotKept, Query, Stats, Submission
 from services.cache.worker import Worker
 from services.chassis.call import caller, tenant_of
-from services.chassis.errors import InvalidField, Unavailable
+from services.chassis.errors import FailedPrecondition, InvalidField, Unavailable
 from services.chassis.tracing import annotate
 
 _DEFAULT_PAGE = 100
+_PIECE = 50  # entries of an export read at once
+_PAGE_BYTES = 1 << 20
 _FIRST = 2**63 - 1
 _LONG = 20_000  # characters whose normalising and hashing would hold the event loop for half a millisecond
 _TOKEN = re.compile("[0-9a-f]{1,15}")
@@ -38,11 +41,6 @@ _KINDS = {
 _NOT_KEPT = {
     NotKept.QUOTA: cache_service_pb2.NOT_KEPT_QUOTA,
     NotKept.PERSONAL_DATA: cache_service_pb2.NOT_KEPT_PERSONAL_DATA,
-}
-_STANDINGS = {
-    Standing.QUARANTINED: cache_service_pb2.STANDING_QUARANTINED,
-    Standing.TRUSTED: cache_service_pb2.STANDING_TRUSTED,
-    Standing.CONFIRMED: cache_service_pb2.STANDING_CONFIRMED,
 }
 
 
@@ -114,7 +112,7 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
         entries = await self._worker.run(self._cache.page, tenant_of(request.scope.tenant), before, size + 1)
         token = f"{entries[size - 1].sequence:x}" if len(entries) > size else ""
         return cache_service_pb2.ListEntriesResponse(
-            entries=[_listed(entry) for entry in entries[:size]], next_page_token=token
+            entries=[messages.listed(entry) for entry in entries[:size]], next_page_token=token
         )
 
     async def Stats(self, request: cache_service_pb2.StatsRequest, context: Any) -> cache_service_pb2.StatsResponse:
@@ -132,6 +130,48 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
             audits=stats.audits,
             promises=[cache_service_pb2.Promise(**asdict(promise)) for promise in self._cache.promises()],
         )
+
+    async def GetEntry(
+        self, request: cache_service_pb2.GetEntryRequest, context: Any
+    ) -> cache_service_pb2.GetEntryResponse:
+        """One entry, whole."""
+        entry, vector = await self._worker.run(self._cache.get, request.scope.tenant, request.entry_id)
+        whole = messages.stored(entry, vector, self._cache.encoder_digest)
+        return cache_service_pb2.GetEntryResponse(entry=whole)
+
+    async def ExportEntries(
+        self, request: cache_service_pb2.ExportEntriesRequest, context: Any
+    ) -> cache_service_pb2.ExportEntriesResponse:
+        """A page that fits a message; the token is the last entry's place."""
+        response, size = cache_service_pb2.ExportEntriesResponse(), request.page_size or _DEFAULT_PAGE
+        place, room = _place(request.page_token) if request.page_token else 0, _PAGE_BYTES
+        while size and room > 0:
+            found = await self._worker.run(self._cache.export, request.tenant or None, place, min(size, _PIECE))
+            if not found:
+                return response
+            for entry, vector in found:
+                one = messages.stored(entry, vector, self._cache.encoder_digest)
+                if response.entries and one.ByteSize() > room:
+                    room = 0
+                    break
+                response.entries.append(one)
+                place, size, room = entry.sequence, size - 1, room - one.ByteSize()
+        response.next_page_token = f"{place:x}"
+        return response
+
+    async def ImportEntries(
+        self, request: cache_service_pb2.ImportEntriesRequest, context: Any
+    ) -> cache_service_pb2.ImportEntriesResponse:
+        """Keeps entries one after another, up to the first that cannot be."""
+        response = cache_service_pb2.ImportEntriesResponse()
+        for number, one in enumerate(request.entries):
+            try:
+                kept = await self._worker.run(self._cache.take_in, *messages.imported(one))
+            except (InvalidField, FailedPrecondition) as error:
+                raise messages.at(number, error) from error
+            response.imported += kept
+            response.present += not kept
+        return response
 
 
 def _query(request: cache_service_pb2.LookupRequest) -> Query:
@@ -200,7 +240,7 @@ def _found(found: Hit | Miss | Audit) -> cache_service_pb2.LookupResponse:
         annotate({"fulcrum.cache.outcome": "audit" if found.propensity < 1 else "near miss"})
         audit = response.audit
         audit.propensity, audit.explanation, audit.entry_id = found.propensity, found.explanation, found.entry.entry_id
-        _write_answer(audit.answer, found.entry)
+        audit.answer.CopyFrom(messages.answered(found.entry))
         return response
     annotate({"fulcrum.cache.outcome": f"{found.kind.value} hit"})
     entry, hit = found.entry, response.hit
@@ -208,33 +248,5 @@ def _found(found: Hit | Miss | Audit) -> cache_service_pb2.LookupResponse:
     hit.probability, hit.similarity, hit.entry_id = found.probability, found.similarity, entry.entry_id
     hit.age.FromNanoseconds(max(found.age_ns, 0))
     hit.explanation = found.explanation
-    _write_answer(hit.answer, entry)
+    hit.answer.CopyFrom(messages.answered(entry))
     return response
-
-
-def _write_answer(message: cache_service_pb2.Answer, entry: Entry) -> None:
-    answer = entry.answer
-    message.text, message.model = answer.text, answer.model
-    message.input_tokens, message.output_tokens = answer.input_tokens, answer.output_tokens
-    if answer.cost_nano_usd is not None:
-        message.cost_nano_usd = answer.cost_nano_usd
-    message.create_time.FromNanoseconds(entry.create_ns)
-
-
-def _listed(entry: Entry) -> cache_service_pb2.Entry:
-    message = cache_service_pb2.Entry(
-        entry_id=entry.entry_id,
-        text=entry.text,
-        fingerprint=entry.partition.fingerprint,
-        model=entry.answer.model,
-        hits=entry.hits,
-        principal=entry.provenance.principal,
-        caused_by=entry.provenance.request_id,
-        source=entry.provenance.source,
-        standing=_STANDINGS[entry.standing],
-        size_bytes=entry.size,
-    )
-    message.create_time.FromNanoseconds(entry.create_ns)
-    if entry.expire_ns is not None:
-        message.expire_time.FromNanoseconds(entry.expire_ns)
-    return message

@@ -1,9 +1,11 @@
 """What an operator may set of the cache."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from services.cache.personal_data import KINDS, Kind
 from services.chassis.settings import Section
 
 _TTL = Field(7 * 86_400, gt=0, description="how long an answer is served; for ever where null")
@@ -16,6 +18,11 @@ _TRUST = Field(
     description="confirmed entries that a principal needs before its new ones are served to others; until then they "
     "wait in quarantine for a right verdict, or for another principal's equal answer",
 )
+
+
+def _words(value: object) -> object:
+    """A list as an environment variable holds it: words between commas."""
+    return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
 
 
 class TenantSettings(BaseModel):
@@ -49,6 +56,9 @@ class CacheSettings(Section, section="cache"):
         None,
         pattern="^[0-9a-f]{64}$",
         description="encoder whose embeddings are taken, the first one's where unset; a change drops stored vectors",
+    )
+    personal_data: Annotated[tuple[Kind, ...], BeforeValidator(_words)] = Field(
+        KINDS, description="prompts and answers that hold any of this are never kept; none where empty"
     )
     answer_memory_bytes: int = Field(64 * 1024**2, ge=0, description="prompts and answers held in memory too")
     vector_memory_bytes: int = Field(256 * 1024**2, ge=0, description="vectors held in memory")

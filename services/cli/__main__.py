@@ -14,6 +14,7 @@ from services.chassis.errors import FulcrumError
 from services.chassis.settings import ConfigError
 from services.cli.address import add_connection_arguments
 from services.cli.argument_types import dimensions, number, span, text, whole
+from services.cli.cache_arguments import add_cache_arguments
 from services.cli.key_arguments import add_key_arguments
 
 _SERVICES = ("edge", "cache", "router", "executor")
@@ -24,6 +25,7 @@ _EPILOG = """examples:
   fulcrum stats                           what was asked, what it cost, what each lever saved
   fulcrum stats --by day,model --watch    the same split by day and model, kept up to date
   fulcrum serve cache --config cache.yaml run one service by itself, as in a cluster
+  fulcrum cache ls                        what the cache keeps; show, purge, export, import
   fulcrum keys create --tenant acme       make an API key, for a suite that asks for them
 
 a suite that asks for a key gets the one in FULCRUM_API_KEY; see docs/identity.md.
@@ -84,6 +86,9 @@ def parser() -> argparse.ArgumentParser:
     _stats_arguments(stats)
     for one in (models, complete, stats):
         add_connection_arguments(one)
+    add_cache_arguments(
+        add("cache", "list, show, remove, export and import cached answers", "services.cli.cache:cache")
+    )
     add_key_arguments(add("keys", "make, list and revoke API keys", "services.cli.keys:keys"), _default_config())
     return top
 

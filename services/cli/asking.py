@@ -47,13 +47,13 @@ async def models(arguments: argparse.Namespace) -> None:
     if arguments.action in ("load", "unload"):
         if not arguments.name:
             raise ConfigError(f"models {arguments.action}: got no name, expected one that `fulcrum models` shows")
-        async with _suite(arguments) as suite:
-            change = suite.load if arguments.action == "load" else suite.unload
+        async with suite(arguments) as asked:
+            change = asked.load if arguments.action == "load" else asked.unload
             model = await change(arguments.name)
         show(tables.models_table(None, [model]))
         return
-    async with _suite(arguments) as suite:
-        catalogue, engines = await _if_served(suite.catalogue()), await _if_served(suite.engines())
+    async with suite(arguments) as asked:
+        catalogue, engines = await _if_served(asked.catalogue()), await _if_served(asked.engines())
     if catalogue is None and engines is None:
         raise NotServed("--address", arguments.address, "the address of a router, an executor, or both in one process")
     show(tables.models_table(catalogue, engines))
@@ -83,8 +83,8 @@ async def complete(arguments: argparse.Namespace) -> None:
             ttl=arguments.ttl,
         ),
     )
-    async with _suite(arguments) as suite:
-        async for event in suite.stream(request):
+    async with suite(arguments) as asked:
+        async for event in asked.stream(request):
             if event.WhichOneof("event") == "text_delta":
                 print(event.text_delta.text, end="", flush=True)
             elif event.WhichOneof("event") == "receipt":
@@ -102,11 +102,11 @@ async def stats(arguments: argparse.Namespace) -> None:
     )
     if arguments.days is not None:
         request.start_time.FromSeconds(max(int(time.time()) // _DAY_S - arguments.days + 1, 0) * _DAY_S)
-    async with _suite(arguments) as suite:
+    async with suite(arguments) as asked:
         if arguments.watch is None:
-            await _show_stats(suite, request, arguments)
+            await _show_stats(asked, request, arguments)
         else:
-            await _watch_stats(suite, request, arguments)
+            await _watch_stats(asked, request, arguments)
 
 
 async def _watch_stats(suite: Client, request: edge_pb.GetUsageRequest, arguments: argparse.Namespace) -> None:
@@ -147,7 +147,8 @@ async def _if_served(asked: Awaitable[T], refusal: type[FulcrumError] = NotServe
         return None
 
 
-def _suite(arguments: argparse.Namespace) -> AbstractAsyncContextManager[Client]:
+def suite(arguments: argparse.Namespace) -> AbstractAsyncContextManager[Client]:
+    """The suite that the arguments name."""
     return client(arguments.address, _tls(arguments), plaintext_key=arguments.plaintext_key)
 
 

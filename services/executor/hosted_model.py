@@ -1,6 +1,9 @@
 """One model's life: loaded, used, emptied of users, unloaded, and loaded again."""
 
 import asyncio
+import ctypes
+import gc
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -157,8 +160,16 @@ class HostedModel:
         engine, self._engine = self._engine, self._make()
         await engine.close()
         del engine
+        await asyncio.to_thread(_give_back)
         self._budget.give(self._name)
         self._state = state
 
     def _busy(self) -> Unavailable:
         return Unavailable(f"model {self._name}", self._state.value, "no longer so", retry_after_s=1.0)
+
+
+def _give_back() -> None:
+    """Hands what a model had to the system; the C library would keep half of it for what may come."""
+    gc.collect()
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)

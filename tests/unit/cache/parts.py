@@ -13,6 +13,7 @@ from services.cache.decision import Check, Decline, MissReason, Neighbour, Serve
 from services.cache.embedding import Embedding
 from services.cache.entry import Answer, Partition
 from services.cache.entry_store import EntryStore
+from services.cache.personal_data import Detector
 from services.cache.query import Audit, Hit, Miss, Query, Submission
 from services.cache.scope_decision import Considered
 from services.cache.scope_file import ScopeFile
@@ -52,12 +53,18 @@ def settings(folder: Path, **changes: Any) -> CacheSettings:
     return CacheSettings(**(fields | changes))
 
 
-def open_cache(folder: Path, clock: Clock | None = None, kind: type[Scopes] = Scopes, **changes: Any) -> AnswerCache:
+def open_cache(
+    folder: Path,
+    clock: Clock | None = None,
+    kind: type[Scopes] = Scopes,
+    detector: Detector | None = None,
+    **changes: Any,
+) -> AnswerCache:
     made = settings(folder, **changes)
     store = EntryStore(made.database, max_requests=made.max_entries)
     learnt = ScopeFile(made.database.with_name("learnt.sqlite"))
     scopes = kind(learnt, made.min_similarity, made.remembered_lookups, lambda: 0.5)
-    return AnswerCache(store, scopes, made, clock or Clock())
+    return AnswerCache(store, scopes, made, clock or Clock(), detector)
 
 
 @contextmanager

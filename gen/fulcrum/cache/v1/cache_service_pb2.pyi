@@ -343,3 +343,61 @@ class Promise(_message.Message):
     certified: float
     allowed: float
     def __init__(self, tenant: _Optional[str] = ..., requests: _Optional[int] = ..., served: _Optional[int] = ..., audits: _Optional[int] = ..., audits_wrong: _Optional[int] = ..., realised: _Optional[float] = ..., certified: _Optional[float] = ..., allowed: _Optional[float] = ...) -> None: ...
+
+class StoredEntry(_message.Message):
+    __slots__ = ("scope", "entry", "answer", "embedding")
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    scope: Scope
+    entry: Entry
+    answer: Answer
+    embedding: _embedding_pb2.Embedding
+    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., entry: _Optional[_Union[Entry, _Mapping]] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ..., embedding: _Optional[_Union[_embedding_pb2.Embedding, _Mapping]] = ...) -> None: ...
+
+class GetEntryRequest(_message.Message):
+    __slots__ = ("scope", "entry_id")
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    scope: Scope
+    entry_id: str
+    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., entry_id: _Optional[str] = ...) -> None: ...
+
+class GetEntryResponse(_message.Message):
+    __slots__ = ("entry",)
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    entry: StoredEntry
+    def __init__(self, entry: _Optional[_Union[StoredEntry, _Mapping]] = ...) -> None: ...
+
+class ExportEntriesRequest(_message.Message):
+    __slots__ = ("tenant", "page_size", "page_token")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    page_size: int
+    page_token: str
+    def __init__(self, tenant: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ExportEntriesResponse(_message.Message):
+    __slots__ = ("entries", "next_page_token")
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[StoredEntry]
+    next_page_token: str
+    def __init__(self, entries: _Optional[_Iterable[_Union[StoredEntry, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ImportEntriesRequest(_message.Message):
+    __slots__ = ("entries",)
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[StoredEntry]
+    def __init__(self, entries: _Optional[_Iterable[_Union[StoredEntry, _Mapping]]] = ...) -> None: ...
+
+class ImportEntriesResponse(_message.Message):
+    __slots__ = ("imported", "present")
+    IMPORTED_FIELD_NUMBER: _ClassVar[int]
+    PRESENT_FIELD_NUMBER: _ClassVar[int]
+    imported: int
+    present: int
+    def __init__(self, imported: _Optional[int] = ..., present: _Optional[int] = ...) -> None: ...
