@@ -66,11 +66,11 @@ check: $(VENV)/.setup ## Lint, types, contracts, architecture, generated code
 
 .PHONY: test
 test: setup ## Run every test that needs no torch
-	$(BIN)/pytest --ignore=tests/oracles
+	$(BIN)/pytest --ignore=tests/oracles --ignore=tests/kernels
 
 .PHONY: test-oracles
-test-oracles: setup $(VENV)/.oracles ## Compare with torch, transformers and sentence-transformers
-	$(BIN)/pytest tests/oracles
+test-oracles: setup $(VENV)/.oracles ## Compare with torch, transformers, sentence-transformers; kernels without a GPU
+	$(BIN)/pytest tests/oracles tests/kernels
 
 .PHONY: demo
 demo: setup ## Send real prompts through the suite and show what each lever saved

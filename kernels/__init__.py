@@ -1,1 +1,1 @@
-"""GPU kernels, one folder an operator; see docs/decisions for what is here and what is not yet."""
+"""GPU kernels, one folder an operator: Triton source, float64 reference, contract of the plugin, note on its cost."""

@@ -1,13 +1,28 @@
 """Remembers what conversations computed: copies prefixes between slots and the blocks that are kept of past ones."""
 
 from collections.abc import Callable, Hashable, Sequence
+from typing import Protocol
 
 import structlog
 
 from services.executor.generation import Generation
-from services.executor.kv_memory import BLOCK_TOKENS, KvMemory
+from services.executor.kv_memory import BLOCK_TOKENS
 from services.executor.prefix_eviction import LeastWorth
 from services.executor.prefix_tree import Lease, PrefixTree
+
+
+class Blocks(Protocol):
+    """Where slots and blocks lie: `KvMemory`, or its like on a GPU."""
+
+    @property
+    def block_count(self) -> int:
+        """How many blocks there are."""
+
+    def keep(self, slot: int, first: int, blocks: Sequence[int]) -> None:
+        """Copies what a slot holds, from its block number `first` on, into these blocks."""
+
+    def restore(self, blocks: Sequence[int], slot: int) -> None:
+        """Copies blocks to the beginning of a slot."""
 
 
 class KeptPrefixes:
@@ -18,9 +33,9 @@ class KeptPrefixes:
         shared: whether all tenants share what is kept; else each has its own, and who names none has nothing.
     """
 
-    def __init__(self, memory: KvMemory, shared: bool) -> None:
+    def __init__(self, memory: Blocks, shared: bool) -> None:
         self._memory = memory
-        capacity = memory.blocks.shape[1]
+        capacity = memory.block_count
         self._tree = PrefixTree(capacity, LeastWorth(capacity))
         self._shared = shared
         self._log = structlog.get_logger("engine")

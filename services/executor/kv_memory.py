@@ -38,6 +38,11 @@ class KvMemory:
         self.blocks = np.zeros((sides, blocks, heads, BLOCK_TOKENS, size), np.float32)
 
     @property
+    def block_count(self) -> int:
+        """How many blocks there are."""
+        return self.blocks.shape[1]
+
+    @property
     def nbytes(self) -> int:
         """Bytes of all of it."""
         return self.slots.nbytes + self.blocks.nbytes

@@ -12,8 +12,9 @@ import structlog
 from services.chassis.errors import FailedPrecondition, InvalidField, Unavailable
 from services.executor.chat_text import ChatText
 from services.executor.constraint import FIELD, Constraint
+from services.executor.decoder_backend import Decoder, open_decoder
 from services.executor.decoder_loop import DecoderLoop
-from services.executor.decoder_session import Chunk, DecoderSession
+from services.executor.decoder_session import Chunk
 from services.executor.engine import (
     Event,
     Finish,
@@ -27,15 +28,12 @@ from services.executor.engine import (
 from services.executor.generation import Generation
 from services.executor.kept_prefixes import KeptPrefixes
 from services.executor.models.checkpoint import InvalidCheckpoint
-from services.executor.models.graph_cache import GraphCache
-from services.executor.models.onnx_linear import DECODER_LINEARS
 from services.executor.scheduler import Scheduler
 from services.executor.schema_court import SchemaCourt
 from services.executor.settings import LocalModel
 from services.executor.vocabulary import Vocabulary
 
 TEXT_THREADS = 2  # prompts become tokens here, so that a long one holds up neither the model nor a short one
-MB = 1_000_000
 T = TypeVar("T")
 
 
@@ -57,7 +55,7 @@ class OnnxEngine:
         self._state = ModelState.LOADING
         self._threads = ThreadPoolExecutor(TEXT_THREADS, thread_name_prefix=name)
         self._encoding = 0
-        self._session: DecoderSession
+        self._session: Decoder
         self._text: ChatText
         self._vocabulary: Vocabulary | None = None
         self._scheduler: Scheduler[Generation]
@@ -123,16 +121,7 @@ class OnnxEngine:
     def _load(self) -> None:
         model = self._model
         self._text = ChatText(model.folder)
-        self._session = session = DecoderSession(
-            model.folder,
-            DECODER_LINEARS[model.precision],
-            model.threads,
-            model.context_tokens,
-            model.places,
-            model.kv_memory_mb * MB,
-            model.prefix_memory_mb * MB,
-            GraphCache(model.graph_cache, model.precision) if model.graph_cache else None,
-        )
+        self._session = session = open_decoder(self._name, model)
         self._text.check_vocabulary(session.vocabulary)
         logits = session.run([Chunk(slot, 0, [0, 0]) for slot in range(session.slots)])
         if not (np.isfinite(logits).all() and np.isfinite(session.run([Chunk(0, 2, [0])])).all()):

@@ -1,7 +1,9 @@
 """The one file that imports ONNX Runtime: loads a graph and runs it on the CPU."""
 
+import math
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,31 @@ from services.executor.models.checkpoint import InvalidCheckpoint
 from services.executor.models.onnx_graph import OnnxGraph
 
 LOG_ERRORS_ONLY = 3
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 NO_FLASH_ATTENTION = "ORT_GQA_DISABLE_FLASH_ATTENTION"
 
-Memory = Mapping[tuple[str, str], NDArray[np.float32]]
+
+@dataclass(frozen=True)
+class DeviceBuffer:
+    """Rows of `shape` and `kind` in a GPU's memory, from `address` on."""
+
+    address: int
+    shape: tuple[int, ...]
+    kind: Any
+
+
+Memory = Mapping[tuple[str, str], NDArray[np.float32] | DeviceBuffer]
+
+
+def check_cuda() -> None:
+    """Refuses where this ONNX Runtime knows no NVIDIA GPU.
+
+    Raises:
+        OSError: it does not.
+    """
+    offered = onnxruntime.get_available_providers()
+    if CUDA not in offered:
+        raise OSError(f"ONNX Runtime offers {', '.join(offered)}, expected {CUDA} of onnxruntime-gpu")
 
 
 class OnnxSession:
@@ -25,12 +49,15 @@ class OnnxSession:
         output: name of the output that a run returns.
         threads: threads within an operator, the caller's included.
         memory: buffers `[rows, ...]` by input and output name that runs read and write in place.
+        provider: CPU, or CUDA for the first GPU.
 
     Raises:
         InvalidCheckpoint: ONNX Runtime refuses the graph.
     """
 
-    def __init__(self, graph: OnnxGraph, output: str, threads: int, memory: Memory | None = None) -> None:
+    def __init__(
+        self, graph: OnnxGraph, output: str, threads: int, memory: Memory | None = None, provider: str = CPU
+    ) -> None:
         # Its sums depend on how long other rows are; it is no faster here, but needs less memory.
         os.environ[NO_FLASH_ATTENTION] = "1"  # ONNX Runtime knows no other way to say it
         options = onnxruntime.SessionOptions()
@@ -44,16 +71,16 @@ class OnnxSession:
         self._constants = {name: value_of(value) for name, value in graph.constants.items()}
         options.add_external_initializers(list(self._constants), list(self._constants.values()))
         try:
-            self._session = onnxruntime.InferenceSession(graph.model, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(graph.model, options, providers=[provider])
         except Exception as error:
             raise InvalidCheckpoint(f"ONNX Runtime refuses the graph: {error}") from error
         self._output = output
         self._memory = memory or {}
-        self._bindings: dict[int, Any] = {}
+        self._bindings: dict[tuple[int, int], Any] = {}
 
-    def run(self, feeds: Mapping[str, NDArray[Any]], rows: int = 0) -> NDArray[np.float32]:
-        """Runs the graph on inputs by name, and on the first `rows` of memory, and returns its output."""
-        binding = self._bindings.get(rows) or self._bind(rows)
+    def run(self, feeds: Mapping[str, NDArray[Any]], rows: int = 0, first: int = 0) -> NDArray[np.float32]:
+        """Runs the graph on inputs by name and `rows` of memory from row `first` on, and returns its output."""
+        binding = self._bindings.get((first, rows)) or self._bind(first, rows)
         for name, value in feeds.items():
             binding.bind_cpu_input(name, value)
         binding.bind_output(self._output)  # anew, because its shape may differ from the last run's
@@ -61,12 +88,18 @@ class OnnxSession:
         result: NDArray[np.float32] = binding.get_outputs()[0].numpy()
         return result
 
-    def _bind(self, rows: int) -> Any:
-        """Once for each number of rows: a decoder of many layers has many buffers."""
-        binding = self._bindings[rows] = self._session.io_binding()
+    def _bind(self, first: int, rows: int) -> Any:
+        """Once for each stretch of rows: a decoder of many layers has many buffers."""
+        binding = self._bindings[first, rows] = self._session.io_binding()
         binding.bind_output(self._output)  # first, so that it is the first of the outputs
         for (name, out), buffer in self._memory.items():
-            value = onnxruntime.OrtValue.ortvalue_from_numpy(buffer[:rows])
+            if isinstance(buffer, DeviceBuffer):
+                at = buffer.address + first * math.prod(buffer.shape) * np.dtype(buffer.kind).itemsize
+                place = ("cuda", 0, buffer.kind, (rows, *buffer.shape), at)
+                binding.bind_input(name, *place)
+                binding.bind_output(out, *place)
+                continue
+            value = onnxruntime.OrtValue.ortvalue_from_numpy(buffer[first : first + rows])
             binding.bind_ortvalue_input(name, value)
             binding.bind_ortvalue_output(out, value)
         return binding

@@ -33,6 +33,14 @@ class LocalModel(BaseModel):
         description="folder where graphs of large models are kept; null keeps none",
     )
     load_at_start: bool = Field(True, description="false loads it only when `fulcrum models load` says so")
+    backend: Literal["auto", "tensorrt", "cuda", "cpu"] = Field(
+        "auto", description="what runs it; auto takes the first of these that can be had, and logs why"
+    )
+    gpu_precision: Literal["bf16", "fp16", "int8", "fp8", "int4"] = Field(
+        "bf16", description="on a GPU; ONNX Runtime takes fp16 for both; int8 and fp8 need calibration"
+    )
+    calibration: Path | None = Field(None, description="text file, a sample a line, for int8 and fp8 on TensorRT")
+    engines: Path = Field(Path(".engines"), description="folder of built TensorRT engines and their timings")
     threads: int = Field(1, ge=1, description="threads within a step")
     context_tokens: int | None = Field(None, ge=16, description="lowers the model's own limit, and with it the memory")
     places: int = Field(16, ge=1, le=256, description="requests that run at once, as far as kv_memory_mb reaches")

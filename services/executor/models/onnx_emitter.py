@@ -1,6 +1,7 @@
 """Writes a model definition as an ONNX graph of ONNX Runtime's fused operators."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,7 +19,9 @@ PLACES, ORIGINS, ENDS = "places", "origins", "ends"
 LOGITS, EMBEDDINGS = "logits", "embeddings"
 
 
-def decoder_graph(checkpoint: Checkpoint, shape: DecoderShape, linear: Linear) -> OnnxGraph:
+def decoder_graph(
+    checkpoint: Checkpoint, shape: DecoderShape, linear: Linear, ragged: bool = True, kind: Any = np.float32
+) -> OnnxGraph:
     """A pass over chunks of any length of many rows: packed, so that padding costs no product, but for attention.
 
     Inputs: `tokens` int64 `[tokens]`, the chunks one behind the other; `places` int64 `[rows, positions]`, which of
@@ -27,17 +30,23 @@ def decoder_graph(checkpoint: Checkpoint, shape: DecoderShape, linear: Linear) -
     `last_positions` int32 `[rows]`, where in memory the last of these comes to lie, 0 where idle; and `ends` int64
     `[ends]`, the tokens behind which logits are wanted. `memory_names` gives the memory's inputs and outputs, to be
     bound to the same buffers. Output: `logits` float32 `[ends, vocabulary]`.
+
+    Without `ragged`, as on GPUs, all rows of a pass must be equally long; `kind` is the type of activations and memory.
     """
-    emitter = OnnxEmitter(checkpoint, linear, ["tokens"])
+    emitter = OnnxEmitter(checkpoint, linear, ["tokens"], ragged, kind)
     for name, dtype, sizes in (
         (PLACES, np.int64, ["rows", "positions"]),
         (ORIGINS, np.int64, ["tokens"]),
-        (NEW_LENGTHS, np.int32, ["rows"]),
         (LAST_POSITIONS, np.int32, ["rows"]),
         (ENDS, np.int64, ["ends"]),
     ):
         emitter.graph.input(name, dtype, sizes)
-    emitter.graph.output(emit_decoder(emitter, shape), LOGITS, np.float32, ["ends", shape.vocabulary])
+    if ragged:
+        emitter.graph.input(NEW_LENGTHS, np.int32, ["rows"])
+    logits = emit_decoder(emitter, shape)
+    if kind != np.float32:
+        logits = emitter.graph.node("Cast", [logits], to=onnx.TensorProto.FLOAT)
+    emitter.graph.output(logits, LOGITS, np.float32, ["ends", shape.vocabulary])
     return emitter.graph.finish()
 
 
@@ -56,11 +65,20 @@ def memory_names(layers: int) -> list[tuple[str, str]]:
 class OnnxEmitter:
     """Adds each operator to `graph`; a value is the name of an edge."""
 
-    def __init__(self, checkpoint: Checkpoint, linear: Linear, token_shape: Sequence[str]) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        linear: Linear,
+        token_shape: Sequence[str],
+        ragged: bool = True,
+        kind: Any = np.float32,
+    ) -> None:
         self.graph = GraphBuilder()
         self.tokens = self.graph.input(TOKENS, np.int64, token_shape)
         self._checkpoint = checkpoint
         self._linear = linear
+        self._ragged = ragged
+        self._kind = kind
 
     def embed(self, ids: str, table: Weight) -> str:
         """Gather."""
@@ -68,8 +86,8 @@ class OnnxEmitter:
 
     def linear(self, x: str, weights: Sequence[Weight], biases: Sequence[Weight] = ()) -> str:
         """Whatever the chosen `Linear` adds for the stacked weights."""
-        weight = _stack([self._checkpoint.tensor(part.name, part.shape) for part in weights])
-        bias = _stack([self._checkpoint.tensor(part.name, part.shape) for part in biases]) if biases else None
+        weight = _stack([self._read(part) for part in weights])
+        bias = _stack([self._read(part) for part in biases]) if biases else None
         return self._linear(self.graph, x, weight, bias)
 
     def rms_norm(self, x: str, weight: Weight, epsilon: float) -> str:
@@ -90,20 +108,24 @@ class OnnxEmitter:
         buffer: list[int | str] = ["rows", attention.kv_heads, attention.max_positions, attention.head_dim]
         keys, values = memory_names(layer + 1)[-2:]
         for name, _ in (keys, values):
-            self.graph.input(name, np.float32, buffer)
+            self.graph.input(name, self._kind, buffer)
         cosine, sine = attention.rotary.tables(attention.max_positions)
         limit = self.graph.constant(np.array(attention.max_positions, np.int32), "memory limit")
-        tables = [self.graph.constant(cosine, "cosine"), self.graph.constant(sine, "sine")]
+        tables = [
+            self.graph.constant(one.astype(self._kind), name) for one, name in ((cosine, "cosine"), (sine, "sine"))
+        ]
         if attention.norms:
             qkv = self._norm_heads(qkv, attention, attention.norms)
         rows = self.graph.node("Gather", [qkv, PLACES])
-        inputs = [rows, "", "", keys[0], values[0], LAST_POSITIONS, limit, *tables, *[""] * 7, NEW_LENGTHS]
+        inputs = [rows, "", "", keys[0], values[0], LAST_POSITIONS, limit, *tables]
+        if self._ragged:
+            inputs += [*[""] * 7, NEW_LENGTHS]
         outputs = [f"attended_{layer}", keys[1], values[1]]
         sizes = {"num_heads": attention.heads, "kv_num_heads": attention.kv_heads}
         window = {"local_window_size": attention.window} if attention.window else {}
         self.graph.nodes("GroupQueryAttention", inputs, outputs, CONTRIB, do_rotary=1, **sizes, **window)
         for _, name in (keys, values):
-            self.graph.output(name, name, np.float32, buffer)
+            self.graph.output(name, name, self._kind, buffer)
         flat = self.graph.constant(np.array([-1, attention.heads * attention.head_dim]), "attended")
         return self.graph.node("Gather", [self.graph.node("Reshape", [outputs[0], flat]), ORIGINS])
 
@@ -172,7 +194,10 @@ class OnnxEmitter:
         return self.graph.node("LpNormalization", [x], axis=-1, p=2)
 
     def _constant(self, weight: Weight) -> str:
-        return self.graph.constant(self._checkpoint.tensor(weight.name, weight.shape), weight.name)
+        return self.graph.constant(self._read(weight), weight.name)
+
+    def _read(self, weight: Weight) -> NDArray[Any]:
+        return self._checkpoint.tensor(weight.name, weight.shape).astype(self._kind, copy=False)
 
 
 def _stack(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

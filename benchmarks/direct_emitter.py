@@ -1,0 +1,151 @@
+"""The decoder on our kernels and torch's products: proves and measures the kernels inside a whole model, serves nobody.
+
+The NumPy emitter's twin: the same definition, on a GPU or in Triton's interpreter.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from kernels.add_rms_norm import plugin as norm
+from kernels.contract import Constants, Contract
+from kernels.gqa_decode_attention import plugin as decode
+from kernels.launch import TORCH_TYPES, launch
+from kernels.rope_kv_append import plugin as rope
+from kernels.specimens import specimen
+from services.executor.models.decoder import DecoderShape, emit_decoder
+from services.executor.models.emitter import CachedAttention, HeadNorms, Weight
+
+
+@dataclass
+class DirectMemory:
+    """Keys and values `[slots, kv_heads, max_positions, head_dim]` by layer, and what each row of a pass needs."""
+
+    keys: Sequence[Any]
+    values: Sequence[Any]
+    starts: Any
+    new_lengths: Any
+    table: Any
+
+
+def empty_memory(shape: DecoderShape, slots: int, activation: str, device: str) -> DirectMemory:
+    """Row i of a pass lies in slot i."""
+    attention, kind = shape.attention, TORCH_TYPES[activation]
+    buffer = (slots, attention.kv_heads, attention.max_positions, attention.head_dim)
+    keys, values = ([torch.zeros(buffer, dtype=kind, device=device) for _ in range(shape.layers)] for _ in range(2))
+    starts = torch.zeros(slots, dtype=torch.int32, device=device)
+    table = torch.arange(slots, dtype=torch.int32, device=device)[:, None]
+    return DirectMemory(keys, values, starts, torch.ones_like(starts), table)
+
+
+class DirectEmitter:
+    """Evaluates a definition on `tokens` `[rows, positions]`; rows are equally long.
+
+    Args:
+        weights: by name, in the activations' type, on the device; those that lie side by side are joined in it.
+        tokens: ids.
+        memory: what the rows have seen; the caller adds the positions to `starts` after a pass.
+        activation: "bf16", "fp16" or "fp32".
+        architecture: whose tuned configurations are used.
+    """
+
+    def __init__(
+        self, weights: dict[str, Any], tokens: Any, memory: DirectMemory, activation: str, architecture: int
+    ) -> None:
+        self._weights = weights
+        self._memory = memory
+        self._activation = activation
+        self._architecture = architecture
+        self._angles: tuple[Any, Any] | None = None
+        self.tokens: Any = tokens
+
+    def embed(self, ids: Any, table: Weight) -> Any:
+        """Indexing."""
+        return torch.nn.functional.embedding(ids, self._weights[table.name])
+
+    def linear(self, x: Any, weights: Sequence[Weight], biases: Sequence[Weight] = ()) -> Any:
+        """Torch's product of the stacked weights."""
+        bias = self._stacked(biases) if biases else None
+        return torch.nn.functional.linear(x, self._stacked(weights), bias)
+
+    def rms_norm(self, x: Any, weight: Weight, epsilon: float) -> Any:
+        """Torch's."""
+        return torch.nn.functional.rms_norm(x, weight.shape, self._weights[weight.name], epsilon)
+
+    def add_rms_norm(self, x: Any, residual: Any, weight: Weight, epsilon: float) -> tuple[Any, Any]:
+        """Our kernel."""
+        features = weight.shape[0]
+        inputs = {"x": x.reshape(-1, features), "residual": residual.reshape(-1, features)}
+        inputs["weight"] = self._weights[weight.name]
+        normed, total = self._launch(norm.ADD_RMS_NORM, norm.constants(features, epsilon), inputs)
+        return normed.view(x.shape), total.view(x.shape)
+
+    def attend_cached(self, qkv: Any, layer: int, attention: CachedAttention) -> Any:
+        """Our kernels; where a row has several positions, each is a row of its own for the split kernel."""
+        memory, positions = self._memory, qkv.shape[1]
+        sizes = (attention.heads, attention.kv_heads, attention.head_dim, attention.max_positions)
+        if self._angles is None:
+            cosine, sine = (
+                torch.from_numpy(angles).to(qkv.device) for angles in attention.rotary.tables(attention.max_positions)
+            )
+            self._angles = cosine, sine
+        if attention.norms is not None:
+            qkv = self._normed(qkv, attention.norms, attention)
+        inputs = {"qkv": qkv, "starts": memory.starts, "new_lengths": memory.new_lengths, "table": memory.table}
+        inputs |= {"cosine": self._angles[0], "sine": self._angles[1]}
+        inputs |= {"keys": memory.keys[layer], "values": memory.values[layer]}
+        queries, keys, values = self._launch(rope.ROPE_KV_APPEND, rope.constants(*sizes), inputs)
+        flat = queries.view(-1, queries.shape[2])
+        place = torch.arange(1, positions + 1, dtype=torch.int32, device=qkv.device)
+        lengths = (memory.starts[:, None] + place[None, :]).reshape(-1)
+        table = memory.table.repeat_interleave(positions, 0) if positions > 1 else memory.table
+        asked = {"queries": flat, "keys": keys, "values": values, "table": table, "lengths": lengths}
+        partial, statistics = self._launch(
+            decode.GQA_DECODE_SPLIT, decode.split_constants(*sizes, window=attention.window), asked
+        )
+        joined = decode.reduce_constants(attention.heads, attention.head_dim, partial.shape[2])
+        shares = {"partial": partial, "statistics": statistics, "like": flat}
+        (attended,) = self._launch(decode.GQA_DECODE_REDUCE, joined, shares)
+        return attended.view(queries.shape)
+
+    def _normed(self, qkv: Any, norms: HeadNorms, attention: CachedAttention) -> Any:
+        heads = qkv.view(*qkv.shape[:2], -1, attention.head_dim).clone()
+        ends = (attention.heads, attention.heads + attention.kv_heads)
+        for start, end, weight in ((0, ends[0], norms.queries), (*ends, norms.keys)):
+            heads[:, :, start:end] = self.rms_norm(heads[:, :, start:end], weight, norms.epsilon)
+        return heads.view(qkv.shape)
+
+    def swiglu(self, gate: Any, up: Any) -> Any:
+        """Torch's."""
+        return torch.nn.functional.silu(gate) * up
+
+    def last_position(self, x: Any) -> Any:
+        """A slice."""
+        return x[:, -1]
+
+    def _launch(self, contract: Contract, constants: Constants, inputs: Mapping[str, Any]) -> Sequence[Any]:
+        chosen = specimen(contract, constants, self._activation, self._architecture)
+        options = {"num_warps": chosen.configuration.num_warps, "num_stages": chosen.configuration.num_stages}
+        return launch(contract, inputs, chosen.constants, self._activation, options)
+
+    def _stacked(self, parts: Sequence[Weight]) -> Any:
+        """Side by side; done at the first pass, after which the parts are forgotten."""
+        name = "+".join(part.name for part in parts)
+        if name not in self._weights:
+            self._weights[name] = torch.cat([self._weights.pop(part.name) for part in parts])
+        return self._weights[name]
+
+
+def emit_pass(
+    weights: dict[str, Any],
+    shape: DecoderShape,
+    tokens: Any,
+    memory: DirectMemory,
+    activation: str,
+    architecture: int,
+) -> Any:
+    """Logits `[rows, vocabulary]`; `new_lengths` is set, `starts` is the caller's to advance."""
+    memory.new_lengths.fill_(tokens.shape[1])
+    return emit_decoder(DirectEmitter(weights, tokens, memory, activation, architecture), shape)

@@ -1,0 +1,44 @@
+"""Adds the residual and normalises in one pass, with or without FP8 at the end: x and residual are read once."""
+
+import triton
+import triton.language as tl
+
+FP8_LARGEST: tl.constexpr = tl.constexpr(448.0)
+
+
+@triton.jit
+def add_rms_norm(
+    x, residual, weight, normed, total,
+    FEATURES: tl.constexpr, X_STRIDE: tl.constexpr, EPSILON: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Row by row: `total = x + residual`, `normed = total / rms(total) * weight`."""
+    row = tl.program_id(0).to(tl.int64)
+    values, columns, inside = _normalise(x, residual, weight, total, row, FEATURES, X_STRIDE, EPSILON, BLOCK)
+    tl.store(normed + row * FEATURES + columns, values.to(normed.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def add_rms_norm_fp8(
+    x, residual, weight, scale, normed, total,
+    FEATURES: tl.constexpr, X_STRIDE: tl.constexpr, EPSILON: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """The same, with `normed / scale` rounded to FP8 E4M3 and kept within its range."""
+    row = tl.program_id(0).to(tl.int64)
+    values, columns, inside = _normalise(x, residual, weight, total, row, FEATURES, X_STRIDE, EPSILON, BLOCK)
+    scaled = tl.minimum(tl.maximum(values / tl.load(scale), -FP8_LARGEST), FP8_LARGEST)
+    tl.store(normed + row * FEATURES + columns, scaled.to(normed.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _normalise(
+    x, residual, weight, total, row,
+    FEATURES: tl.constexpr, X_STRIDE: tl.constexpr, EPSILON: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    columns = tl.arange(0, BLOCK)
+    inside = columns < FEATURES
+    added = tl.load(x + row * X_STRIDE + columns, mask=inside, other=0.0).to(tl.float32)
+    added += tl.load(residual + row * FEATURES + columns, mask=inside, other=0.0).to(tl.float32)
+    tl.store(total + row * FEATURES + columns, added.to(total.dtype.element_ty), mask=inside)
+    mean_square = tl.sum(added * added, axis=0) / FEATURES
+    factors = tl.load(weight + columns, mask=inside, other=0.0).to(tl.float32)
+    return added * (1.0 / tl.sqrt(mean_square + EPSILON)) * factors, columns, inside

@@ -1,0 +1,64 @@
+"""What each kernel takes of each architecture, recorded so that growth is noticed: `python -m kernels.resources`.
+
+`--write` records what is found now in `resources.json`; without it, what is found is printed beside the record.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from kernels.aot import assemble, compile_ahead
+from kernels.specimens import specimens
+from kernels.tuning import ARCHITECTURES
+
+RECORD = Path(__file__).parent / "resources.json"
+Resources = dict[str, dict[str, dict[str, int]]]
+
+
+def measure() -> Resources:
+    """Registers a thread, spilled bytes and shared bytes a block, by architecture and kernel."""
+    found: Resources = {}
+    for architecture in ARCHITECTURES:
+        table = found[f"sm_{architecture}"] = {}
+        for specimen in specimens(architecture):
+            made = assemble(compile_ahead(specimen))
+            table[specimen.contract.name] = {
+                "registers": made.registers,
+                "spill_bytes": made.spill_bytes,
+                "shared_bytes": made.shared_bytes,
+            }
+    return found
+
+
+def growth(found: Resources, recorded: Resources) -> list[str]:
+    """What takes more than was recorded, or is not recorded, a line each."""
+    lines = []
+    for architecture, kernels in found.items():
+        for kernel, sizes in kernels.items():
+            before = recorded.get(architecture, {}).get(kernel)
+            for name, size in sizes.items():
+                if before is None or size > before[name]:
+                    known = "nothing recorded" if before is None else before[name]
+                    lines.append(f"{architecture} {kernel}: {name} {size}, recorded {known}")
+    return lines
+
+
+def recorded() -> Resources:
+    """The committed record."""
+    record: Resources = json.loads(RECORD.read_text(encoding="utf-8"))
+    return record
+
+
+def main(arguments: list[str]) -> int:
+    """Prints JSON of what was found; exits with 1 where something grew."""
+    found = measure()
+    if "--write" in arguments:
+        RECORD.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(found))
+    grown = growth(found, recorded())
+    print(*grown, sep="\n", file=sys.stderr)
+    return 1 if grown else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,107 @@
+"""Chooses what a decoder runs on: TensorRT, ONNX Runtime on a GPU, or ONNX Runtime on the CPU, and says why."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from kernels.cuda_driver import CudaDriver
+from services.executor.calibration import largest_inputs
+from services.executor.decoder_session import Chunk, DecoderSession
+from services.executor.even_session import EvenSession
+from services.executor.kept_prefixes import Blocks
+from services.executor.models.graph_cache import GraphCache
+from services.executor.models.onnx_linear import DECODER_LINEARS
+from services.executor.models.tensorrt_linear import Kind, Precision
+from services.executor.onnx_session import check_cuda
+from services.executor.settings import LocalModel
+from services.executor.tensorrt_engine import TensorRtSession
+from services.executor.tensorrt_library import load_tensorrt
+
+MB = 1_000_000
+
+
+class Decoder(Protocol):
+    """A loaded decoder: see `DecoderSession`."""
+
+    @property
+    def slots(self) -> int:
+        """Conversations that may lie in memory at once."""
+
+    @property
+    def context_tokens(self) -> int:
+        """Most tokens of prompt and answer together."""
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that logits are of."""
+
+    @property
+    def digest(self) -> str:
+        """Of the checkpoint."""
+
+    @property
+    def memory(self) -> Blocks:
+        """Where slots and kept blocks lie."""
+
+    def run(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
+        """One pass; logits of the chunks that want them, in order."""
+
+
+def open_decoder(name: str, model: LocalModel) -> Decoder:
+    """The decoder on the backend that the settings name, or with `auto` on the first that can be had.
+
+    Raises:
+        InvalidCheckpoint: the folder cannot be used.
+        OSError: the backend that the settings name cannot be had.
+    """
+    log, reasons = structlog.get_logger("models"), []
+    *faster, last = BACKENDS if model.backend == "auto" else (model.backend,)
+    for backend in faster:
+        try:
+            decoder = BACKENDS[backend](model)
+        except Exception as error:  # noqa: BLE001 - whatever a GPU's libraries raise, the CPU still serves
+            reasons.append(f"{backend}: {error}")
+        else:
+            log.info("decoder backend", model=name, backend=backend, not_chosen=reasons)
+            return decoder
+    decoder = BACKENDS[last](model)
+    log.info("decoder backend", model=name, backend=last, not_chosen=reasons)
+    return decoder
+
+
+def _tensorrt(model: LocalModel) -> Decoder:
+    library, driver = load_tensorrt(), CudaDriver()
+    wanted = model.gpu_precision
+    kind: Kind = "full" if wanted == "bf16" or wanted == "fp16" else wanted
+    scales = largest_inputs(model.folder, model.calibration) if kind in ("int8", "fp8") else {}
+    activation = "fp16" if wanted == "fp16" else "bf16"
+    sizes = (model.context_tokens, model.places, model.kv_memory_mb * MB, model.prefix_memory_mb * MB)
+    precision = Precision(kind, scales)
+    return TensorRtSession(library, driver, model.folder, precision, activation, model.engines, *sizes)
+
+
+def _cuda(model: LocalModel) -> Decoder:
+    check_cuda()
+    if model.gpu_precision not in ("bf16", "fp16"):
+        raise OSError(f"gpu_precision is {model.gpu_precision}, expected bf16 or fp16: ONNX Runtime runs float16")
+    sizes = (model.context_tokens, model.places, model.kv_memory_mb * MB, model.prefix_memory_mb * MB)
+    return EvenSession(model.folder, CudaDriver(), model.threads, *sizes)
+
+
+def _cpu(model: LocalModel) -> Decoder:
+    return DecoderSession(
+        model.folder,
+        DECODER_LINEARS[model.precision],
+        model.threads,
+        model.context_tokens,
+        model.places,
+        model.kv_memory_mb * MB,
+        model.prefix_memory_mb * MB,
+        GraphCache(model.graph_cache, model.precision) if model.graph_cache else None,
+    )
+
+
+BACKENDS: Mapping[str, Callable[[LocalModel], Decoder]] = {"tensorrt": _tensorrt, "cuda": _cuda, "cpu": _cpu}

@@ -1,0 +1,60 @@
+"""Keys and values on the GPU: a slot for each conversation that runs, and blocks for the prefixes kept of past ones."""
+
+from collections.abc import Sequence
+
+from kernels.cuda_driver import CudaDriver
+from services.executor.kv_memory import BLOCK_TOKENS
+from services.executor.models.decoder import DecoderShape
+
+
+class DeviceMemory:
+    """What `KvMemory` is on the host. Everything is reserved here, and nothing later.
+
+    Args:
+        driver: of the device.
+        shape: of the decoder.
+        item_bytes: size of a stored number.
+        slots: most conversations at once.
+        most_bytes: for all of it.
+        kept_bytes: of these, for prefixes.
+
+    Raises:
+        ValueError: it does not hold one conversation.
+    """
+
+    def __init__(
+        self, driver: CudaDriver, shape: DecoderShape, item_bytes: int, slots: int, most_bytes: int, kept_bytes: int
+    ) -> None:
+        attention = shape.attention
+        self._driver = driver
+        self._heads = attention.kv_heads
+        self._token = attention.head_dim * item_bytes
+        self._row = attention.max_positions * self._token
+        slot_bytes = 2 * shape.layers * self._heads * self._row
+        if most_bytes < slot_bytes:
+            raise ValueError(f"{attention.max_positions} tokens take {slot_bytes} bytes of KV memory")
+        kept_bytes = min(kept_bytes, most_bytes - slot_bytes)
+        self.slot_count = min(slots, (most_bytes - kept_bytes) // slot_bytes)
+        self._stretch = BLOCK_TOKENS * self._token
+        self.block_count: int = kept_bytes // (2 * shape.layers * self._heads * self._stretch)
+        self.sides = [driver.allocate(self.slot_count * self._heads * self._row) for _ in range(2 * shape.layers)]
+        size = max(1, self.block_count) * self._heads * self._stretch
+        self._blocks = [driver.allocate(size) for _ in range(2 * shape.layers)]
+
+    def keep(self, slot: int, first: int, blocks: Sequence[int]) -> None:
+        """Copies what a slot holds, from its block number `first` on, into these blocks."""
+        for place, block in enumerate(blocks, first):
+            for side, kept in zip(self.sides, self._blocks, strict=True):
+                held, target = self._at(side, slot, place), kept + block * self._heads * self._stretch
+                self._driver.copy_rows(held, self._row, target, self._stretch, self._stretch, self._heads)
+
+    def restore(self, blocks: Sequence[int], slot: int) -> None:
+        """Copies blocks to the beginning of a slot."""
+        for place, block in enumerate(blocks):
+            for side, kept in zip(self.sides, self._blocks, strict=True):
+                target, source = self._at(side, slot, place), kept + block * self._heads * self._stretch
+                self._driver.copy_rows(source, self._stretch, target, self._row, self._stretch, self._heads)
+
+    def _at(self, side: int, slot: int, place: int) -> int:
+        """Where a slot's block begins, of its first head."""
+        return side + slot * self._heads * self._row + place * self._stretch

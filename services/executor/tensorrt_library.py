@@ -1,0 +1,39 @@
+"""The one file that imports TensorRT: with our plugins registered, or with a clear error where it is missing."""
+
+from functools import cache
+from typing import Any, NamedTuple
+
+from kernels import tensorrt_plugins
+
+
+class TensorRtMissing(OSError):
+    """TensorRT's Python bindings or the libraries below them cannot be loaded; the message says what is wanted."""
+
+
+class TensorRt(NamedTuple):
+    """The modules `tensorrt` and `tensorrt.plugin`."""
+
+    trt: Any
+    plugin: Any
+
+    @property
+    def plugins(self) -> Any:
+        """Our plugins by name, to be called with tensors."""
+        return getattr(self.plugin.op, tensorrt_plugins.NAMESPACE)
+
+
+@cache
+def load_tensorrt() -> TensorRt:
+    """Imports TensorRT and registers our plugins, once a process.
+
+    Raises:
+        TensorRtMissing: it is not installed, or its libraries are not found.
+    """
+    try:
+        import tensorrt
+        import tensorrt.plugin
+    except (ImportError, OSError) as error:
+        expected = "expected `pip install tensorrt` of 11 or later, with its libraries"
+        raise TensorRtMissing(f"TensorRT cannot be loaded: {error}; {expected}") from error
+    tensorrt_plugins.register(tensorrt, tensorrt.plugin)
+    return TensorRt(tensorrt, tensorrt.plugin)

@@ -1,0 +1,106 @@
+"""Runs in a process of its own: the TensorRT session over a fake runtime and a stub driver, beside ONNX Runtime's.
+
+Output: one JSON object: the largest difference, files of the engine cache, and the driver's launch of given arguments.
+"""
+
+import ctypes
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kernels import tensorrt_plugins
+from kernels.cuda_driver import CudaDriver
+from services.executor import tensorrt_builder, tensorrt_engine
+from services.executor.decoder_session import Chunk, DecoderSession
+from services.executor.device_memory import DeviceMemory
+from services.executor.kv_memory import KvMemory
+from services.executor.models.checkpoint import open_checkpoint
+from services.executor.models.decoder import decoder_shape
+from services.executor.models.onnx_linear import full_linear
+from services.executor.models.tensorrt_linear import Precision
+from services.executor.tensorrt_library import TensorRt
+from tests.kernels.network_fake import Plugins
+from tests.kernels.runtime_fake import fake_trt, view
+from tests.kernels.stub_bindings import load
+from tests.unit.executor.folders import llama_folder
+
+SLOTS, CONTEXT, MEMORY, KEPT = 3, 48, 2_000_000, 200_000
+
+
+def _sessions(folder: Path, engines: Path) -> tuple[Any, Any]:
+    trt, trtp = load()
+    if not trtp._lib.QDP_REGISTRY:
+        tensorrt_plugins.register(trt, trtp)
+    emitted: dict[str, Any] = {}
+    build = tensorrt_builder.find_or_build
+
+    def remembered(library: Any, key: Any, folder: Path, activation: str, emit: Any, profiles: Any) -> bytes:
+        emitted["decoder"], emitted["profiles"] = emit, profiles
+        return build(library, key, folder, activation, lambda graph: None, profiles)
+
+    tensorrt_engine.find_or_build = remembered
+    library = TensorRt(fake_trt(trt, Plugins(trtp._lib.QDP_REGISTRY), emitted), trtp)
+    sizes = (CONTEXT, SLOTS, MEMORY, KEPT)
+    gpu = tensorrt_engine.TensorRtSession(library, CudaDriver(), folder, Precision(), "fp32", engines, *sizes)
+    return gpu, DecoderSession(folder, full_linear, 1, *sizes)
+
+
+def _difference(gpu: Any, cpu: Any) -> float:
+    """Passes of chunks and single tokens mixed, then a kept prefix that another slot goes on from."""
+    numbers, starts, worst = np.random.default_rng(2), [0] * SLOTS, 0.0
+    for sizes in [(20, 17, 1), (1, 4, 16), (1, 1, 1), (3, 1, 0)]:
+        chunks = [
+            Chunk(slot, starts[slot], numbers.integers(0, 256, size).tolist(), wants_logits=slot != 1)
+            for slot, size in enumerate(sizes)
+            if size
+        ]
+        worst = max(worst, float(np.abs(gpu.run(chunks) - cpu.run(chunks)).max()))
+        starts = [start + size for start, size in zip(starts, sizes, strict=True)]
+    for session in (gpu, cpu):
+        session.memory.keep(0, 0, [2])
+        session.memory.restore([2], 2)
+    chunks = [Chunk(2, 16, [65, 66, 67])]
+    return max(worst, float(np.abs(gpu.run(chunks) - cpu.run(chunks)).max()))
+
+
+def _memory_is_the_same(folder: Path) -> bool:
+    """Keeping and restoring moves the same numbers as on the host, in any order of blocks."""
+    shape = decoder_shape(open_checkpoint(folder), CONTEXT)
+    host, driver = KvMemory(shape, SLOTS, MEMORY, KEPT), CudaDriver()
+    device = DeviceMemory(driver, shape, 4, SLOTS, MEMORY, KEPT)
+    host.slots[...] = np.random.default_rng(1).normal(size=host.slots.shape)
+    for address, values in zip(device.sides, host.slots, strict=True):
+        driver.upload(address, values)
+    for memory in (host, device):
+        memory.keep(1, 1, [3, 0])
+        memory.restore([0, 3], 2)
+    found = [view(address, host.slots.shape[1:], np.float32) for address in device.sides]
+    return bool(np.array_equal(np.array(found), host.slots)) and device.block_count == host.block_count
+
+
+def _launch() -> list[int]:
+    """What the driver was handed for pointers, sizes and pointers."""
+    driver = CudaDriver()
+    stub = ctypes.CDLL("libcuda.so.1")
+    sizes = [8, 8, 4, 4, 8]
+    (ctypes.c_int * 32).in_dll(stub, "stub_sizes")[: len(sizes)] = sizes
+    ctypes.c_int.in_dll(stub, "stub_count").value = len(sizes)
+    values = [np.uint64(2**40 + 1), np.uint64(2), np.int32(7), np.int32(-1), np.uint64(2**63)]
+    driver.launch(driver.load("PTX", "entry", 100_000), (5, 6), 128, 100_000, values)
+    return list((ctypes.c_uint64 * 64).in_dll(stub, "stub_launch")[:13])
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as made:
+        path, engines = Path(made, "model"), Path(made, "engines")
+        path.mkdir()
+        llama_folder(path)
+        difference = _difference(*_sessions(path, engines))
+        files = sorted(file.name for file in engines.iterdir())
+        _sessions(path, engines)
+        again = sorted(file.name for file in engines.iterdir())
+        same = _memory_is_the_same(path)
+    print(json.dumps({"difference": difference, "files": files, "again": again, "memory": same, "launch": _launch()}))

@@ -1,0 +1,37 @@
+"""The kernels inside a whole model compute what the NumPy emitter computes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.direct_emitter import emit_pass, empty_memory
+from kernels.launch import TORCH_TYPES
+from services.executor.models import numpy_emitter
+from services.executor.models.checkpoint import open_checkpoint
+from services.executor.models.decoder import decoder_shape, emit_decoder
+from tests.unit.executor.families import FAMILIES
+from tests.unit.executor.folders import llama_folder
+
+
+@pytest.mark.parametrize(("family", "activation"), [("qwen3 windows", "fp32"), ("qwen2", "bf16")])
+def test_the_direct_emitter_computes_the_model(tmp_path: Path, family: str, activation: str) -> None:
+    """A prefill of several rows, then single tokens, on RoPE + append, split attention and add + norm of ours."""
+    checkpoint = open_checkpoint(llama_folder(tmp_path, **FAMILIES[family]))
+    shape = decoder_shape(checkpoint, 32)
+    kind = TORCH_TYPES[activation]
+    weights = {
+        name: torch.from_numpy(np.array(checkpoint.tensor(name, stored.shape))).to(kind)
+        for name, stored in checkpoint.tensors.items()
+    }
+    tokens = np.random.default_rng(4).integers(0, 256, (2, 7))
+    memory, reference = empty_memory(shape, 2, activation, "cpu"), numpy_emitter.empty_memory(2, 2, shape.attention)
+    for begin, end in [(0, 6), (6, 7)]:
+        chunk = tokens[:, begin:end]
+        found = emit_pass(weights, shape, torch.from_numpy(chunk), memory, activation, 80)
+        memory.starts += end - begin
+        expected = emit_decoder(numpy_emitter.NumpyEmitter(checkpoint, chunk, reference), shape)
+        reference.lengths += end - begin
+        difference = np.linalg.norm(found.float().numpy() - expected) / np.linalg.norm(expected)
+        assert difference < (1e-5 if activation == "fp32" else 0.1)

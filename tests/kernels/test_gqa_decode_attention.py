@@ -1,0 +1,75 @@
+"""Split decode attention with its reduction agrees with plain attention on linear and paged memory."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernels.gqa_decode_attention import kernel, reference
+from kernels.gqa_decode_attention.plugin import (
+    GQA_DECODE_REDUCE,
+    GQA_DECODE_SPLIT,
+    reduce_constants,
+    split_constants,
+)
+from kernels.launch import launch
+from tests.kernels.tensors import REPEATABLE, Source, assert_close, exact, seeds, types
+
+
+def check(
+    kernel: Any,
+    seed: int,
+    heads: tuple[int, int],
+    head_dim: int,
+    page_size: int,
+    pages: int,
+    splits: int,
+    kind: str,
+    window: int = 0,
+) -> None:
+    """Three rows of random lengths, one of them idle; what lies beyond a row's length is not a number."""
+    source, rows, (kv_heads, group) = Source(seed), 3, heads
+    count, gap = kv_heads * group, seed % 3
+    memory = (rows * pages + 1, kv_heads, page_size, head_dim)
+    table, lengths = source.pages(rows, pages, spare=1), source.integers(0, pages * page_size, rows)
+    lengths[seed % rows] = 0
+    inputs = {
+        "queries": source.spread(rows, count * head_dim, kind=kind, gap=gap),
+        "keys": source.normal(*memory, kind=kind),
+        "values": source.normal(*memory, kind=kind),
+        "table": table,
+        "lengths": lengths,
+    }
+    for row, length in enumerate(lengths.tolist()):
+        for position in range(length, pages * page_size):
+            page = int(table[row, position // page_size])
+            inputs["keys"][page, :, position % page_size] = float("nan")
+            inputs["values"][page, :, position % page_size] = float("nan")
+    fixed = split_constants(count, kv_heads, head_dim, page_size, count * head_dim + gap, window)
+    tuned = {"SPLITS": splits, "BLOCK_KEYS": 16}
+    partial, statistics = launch(GQA_DECODE_SPLIT, inputs, {**fixed, **tuned}, kind, kernel=kernel.gqa_decode_split)
+    joined = {"partial": partial, "statistics": statistics, "like": inputs["queries"].contiguous()}
+    fixed = reduce_constants(count, head_dim, splits)
+    (found,) = launch(GQA_DECODE_REDUCE, joined, fixed, kind, kernel=kernel.gqa_decode_reduce)
+    expected = reference.gqa_decode_attention(
+        **{name: exact(one) for name, one in inputs.items()}, heads=count, window=window
+    )
+    assert_close(found, expected, kind)
+
+
+@REPEATABLE
+@given(
+    seeds,
+    st.tuples(st.integers(1, 2), st.integers(1, 5)),
+    st.integers(1, 40),
+    st.sampled_from([1, 7, 16, 33]),
+    st.integers(1, 3),
+    st.integers(1, 5),
+    types,
+    st.sampled_from([0, 1, 5, 40]),
+)
+def test_agrees_with_the_reference(
+    seed: int, heads: tuple[int, int], head_dim: int, page_size: int, pages: int, splits: int, kind: str, window: int
+) -> None:
+    """Grouped heads, odd sizes, windows, more splits than there are keys for, rows that hold nothing, every type."""
+    check(kernel, seed, heads, head_dim, page_size, pages, splits, kind, window)

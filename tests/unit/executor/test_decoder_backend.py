@@ -1,0 +1,110 @@
+"""What a decoder runs on is chosen by what can be had, and said."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import structlog
+
+from services.executor import decoder_backend
+from services.executor.calibration import largest_inputs
+from services.executor.decoder_backend import open_decoder
+from services.executor.decoder_session import Chunk, DecoderSession
+from services.executor.even_session import EvenSession
+from services.executor.models.checkpoint import InvalidCheckpoint
+from services.executor.models.onnx_linear import full_linear
+from services.executor.registry import make_registry
+from services.executor.settings import LocalModel
+from tests.unit.executor.families import FAMILIES
+from tests.unit.executor.folders import llama_folder
+
+
+def test_without_a_gpu_the_cpu_is_chosen_and_the_reason_logged(tmp_path: Path) -> None:
+    """With auto, what is faster is tried first, and the log names why it was not that."""
+    with structlog.testing.capture_logs() as logs:
+        decoder = open_decoder("tiny", LocalModel(folder=llama_folder(tmp_path), context_tokens=32, places=2))
+    assert isinstance(decoder, DecoderSession)
+    (line,) = logs
+    assert line["backend"] == "cpu"
+    assert line["not_chosen"][0].startswith("tensorrt: TensorRT cannot be loaded: ")
+    assert line["not_chosen"][1].startswith("cuda: ONNX Runtime offers ")
+    assert decoder.run([Chunk(0, 0, [1, 2])]).shape[0] == 1
+
+
+async def test_a_backend_that_is_asked_for_and_missing_fails_the_model_alone(tmp_path: Path) -> None:
+    """Its state is failed, the log says what to install, and other models serve."""
+    folder = llama_folder(tmp_path)
+    registry = make_registry(
+        {
+            "gpu": LocalModel(folder=folder, backend="tensorrt", context_tokens=32),
+            "cpu": LocalModel(folder=folder, backend="cpu", context_tokens=32),
+        }
+    )
+    with structlog.testing.capture_logs() as logs:
+        await registry.start()
+    (failed,) = [line for line in logs if line["event"] == "model cannot be loaded"]
+    assert failed["model"] == "gpu"
+    assert "expected `pip install tensorrt` of 11 or later" in failed["why"]
+    assert registry.failed() == ["gpu"]
+    await registry.close()
+
+
+def test_a_gpu_that_fails_leaves_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a GPU's libraries raise becomes a reason in the log, and the model serves."""
+
+    def broken(model: LocalModel) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(decoder_backend, "BACKENDS", {**decoder_backend.BACKENDS, "tensorrt": broken})
+    with structlog.testing.capture_logs() as logs:
+        decoder = open_decoder("tiny", LocalModel(folder=llama_folder(tmp_path), context_tokens=32))
+    assert isinstance(decoder, DecoderSession)
+    assert logs[0]["not_chosen"][0] == "tensorrt: out of memory"
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2 windows", "qwen3"])
+def test_rows_of_equal_length_give_what_ragged_ones_give(tmp_path: Path, family: str) -> None:
+    """The mode for GPUs, run on the CPU: prompts one by one, single tokens together past idle rows, kept prefixes."""
+    folder, sizes = llama_folder(tmp_path, **FAMILIES[family]), (48, 4, 4_000_000, 400_000)
+    even, ragged = EvenSession(folder, None, 1, *sizes), DecoderSession(folder, full_linear, 1, *sizes)
+    numbers, starts = np.random.default_rng(2), [0] * 4
+    for lengths in [(20, 0, 17, 1), (1, 0, 4, 16), (1, 0, 0, 1), (3, 0, 1, 0)]:
+        chunks = [
+            Chunk(slot, starts[slot], numbers.integers(0, 256, size).tolist(), wants_logits=slot != 2)
+            for slot, size in enumerate(lengths)
+            if size
+        ]
+        np.testing.assert_allclose(even.run(chunks), ragged.run(chunks), atol=1e-4)
+        starts = [start + size for start, size in zip(starts, lengths, strict=True)]
+    for session in (even, ragged):
+        session.memory.keep(0, 0, [2])
+        session.memory.restore([2], 1)
+    chunks = [Chunk(1, 16, [65, 66, 67])]
+    np.testing.assert_allclose(even.run(chunks), ragged.run(chunks), atol=1e-4)
+
+
+def test_calibration_is_measured_once(tmp_path: Path) -> None:
+    """Every linear layer's largest input over the texts, kept beside them; other texts are measured anew."""
+    (tmp_path / "model").mkdir()
+    folder, texts = llama_folder(tmp_path / "model"), tmp_path / "texts.txt"
+    texts.write_text("one short text\n\nand another, a little longer\n", encoding="utf-8")
+    found = largest_inputs(folder, texts)
+    layers = {f"model.layers.{layer}" for layer in range(2)}
+    parts = ("self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
+    assert found.keys() == {f"{one}.{part}.weight" for one in layers for part in parts} | {"model.embed_tokens.weight"}
+    assert all(np.isfinite(value) and value > 0 for value in found.values())
+    (kept,) = tmp_path.glob("texts.txt.*.json")
+    kept.write_text(json.dumps({"kept": 1.0}), encoding="utf-8")
+    assert largest_inputs(folder, texts) == {"kept": 1.0}
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "calibration is not set"), ("\n \n", "has no text")])
+def test_calibration_without_texts_is_refused(tmp_path: Path, content: str | None, message: str) -> None:
+    """The message names what to set, or the file."""
+    texts = tmp_path / "texts.txt" if content is not None else None
+    if texts:
+        texts.write_text(content or "", encoding="utf-8")
+    (tmp_path / "model").mkdir()
+    with pytest.raises(InvalidCheckpoint, match=message):
+        largest_inputs(llama_folder(tmp_path / "model"), texts)
