@@ -6,9 +6,10 @@ import grpc
 from fulcrum.cache.v1 import cache_service_pb2, cache_service_pb2_grpc
 
 from services.cache.answer_cache import AnswerCache
-from services.cache.decision import FixedRule
 from services.cache.entry_store import EntryStore
 from services.cache.metrics import CacheMetrics
+from services.cache.scope_file import ScopeFile
+from services.cache.scopes import Scopes
 from services.cache.service import CacheServicer
 from services.cache.settings import CacheSettings
 from services.cache.worker import Worker
@@ -25,7 +26,9 @@ def assemble(settings: CacheSettings) -> Component:
 
     def load() -> AnswerCache:
         store = EntryStore(settings.database, max_requests=settings.max_entries)
-        return AnswerCache(store, FixedRule(settings.min_similarity), settings, time.time_ns)
+        learnt = ScopeFile(settings.database.with_name(f"{settings.database.name}.scopes"))
+        scopes = Scopes(learnt, settings.min_similarity, settings.remembered_lookups)
+        return AnswerCache(store, scopes, settings, time.time_ns)
 
     async def start() -> None:
         servicer.open(await worker.run(load))

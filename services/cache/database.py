@@ -1,4 +1,4 @@
-"""Opens the SQLite file of the entries, or sets a damaged one aside so that the cache starts empty, never in a loop."""
+"""Opens the SQLite file of the entries, or sets a damaged one aside and starts with what is whole of it."""
 
 import sqlite3
 import time
@@ -6,10 +6,13 @@ from pathlib import Path
 
 import structlog
 
+from services.cache.journal import Journal
+from services.cache.salvage import PAGE, salvage
 from services.chassis.settings import ConfigError
 
 _APPLICATION_ID = 0x46434348  # "FCCH"
-_VERSION = 1
+_KEPT = "-kept"
+_VERSION = 0x46430002  # a mark of its own, should a byte of the other one change
 
 _SCHEMA = f"""
 CREATE TABLE entries (
@@ -17,22 +20,32 @@ CREATE TABLE entries (
     key BLOB NOT NULL UNIQUE,
     tenant TEXT NOT NULL,
     fingerprint BLOB NOT NULL,
-    text TEXT NOT NULL,
-    answer TEXT NOT NULL,
+    principal TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    create_ns INTEGER NOT NULL,
+    expire_ns INTEGER,
+    cost_nano_usd INTEGER,
+    standing INTEGER NOT NULL,
+    content BLOB NOT NULL,
+    seal BLOB NOT NULL,
+    embedded INTEGER NOT NULL,
+    hits INTEGER NOT NULL,
+    last_used_ns INTEGER NOT NULL,
+    worth REAL NOT NULL,
+    foreign_id TEXT,
+    request_id TEXT NOT NULL,
+    source TEXT NOT NULL,
     model TEXT NOT NULL,
     input_tokens INTEGER NOT NULL,
     output_tokens INTEGER NOT NULL,
-    cost_nano_usd INTEGER,
-    create_ns INTEGER NOT NULL,
-    expire_ns INTEGER,
-    size INTEGER NOT NULL,
-    hits INTEGER NOT NULL DEFAULT 0,
-    last_used_ns INTEGER NOT NULL,
-    vector BLOB
+    text TEXT NOT NULL,
+    answer TEXT NOT NULL
 ) STRICT;
-CREATE INDEX entries_by_partition ON entries (tenant, fingerprint);
+CREATE INDEX entries_by_partition ON entries (tenant, fingerprint, embedded);
 CREATE INDEX entries_by_age ON entries (tenant, sequence);
 CREATE INDEX entries_by_expiry ON entries (expire_ns) WHERE expire_ns IS NOT NULL;
+CREATE UNIQUE INDEX entries_by_foreign_id ON entries (tenant, foreign_id) WHERE foreign_id IS NOT NULL;
+CREATE TABLE vectors (sequence INTEGER PRIMARY KEY, vector BLOB NOT NULL) STRICT;
 CREATE TABLE requests (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     tenant TEXT NOT NULL,
@@ -40,7 +53,7 @@ CREATE TABLE requests (
     entry_id TEXT NOT NULL,
     UNIQUE (tenant, request_id)
 ) STRICT;
-CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL, seal BLOB NOT NULL) STRICT;
 PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = {_VERSION};
 """
@@ -50,7 +63,8 @@ def open_database(path: Path) -> sqlite3.Connection:
     """A connection that owns the file alone, in WAL mode, with the schema in place.
 
     A commit survives a killed process, not a power cut (synchronous NORMAL): an entry lost to the latter costs its
-    price once more. A file of ours that is damaged or of another version is renamed to `<name>.aside-<time>`.
+    price once more. A file of ours that is damaged or of another version is renamed to `<name>.aside-<time>`, and
+    what is whole of it is brought over.
 
     Raises:
         ConfigError: another process holds the file, it belongs to another application, or it cannot be made.
@@ -63,8 +77,11 @@ def open_database(path: Path) -> sqlite3.Connection:
             if not _has_our_mark(path):
                 raise
             aside = _set_aside(path)
-            structlog.get_logger("cache").warning("database set aside", file=str(aside), problem=str(problem))
-            return _open(path)
+            connection = _open(path)
+            found = salvage(aside, path.read_bytes()[:PAGE], connection)
+            log = structlog.get_logger("cache")
+            log.warning("database set aside", file=str(aside), problem=str(problem), salvaged=found)
+            return connection
     except (OSError, sqlite3.OperationalError, _Unusable) as error:
         expected = "a file that this process may write and no other process has open"
         raise ConfigError(f"cache.database: got {path} ({error}), expected {expected}") from error
@@ -77,12 +94,18 @@ class _Unusable(Exception):
 def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
     try:
+        connection.text_factory = _text
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        new = _is_new(connection, path)
+        new = _is_new(connection, path)  # from here on nobody else has the file
+        journal = path.with_name(f"{path.name}-wal")
+        if not new and Journal(journal, PAGE).damaged:
+            journal.with_name(f"{journal.name}{_KEPT}").hardlink_to(journal)  # closing removes the other name
+            raise _Unusable("a byte of its journal changed")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         if new:
             connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # from now on the file itself has our mark
     except sqlite3.OperationalError:
         connection.close()
         raise
@@ -98,13 +121,13 @@ def _open(path: Path) -> sqlite3.Connection:
 def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
     """Whether the file has no content yet; raises where it has one that is not usable, and writes nothing."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if application != _APPLICATION_ID:
+    if application != _APPLICATION_ID and version != _VERSION:
         if tables:
             raise ConfigError(f"cache.database: got {path}, a database of another application, expected one of Fulcrum")
         return True
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version != _VERSION:
+    if version != _VERSION or application != _APPLICATION_ID:
         raise _Unusable(f"version {version}, expected {_VERSION}")
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
@@ -112,16 +135,23 @@ def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
     return False
 
 
+def _text(stored: bytes) -> str:
+    """What is no UTF-8 was some before a byte changed: it is left for its seal to refuse, as errors would quote it."""
+    return stored.decode("utf-8", "replace")
+
+
 def _has_our_mark(path: Path) -> bool:
     """Whether the header, damaged as it may be, names our application: a mistyped name may lead to somebody's file."""
     with path.open("rb") as file:
-        return file.read(72)[68:] == _APPLICATION_ID.to_bytes(4, "big")
+        header = file.read(72)
+    marks = {68: _APPLICATION_ID, 60: _VERSION}
+    return any(header[place : place + 4] == mark.to_bytes(4, "big") for place, mark in marks.items())
 
 
 def _set_aside(path: Path) -> Path:
     stamp = f"aside-{time.time_ns()}"
-    for suffix in ("-wal", "-shm", ""):
+    for suffix in ("-wal", f"-wal{_KEPT}", "-shm", ""):
         file = path.with_name(path.name + suffix)
         if file.exists():
-            file.rename(path.with_name(f"{path.name}.{stamp}{suffix}"))
+            file.rename(path.with_name(f"{path.name}.{stamp}{suffix.removesuffix(_KEPT)}"))
     return path.with_name(f"{path.name}.{stamp}")

@@ -1,15 +1,10 @@
-"""Decides whether a similar prompt's answer may be served: the place of the risk controller."""
+"""What may be decided about a similar prompt's answer, and what the rule for new scopes was measured to get right."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
-from typing import Protocol
 
 from services.cache.entry import Entry
-from services.cache.sketch import sketch
-from services.cache.vetoes import veto
 
 # Measured by benchmarks/cache_rule.py at similarity 0.8 with all-MiniLM-L6-v2 in fp32.
 # Wrong of all requests when development traffic is replayed in random order, the same intent counting as right: 7 of
@@ -21,8 +16,6 @@ MEASURED_WRONG_SHARE = 0.0015
 # 20 neighbours left out.
 MEASURED_PRECISION = ((0.0, 0.0), (0.8, 0.95), (0.924, 0.98))
 
-_SKETCHES = 4096
-
 
 class MissReason(Enum):
     """Why nothing was served."""
@@ -32,6 +25,7 @@ class MissReason(Enum):
     NOT_NEAR = "not near"
     VETOED = "vetoed"
     TRUNCATED = "truncated"
+    LANGUAGE = "language"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +42,20 @@ class Serve:
 
     neighbour: Neighbour
     probability: float
+    explanation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Serve nothing; once the request is executed, a verdict on this neighbour's answer is wanted.
+
+    `propensity` is the probability with which the request was to be executed: less than 1 for a would-be hit.
+    """
+
+    neighbour: Neighbour
+    propensity: float
+    reason: MissReason | None
+    explanation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,43 +64,6 @@ class Decline:
 
     reason: MissReason
     explanation: str
-
-
-class Decision(Protocol):
-    """What turns neighbours into an outcome."""
-
-    def decide(self, text: str, neighbours: Sequence[Neighbour], max_wrong_share: float) -> Serve | Decline:
-        """Serves one neighbour or none, wrong in at most `max_wrong_share` of all requests; nearest come first."""
-        ...
-
-
-class FixedRule:
-    """Serves the nearest entry from a similarity on, unless a veto speaks against it."""
-
-    def __init__(self, min_similarity: float) -> None:
-        self._min_similarity = min_similarity
-        self._sketch = lru_cache(_SKETCHES)(sketch)
-
-    def decide(self, text: str, neighbours: Sequence[Neighbour], max_wrong_share: float) -> Serve | Decline:
-        """The first near neighbour without a veto."""
-        if max_wrong_share < MEASURED_WRONG_SHARE:
-            explanation = f"similar prompts are served from a bound of {MEASURED_WRONG_SHARE} on"
-            return Decline(MissReason.NOT_NEAR, explanation)
-        if not neighbours:
-            return Decline(MissReason.NOT_NEAR, "no entry has an embedding to compare with")
-        nearest = neighbours[0].similarity
-        if nearest < self._min_similarity:
-            explanation = f"nearest {nearest:.3f}, served from {self._min_similarity:.3f}"
-            return Decline(MissReason.NOT_NEAR, explanation)
-        asked, first = self._sketch(text), None
-        for neighbour in neighbours:
-            if neighbour.similarity < self._min_similarity:
-                break
-            against = veto(asked, self._sketch(neighbour.entry.text))
-            if against is None:
-                return Serve(neighbour, precision(neighbour.similarity))
-            first = first or against
-        return Decline(MissReason.VETOED, f"nearest {nearest:.3f}, but {first.value if first else ''}")
 
 
 def precision(similarity: float) -> float:

@@ -1,53 +1,38 @@
 """Where every entry is and how often it served, in memory: a miss costs no look at the disk."""
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-from services.cache.entry import Partition
-
-
-@dataclass(slots=True)
-class Record:
-    """What memory holds of one entry; times in nanoseconds since 1970."""
-
-    sequence: int
-    key: bytes
-    partition: Partition
-    size: int
-    create_ns: int
-    expire_ns: int | None
-    hits: int = 0
-    last_used_ns: int = 0
-
-    def serves(self, now_ns: int, max_age_ns: int | None) -> bool:
-        """Whether it has not expired and is young enough."""
-        return (self.expire_ns is None or now_ns < self.expire_ns) and (
-            max_age_ns is None or now_ns - self.create_ns <= max_age_ns
-        )
+from services.cache.entry import Partition, Standing
+from services.cache.eviction import EvictionOrder, SavedPerByte
+from services.cache.principals import Principals
+from services.cache.record import Record
 
 
 class Directory:
-    """All records in order of use; about 500 bytes an entry."""
+    """All records within the bounds; about 700 bytes an entry."""
 
-    def __init__(self, records: Iterable[Record] = ()) -> None:
-        self._by_key: OrderedDict[bytes, Record] = OrderedDict()
+    def __init__(self, records: Iterable[Record], max_entries: int, max_bytes: int) -> None:
+        self._max_entries, self._max_bytes = max_entries, max_bytes
+        self._by_key: dict[bytes, Record] = {}
         self._by_sequence: dict[int, Record] = {}
         self._in_partition: Counter[Partition] = Counter()
         self._touched: set[int] = set()
-        self.bytes = 0
+        self._worth = SavedPerByte(max_entries, max_bytes)
+        self.principals = Principals()
+        self.bytes = self.evicted = 0
         for record in records:
-            self.add(record)
+            self._count(record)
+        self._order = EvictionOrder(self._worth, self._by_sequence)
 
     def __len__(self) -> int:
         return len(self._by_key)
 
     def add(self, record: Record) -> None:
-        """Takes a record as the one used last."""
-        self._by_key[record.key] = record
-        self._by_sequence[record.sequence] = record
-        self._in_partition[record.partition] += 1
-        self.bytes += record.size
+        """Takes in a record."""
+        self._count(record)
+        self._order.add(record)
+        self._touched.add(record.sequence)  # so that the disk hears of its worth
 
     def remove(self, sequence: int) -> Record | None:
         """Forgets a record and returns it; None where it was gone."""
@@ -60,6 +45,7 @@ class Directory:
             del self._in_partition[record.partition]
         self._touched.discard(sequence)
         self.bytes -= record.size
+        self.principals.removed(record)
         return record
 
     def find(self, key: bytes) -> Record | None:
@@ -75,29 +61,50 @@ class Directory:
         return self._in_partition[partition]
 
     def served(self, record: Record, now_ns: int) -> None:
-        """Counts a hit and makes the record the one used last."""
+        """Counts a hit."""
         record.hits += 1
         record.last_used_ns = now_ns
         if record.sequence in self._by_sequence:
-            self._by_key.move_to_end(record.key)
+            self._order.used(record)
             self._touched.add(record.sequence)
 
-    def make_room(self, size: int, gone: Iterable[int], max_entries: int, max_bytes: int) -> list[int]:
-        """What to remove so that one more entry of `size` bytes fits: `gone`, then the ones used longest ago."""
-        victims = {sequence: self._by_sequence[sequence] for sequence in gone}
-        entries = len(self) - len(victims) + 1
-        total = self.bytes - sum(record.size for record in victims.values()) + size
-        for record in self._by_key.values():
-            if entries <= max_entries and total <= max_bytes:
+    def confirm(self, record: Record) -> None:
+        """Takes an entry out of quarantine, if it was in it, for good."""
+        record.standing = Standing.CONFIRMED
+        self.principals.confirm(record)
+
+    def make_room(self, size: int, gone: Iterable[int]) -> list[int]:
+        """What to remove, the least worth first, so that one more entry of `size` bytes fits when `gone` have gone."""
+        leaving = {sequence: self._by_sequence[sequence] for sequence in gone}
+        entries = len(self) - len(leaving) + 1
+        total = self.bytes - sum(record.size for record in leaving.values()) + size
+        victims: list[int] = []
+        if entries <= self._max_entries and total <= self._max_bytes:
+            return victims
+        for record in self._order.least(but=leaving.keys()):
+            victims.append(record.sequence)
+            entries -= 1
+            total -= record.size
+            if entries <= self._max_entries and total <= self._max_bytes:
                 break
-            if record.sequence not in victims:
-                victims[record.sequence] = record
-                entries -= 1
-                total -= record.size
-        return list(victims)
+        return victims
+
+    def give_up(self, sequences: Iterable[int]) -> None:
+        """Notes that entries are about to be removed for want of room."""
+        for sequence in sequences:
+            self._order.evicted(self._by_sequence[sequence])
+            self.evicted += 1
 
     def take_touched(self, limit: int | None = None) -> list[Record]:
-        """Records with hits that the disk does not know yet, at most `limit`; they count as known from now on."""
+        """Records with uses that the disk does not know yet, at most `limit`; they count as known from now on."""
         taken = list(self._touched)[:limit]
         self._touched.difference_update(taken)
         return [self._by_sequence[sequence] for sequence in taken]
+
+    def _count(self, record: Record) -> None:
+        self._by_key[record.key] = record
+        self._by_sequence[record.sequence] = record
+        self._in_partition[record.partition] += 1
+        self.bytes += record.size
+        self._worth.saw(record)
+        self.principals.added(record)

@@ -1,10 +1,11 @@
-"""What is kept: an answer, the prompt it answers, and the partition that it never leaves."""
+"""What is kept: an answer, the prompt it answers, where it came from, and the partition that it never leaves."""
 
 from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Partition:
+class Partition(NamedTuple):
     """Where an entry lives: one tenant, one digest of everything but the prompt that changes an answer."""
 
     tenant: str
@@ -23,6 +24,26 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Provenance:
+    """Who caused an entry, by which request, and through which door ("edge", "import"); empty where unknown."""
+
+    principal: str = ""
+    request_id: str = ""
+    source: str = ""
+
+
+UNKNOWN = Provenance()
+
+
+class Standing(IntEnum):
+    """Whom an entry may be served to: in quarantine to its own principal alone, else to its whole tenant."""
+
+    QUARANTINED = 0
+    TRUSTED = 1
+    CONFIRMED = 2
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One kept answer; times in nanoseconds since 1970, `expire_ns` None where it never expires."""
 
@@ -33,12 +54,22 @@ class Entry:
     answer: Answer
     create_ns: int
     expire_ns: int | None
-    hits: int
+    provenance: Provenance = UNKNOWN
+    standing: Standing = Standing.TRUSTED
+    size: int = 0
+    hits: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class NewEntry:
-    """An entry about to be kept: `vector` is its embedding as little-endian float32, None for exact matches only."""
+    """An entry about to be kept.
+
+    Args:
+        vector: its embedding as little-endian float32, None for exact matches only.
+        request_id: makes a repeat of the store safe; another one than the provenance's, which names the caller's.
+        entry_id: its id in the cache it was exported from, empty for one that is made here.
+        hits: times it was served there.
+    """
 
     key: bytes
     partition: Partition
@@ -47,7 +78,11 @@ class NewEntry:
     vector: bytes | None
     create_ns: int
     expire_ns: int | None
-    request_id: str
+    request_id: str = ""
+    provenance: Provenance = UNKNOWN
+    standing: Standing = Standing.TRUSTED
+    entry_id: str = ""
+    hits: int = 0
 
     @property
     def size(self) -> int:
@@ -65,3 +100,5 @@ class Selector:
     fingerprint: bytes | None = None
     model: str | None = None
     created_before_ns: int | None = None
+    created_from_ns: int | None = None
+    principal: str | None = None

@@ -1,25 +1,25 @@
-"""The durable entries: what it acknowledged survives a killed process."""
+"""The durable entries: what it acknowledged survives a killed process, and what the disk changed is not believed."""
 
 import secrets
-import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import structlog
 
 from services.cache.database import open_database
-from services.cache.directory import Record
-from services.cache.embedding import Encoder
-from services.cache.entry import Answer, Entry, NewEntry, Partition, Selector
-from services.cache.vector_index import Vectors
-from services.chassis.errors import Unavailable
+from services.cache.entry import Answer, Entry, NewEntry, Partition, Provenance, Selector, Standing
+from services.cache.record import Record
+from services.cache.rows import COLUMNS, FIRST_TEXT, HITS, PLACES, SEALED, SEALED_COUNT, STANDING, USE, is_whole
+from services.cache.seal import seal
+from services.cache.session import Session
+from services.cache.vector_store import VectorStore
 
-_ENTRY = (
-    "SELECT sequence, tenant, fingerprint, text, create_ns, expire_ns, hits, "
-    "answer, model, input_tokens, output_tokens, cost_nano_usd FROM entries "
-)
+_ROW = f"SELECT {COLUMNS} FROM entries "  # noqa: S608 - columns of our own
+_RECORDS = f"SELECT {SEALED}, seal, {USE} FROM entries"  # noqa: S608
+_ONE_SEALED = f"SELECT {SEALED} FROM entries WHERE sequence = ?"  # noqa: S608
+_NEW = f"INSERT INTO entries ({COLUMNS}) VALUES ({PLACES})"  # noqa: S608
+_USED = "UPDATE entries SET hits = ?, last_used_ns = ?, worth = ? WHERE sequence = ?"
 
 
 class EntryStore:
@@ -27,168 +27,179 @@ class EntryStore:
 
     def __init__(self, path: Path, max_requests: int) -> None:
         """Opens the file; the last `max_requests` request ids are kept. Raises ConfigError where it cannot be used."""
-        self._db = open_database(path)
+        self._session = Session(open_database(path))
+        self.vectors = VectorStore(self._session)
         self._max_requests = max_requests
-        prefix = self._fact("prefix")
-        if prefix is None:
-            prefix = secrets.token_hex(6)
-            self._set_fact("prefix", prefix)
-        self._prefix = prefix
+        self._prefix = self._session.fact("prefix") or self._named()
+        ((last,),) = self._session.rows("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'entries'")
+        self._next = last + 1
 
     def close(self) -> None:
         """Closes the file."""
-        self._db.close()
+        self._session.connection.close()
 
     def records(self) -> Iterator[Record]:
-        """What memory needs to know of every entry, the one used longest ago first."""
-        partitions: dict[Partition, Partition] = {}
-        for sequence, key, tenant, fingerprint, *rest in self._rows(
-            "SELECT sequence, key, tenant, fingerprint, size, create_ns, expire_ns, hits, last_used_ns "
-            "FROM entries ORDER BY last_used_ns, sequence"
-        ):
-            partition = Partition(tenant, fingerprint)
-            yield Record(sequence, key, partitions.setdefault(partition, partition), *rest)
+        """What memory needs to know of every entry; those whose bytes changed are removed."""
+        partitions: dict[tuple[str, bytes], Partition] = {}
+        standings = {int(one): one for one in Standing}
+        principals: dict[str, str] = {}
+        damaged: list[int] = []
+        for row in self._session.each(_RECORDS):
+            sequence, key, tenant, fingerprint, principal, size, create_ns, expire_ns, cost, standing, _ = row[:11]
+            if row[SEALED_COUNT] != seal(*row[:SEALED_COUNT]):
+                damaged.append(sequence)
+                continue
+            partition = partitions.get((tenant, fingerprint))
+            if partition is None:
+                partition = partitions[tenant, fingerprint] = Partition(tenant, fingerprint)
+            principal = principals.setdefault(principal, principal)
+            rest = size, create_ns, expire_ns, cost, standings[standing]
+            yield Record(sequence, key, partition, principal, *rest, *row[SEALED_COUNT + 1 :])
+        if damaged:
+            structlog.get_logger("cache").warning("damaged entries removed", count=len(damaged))
+            self.delete(damaged)
 
     def insert(self, new: NewEntry, drop: Sequence[int]) -> Entry:
         """Keeps an entry in place of those in `drop`, and its request id: all or nothing."""
-        partition, answer = new.partition, new.answer
-        with self._transaction():
-            self._delete(drop)
-            ((sequence,),) = self._rows(
-                "INSERT INTO entries (key, tenant, fingerprint, text, create_ns, expire_ns, last_used_ns, size, "
-                "vector, answer, model, input_tokens, output_tokens, cost_nano_usd) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING sequence",
-                (
-                    *(new.key, partition.tenant, partition.fingerprint, new.text, new.create_ns, new.expire_ns),
-                    *(new.create_ns, new.size, new.vector, answer.text, answer.model, answer.input_tokens),
-                    *(answer.output_tokens, answer.cost_nano_usd),
-                ),
-            )
-            entry_id = f"{self._prefix}-{sequence}"
-            if new.request_id:
-                self._answer(partition.tenant, new.request_id, entry_id)
-        return Entry(sequence, entry_id, partition, new.text, answer, new.create_ns, new.expire_ns, 0)
+        with self._session.transaction():
+            return self._insert(new, drop)
+
+    def insert_all(self, entries: Iterable[tuple[NewEntry, Sequence[int]]]) -> Iterator[Entry]:
+        """Keeps entries within one transaction, each as `insert` does, once all are drawn."""
+        with self._session.transaction():
+            for new, drop in entries:
+                yield self._insert(new, drop)
 
     def answered(self, tenant: str, request_id: str) -> str | None:
         """The entry id that was answered to a request id of this tenant."""
-        rows = self._rows("SELECT entry_id FROM requests WHERE tenant = ? AND request_id = ?", (tenant, request_id))
+        values = (tenant, request_id)
+        rows = self._session.rows("SELECT entry_id FROM requests WHERE tenant = ? AND request_id = ?", values)
         return rows[0][0] if rows else None
 
     def fetch(self, sequences: Iterable[int]) -> dict[int, Entry]:
-        """The entries that are still there, by sequence."""
-        rows = [row for sequence in sequences for row in self._rows(_ENTRY + "WHERE sequence = ?", (sequence,))]
-        return {row[0]: self._entry(row) for row in rows}
+        """The entries that are there and whole, by sequence."""
+        rows = [row for one in sequences for row in self._session.rows(_ROW + "WHERE sequence = ?", (one,))]
+        return {row[0]: self._entry(row) for row in rows if is_whole(row)}
 
     def page(self, tenant: str, now_ns: int, before: int, limit: int) -> list[Entry]:
-        """Unexpired entries of a tenant whose sequence is below `before`, newest first."""
-        rows = self._rows(
-            _ENTRY + "WHERE tenant = ? AND sequence < ? AND (expire_ns IS NULL OR expire_ns > ?) "
+        """Unexpired whole entries of a tenant whose sequence is below `before`, newest first."""
+        rows = self._session.rows(
+            _ROW + "WHERE tenant = ? AND sequence < ? AND (expire_ns IS NULL OR expire_ns > ?) "
             "ORDER BY sequence DESC LIMIT ?",
             (tenant, before, now_ns, limit),
         )
-        return [self._entry(row) for row in rows]
+        return [self._entry(row) for row in rows if is_whole(row)]
 
-    def vectors(self, partition: Partition) -> Vectors:
-        """All vectors of a partition."""
-        rows = self._rows(
-            "SELECT sequence, vector FROM entries WHERE tenant = ? AND fingerprint = ? AND vector IS NOT NULL",
-            (partition.tenant, partition.fingerprint),
-        )
-        values = np.frombuffer(b"".join(row[1] for row in rows), "<f4")
-        return Vectors(np.array([row[0] for row in rows], np.int64), values.reshape(max(len(rows), 1), -1))
+    def after(self, tenant: str | None, sequence: int, limit: int) -> list[Entry]:
+        """Whole entries, of one tenant or of all, above a sequence, in their order."""
+        whose, values = ("tenant = ? AND ", (tenant,)) if tenant else ("", ())
+        asked = f"{_ROW}WHERE {whose}sequence > ? ORDER BY sequence LIMIT ?"
+        return [self._entry(row) for row in self._session.rows(asked, (*values, sequence, limit)) if is_whole(row)]
 
     def select(self, selector: Selector) -> list[int]:
         """Sequences of the entries that meet every condition."""
-        prefix, _, number = (selector.entry_id or "").rpartition("-")
-        known = prefix == self._prefix and number.isascii() and number.isdigit() and len(number) < 19
-        conditions = {
+        own = None if selector.entry_id is None else self._own(selector.entry_id)
+        conditions: Mapping[str, Any] = {
             "tenant = ?": selector.tenant,
-            "sequence = ?": None if selector.entry_id is None else int(number) if known else -1,
+            "sequence = ?": own,
+            "foreign_id = ?": selector.entry_id if own is None else None,
             "fingerprint = ?": selector.fingerprint,
             "model = ?": selector.model,
             "create_ns < ?": selector.created_before_ns,
+            "create_ns >= ?": selector.created_from_ns,
+            "principal = ?": selector.principal,
         }
         asked = {condition: value for condition, value in conditions.items() if value is not None}
-        where = " AND ".join(asked)
-        rows = self._rows(f"SELECT sequence FROM entries WHERE {where}", tuple(asked.values()))  # noqa: S608
-        return [row[0] for row in rows]
+        where, values = " AND ".join(asked), tuple(asked.values())
+        return [row[0] for row in self._session.rows(f"SELECT sequence FROM entries WHERE {where}", values)]  # noqa: S608
 
     def expired(self, now_ns: int, limit: int) -> list[int]:
         """Sequences of entries that will not be served again."""
-        rows = self._rows("SELECT sequence FROM entries WHERE expire_ns <= ? LIMIT ?", (now_ns, limit))
+        rows = self._session.rows("SELECT sequence FROM entries WHERE expire_ns <= ? LIMIT ?", (now_ns, limit))
         return [row[0] for row in rows]
 
     def delete(self, sequences: Sequence[int]) -> None:
         """Removes entries so that none returns, not even after a power cut (an insert may be lost to one)."""
-        self._rows("PRAGMA synchronous = FULL")
-        try:
-            with self._transaction():
-                self._delete(sequences)
-        finally:
-            self._rows("PRAGMA synchronous = NORMAL")
+        with self._session.beyond_power_cuts():
+            self._delete(sequences)
+
+    def confirm(self, sequence: int) -> None:
+        """Takes an entry out of quarantine for good."""
+        with self._session.transaction():
+            for row in self._session.rows(_ONE_SEALED, (sequence,)):
+                values = [*row]
+                values[STANDING] = int(Standing.CONFIRMED)
+                changed = (int(Standing.CONFIRMED), seal(*values), sequence)
+                self._session.rows("UPDATE entries SET standing = ?, seal = ? WHERE sequence = ?", changed)
 
     def write_hits(self, records: Sequence[Record]) -> None:
-        """Brings hits and times of use up to date."""
+        """Brings hits, times of use and worth up to date."""
         if not records:
             return
-        with self._transaction():
+        with self._session.transaction():
             for record in records:
-                values = (record.hits, record.last_used_ns, record.sequence)
-                self._rows("UPDATE entries SET hits = ?, last_used_ns = ? WHERE sequence = ?", values)
+                values = (record.hits, record.last_used_ns, record.worth, record.sequence)
+                self._session.rows(
+                    "UPDATE entries SET hits = ?, last_used_ns = ?, worth = ? WHERE sequence = ?", values
+                )
 
-    def encoder(self) -> Encoder | None:
-        """The encoder of the stored vectors; None where there was none yet."""
-        fact = self._fact("encoder")
-        if fact is None:
-            return None
-        digest, dimension = fact.split()
-        return Encoder(digest, int(dimension))
-
-    def adopt(self, encoder: Encoder) -> None:
-        """Notes the encoder of the vectors to come."""
-        self._set_fact("encoder", f"{encoder.digest} {encoder.dimension}")
-
-    def forget_vectors(self) -> None:
-        """Drops every vector and its encoder; the entries stay for exact matches."""
-        with self._transaction():
-            self._rows("UPDATE entries SET size = size - length(vector), vector = NULL WHERE vector IS NOT NULL")
-            self._rows("DELETE FROM facts WHERE name = 'encoder'")
+    def _insert(self, new: NewEntry, drop: Sequence[int]) -> Entry:
+        self._delete(drop)
+        sequence, foreign_id = self._place_for(new.entry_id)
+        partition, answer, source = new.partition, new.answer, new.provenance
+        texts = (
+            *(foreign_id, source.request_id, source.source, answer.model, answer.input_tokens),
+            *(answer.output_tokens, new.text, answer.text),
+        )
+        sealed = (
+            *(sequence, new.key, partition.tenant, partition.fingerprint, source.principal, new.size),
+            *(new.create_ns, new.expire_ns, answer.cost_nano_usd, int(new.standing), seal(*texts)),
+        )
+        self._session.rows(_NEW, (*sealed, seal(*sealed), new.vector is not None, new.hits, new.create_ns, 0.0, *texts))
+        self._next = max(self._next, sequence + 1)
+        if new.vector is not None:
+            self.vectors.put(sequence, new.vector)
+        entry_id = foreign_id or f"{self._prefix}-{sequence}"
+        if new.request_id:
+            self._answer(partition.tenant, new.request_id, entry_id)
+        rest = new.create_ns, new.expire_ns, source, new.standing, new.size, new.hits
+        return Entry(sequence, entry_id, partition, new.text, answer, *rest)
 
     def _delete(self, sequences: Iterable[int]) -> None:
         for sequence in sequences:
-            self._rows("DELETE FROM entries WHERE sequence = ?", (sequence,))
+            self._session.rows("DELETE FROM entries WHERE sequence = ?", (sequence,))
+            self.vectors.drop(sequence)
 
     def _answer(self, tenant: str, request_id: str, entry_id: str) -> None:
         values = (tenant, request_id, entry_id)
-        self._rows("INSERT INTO requests (tenant, request_id, entry_id) VALUES (?, ?, ?)", values)
-        self._rows("DELETE FROM requests WHERE number <= last_insert_rowid() - ?", (self._max_requests,))
+        self._session.rows("INSERT INTO requests (tenant, request_id, entry_id) VALUES (?, ?, ?)", values)
+        self._session.rows("DELETE FROM requests WHERE number <= last_insert_rowid() - ?", (self._max_requests,))
+
+    def _place_for(self, entry_id: str) -> tuple[int, str | None]:
+        """The sequence of a new entry, and its id where that is no number of this file's own."""
+        own = self._own(entry_id)
+        if own is None or own >= self._next:
+            return self._next, entry_id or None
+        taken = self._session.rows("SELECT 1 FROM entries WHERE sequence = ?", (own,))  # by another tenant's, then
+        return (self._next if taken else own), None  # else one of ours that comes back
+
+    def _own(self, entry_id: str) -> int | None:
+        """The sequence that an id of this file stands for."""
+        prefix, _, number = entry_id.rpartition("-")
+        own = prefix == self._prefix and number.isascii() and number.isdigit() and len(number) < 19
+        return int(number) if own else None
 
     def _entry(self, row: tuple[Any, ...]) -> Entry:
-        sequence, tenant, fingerprint, text, create_ns, expire_ns, hits, *answer = row
-        partition = Partition(tenant, fingerprint)
-        entry_id = f"{self._prefix}-{sequence}"
-        return Entry(sequence, entry_id, partition, text, Answer(*answer), create_ns, expire_ns, hits)
+        sequence, _, tenant, fingerprint, principal, size, create_ns, expire_ns, cost, standing, *_ = row
+        foreign_id, request_id, source, model, input_tokens, output_tokens, text, said = row[FIRST_TEXT:]
+        answer = Answer(said, model, input_tokens, output_tokens, cost)
+        provenance = Provenance(principal, request_id, source)
+        rest = create_ns, expire_ns, provenance, Standing(standing), size, row[HITS]
+        return Entry(
+            sequence, foreign_id or f"{self._prefix}-{sequence}", Partition(tenant, fingerprint), text, answer, *rest
+        )
 
-    def _fact(self, name: str) -> str | None:
-        rows = self._rows("SELECT value FROM facts WHERE name = ?", (name,))
-        return rows[0][0] if rows else None
-
-    def _set_fact(self, name: str, value: str) -> None:
-        self._rows("INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", (name, value))
-
-    def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        try:
-            return self._db.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
-            raise Unavailable("cache.database", error, "a file that can be read and written") from error
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._rows("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._rows("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._rows("ROLLBACK")
-            raise
+    def _named(self) -> str:
+        prefix = secrets.token_hex(6)
+        self._session.set_fact("prefix", prefix)
+        return prefix

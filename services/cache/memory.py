@@ -1,27 +1,35 @@
 """All that is held in memory of the entries, behind one lock that is never held while the disk or the index works."""
 
+import gc
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from services.cache.answer_memory import AnswerMemory
 from services.cache.decision import Decline, MissReason
-from services.cache.directory import Directory, Record
-from services.cache.entry import Entry, NewEntry, Partition
+from services.cache.directory import Directory
+from services.cache.entry import Entry, NewEntry, Partition, Standing
+from services.cache.language import is_english
 from services.cache.lookups import Lookups
 from services.cache.normalise import exact_key
-from services.cache.query import Hit, MatchKind, Miss, Query
+from services.cache.query import Audit, Hit, MatchKind, Miss, Query, Stats
+from services.cache.record import Record
+from services.cache.settings import CacheSettings
 
-_EXACT = (MatchKind.EXACT, 1.0, 1.0)
+EXACT = (MatchKind.EXACT, 1.0, 1.0, "the same text")
 
 
 class Memory:
     """Where entries are, the answers used last, and the lookups made lately; every method may run in any thread."""
 
-    def __init__(self, records: Iterable[Record], answer_bytes: int, remembered_lookups: int) -> None:
-        self._directory = Directory(records)
-        self._answers = AnswerMemory(answer_bytes)
-        self._lookups = Lookups(remembered_lookups)
+    def __init__(self, records: Iterable[Record], settings: CacheSettings) -> None:
+        with _without_collection():
+            self._directory = Directory(records, settings.max_entries, settings.max_bytes)
+        self._answers = AnswerMemory(settings.answer_memory_bytes)
+        self._lookups = Lookups(settings.remembered_lookups)
+        self._saved_nano_usd = 0
+        self._audits = 0
         self._counts: Counter[MatchKind | None] = Counter()
         self._lock = threading.Lock()
 
@@ -30,15 +38,17 @@ class Memory:
         key = exact_key(query.partition, query.text)
         with self._lock:
             record = self._directory.find(key)
-            if record is not None and record.serves(now_ns, query.max_age_ns):
+            if record is not None and record.serves(query.principal, now_ns, query.max_age_ns):
                 entry = self._answers.get(record.sequence)
-                return self._hit(query, record, entry, now_ns, *_EXACT) if entry is not None else None
+                return self._hit(query, record, entry, now_ns, *EXACT) if entry is not None else None
             if not self._directory.count(query.partition):
                 return self._miss(query, Decline(MissReason.EMPTY, "no entry under this fingerprint"))
             if query.embedding is None:
                 return self._miss(query, Decline(MissReason.NOT_EXACT, "no entry with this text, and no embedding"))
             if query.embedding.truncated:
                 return self._miss(query, Decline(MissReason.TRUNCATED, "longer than the encoder's window"))
+            if not is_english(query.text):
+                return self._miss(query, Decline(MissReason.LANGUAGE, "not in the language of the encoder's training"))
         return None
 
     def exact(self, query: Query, now_ns: int) -> int | None:
@@ -46,21 +56,34 @@ class Memory:
         key = exact_key(query.partition, query.text)
         with self._lock:
             record = self._directory.find(key)
-            return record.sequence if record is not None and record.serves(now_ns, query.max_age_ns) else None
+            return (
+                record.sequence
+                if record is not None and record.serves(query.principal, now_ns, query.max_age_ns)
+                else None
+            )
 
-    def serving(self, sequences: Iterable[int], now_ns: int, max_age_ns: int | None) -> list[int]:
-        """Those of the entries that may be served."""
+    def serving(self, sequences: Iterable[int], query: Query, now_ns: int) -> list[int]:
+        """Those of the entries that may be served to the query."""
         with self._lock:
-            records = (self._directory.at(sequence) for sequence in sequences)
-            return [record.sequence for record in records if record and record.serves(now_ns, max_age_ns)]
+            found = [record for sequence in sequences if (record := self._directory.at(sequence))]
+            who, max_age_ns = query.principal, query.max_age_ns
+            return [record.sequence for record in found if record.serves(who, now_ns, max_age_ns)]
 
     def hit(
-        self, query: Query, entry: Entry, now_ns: int, kind: MatchKind, probability: float, similarity: float
+        self, query: Query, entry: Entry, now_ns: int, kind: MatchKind, probability: float, similarity: float, why: str
     ) -> Hit:
         """Counts and remembers an answer served."""
         with self._lock:
             record = self._directory.at(entry.sequence)
-            return self._hit(query, record, entry, now_ns, kind, probability, similarity)
+            return self._hit(query, record, entry, now_ns, kind, probability, similarity, why)
+
+    def audit(self, query: Query, entry: Entry, propensity: float, why: str) -> Audit:
+        """Counts and remembers an answer that is to be compared; one that would have been served counts as an audit."""
+        with self._lock:
+            self._counts[None] += 1
+            self._audits += propensity < 1
+            lookup_id = self._lookups.remember(query.partition.tenant, None)
+        return Audit(lookup_id, entry, propensity, why)
 
     def miss(self, query: Query, declined: Decline) -> Miss:
         """Counts and remembers a lookup that served nothing."""
@@ -78,20 +101,80 @@ class Memory:
             for entry in entries:
                 self._answers.put(entry)
 
-    def room_for(self, new: NewEntry, expired: Sequence[int], max_entries: int, max_bytes: int) -> list[int]:
-        """What to remove for a new entry: the former one of its text, the expired, then those used longest ago."""
+    def admits(self, tenant: str, principal: str, now_ns: int, inserts_per_hour: int | None) -> bool:
+        """Whether the principal may cause one more entry in this hour."""
+        with self._lock:
+            made = self._directory.principals.inserts(tenant, principal, now_ns)
+        return inserts_per_hour is None or made < inserts_per_hour
+
+    def standing(self, new: NewEntry, needed: int) -> Standing:
+        """The standing of a new entry whose principal needs so many confirmed ones to be trusted at once.
+
+        One that another principal's request brought forth alike is confirmed by that.
+        """
+        principal = new.provenance.principal
         with self._lock:
             former = self._directory.find(new.key)
-            gone = [former.sequence, *expired] if former is not None else expired
-            return self._directory.make_room(new.size, gone, max_entries, max_bytes)
+            said = self._answers.get(former.sequence) if former else None
+            if former and said and former.principal != principal and said.answer.text == new.answer.text:
+                return Standing.CONFIRMED
+            earned = self._directory.principals.confirmed(new.partition.tenant, principal)
+        return Standing.TRUSTED if earned >= needed else Standing.QUARANTINED
+
+    def confirm(self, sequence: int) -> bool:
+        """Takes an entry out of quarantine for good; tells whether it was there and unconfirmed."""
+        with self._lock:
+            record = self._directory.at(sequence)
+            if record is None or record.standing is Standing.CONFIRMED:
+                return False
+            self._directory.confirm(record)
+            return True
+
+    def principal_of(self, sequence: int) -> str | None:
+        """Who caused an entry; None where it is gone."""
+        with self._lock:
+            record = self._directory.at(sequence)
+            return record.principal if record else None
+
+    def newest(self, key: bytes) -> int:
+        """When the answer to an exact key was made, nanoseconds since 1970; -1 where there is none."""
+        with self._lock:
+            record = self._directory.find(key)
+            return record.create_ns if record else -1
+
+    def room_for(self, new: NewEntry, expired: Sequence[int]) -> tuple[list[int], list[int]]:
+        """What a new entry replaces, with the expired, and what is evicted for it."""
+        with self._lock:
+            former = self._directory.find(new.key)
+            gone = [*expired]
+            if former is not None and former.sequence not in gone:
+                gone.append(former.sequence)
+            return gone, self._directory.make_room(new.size, gone)
 
     def add(self, entry: Entry, new: NewEntry, lookup_id: str) -> None:
         """Takes in an entry that the store keeps from now on."""
-        record = Record(entry.sequence, new.key, new.partition, new.size, new.create_ns, new.expire_ns)
+        record = Record(
+            entry.sequence,
+            new.key,
+            new.partition,
+            new.provenance.principal,
+            new.size,
+            new.create_ns,
+            new.expire_ns,
+            new.answer.cost_nano_usd,
+            new.standing,
+            new.hits,
+            new.create_ns,
+        )
         with self._lock:
             self._directory.add(record)
             self._answers.put(entry)
             self._lookups.stored(new.partition.tenant, lookup_id, entry.sequence)
+
+    def give_up(self, sequences: Iterable[int]) -> None:
+        """Notes that entries are about to be forgotten for want of room."""
+        with self._lock:
+            self._directory.give_up(sequences)
 
     def forget(self, sequences: Iterable[int]) -> Mapping[Partition, list[int]]:
         """Drops entries; returns those that were there by partition."""
@@ -121,10 +204,21 @@ class Memory:
         with self._lock:
             return self._directory.take_touched(limit)
 
-    def counts(self) -> tuple[Counter[MatchKind | None], int, int]:
-        """Lookups by kind of match, None being misses; entries; bytes."""
+    def stats(self, encoder_digest: str) -> Stats:
+        """Counts since start, sizes now."""
         with self._lock:
-            return self._counts.copy(), len(self._directory), self._directory.bytes
+            counts, directory = self._counts, self._directory
+            return Stats(
+                counts[MatchKind.EXACT],
+                counts[MatchKind.SEMANTIC],
+                counts[None],
+                len(directory),
+                directory.bytes,
+                encoder_digest,
+                directory.evicted,
+                self._saved_nano_usd,
+                self._audits,
+            )
 
     def _hit(
         self,
@@ -135,14 +229,29 @@ class Memory:
         kind: MatchKind,
         probability: float,
         similarity: float,
+        why: str,
     ) -> Hit:
         self._counts[kind] += 1
+        self._saved_nano_usd += entry.answer.cost_nano_usd or 0
         if record is not None:
             self._directory.served(record, now_ns)
         lookup_id = self._lookups.remember(query.partition.tenant, entry.sequence)
-        return Hit(lookup_id, entry, kind, probability, similarity, now_ns - entry.create_ns)
+        return Hit(lookup_id, entry, kind, probability, similarity, now_ns - entry.create_ns, why)
 
     def _miss(self, query: Query, declined: Decline) -> Miss:
         self._counts[None] += 1
         lookup_id = self._lookups.remember(query.partition.tenant, None)
         return Miss(lookup_id, declined.reason, declined.explanation)
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """No look for garbage while a million records are read, nor at them ever after: there is none among them."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        if was:
+            gc.enable()

@@ -1,11 +1,15 @@
 """What the cache counts, read from its own statistics at each scrape."""
 
 from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from services.cache.query import Stats
+
+Count: TypeAlias = CounterMetricFamily
+Size: TypeAlias = GaugeMetricFamily
 
 
 class CacheMetrics(Collector):
@@ -21,18 +25,22 @@ class CacheMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """The statistics as they are now."""
         stats = self._stats()
-        lookups, entries, size = self._families()
+        lookups, entries, size, evictions, saved = self._families()
         if stats:
             lookups.add_metric(["exact_hit"], stats.exact_hits)
             lookups.add_metric(["semantic_hit"], stats.semantic_hits)
             lookups.add_metric(["miss"], stats.misses)
             entries.add_metric([], stats.entries)
             size.add_metric([], stats.bytes)
-        yield from (lookups, entries, size)
+            evictions.add_metric([], stats.evictions)
+            saved.add_metric([], stats.saved_nano_usd / 1e9)
+        yield from (lookups, entries, size, evictions, saved)
 
-    def _families(self) -> tuple[CounterMetricFamily, GaugeMetricFamily, GaugeMetricFamily]:
+    def _families(self) -> tuple[Count, Size, Size, Count, Count]:
         return (
             CounterMetricFamily("fulcrum_cache_lookups", "Lookups by outcome.", labels=["outcome"]),
             GaugeMetricFamily("fulcrum_cache_entries", "Answers kept.", labels=[]),
             GaugeMetricFamily("fulcrum_cache_bytes", "Bytes of prompts, answers and vectors kept.", labels=[]),
+            CounterMetricFamily("fulcrum_cache_evictions", "Entries removed for want of room.", labels=[]),
+            CounterMetricFamily("fulcrum_cache_saved_usd", "What the answers served cost to make.", labels=[]),
         )

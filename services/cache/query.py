@@ -5,18 +5,23 @@ from enum import Enum
 
 from services.cache.decision import MissReason
 from services.cache.embedding import Embedding
-from services.cache.entry import Answer, Entry, Partition
+from services.cache.entry import UNKNOWN, Answer, Entry, Partition, Provenance
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A prompt to look for; without an embedding only the same text will do."""
+    """A prompt to look for, and for whom; without an embedding only the same text will do.
+
+    `judges` says that the caller compares answers where it executes, so that checks may be asked of it.
+    """
 
     partition: Partition
     text: str
     embedding: Embedding | None = None
     max_wrong_share: float | None = None
     max_age_ns: int | None = None
+    principal: str = ""
+    judges: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,14 @@ class Submission:
     ttl_ns: int | None = None
     lookup_id: str = ""
     request_id: str = ""
+    provenance: Provenance = UNKNOWN
+
+
+class NotKept(Enum):
+    """Why an answer was not kept, though nothing failed."""
+
+    QUOTA = "quota"
+    PERSONAL_DATA = "personal data"
 
 
 class MatchKind(Enum):
@@ -49,6 +62,17 @@ class Hit:
     probability: float
     similarity: float
     age_ns: int
+    explanation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """An answer not to serve but to compare with the one that is made; see decision.Check."""
+
+    lookup_id: str
+    entry: Entry
+    propensity: float
+    explanation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +94,6 @@ class Stats:
     entries: int
     bytes: int
     encoder_digest: str
+    evictions: int
+    saved_nano_usd: int
+    audits: int

@@ -1,6 +1,7 @@
 """CacheService on the wire: messages to the domain and back."""
 
 import re
+from dataclasses import asdict
 from typing import Any
 
 import structlog
@@ -8,17 +9,20 @@ from fulcrum.cache.v1 import cache_service_pb2, cache_service_pb2_grpc
 from fulcrum.embedding.v1 import embedding_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from services.cache import messages
 from services.cache.answer_cache import AnswerCache
 from services.cache.decision import MissReason
 from services.cache.embedding import Embedding
-from services.cache.entry import Answer, Entry, Partition, Selector
-from services.cache.query import Hit, MatchKind, Miss, Query, Stats, Submission
+from services.cache.entry import Answer, Partition, Provenance, Selector
+from services.cache.query import Audit, Hit, MatchKind, Miss, NotKept, Query, Stats, Submission
 from services.cache.worker import Worker
-from services.chassis.call import tenant_of
-from services.chassis.errors import InvalidField, Unavailable
+from services.chassis.call import caller, tenant_of
+from services.chassis.errors import FailedPrecondition, InvalidField, Unavailable
 from services.chassis.tracing import annotate
 
 _DEFAULT_PAGE = 100
+_PIECE = 50  # entries of an export read at once
+_PAGE_BYTES = 1 << 20
 _FIRST = 2**63 - 1
 _LONG = 20_000  # characters whose normalising and hashing would hold the event loop for half a millisecond
 _TOKEN = re.compile("[0-9a-f]{1,15}")
@@ -28,10 +32,15 @@ _REASONS = {
     MissReason.NOT_NEAR: cache_service_pb2.MISS_REASON_NOT_NEAR,
     MissReason.VETOED: cache_service_pb2.MISS_REASON_VETOED,
     MissReason.TRUNCATED: cache_service_pb2.MISS_REASON_TRUNCATED,
+    MissReason.LANGUAGE: cache_service_pb2.MISS_REASON_LANGUAGE,
 }
 _KINDS = {
     MatchKind.EXACT: cache_service_pb2.MATCH_KIND_EXACT,
     MatchKind.SEMANTIC: cache_service_pb2.MATCH_KIND_SEMANTIC,
+}
+_NOT_KEPT = {
+    NotKept.QUOTA: cache_service_pb2.NOT_KEPT_QUOTA,
+    NotKept.PERSONAL_DATA: cache_service_pb2.NOT_KEPT_PERSONAL_DATA,
 }
 
 
@@ -70,14 +79,19 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
 
     async def Store(self, request: cache_service_pb2.StoreRequest, context: Any) -> cache_service_pb2.StoreResponse:
         """Keeps an answer."""
-        return cache_service_pb2.StoreResponse(entry_id=await self._worker.run(self._cache.store, _submission(request)))
+        kept = await self._worker.run(self._cache.store, _submission(request))
+        if isinstance(kept, NotKept):
+            return cache_service_pb2.StoreResponse(not_kept=_NOT_KEPT[kept])
+        return cache_service_pb2.StoreResponse(entry_id=kept)
 
     async def Feedback(
         self, request: cache_service_pb2.FeedbackRequest, context: Any
     ) -> cache_service_pb2.FeedbackResponse:
         """Withdraws what was wrong."""
         right = request.verdict == cache_service_pb2.VERDICT_RIGHT
-        withdrawn = await self._worker.run(self._cache.judge, tenant_of(request.scope.tenant), request.lookup_id, right)
+        tenant, who = tenant_of(request.scope.tenant), caller()
+        judge = None if who.trusted else who.principal
+        withdrawn = await self._worker.run(self._cache.judge, tenant, request.lookup_id, right, judge)
         if withdrawn:
             structlog.get_logger("cache").info("entry withdrawn", lookup_id=request.lookup_id, source=request.source)
         return cache_service_pb2.FeedbackResponse()
@@ -98,7 +112,7 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
         entries = await self._worker.run(self._cache.page, tenant_of(request.scope.tenant), before, size + 1)
         token = f"{entries[size - 1].sequence:x}" if len(entries) > size else ""
         return cache_service_pb2.ListEntriesResponse(
-            entries=[_listed(entry) for entry in entries[:size]], next_page_token=token
+            entries=[messages.listed(entry) for entry in entries[:size]], next_page_token=token
         )
 
     async def Stats(self, request: cache_service_pb2.StatsRequest, context: Any) -> cache_service_pb2.StatsResponse:
@@ -111,16 +125,65 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
             entries=stats.entries,
             bytes=stats.bytes,
             encoder_digest=stats.encoder_digest,
+            evictions=stats.evictions,
+            saved_nano_usd=stats.saved_nano_usd,
+            audits=stats.audits,
+            promises=[cache_service_pb2.Promise(**asdict(promise)) for promise in self._cache.promises()],
         )
+
+    async def GetEntry(
+        self, request: cache_service_pb2.GetEntryRequest, context: Any
+    ) -> cache_service_pb2.GetEntryResponse:
+        """One entry, whole."""
+        entry, vector = await self._worker.run(self._cache.get, request.scope.tenant, request.entry_id)
+        whole = messages.stored(entry, vector, self._cache.encoder_digest)
+        return cache_service_pb2.GetEntryResponse(entry=whole)
+
+    async def ExportEntries(
+        self, request: cache_service_pb2.ExportEntriesRequest, context: Any
+    ) -> cache_service_pb2.ExportEntriesResponse:
+        """A page that fits a message; the token is the last entry's place."""
+        response, size = cache_service_pb2.ExportEntriesResponse(), request.page_size or _DEFAULT_PAGE
+        place, room = _place(request.page_token) if request.page_token else 0, _PAGE_BYTES
+        while size and room > 0:
+            found = await self._worker.run(self._cache.export, request.tenant or None, place, min(size, _PIECE))
+            if not found:
+                return response
+            for entry, vector in found:
+                one = messages.stored(entry, vector, self._cache.encoder_digest)
+                if response.entries and one.ByteSize() > room:
+                    room = 0
+                    break
+                response.entries.append(one)
+                place, size, room = entry.sequence, size - 1, room - one.ByteSize()
+        response.next_page_token = f"{place:x}"
+        return response
+
+    async def ImportEntries(
+        self, request: cache_service_pb2.ImportEntriesRequest, context: Any
+    ) -> cache_service_pb2.ImportEntriesResponse:
+        """Keeps entries one after another, up to the first that cannot be."""
+        response = cache_service_pb2.ImportEntriesResponse()
+        for number, one in enumerate(request.entries):
+            try:
+                kept = await self._worker.run(self._cache.take_in, *messages.imported(one))
+            except (InvalidField, FailedPrecondition) as error:
+                raise messages.at(number, error) from error
+            response.imported += kept
+            response.present += not kept
+        return response
 
 
 def _query(request: cache_service_pb2.LookupRequest) -> Query:
+    who = caller()
     return Query(
         Partition(tenant_of(request.scope.tenant), request.fingerprint),
         request.text,
         _embedding(request.embedding) if request.HasField("embedding") else None,
         request.max_wrong_share if request.HasField("max_wrong_share") else None,
         request.max_age.ToNanoseconds() if request.HasField("max_age") else None,
+        request.principal if who.trusted else who.principal,
+        request.judges and who.trusted,
     )
 
 
@@ -135,6 +198,7 @@ def _submission(request: cache_service_pb2.StoreRequest) -> Submission:
         request.ttl.ToNanoseconds() if request.HasField("ttl") else None,
         request.lookup_id,
         request.request_id,
+        Provenance(request.principal, request.caused_by, request.source),
     )
 
 
@@ -145,6 +209,8 @@ def _selector(request: cache_service_pb2.InvalidateRequest) -> Selector:
         request.fingerprint if request.HasField("fingerprint") else None,
         request.model if request.HasField("model") else None,
         _stored_nanoseconds(request.created_before) if request.HasField("created_before") else None,
+        _stored_nanoseconds(request.created_from) if request.HasField("created_from") else None,
+        request.principal if request.HasField("principal") else None,
     )
 
 
@@ -163,36 +229,24 @@ def _place(token: str) -> int:
     return int(token, 16)
 
 
-def _found(found: Hit | Miss) -> cache_service_pb2.LookupResponse:
+def _found(found: Hit | Miss | Audit) -> cache_service_pb2.LookupResponse:
     response = cache_service_pb2.LookupResponse(lookup_id=found.lookup_id)
     if isinstance(found, Miss):
         annotate({"fulcrum.cache.outcome": f"miss: {found.reason.value}"})
         response.miss.reason = _REASONS[found.reason]
         response.miss.explanation = found.explanation
         return response
+    if isinstance(found, Audit):
+        annotate({"fulcrum.cache.outcome": "audit" if found.propensity < 1 else "near miss"})
+        audit = response.audit
+        audit.propensity, audit.explanation, audit.entry_id = found.propensity, found.explanation, found.entry.entry_id
+        audit.answer.CopyFrom(messages.answered(found.entry))
+        return response
     annotate({"fulcrum.cache.outcome": f"{found.kind.value} hit"})
     entry, hit = found.entry, response.hit
     hit.kind = _KINDS[found.kind]
     hit.probability, hit.similarity, hit.entry_id = found.probability, found.similarity, entry.entry_id
     hit.age.FromNanoseconds(max(found.age_ns, 0))
-    answer = entry.answer
-    hit.answer.text, hit.answer.model = answer.text, answer.model
-    hit.answer.input_tokens, hit.answer.output_tokens = answer.input_tokens, answer.output_tokens
-    if answer.cost_nano_usd is not None:
-        hit.answer.cost_nano_usd = answer.cost_nano_usd
-    hit.answer.create_time.FromNanoseconds(entry.create_ns)
+    hit.explanation = found.explanation
+    hit.answer.CopyFrom(messages.answered(entry))
     return response
-
-
-def _listed(entry: Entry) -> cache_service_pb2.Entry:
-    message = cache_service_pb2.Entry(
-        entry_id=entry.entry_id,
-        text=entry.text,
-        fingerprint=entry.partition.fingerprint,
-        model=entry.answer.model,
-        hits=entry.hits,
-    )
-    message.create_time.FromNanoseconds(entry.create_ns)
-    if entry.expire_ns is not None:
-        message.expire_time.FromNanoseconds(entry.expire_ns)
-    return message

@@ -1,19 +1,51 @@
 """What an operator may set of the cache."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from services.cache.personal_data import KINDS, Kind
 from services.chassis.settings import Section
+
+_TTL = Field(7 * 86_400, gt=0, description="how long an answer is served; for ever where null")
+_INSERTS = Field(
+    None, ge=0, description="entries that one principal of a tenant may cause in an hour; without limit where null"
+)
+_TRUST = Field(
+    0,
+    ge=0,
+    description="confirmed entries that a principal needs before its new ones are served to others; until then they "
+    "wait in quarantine for a right verdict, or for another principal's equal answer",
+)
+
+
+def _words(value: object) -> object:
+    """A list as an environment variable holds it: words between commas."""
+    return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+
+class TenantSettings(BaseModel):
+    """What holds for the entries of one tenant."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    ttl_s: float | None = _TTL
+    inserts_per_hour: int | None = _INSERTS
+    confirmed_for_trust: int = _TRUST
 
 
 class CacheSettings(Section, section="cache"):
     """The cache's slice of the settings; a relative path starts at the working directory."""
 
     database: Path = Field(Path("var/cache.sqlite"), description="file of the entries, made where it is missing")
-    max_entries: int = Field(100_000, ge=1, description="entries kept; beyond, the one used longest ago goes")
+    max_entries: int = Field(
+        100_000, ge=1, description="entries kept; beyond, the one that saves the least money for its room goes"
+    )
     max_bytes: int = Field(1024**3, ge=1, description="bytes of prompts, answers and vectors kept")
-    ttl_s: float | None = Field(7 * 86_400, gt=0, description="how long an answer is served; for ever where null")
+    ttl_s: float | None = _TTL
+    inserts_per_hour: int | None = _INSERTS
+    confirmed_for_trust: int = _TRUST
+    tenants: dict[str, TenantSettings] = Field({}, description="by tenant: what differs for it")
     min_similarity: float = Field(
         0.8, ge=0.8, le=1, description="cosine similarity from which a prompt that passes the vetoes is a hit"
     )
@@ -25,7 +57,16 @@ class CacheSettings(Section, section="cache"):
         pattern="^[0-9a-f]{64}$",
         description="encoder whose embeddings are taken, the first one's where unset; a change drops stored vectors",
     )
+    personal_data: Annotated[tuple[Kind, ...], BeforeValidator(_words)] = Field(
+        KINDS, description="prompts and answers that hold any of this are never kept; none where empty"
+    )
     answer_memory_bytes: int = Field(64 * 1024**2, ge=0, description="prompts and answers held in memory too")
     vector_memory_bytes: int = Field(256 * 1024**2, ge=0, description="vectors held in memory")
     remembered_lookups: int = Field(20_000, ge=1, description="lookups that Feedback still knows")
     max_waiting: int = Field(256, ge=1, description="calls waiting for disk or index; more are refused at once")
+
+    def of(self, tenant: str) -> TenantSettings:
+        """What holds for a tenant's entries."""
+        own = self.tenants.get(tenant)
+        given = own.model_dump(include=own.model_fields_set) if own else {}
+        return TenantSettings(**({name: getattr(self, name) for name in TenantSettings.model_fields} | given))

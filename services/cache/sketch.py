@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from services.cache.wording import (
@@ -46,12 +46,15 @@ class Sketch:
         words: telling words, numbers and signs in order, case-folded; a relation stands before its argument.
         spelling: `words` as typed where letter case counts, else empty.
         verbatim: the prompt itself where all of it counts (code, a text to translate), else empty.
+        names: those of `words` that were typed with a capital, the prompt's first one apart; two prompts may differ in
+            that alone.
     """
 
     question: str
     words: tuple[str, ...]
     spelling: tuple[str, ...] = ()
     verbatim: str = ""
+    names: frozenset[str] = field(default=frozenset(), compare=False)
 
     @property
     def numbers(self) -> tuple[str, ...]:
@@ -83,7 +86,14 @@ def sketch(text: str) -> Sketch:
         return Sketch("open", conversion)
     counts = _QUOTED.search(plain) or not SPELLING.isdisjoint(words)
     spelling = tuple(t for t, word in zip(typed, words, strict=True) if word not in _KNOWN) if counts else ()
-    return Sketch(question, _in_order(words), spelling)
+    return Sketch(question, _in_order(words), spelling, names=_names(plain, typed, words))
+
+
+def _names(plain: str, typed: list[str], words: tuple[str, ...]) -> frozenset[str]:
+    if plain.isupper():
+        return frozenset()
+    first = 1 if typed and plain.startswith(typed[0]) else 0
+    return frozenset(word for token, word in zip(typed[first:], words[first:], strict=True) if token[0].isupper())
 
 
 def _all_words(text: str) -> str:

@@ -1,79 +1,172 @@
-"""Nearest neighbours within one partition; the one file that knows FAISS."""
+"""Nearest neighbours within one partition: which index each partition has, and when it is made anew."""
 
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
+from services.cache.embedding import Encoder
 from services.cache.entry import Partition
+from services.cache.nearest import Nearest, Vectors
+from services.cache.snapshots import Snapshots
 
-_OVERHEAD_BYTES = 4096
+_CHANGED = 0.1  # part of a large index that changes before it is written again
 
 
-@dataclass(frozen=True, slots=True)
-class Vectors:
-    """Sequences, int64 [n], and their unit vectors, float32 [n, dimension]."""
+class VectorSource(Protocol):
+    """Where the vectors are kept, whatever happens to an index."""
 
-    sequences: npt.NDArray[np.int64]
-    matrix: npt.NDArray[np.float32]
+    def encoder(self) -> Encoder | None:
+        """Whose they are, None where there is none yet."""
+
+    def of(self, partition: Partition) -> Vectors:
+        """All vectors of a partition."""
+
+    def sequences(self, partition: Partition) -> list[int]:
+        """The entries of a partition that have one."""
+
+    def some(self, sequences: list[int]) -> Vectors:
+        """Those of these entries."""
+
+    def settle(self) -> None:
+        """Has what was written so far survive a power cut."""
+
+
+@dataclass(slots=True)
+class _Built:
+    """The index of a partition, the one that is being made for it, and what changed meanwhile and since written."""
+
+    index: Nearest
+    making: "Future[Nearest] | None" = None
+    changes: list[tuple[int, npt.NDArray[np.float32] | None]] = field(default_factory=list)
+    unwritten: int = 0
 
 
 class VectorIndex:
-    """One flat inner-product index a partition, so that nothing is ever found across.
+    """One index a partition, so that nothing is ever found across; not for use by two threads at once.
 
     An index is built from the store when its partition is first searched, and the one searched longest ago is dropped
-    when all together pass `max_bytes`; the store stays the truth. Flat because it is exact, takes removals, and meets
-    1 ms to about 10,000 entries a partition. Not for use by two threads at once.
+    when all together pass `max_bytes`; the store stays the truth. One that has outgrown its method is made anew by a
+    thread of its own while the old one serves, and large ones are written to files from which a restart reads them.
     """
 
-    def __init__(self, load: Callable[[Partition], Vectors], max_bytes: int) -> None:
-        self._load = load
+    def __init__(self, store: VectorSource, snapshots: Snapshots, max_bytes: int) -> None:
+        self._store = store
+        self._snapshots = snapshots
         self._max_bytes = max_bytes
-        self._built: OrderedDict[Partition, faiss.IndexIDMap] = OrderedDict()
+        self._built: OrderedDict[Partition, _Built] = OrderedDict()
+        self._maker = ThreadPoolExecutor(1, thread_name_prefix="cache-index")
+
+    def warm(self) -> None:
+        """Reads the large indexes that were written, those that fit, so that no search waits for it."""
+        encoder = self._store.encoder()
+        if encoder is None or encoder.dimension is None:
+            return
+        for partition in self._snapshots.partitions(encoder.digest):
+            if self.bytes < self._max_bytes:
+                self._of(partition, encoder.dimension)
 
     def search(self, partition: Partition, vector: npt.NDArray[np.float32], k: int) -> list[tuple[int, float]]:
         """At most `k` (sequence, cosine similarity), nearest first."""
-        index = self._index(partition, len(vector))
-        faiss.omp_set_num_threads(1)  # per thread, and one query gains nothing from a second one
-        similarities, sequences = index.search(vector[np.newaxis], min(k, max(index.ntotal, 1)))
-        return [
-            (int(sequence), float(similarity))
-            for sequence, similarity in zip(sequences[0], similarities[0], strict=True)
-            if sequence >= 0
-        ]
+        return self._of(partition, len(vector)).index.search(vector, k)
 
     def add(self, partition: Partition, sequence: int, vector: npt.NDArray[np.float32]) -> None:
         """Adds an entry that the store already keeps."""
-        index = self._built.get(partition)
-        if index is not None:
-            index.add_with_ids(vector[np.newaxis], np.array([sequence], np.int64))
+        built = self._built.get(partition)
+        if built is not None:
+            built.index.add(_one(sequence, vector))
+            self._changed(partition, built, [(sequence, vector)])
             self._shrink(keep=partition)
 
     def remove(self, partition: Partition, sequences: list[int]) -> None:
         """Removes entries, known or not."""
-        index = self._built.get(partition)
-        if index is not None:
-            index.remove_ids(faiss.IDSelectorBatch(np.array(sequences, np.int64)))
+        built = self._built.get(partition)
+        if built is not None:
+            built.index.remove(np.array(sequences, np.int64))
+            self._changed(partition, built, [(sequence, None) for sequence in sequences])
 
     @property
     def bytes(self) -> int:
         """Bytes of all indexes built now."""
-        return sum(_bytes(index) for index in self._built.values())
+        return sum(built.index.bytes for built in self._built.values())
 
-    def _index(self, partition: Partition, dimension: int) -> faiss.IndexIDMap:
-        index = self._built.get(partition)
-        if index is None:
-            index = faiss.IndexIDMap(faiss.IndexFlatIP(dimension))
-            stored = self._load(partition)
-            if len(stored.sequences):
-                index.add_with_ids(stored.matrix, stored.sequences)
-            self._built[partition] = index
+    def close(self) -> None:
+        """Waits for what is being made, and writes what changed."""
+        self._maker.shutdown()
+        self._store.settle()
+        encoder = self._store.encoder()
+        for partition, built in self._built.items():
+            self._settle(partition, built)
+            if built.unwritten and not built.index.is_exact and encoder:
+                self._snapshots.save(partition, encoder.digest, built.index)
+
+    def _of(self, partition: Partition, dimension: int) -> _Built:
+        built = self._built.get(partition)
+        if built is None:
+            built = self._built[partition] = self._load(partition, dimension)
+            self._tend(partition, built)
             self._shrink(keep=partition)
+        else:
+            self._settle(partition, built)
         self._built.move_to_end(partition)
-        return index
+        return built
+
+    def _load(self, partition: Partition, dimension: int) -> _Built:
+        encoder = self._store.encoder()
+        index = self._snapshots.load(partition, encoder.digest) if encoder else None
+        if index is None:
+            return _Built(Nearest.exact(self._store.of(partition), dimension))
+        kept, known = np.array(self._store.sequences(partition), np.int64), index.sequences()
+        gone, come = np.setdiff1d(known, kept), np.setdiff1d(kept, known)
+        if len(gone):
+            index.remove(gone)
+        index.add(self._store.some(come.tolist()))
+        return _Built(index, unwritten=len(gone) + len(come))
+
+    def _changed(
+        self, partition: Partition, built: _Built, changes: list[tuple[int, npt.NDArray[np.float32] | None]]
+    ) -> None:
+        if not built.index.is_exact:
+            built.unwritten += len(changes)
+        if built.making is not None:
+            built.changes += changes
+            self._settle(partition, built)
+        else:
+            self._tend(partition, built)
+
+    def _tend(self, partition: Partition, built: _Built) -> None:
+        """Has an index made anew, or written, where it is time to."""
+        encoder = self._store.encoder()
+        if encoder is None:
+            return
+        if built.index.outgrown:
+            self._store.settle()  # what is in a file must not be lost to a power cut and its number given to another
+            vectors = built.index.vectors()
+            built.making = self._maker.submit(self._make, partition, encoder.digest, vectors)
+        elif built.unwritten > _CHANGED * len(built.index) and not built.index.is_exact:
+            self._store.settle()
+            built.unwritten = 0
+            self._maker.submit(self._snapshots.save, partition, encoder.digest, built.index.copy())
+
+    def _make(self, partition: Partition, encoder: str, vectors: Vectors) -> Nearest:
+        made = Nearest.clustered(vectors)
+        self._snapshots.save(partition, encoder, made)
+        return made
+
+    def _settle(self, partition: Partition, built: _Built) -> None:
+        """Takes the index that was being made, brought up to date, once it is there."""
+        if built.making is None or not built.making.done():
+            return
+        built.index, built.making = built.making.result(), None
+        changes, built.changes, built.unwritten = dict(built.changes), [], len(built.changes)
+        if changes:
+            built.index.remove(np.array(list(changes), np.int64))
+        for sequence, vector in changes.items():
+            if vector is not None:
+                built.index.add(_one(sequence, vector))
 
     def _shrink(self, keep: Partition) -> None:
         while self.bytes > self._max_bytes and len(self._built) > 1:
@@ -81,5 +174,5 @@ class VectorIndex:
             del self._built[oldest]
 
 
-def _bytes(index: faiss.IndexIDMap) -> int:
-    return _OVERHEAD_BYTES + int(index.ntotal) * (4 * int(index.d) + 8)
+def _one(sequence: int, vector: npt.NDArray[np.float32]) -> Vectors:
+    return Vectors(np.array([sequence], np.int64), vector[np.newaxis])

@@ -5,20 +5,20 @@ import numpy.typing as npt
 import structlog
 
 from services.cache.embedding import Embedding, Encoder
-from services.cache.entry_store import EntryStore
+from services.cache.vector_store import VectorStore
 
 
 class VectorSpace:
     """The space that the stored vectors live in."""
 
-    def __init__(self, store: EntryStore, digest: str | None) -> None:
+    def __init__(self, store: VectorStore, digest: str | None) -> None:
         """Takes what the store knows; where the settings name another `digest`, the stored vectors are dropped."""
         self._store = store
         self._encoder = store.encoder()
         if digest is not None and (self._encoder is None or self._encoder.digest != digest):
             if self._encoder is not None:
                 structlog.get_logger("cache").warning("vectors dropped", of=self._encoder.digest, now=digest)
-                store.forget_vectors()
+                store.forget_all()
             self._encoder = Encoder(digest)
 
     @property

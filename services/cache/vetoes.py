@@ -12,7 +12,8 @@ class Veto(Enum):
     NUMBERS = "its numbers differ"
     NEGATION = "its negations differ"
     QUESTION = "it asks something else"
-    WORDS = "its names or other telling words differ"
+    NAMES = "its names differ"
+    WORDS = "its telling words differ"
     ORDER = "its words stand in another order"
     SPELLING = "its letter case differs"
     TEXT = "the text it holds differs"
@@ -31,7 +32,8 @@ def veto(query: Sketch, entry: Sketch) -> Veto | None:
     if query.question != entry.question:
         return Veto.QUESTION
     if Counter(query.words) != Counter(entry.words):
-        return Veto.WORDS
+        named = (set(query.words) ^ set(entry.words)) & (query.names | entry.names)
+        return Veto.NAMES if named else Veto.WORDS
     if query.words != entry.words:
         return Veto.ORDER
     return Veto.SPELLING

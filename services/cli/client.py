@@ -93,6 +93,34 @@ class Client:
         """The cache's counts and sizes."""
         return cast(cache_pb.StatsResponse, await self._call(self._cache.Stats, cache_pb.StatsRequest()))
 
+    async def entries(self, request: cache_pb.ListEntriesRequest) -> cache_pb.ListEntriesResponse:
+        """A page of one tenant's entries."""
+        return cast(cache_pb.ListEntriesResponse, await self._call(self._cache.ListEntries, request))
+
+    async def entry(self, request: cache_pb.GetEntryRequest) -> cache_pb.StoredEntry:
+        """One entry, whole."""
+        return cast(cache_pb.StoredEntry, (await self._call(self._cache.GetEntry, request)).entry)
+
+    async def purge(self, request: cache_pb.InvalidateRequest) -> int:
+        """Removes entries; returns how many."""
+        return int((await self._call(self._cache.Invalidate, request)).removed)
+
+    async def export(self, tenant: str) -> AsyncGenerator[cache_pb.StoredEntry, None]:
+        """Every entry, of one tenant or of all."""
+        token = ""
+        while True:
+            request = cache_pb.ExportEntriesRequest(tenant=tenant, page_size=1000, page_token=token)
+            page = await self._call(self._cache.ExportEntries, request)
+            for entry in page.entries:
+                yield entry
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def take_in(self, request: cache_pb.ImportEntriesRequest) -> cache_pb.ImportEntriesResponse:
+        """Keeps exported entries."""
+        return cast(cache_pb.ImportEntriesResponse, await self._call(self._cache.ImportEntries, request))
+
     async def catalogue(self) -> list[router_pb.CatalogueModel]:
         """The router's models."""
         request = router_pb.ListModelsRequest(page_size=1000)
@@ -102,6 +130,16 @@ class Client:
         """The executor's models."""
         request = executor_pb.ListModelsRequest(page_size=1000)
         return list((await self._call(self._executor.ListModels, request)).models)
+
+    async def load(self, model: str) -> executor_pb.Model:
+        """A model, once the executor has loaded it."""
+        answer = await self._call(self._executor.LoadModel, executor_pb.LoadModelRequest(name=model))
+        return cast(executor_pb.Model, answer.model)
+
+    async def unload(self, model: str) -> executor_pb.Model:
+        """A model, once its answers under way have ended and the executor has unloaded it."""
+        answer = await self._call(self._executor.UnloadModel, executor_pb.UnloadModelRequest(name=model))
+        return cast(executor_pb.Model, answer.model)
 
     async def _call(self, method: Any, request: object) -> Any:
         try:

@@ -141,8 +141,8 @@ def models_table(
 ) -> Table:
     """Every model that the router or the executor knows; None stands for one that was not there to be asked."""
     table = Table(title="models", title_justify="left")
-    for heading in ("name", "state", "runs", "context", "price"):
-        table.add_column(heading)
+    for heading in ("name", "state", "runs", "context", "memory", "tokens/s", "price"):
+        table.add_column(heading, justify="right" if heading in ("context", "memory", "tokens/s") else "left")
     by_name = {engine.name: engine for engine in engines or ()}
     priced = {model.name: model for model in catalogue or ()}
     for name in sorted({*by_name, *priced}):
@@ -150,12 +150,15 @@ def models_table(
         state = "" if engines is None else "no engine"
         if engine:
             state = executor_pb.ModelState.Name(engine.state).removeprefix("MODEL_STATE_").lower()
+            state += f": {escape(engine.failure)}" if engine.failure else ""
         runs = "remote" if engine and engine.kind == executor_pb.MODEL_KIND_REMOTE else "here" if engine else ""
         runs += f", {engine.precision}" if engine and engine.precision else ""
         strong = " (strong)" if model and model.is_default else ""
         context = str(engine.context_tokens) if engine and engine.context_tokens else ""
         price = "" if catalogue is None else _price(model)
-        table.add_row(escape(name) + strong, state, runs, context, price)
+        memory = f"{engine.memory_bytes / 1e6:,.0f} MB" if engine and engine.memory_bytes else ""
+        rate = f"{engine.tokens_per_second:,.1f}" if engine and engine.tokens_per_second else ""
+        table.add_row(escape(name) + strong, state, runs, context, memory, rate, price)
     return table
 
 

@@ -61,6 +61,7 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
         await catalogue.start()
 
     async def close() -> None:
+        await pipeline.judging.close()
         await catalogue.close()
         await ledger.close()
         pipeline.attempts.close()

@@ -67,9 +67,14 @@ class CacheBinding:
         self._timeout_s = timeout_s
 
     async def lookup(
-        self, key: CacheKey, embedding: Embedding | None, max_wrong_share: float, max_age_s: float | None
+        self,
+        key: CacheKey,
+        embedding: Embedding | None,
+        max_wrong_share: float,
+        max_age_s: float | None,
+        judges: bool = False,
     ) -> Hit | Miss:
-        """An answer that may be served; exact matches only where no embedding is given."""
+        """An answer that may be served, or one to compare; exact matches only where no embedding is given."""
         request = cache_pb.LookupRequest(
             scope=cache_pb.Scope(tenant=key.tenant),
             fingerprint=key.fingerprint,
@@ -77,10 +82,13 @@ class CacheBinding:
             embedding=_vector(embedding),
             max_wrong_share=max_wrong_share,
             max_age=_duration(max_age_s),
+            principal=key.principal,
+            judges=judges,
         )
         response = await _answer(self._stub.Lookup, request, self._timeout_s, "cache")
         if response.WhichOneof("outcome") != "hit":
-            return Miss(response.lookup_id, messages.miss_explanation(response))
+            candidate = response.audit.answer.text if response.WhichOneof("outcome") == "audit" else None
+            return Miss(response.lookup_id, messages.miss_explanation(response), candidate)
         hit = response.hit
         return Hit(
             response.lookup_id,
@@ -112,8 +120,21 @@ class CacheBinding:
             ttl=_duration(ttl_s),
             lookup_id=lookup_id,
             request_id=lookup_id or new_request_id(),
+            principal=key.principal,
+            caused_by=answer.caused_by,
+            source="edge",
         )
         await _answer(self._stub.Store, request, self._timeout_s, "cache")
+
+    async def judge(self, tenant: str, lookup_id: str, same: bool, source: str) -> None:
+        """Tells whether a miss's candidate says the same as the answer that was made."""
+        request = cache_pb.FeedbackRequest(
+            scope=cache_pb.Scope(tenant=tenant),
+            lookup_id=lookup_id,
+            verdict=cache_pb.VERDICT_RIGHT if same else cache_pb.VERDICT_WRONG,
+            source=source,
+        )
+        await _answer(self._stub.Feedback, request, self._timeout_s, "cache")
 
 
 class RouterBinding:

@@ -34,7 +34,7 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are chosen; None means the model's default."""
+    """How tokens are chosen; None means the model's default, any text, and no word of probabilities."""
 
     max_output_tokens: int | None = None
     temperature: float | None = None
@@ -42,6 +42,8 @@ class Sampling:
     top_k: int | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    json_schema: str | None = None
+    top_logprobs: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +66,13 @@ class CacheControl:
     no_store: bool = False
     max_age_s: float | None = None
     ttl_s: float | None = None
+    only_if_cached: bool = False
+    store_sampled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One conversation to continue, of one tenant."""
+    """One conversation to continue, of one tenant, for one of its principals."""
 
     request_id: str
     tenant: str
@@ -77,6 +81,7 @@ class Request:
     sampling: Sampling = Sampling()
     tools: tuple[Tool, ...] = ()
     cache_control: CacheControl = CacheControl()
+    principal: str = ""
 
     @property
     def text(self) -> str:
@@ -119,11 +124,29 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True)
+class AlternativeToken:
+    """A token's bytes and its natural-log probability under the model."""
+
+    token: bytes
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A chosen token's bytes, its natural-log probability, and the likeliest tokens in its place."""
+
+    token: bytes
+    logprob: float
+    alternatives: tuple[AlternativeToken, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TextDelta:
-    """Text to append; `spent` is what the answer has taken so far, where the engine tells."""
+    """Text to append; `spent` is what the answer has taken so far, where the engine tells; `logprobs` where asked."""
 
     text: str
     spent: Spent | None = field(default=None, compare=False)
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

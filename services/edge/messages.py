@@ -39,9 +39,10 @@ def seconds(message: Duration) -> float:
     return message.seconds + message.nanos / 1e9
 
 
-def request(message: edge_pb.CompleteRequest, tenant: str, request_id: str) -> chat.Request:
+def request(message: edge_pb.CompleteRequest, tenant: str, request_id: str, principal: str) -> chat.Request:
     """A client's request."""
     control = message.cache_control
+    told = message.sampling.HasField("top_logprobs")  # what the cache keeps has no probabilities
     return chat.Request(
         message.request_id or request_id,
         tenant,
@@ -50,11 +51,14 @@ def request(message: edge_pb.CompleteRequest, tenant: str, request_id: str) -> c
         _sampling(message.sampling),
         tuple(chat.Tool(tool.name, tool.description, tool.parameters_json_schema) for tool in message.tools),
         chat.CacheControl(
-            control.no_cache,
-            control.no_store,
+            control.no_cache or told,
+            control.no_store or told,
             seconds(control.max_age) if control.HasField("max_age") else None,
             seconds(control.ttl) if control.HasField("ttl") else None,
+            control.only_if_cached,
+            control.store_sampled,
         ),
+        principal,
     )
 
 
@@ -82,6 +86,8 @@ def _sampling(message: chat_pb2.Sampling) -> chat.Sampling:
         message.top_k if message.HasField("top_k") else None,
         message.seed if message.HasField("seed") else None,
         tuple(message.stop),
+        message.response_format.json_schema if message.HasField("response_format") else None,
+        message.top_logprobs if message.HasField("top_logprobs") else None,
     )
 
 
@@ -104,6 +110,8 @@ def sampling_message(sampling: chat.Sampling) -> chat_pb2.Sampling:
         top_k=sampling.top_k,
         seed=sampling.seed,
         stop=sampling.stop,
+        response_format=chat_pb2.ResponseFormat(json_schema=sampling.json_schema) if sampling.json_schema else None,
+        top_logprobs=sampling.top_logprobs,
     )
 
 
@@ -141,7 +149,8 @@ def usage_message(usage: chat.Usage | None) -> chat_pb2.Usage | None:
 def delta_message(delta: chat.Delta) -> edge_pb.CompleteResponse:
     """A piece of an answer."""
     if isinstance(delta, chat.TextDelta):
-        return edge_pb.CompleteResponse(text_delta=executor_pb.TextDelta(text=delta.text))
+        told = map(_logprob_message, delta.logprobs)
+        return edge_pb.CompleteResponse(text_delta=executor_pb.TextDelta(text=delta.text, logprobs=told))
     return edge_pb.CompleteResponse(
         tool_call_delta=executor_pb.ToolCallDelta(
             index=delta.index, call_id=delta.call_id, name=delta.name, arguments_json=delta.arguments_json
@@ -149,17 +158,28 @@ def delta_message(delta: chat.Delta) -> edge_pb.CompleteResponse:
     )
 
 
+def _logprob_message(told: chat.TokenLogprob) -> chat_pb2.TokenLogprob:
+    others = [chat_pb2.AlternativeToken(token=one.token, logprob=one.logprob) for one in told.alternatives]
+    return chat_pb2.TokenLogprob(token=told.token, logprob=told.logprob, alternatives=others)
+
+
 def generated(message: executor_pb.GenerateResponse) -> chat.Delta | chat.Finish:
     """One event of the executor's stream."""
     event = message.WhichOneof("event")
     if event == "text_delta":
-        return chat.TextDelta(message.text_delta.text, _spent(message) if message.HasField("spent") else None)
+        spent = _spent(message) if message.HasField("spent") else None
+        return chat.TextDelta(message.text_delta.text, spent, tuple(map(_logprob, message.text_delta.logprobs)))
     if event == "tool_call_delta":
         call = message.tool_call_delta
         return chat.ToolCallDelta(call.index, call.call_id, call.name, call.arguments_json)
     finish = message.finish
     usage = _usage(finish.usage) if finish.HasField("usage") else None
     return chat.Finish(_FINISH_NAMES[finish.reason], usage, seconds(finish.timing.machine))
+
+
+def _logprob(message: chat_pb2.TokenLogprob) -> chat.TokenLogprob:
+    others = tuple(chat.AlternativeToken(one.token, one.logprob) for one in message.alternatives)
+    return chat.TokenLogprob(message.token, message.logprob, others)
 
 
 def _spent(message: executor_pb.GenerateResponse) -> chat.Spent:
@@ -175,7 +195,10 @@ def miss_explanation(message: cache_pb.LookupResponse) -> str:
     outcome = message.WhichOneof("outcome")
     if outcome == "miss":
         return str(message.miss.explanation)
-    return "to be audited" if outcome == "audit" else "another caller is at work on it"
+    if outcome == "audit":
+        audited = f"audited with probability {message.audit.propensity:.3f}: "
+        return (audited if message.audit.propensity < 1 else "") + str(message.audit.explanation)
+    return "another caller is at work on it"
 
 
 def plan(message: router_pb.RouteResponse) -> ports.Plan:

@@ -6,13 +6,16 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
-from services.chassis.errors import Overloaded
+from services.chassis.errors import NotFound, Overloaded, Unavailable
 from services.edge.accounts import Accounts, Executed
 from services.edge.attempts import Attempts
 from services.edge.catalogue import Catalogue
-from services.edge.chat import CacheNote, Delta, Finish, FinishReason, Outcome, Request, TextDelta
+from services.edge.chat import CacheNote, Delta, Finish, Outcome, Request
 from services.edge.execution import Execution
 from services.edge.execution_gate import ExecutionGate
+from services.edge.judges import Equality, Similarity
+from services.edge.judging import Judging
+from services.edge.keeping import kept_text
 from services.edge.ledger import Ledger
 from services.edge.limits import Limits
 from services.edge.ports import Cache, Embedding, Encoder, Executor, Hit, Miss, Plan, Router, StoredAnswer
@@ -45,6 +48,9 @@ class Pipeline:
         self.attempts = Attempts(executor, catalogue)
         self._catalogue = catalogue
         self._flights: SingleFlight[Delta | Outcome | Executed] = SingleFlight()
+        judge = settings.judge
+        judges = (Equality(), Similarity(encoder, judge.same_from, judge.different_to))
+        self.judging = Judging(cache, judges, judge.at_once)
         self._accounts = Accounts(ledger, catalogue)
         self._limits = Limits(settings.limits, settings.tenants, ledger, priced=lambda: catalogue.is_known)
         self._gate = ExecutionGate(settings.max_requests)
@@ -90,6 +96,10 @@ class Pipeline:
                     yield event
                 return
             missed = found
+        if control.only_if_cached:
+            for event in replay(await self._cached(work, missed), work):
+                yield event
+            return
         alone = control.no_cache or control.no_store
         async with aclosing(self._anew(work, missed) if alone else self._shared(work, missed)) as pieces:
             async for piece in pieces:
@@ -105,6 +115,21 @@ class Pipeline:
             return await work.advisory("cache", "no exact match was looked for", exact)
         finally:
             self._looking -= 1
+
+    async def _cached(self, work: Work, missed: Miss | None) -> Hit:
+        """The answer to a similar prompt, for who wants none but from the cache."""
+        with self._gate.place():
+            embed = self._encoder.embed(work.request.text)
+            embedding = await work.advisory("encoder", "no semantic lookup", embed)
+            found = await self._similar(work, embedding, judges=False)
+        if isinstance(found, Hit):
+            return found
+        if work.failed("cache"):
+            raise Unavailable(
+                "cache", "no lookup was possible", "a cache, as only_if_cached asks for its answers alone"
+            )
+        why = (found or missed or Miss("", "no lookup was possible")).explanation
+        raise NotFound("cache_control.only_if_cached", why, "an answer that may be served", reason="NOT_CACHED")
 
     async def _shared(self, work: Work, missed: Miss | None) -> AsyncGenerator[Delta | Outcome | Executed, None]:
         """The answer of whoever asked the same first: of this request, if nobody did."""
@@ -129,6 +154,7 @@ class Pipeline:
                     yield event
                 return
             executing()
+            work.missed = found
             plan = plan or self._catalogue.plan_without_router(work.request.objective)
             async with aclosing(self._execute(work, plan, embedding, _note(found or missed, work))) as pieces:
                 async for piece in pieces:
@@ -152,7 +178,8 @@ class Pipeline:
 
     async def _look_and_plan(self, work: Work, embedding: Embedding | None) -> tuple[Hit | Miss | None, Plan | None]:
         """Semantic lookup and route side by side; where one fails the request, the other is not left running."""
-        lookup = asyncio.create_task(self._similar(work, embedding))
+        judges = self._settings.judge.at_once > 0
+        lookup = asyncio.create_task(self._similar(work, embedding, judges))
         try:
             plan = await self._plan(work, embedding)
             return await lookup, plan
@@ -160,11 +187,11 @@ class Pipeline:
             lookup.cancel()
             await asyncio.gather(lookup, return_exceptions=True)
 
-    async def _similar(self, work: Work, embedding: Embedding | None) -> Hit | Miss | None:
+    async def _similar(self, work: Work, embedding: Embedding | None, judges: bool) -> Hit | Miss | None:
         control = work.request.cache_control
         if embedding is None or control.no_cache or work.failed("cache"):
             return None
-        lookup = self._cache.lookup(work.key, embedding, work.budget.cache_share, control.max_age_s)
+        lookup = self._cache.lookup(work.key, embedding, work.budget.cache_share, control.max_age_s, judges)
         return await work.advisory("cache", "no similar prompt was looked for", lookup)
 
     async def _plan(self, work: Work, embedding: Embedding | None) -> Plan | None:
@@ -173,12 +200,11 @@ class Pipeline:
         return await work.advisory("router", "the strong model answers", route)
 
     async def _keep(self, work: Work, embedding: Embedding | None, pieces: list[Delta], executed: Executed) -> None:
-        """Stores a complete answer of nothing but text, unless a weaker model stood in for the chosen one."""
+        """Stores what may be kept, unless a weaker model stood in for the chosen one."""
         outcome, cost = executed.outcome, executed.cost
-        control, finish = work.request.cache_control, outcome.finish
-        text = "".join(piece.text for piece in pieces if isinstance(piece, TextDelta))
-        whole = text and finish.reason is FinishReason.STOP and all(isinstance(piece, TextDelta) for piece in pieces)
-        if control.no_store or not whole or work.failed("cache"):
+        finish = outcome.finish
+        text = kept_text(work.request, pieces, finish, self._settings.hot_temperature)
+        if not text or work.failed("cache"):
             return
         if work.failed("model") and outcome.model != self._catalogue.default:
             return  # a weaker model's answer is better than none, but not what the next one asks for
@@ -188,9 +214,13 @@ class Pipeline:
             finish.usage.input_tokens if finish.usage else 0,
             finish.usage.output_tokens if finish.usage else 0,
             cost.actual_nano_usd if cost else None,
+            work.request.request_id,
         )
-        store = self._cache.store(work.key, embedding, answer, control.ttl_s, outcome.cache.lookup_id)
+        ttl_s = work.request.cache_control.ttl_s
+        store = self._cache.store(work.key, embedding, answer, ttl_s, outcome.cache.lookup_id)
         await work.advisory("cache", "the answer was not kept", store)
+        if work.missed is not None:
+            self.judging.begin(work.request.tenant, work.missed, text)
 
     def _admit(self) -> None:
         if self._under_way >= self._settings.max_requests:
@@ -203,4 +233,5 @@ def _note(found: Miss | None, work: Work) -> CacheNote:
     if found:
         return CacheNote("miss", found.lookup_id, explanation=found.explanation)
     asked = work.request.cache_control.no_cache
-    return CacheNote("bypassed", explanation="the caller asked for no cache" if asked else "no lookup was possible")
+    why = "the caller asked for none, or for probabilities" if asked else "no lookup was possible"
+    return CacheNote("bypassed", explanation=why)

@@ -1,7 +1,7 @@
 """What the pipeline needs of the other services, whichever way they are reached."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.edge.chat import Delta, Finish, Objective, Request
@@ -37,30 +37,33 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """No answer, and why in one sentence."""
+    """No answer, and why in one sentence; `candidate` is an answer that the cache wants compared with the one made."""
 
     lookup_id: str
     explanation: str
+    candidate: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:
-    """Where an answer belongs: tenant, digest of all but the prompt, and the prompt."""
+    """Where an answer belongs: tenant, digest of all but the prompt, and the prompt; `principal` is who asks."""
 
     tenant: str
     fingerprint: bytes
     text: str
+    principal: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """A complete answer to keep; costs in billionths of a dollar, None where unpriced."""
+    """A complete answer to keep, `caused_by` a request; costs in billionths of a dollar, None where unpriced."""
 
     text: str
     model: str
     input_tokens: int
     output_tokens: int
     cost_nano_usd: int | None
+    caused_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +104,17 @@ class Cache(Protocol):
     """Answers that were paid for."""
 
     async def lookup(
-        self, key: CacheKey, embedding: Embedding | None, max_wrong_share: float, max_age_s: float | None
+        self,
+        key: CacheKey,
+        embedding: Embedding | None,
+        max_wrong_share: float,
+        max_age_s: float | None,
+        judges: bool = False,
     ) -> Hit | Miss:
-        """An answer that may be served; exact matches only where no embedding is given."""
+        """An answer that may be served; exact matches only where no embedding is given.
+
+        Who `judges` may be given an answer to compare instead.
+        """
 
     async def store(
         self,
@@ -114,6 +125,9 @@ class Cache(Protocol):
         lookup_id: str,
     ) -> None:
         """Keeps an answer; durable when this returns."""
+
+    async def judge(self, tenant: str, lookup_id: str, same: bool, source: str) -> None:
+        """Tells whether a miss's candidate says the same as the answer that was made."""
 
 
 class Router(Protocol):

@@ -58,9 +58,8 @@ class EdgeServicer(EdgeServiceServicer):
 
     async def Complete(self, request: edge_pb.CompleteRequest, context: Any) -> AsyncIterator[edge_pb.CompleteResponse]:
         """Streams the answer, then its receipt."""
-        tenant = caller().tenant
-        call = current()
-        asked = messages.request(request, tenant, call.request_id if call else new_request_id())
+        who, call = caller(), current()
+        asked = messages.request(request, who.tenant, call.request_id if call else new_request_id(), who.principal)
         async with aclosing(self._pipeline.complete(asked)) as events:
             async for event in events:
                 if isinstance(event, Receipt):

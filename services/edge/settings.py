@@ -39,6 +39,15 @@ class LedgerSettings(BaseModel):
     keep_days: int = Field(400, ge=1, description="how long single receipts are kept; their sums stay")
 
 
+class JudgeSettings(BaseModel):
+    """When two answers count as the same where their words do not tell; similarities are cosines of embeddings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    same_from: float = Field(0.92, ge=0, le=1, description="similarity from which answers count as the same")
+    different_to: float = Field(0.7, ge=-1, le=1, description="similarity to which they count as different")
+    at_once: int = Field(64, ge=0, description="comparisons under way; more are let be, and 0 asks the cache for none")
+
+
 class EdgeSettings(Section, section="edge"):
     """Edge's slice of the settings."""
 
@@ -50,6 +59,10 @@ class EdgeSettings(Section, section="edge"):
         0.02, ge=0, le=1, description="share of requests that may be answered worse than the strong model would"
     )
     cache_part: float = Field(0.5, ge=0, le=1, description="part of max_quality_loss that the cache may spend")
+    judge: JudgeSettings = Field(JudgeSettings(), description="how answers are compared where the cache asks for that")
+    hot_temperature: float = Field(
+        0.7, ge=0, description="sampled above it, an answer is not kept unless the request asks for that"
+    )
     fallback_model: str | None = Field(
         None, description="model that answers while the router has never been reached; none where unset"
     )

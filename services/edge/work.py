@@ -9,7 +9,7 @@ from services.chassis.errors import FulcrumError, InvalidField
 from services.chassis.status import code_of
 from services.edge.chat import Degradation, Request
 from services.edge.fingerprint import fingerprint
-from services.edge.ports import CacheKey
+from services.edge.ports import CacheKey, Miss
 from services.edge.quality_budget import QualityBudget
 
 T = TypeVar("T")
@@ -31,8 +31,9 @@ class Work:
         control = request.cache_control
         self.request = request
         self.budget = QualityBudget.split(loss, cache_part, not (control.no_cache and control.no_store))
-        self.key = CacheKey(request.tenant, fingerprint(request, loss), request.text)
+        self.key = CacheKey(request.tenant, fingerprint(request, loss), request.text, request.principal)
         self.degradations: list[Degradation] = []
+        self.missed: Miss | None = None  # by the semantic lookup
         self._log = structlog.get_logger("edge")
 
     async def advisory(self, part: str, consequence: str, answer: Awaitable[T]) -> T | None:
@@ -52,6 +53,9 @@ class Work:
 
 
 def _check(request: Request) -> None:
+    control = request.cache_control
+    if control.only_if_cached and control.no_cache:
+        raise InvalidField("cache_control.only_if_cached", True, "False beside no_cache")
     field = f"messages[{len(request.messages) - 1}]"
     last = request.messages[-1]
     if last.role not in ("user", "tool"):

@@ -27,7 +27,7 @@ def assemble(settings: ExecutorSettings) -> Component:
     Raises:
         ConfigError: a key's environment variable is named but not set.
     """
-    registry = make_registry(settings.models)
+    registry = make_registry(settings.models, settings.memory_bytes)
     executor, embedding = ExecutorServicer(registry), EmbeddingServicer()
     executor.metrics.encoder_waiting.set_function(lambda: embedding.waiting)
 

@@ -1,23 +1,21 @@
-"""Turns conversations into prompts: a folder's tokenizer and chat template, rendered in a sandbox."""
+"""Turns conversations into prompts, in which nothing that anybody said becomes a special token."""
 
-import json
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
 
-import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
 from services.chassis.errors import InvalidField
+from services.executor.chat_template import ChatTemplate
 from services.executor.engine import Message
 from services.executor.models.checkpoint import InvalidCheckpoint, read_json
 from services.executor.models.config_reader import ConfigReader
 
 LARGEST_TOKEN = 2**31 - 1
 _REMEMBERED_WORDS = 2_000  # where a tokenizer splits nothing, each prompt is one: 1.7 kB
+_CUTS = [chr(code) for code in range(0xF0000, 0xF0400)]  # for private use, so that hardly any text holds one
 
 
 class ChatText:
@@ -31,24 +29,43 @@ class ChatText:
         self._folder = folder
         self.tokenizer = load_tokenizer(folder)
         config = read_json(folder / "tokenizer_config.json")
-        self._template = _compile(folder, config)
         names = ("bos_token", "eos_token", "pad_token", "unk_token")
         reader = ConfigReader(folder / "tokenizer_config.json", config)
         self._special = {name: _content(reader, name) for name in names}
+        self._template = ChatTemplate(folder, config, self._special)
         self.end_tokens = self._end_tokens(folder)
+        added = self.tokenizer.get_added_tokens_decoder()
+        named = {number for number, token in added.items() if token.special}
+        self._special_ids = named | (self.end_tokens & set(added))
+        texts = sorted((added[number].content for number in self._special_ids), key=len, reverse=True)
+        self._special_text = re.compile("|".join(map(re.escape, texts)) or r"(?!)")
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """The prompt that asks the model to continue the conversation.
 
+        Special tokens come from the template alone: where someone wrote the text of one, it is cut in two before it is
+        encoded, and so read as the characters that it consists of.
+
         Raises:
-            InvalidField: the template refuses the messages.
+            InvalidField: the template refuses the messages, or some text cannot be kept from being a special token.
+            Internal: the template fails.
         """
-        turns = [{"role": message.role, "content": message.content} for message in messages]
-        try:
-            text = self._template.render(messages=turns, add_generation_prompt=True, **self._special)
-        except (jinja2.TemplateError, TypeError) as error:
-            raise InvalidField("messages", f"{len(messages)} messages", f"what the template takes: {error}") from error
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+        said = [message.content for message in messages]
+        cut = ""
+        if any(map(self._special_text.search, said)):
+            cut = next((one for one in _CUTS if not any(one in text for text in said)), "")
+            said = [self._special_text.sub(lambda found: _halved(found[0], cut), text) for text in said]
+        if self._special_text.search("".join(text.strip() for text in said)):
+            raise _unsafe()
+        turns = [{"role": message.role, "content": text} for message, text in zip(messages, said, strict=True)]
+        rendered = self._template.render(turns)
+        ids: list[int] = []
+        meant = 0
+        for piece in rendered.split(cut) if cut else [rendered]:
+            ids += self.tokenizer.encode(piece, add_special_tokens=False).ids
+            meant += len(self._special_text.findall(piece))
+        if sum(number in self._special_ids for number in ids) > meant:
+            raise _unsafe()
         return ids
 
     def check_vocabulary(self, vocabulary: int) -> None:
@@ -92,24 +109,12 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def _compile(folder: Path, config: Mapping[str, Any]) -> jinja2.Template:
-    path = folder / "chat_template.jinja"
-    source = path.read_text(encoding="utf-8") if path.exists() else config.get("chat_template")
-    if not isinstance(source, str):
-        raise InvalidCheckpoint(f"{folder / 'tokenizer_config.json'}: chat_template is missing")
-    loops = "jinja2.ext.loopcontrols"  # as transformers has it
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loops])
-    environment.globals["raise_exception"] = _refuse
-    environment.globals["strftime_now"] = lambda format_: datetime.now().astimezone().strftime(format_)
-    environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False, **options)
-    try:
-        return environment.from_string(source)
-    except jinja2.TemplateError as error:
-        raise InvalidCheckpoint(f"{folder}: chat template does not compile: {error}") from error
+def _unsafe() -> InvalidField:
+    return InvalidField("messages", "text that reads as a special token", "text without one")
 
 
-def _refuse(message: str) -> NoReturn:
-    raise jinja2.TemplateError(message)
+def _halved(text: str, cut: str) -> str:
+    return text[: len(text) // 2] + cut + text[len(text) // 2 :]
 
 
 def _content(config: ConfigReader, name: str) -> str:

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from services.chassis.errors import FulcrumError, Internal, Unavailable
 from services.executor.decoder_session import Chunk
-from services.executor.engine import TextDelta
 from services.executor.generation import Generation, Progress
-from services.executor.sampling import likeliest
+from services.executor.sampling import likeliest, top
 from services.executor.scheduler import Keeper, Scheduler
 
 _NICE = 10  # who computes gives way to who answers and refuses, where they share cores
@@ -132,13 +131,13 @@ class DecoderLoop:
     def _extend(self, generation: Generation, logits: Logits, likely: tuple[int, float]) -> None:
         """Appends the next token, the likeliest where the answer is greedy."""
         try:
-            token, logprob = likely if generation.sampler.greedy else generation.sampler.choose(logits)
-            text = generation.accept(token, logprob)
+            token, logprob = likely if generation.sampler.takes_likeliest else generation.sampler.choose(logits)
+            delta = generation.accept(token, logprob, top(logits, generation.alternatives or 0))
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(generation, error)
             return
-        if text:
-            self._out.append((generation, TextDelta(text, generation.spent)))
+        if delta:
+            self._out.append((generation, delta))
         slot, computed = generation.slot, generation.computed
         if slot is not None and (generation.reason or computed == generation.prompt_size):
             self._keeper.keep(generation, slot, computed)  # a prompt at once, for who asks the like meanwhile
@@ -146,6 +145,9 @@ class DecoderLoop:
             self._end(generation, None)
 
     def _fail(self, generation: Generation, error: Exception) -> None:
+        if isinstance(error, FulcrumError):
+            self._end(generation, error)
+            return
         self._log.error("an answer failed", model=self._name, exc_info=error)
         self._end(generation, Internal(f"model {self._name}", type(error).__name__, "a pass without an error"))
 

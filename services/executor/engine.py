@@ -38,7 +38,11 @@ class Tool:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen. An unset temperature is greedy on local engines, the provider's default on remote ones."""
+    """How tokens are chosen. An unset temperature is greedy on local engines, the provider's default on remote ones.
+
+    `json_schema` is what the answer must satisfy, as text; `top_logprobs` asks for probabilities, of so many likeliest
+    tokens beside each chosen one.
+    """
 
     max_output_tokens: int | None = None
     temperature: float | None = None
@@ -46,6 +50,8 @@ class Sampling:
     top_k: int | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    json_schema: str | None = None
+    top_logprobs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -97,11 +103,32 @@ class Spent:
 
 
 @dataclass(frozen=True)
+class AlternativeToken:
+    """A token's bytes and its natural-log probability under the model."""
+
+    token: bytes
+    logprob: float
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """A chosen token's bytes, its natural-log probability, and the likeliest tokens in its place."""
+
+    token: bytes
+    logprob: float
+    alternatives: tuple[AlternativeToken, ...] = ()
+
+
+@dataclass(frozen=True)
 class TextDelta:
-    """Text to append; never splits a character. `spent` is None where the engine does not count as it goes."""
+    """Text to append; never splits a character. `spent` is None where the engine does not count as it goes.
+
+    `logprobs` tells of the tokens chosen since the last delta, where asked for; their text may come later.
+    """
 
     text: str
     spent: Spent | None = field(default=None, compare=False)
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,13 +168,17 @@ class ModelState(Enum):
     LOADING = "loading"
     READY = "ready"
     FAILED = "failed"
+    UNLOADED = "unloaded"
+    UNLOADING = "unloading"
 
 
 @dataclass(frozen=True)
 class ModelInfo:
     """What is told of a model; precision and digest are empty for remote ones, 0 context tokens are unknown.
 
-    `provider` is a name of OpenTelemetry's GenAI conventions where they have one; `waiting` counts requests.
+    `provider` is a name of OpenTelemetry's GenAI conventions where they have one; `waiting` counts requests; `kv_used`
+    is the share of KV memory that answers under way hold, None where there is none; `memory_bytes` is what it takes, or
+    would take once loaded.
     """
 
     name: str
@@ -157,8 +188,14 @@ class ModelInfo:
     precision: str
     digest: str
     supports_tools: bool
+    supports_json_schema: bool = False
+    supports_logprobs: bool = False
     provider: str = "fulcrum"
     waiting: int = 0
+    kv_used: float | None = None
+    failure: str = ""
+    memory_bytes: int = 0
+    tokens_per_second: float = 0.0
 
 
 class Engine(Protocol):

@@ -8,9 +8,19 @@ from typing import TypeAlias
 from tokenizers import Tokenizer
 
 from services.chassis.errors import FulcrumError
-from services.executor.engine import FinishReason, Sampling, Spent, TextDelta, Usage
+from services.executor.constraint import Constraint
+from services.executor.engine import (
+    AlternativeToken,
+    FinishReason,
+    Sampling,
+    Spent,
+    TextDelta,
+    TokenLogprob,
+    Usage,
+)
 from services.executor.sampling import Sampler
 from services.executor.text import Detokeniser, StopFinder
+from services.executor.vocabulary import Vocabulary
 
 Progress: TypeAlias = TextDelta | FulcrumError | None  # an error or None is the last
 
@@ -25,6 +35,8 @@ class Generation:
         sampling: how to choose; its own limit is not looked at.
         tokenizer: turns tokens into text.
         end_tokens: tokens that end the answer and are not part of its text.
+        vocabulary: tells tokens' bytes; needed where probabilities are asked for.
+        constraint: what form the answer must have; any where None.
     """
 
     def __init__(
@@ -35,6 +47,8 @@ class Generation:
         sampling: Sampling,
         tokenizer: Tokenizer,
         end_tokens: frozenset[int],
+        vocabulary: Vocabulary | None = None,
+        constraint: Constraint | None = None,
     ) -> None:
         self.tenant = tenant
         self.prompt_size = len(prompt)
@@ -44,7 +58,8 @@ class Generation:
         self.slot: int | None = None
         self.turn_began = 0
         self.read_at = 0
-        self.sampler = Sampler(sampling)
+        self.sampler = Sampler(sampling, constraint)
+        self.alternatives = sampling.top_logprobs
         self.reason: FinishReason | None = None
         self.machine_s = 0.0
         self.admitted_at: float | None = None
@@ -52,6 +67,9 @@ class Generation:
         self._detokeniser = Detokeniser(tokenizer)
         self._stop = StopFinder(sampling.stop)
         self._end_tokens = end_tokens
+        self._constraint = constraint
+        self._vocabulary = vocabulary
+        self._told: list[TokenLogprob] = []
         self._logprob_sum = 0.0
         self._untaken: TextDelta | None = None
         self._ended = False
@@ -78,8 +96,9 @@ class Generation:
     def tell(self, progress: Progress) -> None:
         """Hands over what happened, on the event loop of the one who takes it."""
         if isinstance(progress, TextDelta):
-            before = self._untaken.text if self._untaken else ""
-            self._untaken = TextDelta(before + progress.text, progress.spent)
+            before = self._untaken or TextDelta("")
+            logprobs = before.logprobs + progress.logprobs
+            self._untaken = TextDelta(before.text + progress.text, progress.spent, logprobs)
         else:
             self._ended, self._error = True, progress
         self._news.set()
@@ -113,23 +132,41 @@ class Generation:
         """Over the tokens chosen so far; None before the first."""
         return self._logprob_sum / self._generated if self._generated else None
 
-    def accept(self, token: int, logprob: float) -> str:
-        """Appends the token chosen behind the last; returns text that became certain.
+    def accept(self, token: int, logprob: float, others: Sequence[tuple[int, float]] = ()) -> TextDelta | None:
+        """Appends the token chosen behind the last; returns text that became certain, and what is to tell of it.
 
-        Sets `reason` when the answer is complete, after which no token may follow.
+        Sets `reason` when the answer is complete, after which no token may follow. `others` are the likeliest tokens.
         """
         self.tokens.append(token)
         self._logprob_sum += logprob
+        text = self._text_after(token)
+        if self.alternatives is not None and token not in self._end_tokens:
+            self._told.append(self._tell(token, logprob, others))
+        if not text and not (self.reason and self._told):
+            return None
+        told, self._told = tuple(self._told), []
+        return TextDelta(text, self.spent, told)
+
+    def _text_after(self, token: int) -> str:
         if token in self._end_tokens:
             self.reason = FinishReason.STOP
             return self._rest()
+        complete = self._constraint is not None and self._constraint.take(token)
         text = self._stop.push(self._detokeniser.push(token))
+        if complete and not self._stop.found:
+            self.reason = FinishReason.STOP
+            return text + self._rest()
         if self._generated == self._limit and not self._stop.found:
             self.reason = FinishReason.LENGTH
             text += self._rest()
         if self._stop.found:
             self.reason = FinishReason.STOP
         return text
+
+    def _tell(self, token: int, logprob: float, others: Sequence[tuple[int, float]]) -> TokenLogprob:
+        assert self._vocabulary  # noqa: S101 - the engine refuses who asks where there is none
+        name = self._vocabulary.token_bytes
+        return TokenLogprob(name(token), logprob, tuple(AlternativeToken(name(one), at) for one, at in others))
 
     @property
     def _generated(self) -> int:

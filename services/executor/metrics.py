@@ -8,9 +8,12 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from services.chassis.tracing import annotate, exemplar, recording
-from services.executor.engine import Finish, GenerateRequest, ModelInfo
+from services.executor.engine import Finish, GenerateRequest, ModelInfo, ModelState
 
 _SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+_LOADED = (ModelState.LOADING, ModelState.READY, ModelState.UNLOADING)
 
 
 class Models(Protocol):
@@ -21,25 +24,36 @@ class Models(Protocol):
         """Every model as it is now."""
 
 
-class WaitingMetrics(Collector):
-    """Requests that wait for a place at each model, read at each scrape."""
+class ModelMetrics(Collector):
+    """What is true of each model now, read at each scrape: what scaling looks at."""
 
     def __init__(self, models: Models) -> None:
         self._models = models
 
     def describe(self) -> Iterator[Metric]:
-        """The family without samples."""
-        yield self._family()
+        """The families without samples."""
+        yield from self._families()
 
     def collect(self) -> Iterator[Metric]:
-        """The requests that wait now."""
-        family = self._family()
+        """Waiting requests, KV memory in use, and bytes of those that are loaded."""
+        waiting, used, memory = self._families()
         for info in self._models.infos:
-            family.add_metric([info.name], info.waiting)
-        yield family
+            waiting.add_metric([info.name], info.waiting)
+            if info.kv_used is not None:
+                used.add_metric([info.name], info.kv_used)
+                memory.add_metric([info.name], info.memory_bytes if info.state in _LOADED else 0)
+        yield from (waiting, used, memory)
 
-    def _family(self) -> GaugeMetricFamily:
-        return GaugeMetricFamily("fulcrum_executor_waiting", "Requests waiting for a place.", labels=["model"])
+    def _families(self) -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily]:
+        return (
+            GaugeMetricFamily("fulcrum_executor_waiting", "Requests waiting for a place.", labels=["model"]),
+            GaugeMetricFamily(
+                "fulcrum_executor_kv_used_ratio", "Share of KV memory that answers under way hold.", labels=["model"]
+            ),
+            GaugeMetricFamily(
+                "fulcrum_executor_memory_bytes", "Bytes set aside for a model; 0 while not loaded.", labels=["model"]
+            ),
+        )
 
 
 class ExecutorMetrics:
@@ -57,7 +71,7 @@ class ExecutorMetrics:
         )
         self._tokens = Counter("fulcrum_executor_tokens", "Tokens, each of one kind.", ["model", "kind"], registry=None)
         self._active = Gauge("fulcrum_executor_active", "Requests under way or waiting.", ["model"], registry=None)
-        self._waiting = WaitingMetrics(models)
+        self._now = ModelMetrics(models)
         self.encoder_waiting = Gauge(
             "fulcrum_executor_encoder_waiting", "Texts admitted to the encoder and not embedded yet.", registry=None
         )

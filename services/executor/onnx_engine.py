@@ -6,8 +6,12 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, cast
 
+import numpy as np
+import structlog
+
 from services.chassis.errors import FailedPrecondition, InvalidField, Unavailable
 from services.executor.chat_text import ChatText
+from services.executor.constraint import FIELD, Constraint
 from services.executor.decoder_backend import Decoder, open_decoder
 from services.executor.decoder_loop import DecoderLoop
 from services.executor.decoder_session import Chunk
@@ -25,7 +29,9 @@ from services.executor.generation import Generation
 from services.executor.kept_prefixes import KeptPrefixes
 from services.executor.models.checkpoint import InvalidCheckpoint
 from services.executor.scheduler import Scheduler
+from services.executor.schema_court import SchemaCourt
 from services.executor.settings import LocalModel
+from services.executor.vocabulary import Vocabulary
 
 TEXT_THREADS = 2  # prompts become tokens here, so that a long one holds up neither the model nor a short one
 T = TypeVar("T")
@@ -37,16 +43,21 @@ class OnnxEngine:
     Args:
         name: our name of the model.
         model: where it lies and how it runs.
+        court: says which schemas answers may be held to; one of its own where None.
     """
 
-    def __init__(self, name: str, model: LocalModel) -> None:
+    def __init__(self, name: str, model: LocalModel, court: SchemaCourt | None = None) -> None:
         self._name = name
         self._model = model
+        self._court = court or SchemaCourt()
+        self._closes_court = court is None
+        self._log = structlog.get_logger("models")
         self._state = ModelState.LOADING
         self._threads = ThreadPoolExecutor(TEXT_THREADS, thread_name_prefix=name)
         self._encoding = 0
         self._session: Decoder
         self._text: ChatText
+        self._vocabulary: Vocabulary | None = None
         self._scheduler: Scheduler[Generation]
         self._loop: DecoderLoop | None = None
 
@@ -62,7 +73,10 @@ class OnnxEngine:
             precision=self._model.precision,
             digest=self._session.digest if ready else "",
             supports_tools=False,
+            supports_json_schema=self._vocabulary is not None,
+            supports_logprobs=self._vocabulary is not None,
             waiting=self._scheduler.waiting + self._encoding if ready else 0,
+            kv_used=self._scheduler.used if ready else 0.0,
         )
 
     async def start(self) -> None:
@@ -100,6 +114,8 @@ class OnnxEngine:
         """Waits for the pass under way."""
         if self._loop:
             await self._loop.close()
+        if self._closes_court:
+            await self._court.close()
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
 
     def _load(self) -> None:
@@ -107,8 +123,18 @@ class OnnxEngine:
         self._text = ChatText(model.folder)
         self._session = session = open_decoder(self._name, model)
         self._text.check_vocabulary(session.vocabulary)
-        session.run([Chunk(slot, 0, [0, 0]) for slot in range(session.slots)])
-        session.run([Chunk(0, 2, [0])])
+        logits = session.run([Chunk(slot, 0, [0, 0]) for slot in range(session.slots)])
+        if not (np.isfinite(logits).all() and np.isfinite(session.run([Chunk(0, 2, [0])])).all()):
+            raise InvalidCheckpoint(f"{model.folder}: the first logits are not finite numbers")
+
+        self._vocabulary = self._words(session.vocabulary)
+
+    def _words(self, size: int) -> Vocabulary | None:
+        try:
+            return Vocabulary(self._text.tokenizer, self._text.end_tokens, size)
+        except ValueError as error:
+            self._log.warning("no JSON schemas and no probabilities", model=self._name, why=str(error))
+            return None
 
     def _refuse_what_it_cannot(self, request: GenerateRequest) -> DecoderLoop:
         if self._state is not ModelState.READY or self._loop is None:
@@ -118,13 +144,19 @@ class OnnxEngine:
         if request.tools or turns:
             found = f"{len(request.tools)} tools and {turns} tool turns"
             raise FailedPrecondition("tools", found, "a model that supports tools")
+        if self._vocabulary is None and request.sampling.json_schema is not None:
+            raise FailedPrecondition(FIELD, "a schema", "a model that supports them")
+        if self._vocabulary is None and request.sampling.top_logprobs is not None:
+            raise FailedPrecondition("sampling.top_logprobs", request.sampling.top_logprobs, "a model that tells them")
         self._scheduler.check_room(request.tenant, self._encoding)
         return self._loop
 
     async def _begin(self, request: GenerateRequest) -> Generation:
         self._encoding += 1
         try:
-            prompt = await self._in_thread(self._text.encode, request.messages)
+            if request.sampling.json_schema is not None:
+                await self._court.check(request.sampling.json_schema, request.tenant)
+            prompt, constraint = await self._in_thread(self._read, request)
         finally:
             self._encoding -= 1
         room = self._session.context_tokens - len(prompt)
@@ -133,7 +165,13 @@ class OnnxEngine:
             raise InvalidField("messages", f"{len(prompt)} tokens", expected, reason="PROMPT_TOO_LONG")
         limit = min(room, request.sampling.max_output_tokens or room)
         text = self._text
-        return Generation(request.tenant, prompt, limit, request.sampling, text.tokenizer, text.end_tokens)
+        sampling, words = request.sampling, self._vocabulary
+        return Generation(request.tenant, prompt, limit, sampling, text.tokenizer, text.end_tokens, words, constraint)
+
+    def _read(self, request: GenerateRequest) -> tuple[list[int], Constraint | None]:
+        schema, words = request.sampling.json_schema, self._vocabulary
+        constraint = Constraint(words.matcher(schema)) if words and schema is not None else None
+        return self._text.encode(request.messages), constraint
 
     async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)

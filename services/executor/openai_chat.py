@@ -5,12 +5,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from services.chassis.errors import InvalidField, Unavailable
+from services.executor.constraint import FIELD
 from services.executor.engine import (
+    AlternativeToken,
     Event,
     FinishReason,
     GenerateRequest,
     Message,
     TextDelta,
+    TokenLogprob,
     Tool,
     ToolCallDelta,
     Usage,
@@ -18,6 +21,7 @@ from services.executor.engine import (
 from services.executor.token_usage import UsageReader
 
 DONE = "[DONE]"
+MOST_ALTERNATIVES = 20
 REASONS = {
     "length": FinishReason.LENGTH,
     "tool_calls": FinishReason.TOOL_CALLS,
@@ -30,7 +34,7 @@ def request_body(request: GenerateRequest, model: str, output_limit_field: str) 
     """The JSON body that asks for a stream with usage; what is unset is left to the provider.
 
     Raises:
-        InvalidField: a tool's parameters are no JSON object.
+        InvalidField: a tool's parameters, or the schema of the answer, are no JSON object.
     """
     sampling = request.sampling
     wanted = {
@@ -40,6 +44,9 @@ def request_body(request: GenerateRequest, model: str, output_limit_field: str) 
         "top_k": sampling.top_k,
         "seed": sampling.seed,
         "stop": list(sampling.stop) or None,
+        "response_format": _format(sampling.json_schema),
+        "logprobs": True if sampling.top_logprobs is not None else None,
+        "top_logprobs": sampling.top_logprobs or None,
         "tools": [_tool(tool, index) for index, tool in enumerate(request.tools)] or None,
     }
     return {
@@ -74,7 +81,7 @@ class ChunkReader:
             if chunk.get("usage"):
                 self.usage = self._usage.read(chunk["usage"])
             for choice in chunk.get("choices") or ():
-                yield from _events(choice.get("delta") or {})
+                yield from _events(choice.get("delta") or {}, choice.get("logprobs") or {})
                 if choice.get("finish_reason"):
                     self.reason = REASONS.get(choice["finish_reason"], FinishReason.STOP)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -82,13 +89,25 @@ class ChunkReader:
             raise Unavailable("provider", found, "chat completion chunks") from error
 
 
-def _events(delta: Mapping[str, Any]) -> Iterator[Event]:
-    if delta.get("content"):
-        yield TextDelta(str(delta["content"]))
+def _events(delta: Mapping[str, Any], logprobs: Mapping[str, Any]) -> Iterator[Event]:
+    told = tuple(_logprob(one) for one in logprobs.get("content") or ())
+    if delta.get("content") or told:
+        yield TextDelta(str(delta.get("content") or ""), logprobs=told)
     for call in delta.get("tool_calls") or ():
         function = call.get("function") or {}
         arguments = str(function.get("arguments") or "")
         yield ToolCallDelta(int(call["index"]), str(call.get("id") or ""), str(function.get("name") or ""), arguments)
+
+
+def _logprob(told: Mapping[str, Any]) -> TokenLogprob:
+    others = (told.get("top_logprobs") or ())[:MOST_ALTERNATIVES]
+    alternatives = tuple(AlternativeToken(_bytes(one), float(one["logprob"])) for one in others)
+    return TokenLogprob(_bytes(told), float(told["logprob"]), alternatives)
+
+
+def _bytes(told: Mapping[str, Any]) -> bytes:
+    """The token's bytes where the provider sends them, else its text's."""
+    return bytes(told["bytes"]) if told.get("bytes") else str(told["token"]).encode("utf-8", "replace")
 
 
 def _message(message: Message) -> dict[str, Any]:
@@ -103,6 +122,13 @@ def _message(message: Message) -> dict[str, Any]:
     return turn
 
 
+def _format(schema: str | None) -> dict[str, Any] | None:
+    if schema is None:
+        return None
+    wanted = {"name": "answer", "strict": True, "schema": _schema(schema, FIELD)}
+    return {"type": "json_schema", "json_schema": wanted}
+
+
 def _tool(tool: Tool, index: int) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool.name, "description": tool.description}
     if tool.parameters_json_schema:
@@ -113,7 +139,7 @@ def _tool(tool: Tool, index: int) -> dict[str, Any]:
 def _schema(text: str, field: str) -> dict[str, Any]:
     try:
         schema = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         schema = None
     if not isinstance(schema, dict):
         raise InvalidField(field, f"{len(text)} characters", "a JSON object")

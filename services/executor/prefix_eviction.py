@@ -7,7 +7,7 @@ from services.executor.prefix_returns import Returns, Seen
 from services.executor.prefix_tree import Block
 
 _TURNS = 5  # the last stands for all above
-_LENGTHS = 4  # of prompts, in blocks: each 4 times the last
+_LENGTHS = 8  # of what is new of a prompt, in blocks: each twice the last
 _KINDS = _TURNS * _LENGTHS * 4
 _LAST, _CAME_BACK = 1, 2  # bits of a kind
 
@@ -15,8 +15,8 @@ _LAST, _CAME_BACK = 1, 2  # bits of a kind
 class LeastWorth:
     """Learns which kinds of prompts come back, and when, from those that did; until then it is LRU.
 
-    A kind is: the turns of the conversation, the length of the prompt, whether the block came back already, and whether
-    it was the prompt's last. Among the kinds, the block used longest ago stands for the others of its kind.
+    A kind is: the turns of the conversation, how much of the prompt was new, whether the block came back already, and
+    whether it was the prompt's last. Among the kinds, the block used longest ago stands for the others of its kind.
 
     Args:
         capacity: of the tree, in blocks.
@@ -38,7 +38,9 @@ class LeastWorth:
         known, turn = self._identify(path, kept)
         if known < len(path) and not grown:
             turn += 1
-        prompt = (min(turn, _TURNS - 1) * _LENGTHS + _length(len(path))) * 4
+        prompt = (min(turn, _TURNS - 1) * _LENGTHS + _length(len(path) - known)) * 4
+        if grown and kept:
+            prompt = path[kept - 1].kind & ~(_LAST | _CAME_BACK)
         for index, block in enumerate(path):
             came_back = block.kind & _CAME_BACK if grown else _CAME_BACK * (index < known)
             if index >= kept:
@@ -88,4 +90,4 @@ class LeastWorth:
 
 
 def _length(blocks: int) -> int:
-    return min(blocks.bit_length() // 2, _LENGTHS - 1)
+    return min(blocks.bit_length(), _LENGTHS - 1)

@@ -1,52 +1,58 @@
-"""The models of this executor by name: made from the settings, started, looked up and listed."""
+"""The models of this executor by name: made from the settings, loaded, looked up, listed and unloaded."""
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
-import structlog
-
-from services.chassis.errors import InvalidField, NotFound
+from services.chassis.errors import FulcrumError, InvalidField, NotFound
 from services.chassis.settings import ConfigError
 from services.executor.engine import Engine, ModelInfo, ModelState
-from services.executor.models.checkpoint import InvalidCheckpoint
+from services.executor.hosted_model import HostedModel
+from services.executor.memory_budget import MemoryBudget, estimate
 from services.executor.onnx_engine import OnnxEngine
 from services.executor.remote_engine import RemoteEngine
+from services.executor.schema_court import SchemaCourt
 from services.executor.settings import LocalModel, RemoteModel
 from services.executor.token_usage import reader_for
 
 
 class ModelRegistry:
-    """Engines by model name."""
+    """Models by name.
 
-    def __init__(self, engines: Mapping[str, Engine]) -> None:
-        self._engines = dict(sorted(engines.items()))
-        self._log = structlog.get_logger("models")
+    Args:
+        models: loaded and not.
+        later: names of those that are loaded only when asked for.
+        court: what their engines share.
+    """
+
+    def __init__(self, models: Mapping[str, HostedModel], later: Iterable[str], court: SchemaCourt) -> None:
+        self._models = dict(sorted(models.items()))
+        self._later = frozenset(later)
+        self._court = court
 
     async def start(self) -> None:
-        """Starts the engines one by one; one that cannot be loaded is logged and listed as failed, the others serve."""
-        for name, engine in self._engines.items():
-            try:
-                await engine.start()
-            except (InvalidCheckpoint, OSError) as error:
-                self._log.error("model cannot be loaded", model=name, why=str(error))
-            else:
-                self._log.info("model is ready", model=name)
+        """Loads the models one by one; one that cannot be is logged and listed as failed, the others serve."""
+        for name, model in self._models.items():
+            if name not in self._later:
+                with contextlib.suppress(FulcrumError):
+                    await model.load()
 
-    def engine(self, name: str) -> Engine:
-        """The engine of a model.
+    def model(self, name: str) -> HostedModel:
+        """A model.
 
         Raises:
-            NotFound: no model has that name.
+            NotFound: none has that name.
         """
-        found = self._engines.get(name)
+        found = self._models.get(name)
         if found is None:
-            raise NotFound("model", name, f"one of {', '.join(self._engines)}", reason="MODEL_UNKNOWN")
+            raise NotFound("model", name, f"one of {', '.join(self._models)}", reason="MODEL_UNKNOWN")
         return found
 
     @property
     def infos(self) -> Sequence[ModelInfo]:
         """Every model as it is now, in name order."""
-        return [engine.info for engine in self._engines.values()]
+        return [model.info for model in self._models.values()]
 
     def failed(self) -> Sequence[str]:
         """Names of the models that could not be loaded."""
@@ -58,29 +64,36 @@ class ModelRegistry:
         Raises:
             InvalidField: no model is named `after`.
         """
-        if after and after not in self._engines:
+        if after and after not in self._models:
             raise InvalidField("page_token", after, "the next_page_token of a page")
-        names = [name for name in self._engines if name > after]
-        return [self._engines[name].info for name in names[:size]], len(names) > size
+        names = [name for name in self._models if name > after]
+        return [self._models[name].info for name in names[:size]], len(names) > size
 
     async def close(self) -> None:
-        """Closes every engine."""
-        for engine in self._engines.values():
-            await engine.close()
+        """Closes every model."""
+        for model in self._models.values():
+            await model.close()
+        await self._court.close()
 
 
-def make_registry(models: Mapping[str, LocalModel | RemoteModel]) -> ModelRegistry:
-    """Engines for the models of the settings; loads nothing yet.
+def make_registry(models: Mapping[str, LocalModel | RemoteModel], memory_bytes: int | None = None) -> ModelRegistry:
+    """The models of the settings, which share so much memory; loads nothing yet.
 
     Raises:
         ConfigError: a key's environment variable is named but not set, or a provider is named that is not known.
     """
-    return ModelRegistry({name: _engine(name, model) for name, model in models.items()})
+    court, budget = SchemaCourt(), MemoryBudget(memory_bytes)
+    made = {}
+    for name, model in models.items():
+        size = partial(estimate, model) if isinstance(model, LocalModel) else None
+        made[name] = HostedModel(name, _maker(name, model, court), size, budget)
+    later = [name for name, model in models.items() if isinstance(model, LocalModel) and not model.load_at_start]
+    return ModelRegistry(made, later, court)
 
 
-def _engine(name: str, model: LocalModel | RemoteModel) -> Engine:
+def _maker(name: str, model: LocalModel | RemoteModel, court: SchemaCourt) -> Callable[[], Engine]:
     if isinstance(model, LocalModel):
-        return OnnxEngine(name, model)
+        return partial(OnnxEngine, name, model, court)
     key = os.environ.get(model.api_key_env) if model.api_key_env else None
     if model.api_key_env and not key:
         field = f"executor.models.{name}.api_key_env"
@@ -90,4 +103,4 @@ def _engine(name: str, model: LocalModel | RemoteModel) -> Engine:
     except LookupError as error:
         expected = "a provider that genai-prices knows, such as openai, or nothing"
         raise ConfigError(f"executor.models.{name}.provider: got {model.provider!r}, expected {expected}") from error
-    return RemoteEngine(name, model, key, usage)
+    return partial(RemoteEngine, name, model, key, usage)

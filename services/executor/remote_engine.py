@@ -8,6 +8,7 @@ import httpx
 
 from services.chassis.errors import FailedPrecondition, Unavailable
 from services.executor.admission import Admission
+from services.executor.constraint import FIELD
 from services.executor.engine import Event, Finish, GenerateRequest, ModelInfo, ModelKind, ModelState, Timing
 from services.executor.openai_chat import ChunkReader, request_body
 from services.executor.remote_errors import error_of_failure, error_of_status
@@ -47,6 +48,8 @@ class RemoteEngine:
             precision="",
             digest="",
             supports_tools=self._model.supports_tools,
+            supports_json_schema=self._model.supports_json_schema,
+            supports_logprobs=self._model.supports_logprobs,
             provider=self._usage.provider,
             waiting=self._admission.waiting,
         )
@@ -65,8 +68,7 @@ class RemoteEngine:
         arrived = time.perf_counter()
         if self._client is None:
             raise Unavailable(f"model {self._name}", "not started", "ready", reason="STARTING", retry_after_s=1.0)
-        if request.tools and not self._model.supports_tools:
-            raise FailedPrecondition("tools", f"{len(request.tools)} tools", "a model that supports tools")
+        self._refuse_what_it_cannot(request)
         body = request_body(request, self._model.model or self._name, self._model.output_limit_field)
         reader, first = ChunkReader(self._usage), 0.0
         async with self._admission.place():
@@ -81,6 +83,15 @@ class RemoteEngine:
         """Closes every connection."""
         if self._client:
             await self._client.aclose()
+
+    def _refuse_what_it_cannot(self, request: GenerateRequest) -> None:
+        sampling = request.sampling
+        if request.tools and not self._model.supports_tools:
+            raise FailedPrecondition("tools", f"{len(request.tools)} tools", "a model that supports tools")
+        if sampling.json_schema is not None and not self._model.supports_json_schema:
+            raise FailedPrecondition(FIELD, "a schema", "a model that supports them")
+        if sampling.top_logprobs is not None and not self._model.supports_logprobs:
+            raise FailedPrecondition("sampling.top_logprobs", sampling.top_logprobs, "a model that tells them")
 
     async def _stream(
         self, client: httpx.AsyncClient, body: dict[str, object], reader: ChunkReader

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from services.executor.constraint import Constraint
 from services.executor.engine import Sampling
 
 Logits = NDArray[np.float32]
@@ -10,19 +11,35 @@ Logprobs = NDArray[np.float64]
 
 
 class Sampler:
-    """One answer's choices. Equal seeds and equal logits give equal tokens; without a seed each sampler differs."""
+    """One answer's choices. Equal seeds and equal logits give equal tokens; without a seed each sampler differs.
 
-    def __init__(self, sampling: Sampling) -> None:
+    Args:
+        sampling: how to choose.
+        constraint: what may be chosen; anything where None.
+    """
+
+    def __init__(self, sampling: Sampling, constraint: Constraint | None = None) -> None:
         self._temperature = sampling.temperature or 0.0
-        self.greedy = self._temperature == 0.0
+        self._greedy = self._temperature == 0.0
         self._top_k = sampling.top_k
         self._top_p = sampling.top_p
         self._random = np.random.default_rng(sampling.seed)
+        self._constraint = constraint
+
+    @property
+    def takes_likeliest(self) -> bool:
+        """Whether the choice is the likeliest token, whatever it is."""
+        return self._greedy and self._constraint is None
 
     def choose(self, logits: Logits) -> tuple[int, float]:
-        """The next token and its natural-log probability under the model itself, from logits `[vocabulary]`."""
+        """The next token and its natural-log probability under the model itself, from logits `[vocabulary]`.
+
+        Raises:
+            InvalidField: what may be chosen has become too costly to tell.
+        """
         logprobs = log_softmax(logits)
-        token = int(np.argmax(logits)) if self.greedy else self._draw(logits)
+        allowed = self._constraint.forbid(logits) if self._constraint else logits
+        token = int(np.argmax(allowed)) if self._greedy else self._draw(allowed)
         return token, float(logprobs[token])
 
     def _draw(self, logits: Logits) -> int:
@@ -36,6 +53,20 @@ def likeliest(logits: Logits) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     tokens = logits.argmax(axis=1)
     best = logits[np.arange(len(logits)), tokens]
     return tokens, -np.log(np.exp(logits - best[:, None]).sum(axis=1))
+
+
+def top(logits: Logits, count: int) -> list[tuple[int, float]]:
+    """The `count` likeliest tokens and their natural-log probabilities, likeliest first; ties go to the lower token."""
+    if not count:
+        return []
+    logprobs = log_softmax(logits)
+    found = (
+        np.flatnonzero(logits >= np.partition(logits, -count)[-count])
+        if count < len(logits)
+        else np.arange(len(logits))
+    )
+    order = found[np.argsort(-logits[found], kind="stable")][:count]
+    return [(int(token), float(logprobs[token])) for token in order]
 
 
 def candidates(

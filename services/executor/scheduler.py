@@ -64,6 +64,13 @@ class Scheduler(Generic[T]):
             return list(self._running.values())
 
     @property
+    def used(self) -> float:
+        """Share of the slots' memory that holds tokens of those with a slot."""
+        with self._lock:
+            computed = sum(task.computed for task in self._running.values())
+        return computed / (self._slots.count * self._capacity)
+
+    @property
     def idle(self) -> bool:
         """Whether there is nothing to do."""
         return not self._running and not self._queue.size

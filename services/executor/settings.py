@@ -32,6 +32,7 @@ class LocalModel(BaseModel):
         Path(".models/graphs"),
         description="folder where graphs of large models are kept; null keeps none",
     )
+    load_at_start: bool = Field(True, description="false loads it only when `fulcrum models load` says so")
     backend: Literal["auto", "tensorrt", "cuda", "cpu"] = Field(
         "auto", description="what runs it; auto takes the first of these that can be had, and logs why"
     )
@@ -61,6 +62,8 @@ class RemoteModel(BaseModel):
     api_key_env: str | None = Field(None, description="environment variable that holds the key; none is sent if unset")
     context_tokens: int = Field(0, ge=0, description="most tokens of prompt and answer together; 0 where unknown")
     supports_tools: bool = Field(True, description="whether it takes tools")
+    supports_json_schema: bool = Field(True, description="whether it takes response_format with a JSON schema")
+    supports_logprobs: bool = Field(True, description="whether it tells probabilities of tokens")
     output_limit_field: Literal["max_tokens", "max_completion_tokens"] = Field(
         "max_tokens", description="the server's name for the most tokens of an answer"
     )
@@ -85,6 +88,9 @@ class ExecutorSettings(Section, section="executor"):
     """The executor's slice of the settings; relative paths start at the working directory."""
 
     encoder: EncoderSettings | None = Field(EncoderSettings(), description="null serves no embeddings")
+    memory_bytes: int | None = Field(
+        None, ge=1, description="most that local models take together; one that does not fit is not loaded"
+    )
     models: dict[str, Model] = Field(
         {name: LocalModel(folder=Path("models") / name) for name in ("fulcrum-small", "fulcrum-large")},
         description="by name: `folder` for a local model, `base_url` for a remote one",

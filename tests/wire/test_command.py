@@ -218,3 +218,27 @@ async def test_sigterm_ends_it(tmp_path: Path) -> None:
     async with suite_process(tmp_path, "serve", "router") as suite:
         suite.process.terminate()
         assert await asyncio.wait_for(suite.process.wait(), 15) == 0
+
+
+async def test_cache_lists_shows_moves_and_purges(running: SuiteProcess, tmp_path: Path) -> None:
+    """What was answered can be listed, shown, exported, purged and imported again under the same id."""
+    at = ("--address", running.address)
+    asked = await fulcrum("complete", "What is the capital of Portugal?", *at)
+    assert asked.status == 0
+    listed = await fulcrum("cache", "ls", "--limit", "1", "--json", *at)
+    entry = json.loads(listed.out)
+    assert (entry["text"], entry["source"]) == ("What is the capital of Portugal?", "edge")
+    shown = await fulcrum("cache", "show", entry["entry_id"], *at)
+    assert json.loads(shown.out)["answer"]["text"] in asked.out
+    exported = await fulcrum("cache", "export", "--tenant", "local", *at)
+    lines = [line for line in exported.out.splitlines() if "Portugal" in line]
+    purged = await fulcrum("cache", "purge", "--id", entry["entry_id"], *at)
+    assert purged.out == "1 entries removed\n"
+    taken = await piped("\n".join(lines).encode(), "cache", "import", "-", *at)
+    assert taken.out == "1 entries imported, 0 were there already or have a newer answer\n", taken.err
+    assert json.loads((await fulcrum("cache", "ls", "--limit", "1", "--json", *at)).out) == entry
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(f"{lines[0]}\n{{}}\n")
+    refused = await fulcrum("cache", "import", str(bad), *at)
+    assert (refused.status, "line 2" in refused.err) == (2, True)
+    assert (await fulcrum("cache", "purge", *at)).status == 1

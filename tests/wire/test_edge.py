@@ -136,7 +136,7 @@ async def test_identical_requests_execute_once(suite: Suite) -> None:
 
 
 async def test_cache_control(suite: Suite) -> None:
-    """no_store keeps nothing, no_cache executes although there is an answer."""
+    """no_store keeps nothing, no_cache executes although there is an answer, what is hot is kept on request alone."""
     tenant = next(_tenants)
     prompt = "What is the capital of Italy?"
     await complete(suite, ask(prompt, cache_control=pb.CacheControl(no_store=True)), tenant)
@@ -144,6 +144,28 @@ async def test_cache_control(suite: Suite) -> None:
     assert second.cache.result == receipt_pb2.CACHE_RESULT_MISS
     _, third = await complete(suite, ask(prompt, cache_control=pb.CacheControl(no_cache=True)), tenant)
     assert third.cache.result == receipt_pb2.CACHE_RESULT_BYPASSED
+    for kept, results in ((False, ["MISS", "MISS"]), (True, ["MISS", "EXACT_HIT"])):
+        hot = ask(prompt, sampling=chat_pb2.Sampling(temperature=0.8, seed=int(kept)))
+        hot.cache_control.store_sampled = kept
+        found = [(await complete(suite, hot, tenant))[1].cache.result for _ in results]
+        assert [receipt_pb2.CacheResult.Name(one).removeprefix("CACHE_RESULT_") for one in found] == results
+
+
+async def test_only_if_cached(suite: Suite) -> None:
+    """Nothing kept is NOT_FOUND with its reason; what is kept and young enough is served."""
+    tenant = next(_tenants)
+    asked = ask("What is the capital of Spain?", cache_control=pb.CacheControl(only_if_cached=True))
+
+    async def told() -> None:
+        call = suite.edge.Complete(asked, **as_tenant(tenant))
+        await refused(anext(aiter(call)), grpc.StatusCode.NOT_FOUND, "NOT_CACHED", "cache_control.only_if_cached")
+
+    await told()
+    await complete(suite, ask("What is the capital of Spain?"), tenant)
+    _, receipt = await complete(suite, asked, tenant)
+    assert receipt.cache.result == receipt_pb2.CACHE_RESULT_EXACT_HIT
+    asked.cache_control.max_age.FromMilliseconds(1)
+    await told()
 
 
 async def test_cancelling_reaches_the_model_and_stores_nothing(suite: Suite) -> None:
@@ -276,3 +298,33 @@ async def test_a_page_token_of_any_day_is_a_place(suite: Suite) -> None:
 async def test_usage_refusals(suite: Suite, fields: dict[str, Any], field: str) -> None:
     """A bad page, size, dimension or order of days names the field."""
     await refused(suite.edge.GetUsage(pb.GetUsageRequest(**fields), **as_tenant("t")), INVALID, "FIELD_INVALID", field)
+
+
+async def test_an_answer_of_a_schema(suite: Suite) -> None:
+    """A schema reaches the model, an answer is reused for the same schema alone, and what is none is refused."""
+    tenant = next(_tenants)
+    asked = [
+        ask("What is the capital of France?", sampling=chat_pb2.Sampling(response_format={"json_schema": schema}))
+        for schema in ('{"type": "boolean"}', '{"type": "boolean"}', '{"enum": ["Paris", "Rome"]}', "{")
+    ]
+    (first, made), (second, kept), (third, other) = [await complete(suite, one, tenant) for one in asked[:3]]
+    assert first == second
+    assert first in ("true", "false")
+    assert third in ('"Paris"', '"Rome"')
+    results = [one.cache.result for one in (made, kept, other)]
+    miss = receipt_pb2.CACHE_RESULT_MISS
+    assert results == [miss, receipt_pb2.CACHE_RESULT_EXACT_HIT, miss]
+    call = suite.edge.Complete(asked[3], **as_tenant(tenant))
+    await refused(call, INVALID, "FIELD_INVALID", "sampling.response_format.json_schema")
+
+
+async def test_probabilities_pass_and_are_never_replayed(suite: Suite) -> None:
+    """Probabilities come with each answer that asks for them, so none of these is one from the cache."""
+    tenant = next(_tenants)
+    asked = ask("What is the capital of Norway?", sampling=chat_pb2.Sampling(top_logprobs=2))
+    for _ in range(2):
+        events = await drained(suite.edge.Complete(asked, **as_tenant(tenant)))
+        told = [one for event in events for one in event.text_delta.logprobs]
+        assert b"".join(one.token for one in told).decode() == "".join(event.text_delta.text for event in events) != ""
+        assert {len(one.alternatives) for one in told} == {2}
+        assert events[-1].receipt.cache.result == receipt_pb2.CACHE_RESULT_BYPASSED

@@ -1,5 +1,7 @@
 """ExecutorService, the same on both bindings."""
 
+import asyncio
+import json
 import time
 from typing import Any
 
@@ -145,3 +147,106 @@ async def test_expired_deadline(suite: Suite) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await drained(suite.executor.Generate(ask("Reverse the word stone.", ENDLESS), timeout=0.05))
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "maxLength": 8}, "sure": {"type": "boolean"}},
+    "required": ["city", "sure"],
+    "additionalProperties": False,
+}
+
+
+def held_to(schema: Any, **sampling: Any) -> pb.GenerateRequest:
+    form = chat_pb2.ResponseFormat(json_schema=schema if isinstance(schema, str) else json.dumps(schema))
+    return ask("What is the capital of France?", response_format=form, **sampling)
+
+
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 2.0, "seed": 1}, {"temperature": 2.0, "seed": 2}])
+async def test_answers_satisfy_a_schema(suite: Suite, sampling: dict[str, Any]) -> None:
+    """Greedy or drawn, an answer is complete JSON of the schema, and ends there."""
+    events = await drained(suite.executor.Generate(held_to(SCHEMA, **sampling), timeout=30))
+    found = json.loads(text_of(events))
+    assert list(found) == ["city", "sure"]
+    assert (type(found["city"]), type(found["sure"]), len(found["city"]) <= 8) == (str, bool, True)
+    assert events[-1].finish.reason == chat_pb2.FINISH_REASON_STOP
+
+
+async def test_schemas_that_cannot_be_held_to(suite: Suite) -> None:
+    """No schema, one that is too deep, and one that would take minutes are refused by field, and soon."""
+    deep = "[" * 99 + "]" * 99
+    for schema in ("{", deep, json.dumps({"type": "integer", "multipleOf": 999_983})):
+        begin = time.perf_counter()
+        call = suite.executor.Generate(held_to(schema), timeout=30)
+        await refused(call, INVALID, "FIELD_INVALID", "sampling.response_format.json_schema")
+        assert time.perf_counter() - begin < 5
+
+
+async def test_hostile_schemas_stop_nobody(suite: Suite) -> None:
+    """While one caller's are tried out, the model answers others, and holds them to schemas of their own."""
+    trials = []
+    for prime in (999_961, 999_959, 999_953, 999_931):
+        hostile = held_to({"type": "integer", "multipleOf": prime})
+        hostile.prefix_scope = "hostile"
+        trials.append(asyncio.ensure_future(drained(suite.executor.Generate(hostile, timeout=30))))
+    await asyncio.sleep(0.1)
+    events = await drained(suite.executor.Generate(held_to({"enum": ["Paris", "Rome"]}), timeout=30))
+    assert json.loads(text_of(events)) in ("Paris", "Rome")
+    assert not all(trial.done() for trial in trials)
+    for trial in trials:
+        trial.cancel()
+    await asyncio.gather(*trials, return_exceptions=True)
+
+
+async def test_probabilities_of_tokens(suite: Suite) -> None:
+    """Each token of the text is told once, in order, with the likeliest in its place; unasked, none is."""
+    whole = await drained(suite.executor.Generate(ask("What is the capital of France?", top_logprobs=3), timeout=30))
+    told = [one for event in whole for one in event.text_delta.logprobs]
+    assert b"".join(one.token for one in told).decode() == text_of(whole)
+    assert len(told) == whole[-1].finish.usage.output_tokens - 1  # the end is no text
+    for one in told:
+        best = [(other.token, other.logprob) for other in one.alternatives]
+        assert len(best) == 3
+        assert best == sorted(best, key=lambda other: -other[1])
+        assert best[0] == (one.token, pytest.approx(one.logprob, abs=1e-4))  # greedy
+    plain = await drained(suite.executor.Generate(ask("What is the capital of France?"), timeout=30))
+    assert text_of(plain) == text_of(whole)
+    assert not any(event.text_delta.logprobs for event in plain)
+    alone = await drained(suite.executor.Generate(ask("What?", top_logprobs=0, max_output_tokens=2), timeout=30))
+    assert [len(one.alternatives) for event in alone for one in event.text_delta.logprobs] == [0, 0]
+    call = suite.executor.Generate(ask("x", top_logprobs=21), timeout=5)
+    await refused(call, INVALID, "FIELD_INVALID", "sampling.top_logprobs")
+
+
+async def test_models_are_unloaded_and_loaded(suite: Suite) -> None:
+    """An answer under way ends before its model is unloaded; then it is refused, stays so, and can be loaded again."""
+    running = suite.executor.Generate(ask("Reverse the word stone.", ENDLESS, max_output_tokens=200), timeout=30)
+    await anext(aiter(running))
+    unloading = asyncio.ensure_future(drained(suite.executor.UnloadModel(pb.UnloadModelRequest(name=ENDLESS))))
+    await asyncio.sleep(0.02)
+    turned_away = suite.executor.Generate(ask("x", ENDLESS), timeout=5)
+    await refused(turned_away, grpc.StatusCode.UNAVAILABLE, "BACKEND_UNAVAILABLE", f"model {ENDLESS}")
+    rest = await drained(running)
+    assert rest[-1].finish.usage.output_tokens == 200
+    (unloaded,) = await unloading
+    assert unloaded.model.state == pb.MODEL_STATE_UNLOADED
+    (again,) = await drained(suite.executor.UnloadModel(pb.UnloadModelRequest(name=ENDLESS), timeout=5))
+    assert again.model.state == pb.MODEL_STATE_UNLOADED
+    for _ in range(2):
+        loaded = (await suite.executor.LoadModel(pb.LoadModelRequest(name=ENDLESS), timeout=30)).model
+        assert loaded.state == pb.MODEL_STATE_READY
+    assert loaded.memory_bytes > 1_000_000
+    assert loaded.supports_json_schema
+    assert loaded.supports_logprobs
+    assert loaded.tokens_per_second > 0
+    brief = await drained(suite.executor.Generate(ask("Hello", ENDLESS, max_output_tokens=2), timeout=30))
+    assert brief[-1].finish.usage.output_tokens == 2
+
+
+async def test_operations_on_models_that_are_not_there(suite: Suite) -> None:
+    """A name that no model has is refused by both."""
+    for call in (
+        suite.executor.LoadModel(pb.LoadModelRequest(name="gtp-4"), timeout=5),
+        suite.executor.UnloadModel(pb.UnloadModelRequest(name="gtp-4"), timeout=5),
+    ):
+        await refused(call, grpc.StatusCode.NOT_FOUND, "MODEL_UNKNOWN", "model")

@@ -8,6 +8,7 @@ from typing import Self
 import grpc
 from fulcrum.edge.v1 import edge_service_pb2 as edge_pb
 from fulcrum.edge.v1 import receipt_pb2
+from fulcrum.executor.v1 import chat_pb2
 
 from fulcrum_client.errors import InternalError
 
@@ -23,11 +24,12 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer; `receipt` is the contract's fulcrum.edge.v1.Receipt."""
+    """A whole answer; `receipt` and `logprobs` are the contract's, these where they were asked for."""
 
     text: str
     receipt: receipt_pb2.Receipt
     tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[chat_pb2.TokenLogprob, ...] = ()
 
 
 class Reading:
@@ -36,6 +38,7 @@ class Reading:
     def __init__(self) -> None:
         self._pieces: list[str] = []
         self._calls: dict[int, ToolCall] = {}
+        self._logprobs: list[chat_pb2.TokenLogprob] = []
         self._receipt: receipt_pb2.Receipt | None = None
 
     @property
@@ -47,6 +50,11 @@ class Reading:
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The function calls so far, in their order."""
         return tuple(call for _, call in sorted(self._calls.items()))
+
+    @property
+    def logprobs(self) -> tuple[chat_pb2.TokenLogprob, ...]:
+        """Probabilities of the tokens so far, where they were asked for."""
+        return tuple(self._logprobs)
 
     @property
     def receipt(self) -> receipt_pb2.Receipt:
@@ -62,13 +70,14 @@ class Reading:
     @property
     def answer(self) -> Answer:
         """The whole answer, once the last piece has been read."""
-        return Answer(self.text, self.receipt, self.tool_calls)
+        return Answer(self.text, self.receipt, self.tool_calls, self.logprobs)
 
     def take(self, event: edge_pb.CompleteResponse) -> str:
         """Adds an event; its text, empty where it brings none."""
         match event.WhichOneof("event"):
             case "text_delta":
                 self._pieces.append(event.text_delta.text)
+                self._logprobs += event.text_delta.logprobs
                 return event.text_delta.text
             case "tool_call_delta":
                 new = event.tool_call_delta

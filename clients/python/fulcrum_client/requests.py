@@ -1,6 +1,7 @@
 """From what a caller writes to the messages of the contract, the same for both clients."""
 
 import datetime
+import json
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypedDict, Unpack
@@ -42,11 +43,15 @@ class Options(TypedDict, total=False):
     top_k: int
     seed: int
     stop: Sequence[str]
+    json_schema: str | Mapping[str, Any]  # what the answer must satisfy: JSON text or what becomes it
+    top_logprobs: int  # tell tokens' probabilities, and of so many likeliest tokens in each place
     tools: Sequence[chat_pb2.Tool]
     no_cache: bool  # do not answer from the cache
     no_store: bool  # do not keep the answer
     max_age_s: float  # oldest answer that will do
     ttl_s: float  # how long the answer may be served to others
+    only_if_cached: bool  # answer from the cache or not at all
+    store_sampled: bool  # keep the answer though it was sampled hot
     session_id: str
     request_id: str  # the caller's own; one is made where there is none
 
@@ -88,6 +93,8 @@ def complete_request(prompt: str | Sequence[Turn], **options: Unpack[Options]) -
         top_k=options.get("top_k"),
         seed=options.get("seed"),
         stop=options.get("stop", ()),
+        response_format=_format(options.get("json_schema")),
+        top_logprobs=options.get("top_logprobs"),
     )
     request.objective.CopyFrom(objective)
     request.sampling.CopyFrom(sampling)
@@ -97,6 +104,8 @@ def complete_request(prompt: str | Sequence[Turn], **options: Unpack[Options]) -
             no_store=options.get("no_store", False),
             max_age=_duration(options.get("max_age_s")),
             ttl=_duration(options.get("ttl_s")),
+            only_if_cached=options.get("only_if_cached", False),
+            store_sampled=options.get("store_sampled", False),
         )
     )
     return request
@@ -147,6 +156,12 @@ def _message(turn: Turn) -> chat_pb2.Message:
     if role not in _ROLES:
         raise ValueError(f"role: got {role!r}, expected one of {', '.join(_ROLES)}")
     return chat_pb2.Message(role=_ROLES[role], **given)
+
+
+def _format(schema: str | Mapping[str, Any] | None) -> chat_pb2.ResponseFormat | None:
+    if schema is None:
+        return None
+    return chat_pb2.ResponseFormat(json_schema=schema if isinstance(schema, str) else json.dumps(schema))
 
 
 def _duration(seconds: float | None) -> Duration | None:

@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 
 from services.cache.answer_cache import AnswerCache
-from services.cache.decision import Decision, Decline, FixedRule, MissReason, Neighbour, Serve
+from services.cache.decision import Check, Decline, MissReason, Neighbour, Serve
 from services.cache.embedding import Embedding
 from services.cache.entry import Answer, Partition
 from services.cache.entry_store import EntryStore
-from services.cache.query import Hit, Miss, Query, Submission
+from services.cache.personal_data import Detector
+from services.cache.query import Audit, Hit, Miss, Query, Submission
+from services.cache.scope_decision import Considered
+from services.cache.scope_file import ScopeFile
+from services.cache.scopes import Scopes
 from services.cache.settings import CacheSettings
 
 DIGEST = "ab" * 32
@@ -35,11 +39,13 @@ class Clock:
         self.now_ns += round(seconds * SECOND_NS)
 
 
-class ServeNearest:
-    """A decision that serves whatever is nearest, so that nothing but the partition can keep entries apart."""
+class ServeNearest(Scopes):
+    """Serves whatever is nearest, so that nothing but the partition can keep entries apart."""
 
-    def decide(self, text: str, neighbours: Sequence[Neighbour], max_wrong_share: float) -> Serve | Decline:
-        return Serve(neighbours[0], 0.5) if neighbours else Decline(MissReason.NOT_NEAR, "none")
+    def decide(
+        self, tenant: str, text: str, neighbours: Sequence[Neighbour], bound: float, judges: bool
+    ) -> tuple[Serve | Check | Decline, Considered | None]:
+        return Serve(neighbours[0], 0.5, "") if neighbours else Decline(MissReason.NOT_NEAR, "none"), None
 
 
 def settings(folder: Path, **changes: Any) -> CacheSettings:
@@ -48,11 +54,17 @@ def settings(folder: Path, **changes: Any) -> CacheSettings:
 
 
 def open_cache(
-    folder: Path, clock: Clock | None = None, decision: Decision | None = None, **changes: Any
+    folder: Path,
+    clock: Clock | None = None,
+    kind: type[Scopes] = Scopes,
+    detector: Detector | None = None,
+    **changes: Any,
 ) -> AnswerCache:
     made = settings(folder, **changes)
     store = EntryStore(made.database, max_requests=made.max_entries)
-    return AnswerCache(store, decision or FixedRule(made.min_similarity), made, clock or Clock())
+    learnt = ScopeFile(made.database.with_name("learnt.sqlite"))
+    scopes = kind(learnt, made.min_similarity, made.remembered_lookups, lambda: 0.5)
+    return AnswerCache(store, scopes, made, clock or Clock(), detector)
 
 
 @contextmanager
@@ -85,11 +97,11 @@ def ask(text: str, **changes: Any) -> Query:
     return Query(**(fields | changes))
 
 
-def served(found: Hit | Miss) -> str | None:
+def served(found: Hit | Miss | Audit) -> str | None:
     """The answer that was served, None on a miss."""
     return found.entry.answer.text if isinstance(found, Hit) else None
 
 
-def reason(found: Hit | Miss) -> MissReason | None:
+def reason(found: Hit | Miss | Audit) -> MissReason | None:
     """Why nothing was served, None on a hit."""
     return found.reason if isinstance(found, Miss) else None

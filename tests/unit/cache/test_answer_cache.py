@@ -64,7 +64,7 @@ def test_reasons_of_a_miss(tmp_path: Path) -> None:
 
 def test_a_truncated_embedding_is_not_indexed(tmp_path: Path) -> None:
     """A prompt longer than the encoder's window is found by its text alone."""
-    with opened(tmp_path, None, ServeNearest()) as cache:
+    with opened(tmp_path, None, ServeNearest) as cache:
         cache.store(keep("a long text", embedding=embedding(truncated=True)))
         assert reason(cache.lookup(ask("another", embedding=embedding()))) is MissReason.NOT_NEAR
         assert served(cache.lookup(ask("a long text", embedding=embedding(truncated=True)))) == "42"
@@ -72,7 +72,7 @@ def test_a_truncated_embedding_is_not_indexed(tmp_path: Path) -> None:
 
 def test_the_newest_answer_replaces_the_former(tmp_path: Path) -> None:
     """One prompt has one answer, by its text and by its vector."""
-    with opened(tmp_path, None, ServeNearest()) as cache:
+    with opened(tmp_path, None, ServeNearest) as cache:
         for said in ("old", "new"):
             cache.store(keep("x", said, embedding=embedding()))
             cache.lookup(ask("y", embedding=embedding()))
@@ -118,7 +118,7 @@ def test_request_ids_are_bounded(tmp_path: Path) -> None:
 def test_time_to_live(tmp_path: Path) -> None:
     """An entry is served before its end and never from it on, exactly or semantically; then it is removed."""
     clock = Clock()
-    with opened(tmp_path, clock, ServeNearest(), ttl_s=10) as cache:
+    with opened(tmp_path, clock, ServeNearest, ttl_s=10) as cache:
         cache.store(keep("default", embedding=embedding()))
         cache.store(keep("own", embedding=embedding(), ttl_ns=10**9, partition=Partition("acme", b"o" * 16)))
         clock.advance(9.999)
@@ -146,7 +146,7 @@ def test_without_a_time_to_live(tmp_path: Path) -> None:
 def test_max_age(tmp_path: Path) -> None:
     """A caller who wants a young answer gets no older one, exactly or semantically."""
     clock = Clock()
-    with opened(tmp_path, clock, ServeNearest()) as cache:
+    with opened(tmp_path, clock, ServeNearest) as cache:
         cache.store(keep("x", embedding=embedding()))
         clock.advance(5)
         for age, expected in ((4.9, None), (5, "42")):
@@ -250,8 +250,9 @@ def test_invalidation(tmp_path: Path) -> None:
     """Conditions add up, reach one tenant only, and what they removed is found neither by text nor by vector."""
     clock = Clock()
     other = Partition("acme", b"g" * 16)
-    with opened(tmp_path, clock, ServeNearest()) as cache:
+    with opened(tmp_path, clock, ServeNearest) as cache:
         one = cache.store(keep("one", answer=answer(model="a")))
+        assert isinstance(one, str)
         cache.store(keep("two", answer=answer(model="b"), embedding=embedding()))
         cache.lookup(ask("near two", embedding=embedding()))
         clock.advance(1)

@@ -37,7 +37,7 @@ class Isolation(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         self.clock = Clock()
-        self.cache = open_cache(self.folder, self.clock, ServeNearest(), ttl_s=None)
+        self.cache = open_cache(self.folder, self.clock, ServeNearest, ttl_s=None)
         self.model: dict[tuple[Partition, str], tuple[str, int]] = {}
         self.stored = 0
 
@@ -93,7 +93,7 @@ class Isolation(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self.cache.close()
-        self.cache = open_cache(self.folder, self.clock, ServeNearest(), ttl_s=None)
+        self.cache = open_cache(self.folder, self.clock, ServeNearest, ttl_s=None)
 
     @invariant()
     def listed_per_tenant(self) -> None:

@@ -1,14 +1,23 @@
 """Nearest neighbours: the same as by hand, within a partition, in bounded memory."""
 
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.cache import nearest
+from services.cache.embedding import Encoder
 from services.cache.entry import Partition
-from services.cache.vector_index import VectorIndex, Vectors
+from services.cache.nearest import Vectors
+from services.cache.snapshots import Snapshots
+from services.cache.vector_index import VectorIndex
 
 DIMENSION = 8
+HERE = Partition("t", b"h" * 16)
+FREE = 10**9
 
 
 def unit(seed: int) -> np.ndarray:
@@ -17,17 +26,63 @@ def unit(seed: int) -> np.ndarray:
 
 
 class Stored:
-    """What a store would hold, and how often it was read."""
+    """What a store would hold, and how often a partition was read."""
 
     def __init__(self) -> None:
-        self.of: dict[Partition, dict[int, np.ndarray]] = {}
+        self.of_partition: dict[Partition, dict[int, np.ndarray]] = {}
         self.reads = 0
 
-    def load(self, partition: Partition) -> Vectors:
+    def encoder(self) -> Encoder:
+        return Encoder("ab" * 32, DIMENSION)
+
+    def of(self, partition: Partition) -> Vectors:
         self.reads += 1
-        known = self.of.get(partition, {})
-        matrix = np.array(list(known.values()), np.float32).reshape(max(len(known), 1), -1)
-        return Vectors(np.array(list(known), np.int64), matrix)
+        return self.some(self.sequences(partition))
+
+    def sequences(self, partition: Partition) -> list[int]:
+        return list(self.of_partition.get(partition, {}))
+
+    def some(self, sequences: list[int]) -> Vectors:
+        known = {number: one for kept in self.of_partition.values() for number, one in kept.items()}
+        matrix = np.array([known[number] for number in sequences], np.float32).reshape(max(len(sequences), 1), -1)
+        return Vectors(np.array(sequences, np.int64), matrix)
+
+    def settle(self) -> None:
+        """Memory survives no power cut."""
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Indexes count as large from 200 vectors on."""
+    monkeypatch.setattr(nearest, "LARGE", 200)
+
+
+def filled(stored: Stored, count: int) -> dict[int, np.ndarray]:
+    known = stored.of_partition[HERE] = {number: unit(number) for number in range(count)}
+    return known
+
+
+def recall(index: VectorIndex, known: dict[int, np.ndarray], queries: int = 50) -> float:
+    """The share of queries, near to known vectors, whose nearest is found."""
+    numbers, matrix = list(known), np.array(list(known.values()))
+    found = 0
+    for seed in range(queries):
+        query = known[numbers[seed * 7 % len(numbers)]] + 0.1 * unit(10_000 + seed)
+        query /= np.linalg.norm(query)
+        near = index.search(HERE, query.astype(np.float32), 3)
+        assert {number for number, _ in near} <= known.keys()
+        found += near[0][0] == numbers[int(np.argmax(matrix @ query))]
+    return found / queries
+
+
+def made(index: VectorIndex) -> bool:
+    """Searches until the index that is being made has taken over."""
+    for _ in range(1000):
+        index.search(HERE, unit(0), 1)
+        if not index._built[HERE].index.is_exact:
+            return True
+        time.sleep(0.005)
+    return False
 
 
 steps = st.lists(st.tuples(st.sampled_from("asr"), st.integers(0, 2), st.integers(0, 15)), max_size=60)
@@ -38,10 +93,10 @@ steps = st.lists(st.tuples(st.sampled_from("asr"), st.integers(0, 2), st.integer
 def test_neighbours_by_hand(steps: list[tuple[str, int, int]], max_bytes: int) -> None:
     """After any additions and removals a search finds what a dot product over the partition finds."""
     stored = Stored()
-    index = VectorIndex(stored.load, max_bytes)
+    index = VectorIndex(stored, Snapshots(Path("nowhere")), max_bytes)
     for action, where, number in steps:
         partition = Partition("t", bytes([where]))
-        known = stored.of.setdefault(partition, {})
+        known = stored.of_partition.setdefault(partition, {})
         if action == "a" and number not in known:
             known[number] = unit(number)
             index.add(partition, number, known[number])
@@ -59,13 +114,89 @@ def test_neighbours_by_hand(steps: list[tuple[str, int, int]], max_bytes: int) -
 def test_memory_is_bounded() -> None:
     """The partition searched longest ago is dropped, and read again when it is needed."""
     stored = Stored()
-    index = VectorIndex(stored.load, 2 * (4096 + 10 * (4 * DIMENSION + 8)))
+    index = VectorIndex(stored, Snapshots(Path("nowhere")), 2 * (4096 + 10 * (4 * DIMENSION + 8)))
     partitions = [Partition("t", bytes([number])) for number in range(3)]
     for partition in partitions:
-        stored.of[partition] = {number: unit(number) for number in range(10)}
+        stored.of_partition[partition] = {number: unit(number) for number in range(10)}
     for partition in partitions:
         index.search(partition, unit(0), 1)
     assert index.bytes <= 2 * (4096 + 10 * (4 * DIMENSION + 8))
     for partition, reads in ((partitions[2], 3), (partitions[1], 3), (partitions[0], 4)):
         index.search(partition, unit(0), 1)
         assert stored.reads == reads
+
+
+@pytest.mark.usefixtures("small")
+def test_a_large_partition_changes_its_method(tmp_path: Path) -> None:
+    """Past the limit an index by clusters takes over, with what was added and removed while it was made."""
+    stored = Stored()
+    known = filled(stored, 199)
+    index = VectorIndex(stored, Snapshots(tmp_path), FREE)
+    index.search(HERE, unit(0), 1)
+    assert index._built[HERE].index.is_exact
+    for number in range(199, 260):
+        known[number] = unit(number)
+        index.add(HERE, number, known[number])
+        del known[number - 150]
+        index.remove(HERE, [number - 150, 5_000])
+    assert made(index)
+    assert len(index._built[HERE].index) == len(known)
+    assert recall(index, known) >= 0.98
+    index.close()
+
+
+@pytest.mark.usefixtures("small")
+def test_a_restart_reads_what_was_made(tmp_path: Path) -> None:
+    """The index comes from its file, brought up to date with what the store gained and lost since."""
+    stored = Stored()
+    known = filled(stored, 300)
+    index = VectorIndex(stored, Snapshots(tmp_path), FREE)
+    assert made(index)
+    index.close()
+    for number in range(300, 320):
+        known[number] = unit(number)
+        del known[number - 300]
+    reads = stored.reads
+    again = VectorIndex(stored, Snapshots(tmp_path), FREE)
+    again.warm()
+    assert not again._built[HERE].index.is_exact
+    assert recall(again, known) >= 0.98
+    assert stored.reads == reads
+    again.close()
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("which", ["*.faiss", "*.json"])
+def test_any_damaged_byte_of_a_file_is_noticed(tmp_path: Path, which: str) -> None:
+    """Whichever byte of a file changes, the index is made anew from the store, and finds the same."""
+    stored = Stored()
+    known = filled(stored, 300)
+    index = VectorIndex(stored, Snapshots(tmp_path), FREE)
+    assert made(index)
+    index.close()
+    (path,) = tmp_path.glob(which)
+    whole = path.read_bytes()
+    for place in np.random.default_rng(1).choice(len(whole), 20, replace=False):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(place) % 8
+        path.write_bytes(damaged)
+        assert Snapshots(tmp_path).load(HERE, "ab" * 32) is None or which == "*.json"
+        again = VectorIndex(stored, Snapshots(tmp_path), FREE)
+        assert recall(again, known, 5) == 1.0
+        again._maker.shutdown()
+        for left in tmp_path.iterdir():
+            left.unlink()
+        path.write_bytes(whole)
+
+
+@pytest.mark.usefixtures("small")
+def test_files_of_another_encoder_are_removed(tmp_path: Path) -> None:
+    """What belongs to another space is neither read nor left lying about."""
+    stored = Stored()
+    filled(stored, 300)
+    index = VectorIndex(stored, Snapshots(tmp_path), FREE)
+    assert made(index)
+    index.close()
+    assert Snapshots(tmp_path).load(HERE, "cd" * 32) is None
+    assert Snapshots(tmp_path).partitions("cd" * 32) == []
+    assert not list(tmp_path.iterdir())

@@ -21,7 +21,11 @@ from fulcrum.executor.v1.executor_service_pb2 import (
     GenerateResponse,
     ListModelsRequest,
     ListModelsResponse,
+    LoadModelRequest,
+    LoadModelResponse,
     TextDelta,
+    UnloadModelRequest,
+    UnloadModelResponse,
 )
 from fulcrum.executor.v1.executor_service_pb2_grpc import (
     ExecutorServiceServicer,
@@ -75,6 +79,12 @@ class Scripted(EmbeddingServiceServicer, ExecutorServiceServicer):
 
     async def ListModels(self, request: ListModelsRequest, context: Any) -> ListModelsResponse:
         return ListModelsResponse()
+
+    async def LoadModel(self, request: LoadModelRequest, context: Any) -> LoadModelResponse:
+        return LoadModelResponse()
+
+    async def UnloadModel(self, request: UnloadModelRequest, context: Any) -> UnloadModelResponse:
+        return UnloadModelResponse()
 
     def component(
         self,

@@ -71,6 +71,8 @@ def test_every_option_reaches_its_field() -> None:
         no_store=True,
         max_age_s=2,
         ttl_s=3,
+        only_if_cached=True,
+        store_sampled=True,
         session_id="s",
         request_id="r",
     )
@@ -83,6 +85,7 @@ def test_every_option_reaches_its_field() -> None:
     assert sampling.HasField("temperature")
     assert sampling.HasField("seed")
     assert (control.no_cache, control.no_store, control.max_age.seconds, control.ttl.seconds) == (True, True, 2, 3)
+    assert (control.only_if_cached, control.store_sampled) == (True, True)
     assert (request.tools[0].name, request.session_id, request.request_id) == ("t", "s", "r")
     bare = complete_request("x")
     assert re.fullmatch("[0-9a-f]{32}", bare.request_id)

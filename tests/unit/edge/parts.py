@@ -70,9 +70,16 @@ class MemoryCache:
     lookups: list[tuple[CacheKey, Embedding | None, float, float | None]] = field(default_factory=list)
     stores: list[tuple[CacheKey, Embedding | None, StoredAnswer, float | None, str]] = field(default_factory=list)
     on_semantic: Callable[[], Any] | None = None
+    candidates: dict[str, str] = field(default_factory=dict)
+    verdicts: list[tuple[str, str, bool, str]] = field(default_factory=list)
 
     async def lookup(
-        self, key: CacheKey, embedding: Embedding | None, max_wrong_share: float, max_age_s: float | None
+        self,
+        key: CacheKey,
+        embedding: Embedding | None,
+        max_wrong_share: float,
+        max_age_s: float | None,
+        judges: bool = False,
     ) -> Hit | Miss:
         kind = "semantic" if embedding else "exact"
         self.trace.append(f"lookup {kind}")
@@ -86,7 +93,7 @@ class MemoryCache:
         twin = replace(key, text=self.similar.get(key.text, key.text)) if embedding else key
         answer = self.entries.get(twin)
         if answer is None:
-            return Miss(name, f"nothing {kind}")
+            return Miss(name, f"nothing {kind}", self.candidates.get(key.text) if judges else None)
         sure = 1.0 if twin == key else 0.9
         found = "exact_hit" if twin == key else "semantic_hit"
         return Hit(name, found, answer.text, answer.model, answer.input_tokens, answer.output_tokens, sure, sure)
@@ -100,6 +107,10 @@ class MemoryCache:
             raise self.store_error
         self.stores.append((key, embedding, answer, ttl_s, lookup_id))
         self.entries[key] = answer
+
+    async def judge(self, tenant: str, lookup_id: str, same: bool, source: str) -> None:
+        await asyncio.sleep(0)
+        self.verdicts.append((tenant, lookup_id, same, source))
 
 
 @dataclass

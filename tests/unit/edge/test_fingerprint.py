@@ -39,6 +39,8 @@ FIELDS: dict[type, dict[str, st.SearchStrategy[Any]]] = {
         "top_k": st.none() | counts,
         "seed": st.none() | counts,
         "stop": names,
+        "json_schema": st.none() | words,
+        "top_logprobs": st.none() | st.integers(0, 20),
     },
 }
 CHANGES = [
@@ -64,7 +66,7 @@ FULL = Request(
         Message("tool", "found", (), "c"),
     ),
     Objective(0.01, 0.9, 1000, 2.0, ("a",), ("b",)),
-    Sampling(10, 0.5, 0.9, 40, 7, ("end",)),
+    Sampling(10, 0.5, 0.9, 40, 7, ("end",), "{}", 3),
     (Tool("look", "Looks.", "{}"), Tool("find", "Finds.", "{}")),
 )
 
@@ -135,7 +137,7 @@ def test_every_field_is_tried() -> None:
     for cls, strategies in FIELDS.items():
         assert {one.name for one in fields(cls)} == strategies.keys()
     assert {one.name for one in fields(Request)} == {
-        *("request_id", "tenant", "cache_control"),  # not in the digest
+        *("request_id", "tenant", "principal", "cache_control"),  # not in the digest
         *("messages", "objective", "sampling", "tools"),  # in it
     }
 

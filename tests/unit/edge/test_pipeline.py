@@ -1,6 +1,7 @@
 """One request's path: the order of its steps, what each part's absence does, and what is kept."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -15,7 +16,7 @@ from services.chassis.errors import (
     Unavailable,
 )
 from services.chassis.status import code_of
-from services.edge.chat import Finish, FinishReason, Message, Objective, TextDelta, ToolCallDelta, Usage
+from services.edge.chat import Finish, FinishReason, Message, Objective, Sampling, TextDelta, ToolCallDelta, Usage
 from services.edge.ports import CacheKey
 from tests.unit.edge.parts import DONE, LARGE, SMALL, UNPRICED, USAGE, Bench, Script, control, embedding, request
 
@@ -366,6 +367,46 @@ async def test_no_store(bench: Bench) -> None:
     await bench.ask(request())
     _, receipt = await bench.ask(request(cache_control=control(no_store=True)))
     assert receipt.outcome.cache.result == "exact_hit"
+
+
+@pytest.mark.parametrize(("temperature", "asked", "kept"), [(0.7, False, 1), (0.71, False, 0), (2.0, True, 1)])
+async def test_what_is_sampled_hot_is_kept_on_request_alone(
+    bench: Bench, temperature: float, asked: bool, kept: int
+) -> None:
+    """Beyond the operator's temperature an answer is one of many: it is kept only for who wants it kept."""
+    hot = replace(request(cache_control=control(store_sampled=asked)), sampling=Sampling(temperature=temperature))
+    await bench.ask(hot)
+    assert len(bench.cache.stores) == kept
+
+
+async def test_only_if_cached(bench: Bench) -> None:
+    """What is kept is served, the same or similar; anything else is NOT_FOUND before a model is asked or paid."""
+    asked = control(only_if_cached=True)
+    with pytest.raises(NotFound) as missed:
+        await bench.ask(request(cache_control=asked))
+    assert (missed.value.field, missed.value.reason) == ("cache_control.only_if_cached", "NOT_CACHED")
+    assert bench.trace == ["lookup exact", "embed", "lookup semantic"]
+    await bench.ask(request())
+    bench.cache.similar["In other words"] = "What is it?"
+    bench.trace.clear()
+    for prompt, found in (("What is it?", "exact_hit"), ("In other words", "semantic_hit")):
+        text, receipt = await bench.ask(request(prompt, cache_control=asked))
+        assert (text, receipt.outcome.cache.result) == ("an answer", found)
+    assert not [step for step in bench.trace if step.startswith(("route", "generate"))]
+
+
+async def test_only_if_cached_without_a_cache(bench: Bench) -> None:
+    """A cache that is away is no miss: the caller may ask again."""
+    bench.cache.lookup_error = Unavailable("cache", "gone", "a cache")
+    with pytest.raises(Unavailable):
+        await bench.ask(request(cache_control=control(only_if_cached=True)))
+
+
+async def test_only_if_cached_beside_no_cache(bench: Bench) -> None:
+    """They contradict each other."""
+    with pytest.raises(InvalidField) as refused:
+        await bench.ask(request(cache_control=control(only_if_cached=True, no_cache=True)))
+    assert refused.value.field == "cache_control.only_if_cached"
 
 
 async def test_max_age_goes_to_both_lookups(bench: Bench) -> None:

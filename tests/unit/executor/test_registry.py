@@ -1,13 +1,20 @@
 """Models are made from the settings, fail one by one, and are listed in pages."""
 
+import asyncio
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from structlog.testing import capture_logs
 
-from services.chassis.errors import InvalidField, NotFound
+from services.chassis.errors import FailedPrecondition, InvalidField, NotFound, Unavailable
 from services.chassis.settings import ConfigError, load
 from services.executor.engine import ModelState
+from services.executor.memory_budget import estimate
 from services.executor.registry import make_registry
 from services.executor.settings import ExecutorSettings, LocalModel, RemoteModel
 from tests.unit.executor.folders import llama_folder
@@ -48,7 +55,7 @@ def test_pages() -> None:
 def test_unknown_models_name_the_known() -> None:
     """Asking for a model that is not there tells which are."""
     with pytest.raises(NotFound, match="one of one") as caught:
-        make_registry({"one": RemoteModel(base_url="http://x")}).engine("two")
+        make_registry({"one": RemoteModel(base_url="http://x")}).model("two")
     assert caught.value.reason == "MODEL_UNKNOWN"
 
 
@@ -59,7 +66,7 @@ def test_keys_come_from_the_named_variable(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ConfigError, match=r"executor\.models\.m\.api_key_env: SOME_PROVIDER_KEY"):
         make_registry({"m": model})
     monkeypatch.setenv("SOME_PROVIDER_KEY", "k")
-    assert make_registry({"m": model}).engine("m").info.name == "m"
+    assert make_registry({"m": model}).model("m").info.name == "m"
 
 
 def test_settings_tell_local_from_remote() -> None:
@@ -70,3 +77,110 @@ def test_settings_tell_local_from_remote() -> None:
     assert isinstance(settings.models["there"], RemoteModel)
     with pytest.raises(ConfigError, match=r"executor\.models\.here\.local\.precision"):
         load(ExecutorSettings, {"executor": {"models": {"here": {"folder": "x", "precision": "fp4"}}}})
+
+
+def local(folder: Path, **changes: Any) -> LocalModel:
+    return LocalModel.model_validate({"folder": folder, "threads": 1, "kv_memory_mb": 8} | changes)
+
+
+async def test_two_models_may_share_a_folder_and_not_all_fit(tmp_path: Path) -> None:
+    """What does not fit into the shared memory is not loaded, with the figures named; it fits once another is gone."""
+    folder = llama_folder(tmp_path)
+    each = estimate(local(folder))
+    registry = make_registry({name: local(folder) for name in "abc"}, memory_bytes=2 * each)
+    await registry.start()
+    assert [info.state for info in registry.infos] == [ModelState.READY, ModelState.READY, ModelState.FAILED]
+    assert [info.memory_bytes for info in registry.infos] == [each] * 3
+    assert f"got '{each / 1e6:.0f} MB', expected at most the 0 MB left" in registry.infos[2].failure
+    with pytest.raises(FailedPrecondition, match=r"name: got 'c', expected .* MB left"):
+        await registry.model("c").load()
+    await registry.model("a").unload()
+    await registry.model("c").load()
+    states = [info.state for info in registry.infos]
+    assert states == [ModelState.UNLOADED, ModelState.READY, ModelState.READY]
+    assert registry.failed() == []
+    await registry.close()
+
+
+def break_weights(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"] = np.full_like(weights["model.norm.weight"], 3e38)
+    save_file(weights, folder / "model.safetensors")
+
+
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "overflow": (break_weights, "not finite"),
+    "no tokenizer": (lambda folder: (folder / "tokenizer.json").write_text("[]"), "tokenizer"),
+    "no template": (lambda folder: (folder / "chat_template.jinja").write_text("{% for %}"), "does not compile"),
+    "odd configuration": (lambda folder: (folder / "config.json").write_text('{"model_type": 7}'), "model_type"),
+    "odd tokenizer": (lambda folder: (folder / "tokenizer_config.json").write_text('{"eos_token": 7}'), "eos_token"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_a_broken_folder_fails_its_model_alone(tmp_path: Path, name: str) -> None:
+    """Whatever is wrong in a folder is told as the model's failure; mended, the model can be loaded."""
+    spoil, why = BROKEN[name]
+    spoil(llama_folder(tmp_path / "broken"))
+    registry = make_registry(
+        {"bad": local(tmp_path / "broken"), "good": local(llama_folder(tmp_path / "good"))}, memory_bytes=10**9
+    )
+    with capture_logs() as logs:
+        await registry.start()
+    bad, good = registry.infos
+    assert (bad.state, good.state, good.failure) == (ModelState.FAILED, ModelState.READY, "")
+    assert why in bad.failure
+    assert [entry["model"] for entry in logs if entry["log_level"] == "error"] == ["bad"]
+    with pytest.raises(Unavailable, match="failed"), registry.model("bad").using():
+        pass
+    shutil.rmtree(tmp_path / "broken")
+    llama_folder(tmp_path / "broken")
+    await registry.model("bad").load()
+    assert registry.infos[0].state is ModelState.READY
+    await registry.close()
+
+
+async def test_loading_and_unloading_are_done_once(tmp_path: Path) -> None:
+    """Who asks meanwhile waits for the same; who leaves stops nothing; the contrary is refused meanwhile."""
+    registry = make_registry({"m": local(llama_folder(tmp_path), load_at_start=False)})
+    await registry.start()
+    model = registry.model("m")
+    assert model.info.state is ModelState.UNLOADED
+    leaving, staying = (asyncio.create_task(model.load()) for _ in range(2))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    with pytest.raises(Unavailable, match="loading"):
+        await model.unload()
+    await staying
+    with model.using():
+        unloading = asyncio.create_task(model.unload())
+        await asyncio.sleep(0.05)
+        assert [info.state for info in registry.infos] == [ModelState.UNLOADING]
+        with pytest.raises(Unavailable, match="unloading"):
+            await model.load()
+    await unloading
+    await model.unload()
+    assert [(info.state, info.kv_used) for info in registry.infos] == [(ModelState.UNLOADED, 0.0)]
+    await registry.close()
+
+
+async def test_a_remote_model_is_not_unloaded() -> None:
+    """It takes no memory here."""
+    registry = make_registry({"there": RemoteModel(base_url="http://127.0.0.1:9/v1")})
+    await registry.start()
+    with pytest.raises(FailedPrecondition, match="local model"):
+        await registry.model("there").unload()
+    assert registry.infos[0].memory_bytes == 0
+    await registry.close()
+
+
+async def test_unloading_stops_for_the_end(tmp_path: Path) -> None:
+    """An executor that closes does not wait for answers that keep a model from being unloaded."""
+    registry = make_registry({"m": local(llama_folder(tmp_path))})
+    await registry.start()
+    with registry.model("m").using():
+        unloading = asyncio.create_task(registry.model("m").unload())
+        await asyncio.sleep(0.01)
+        async with asyncio.timeout(5):
+            await registry.close()
+    await asyncio.gather(unloading, return_exceptions=True)

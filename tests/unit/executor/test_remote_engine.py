@@ -12,12 +12,14 @@ from services.chassis.errors import (
     Unavailable,
 )
 from services.executor.engine import (
+    AlternativeToken,
     FinishReason,
     GenerateRequest,
     Message,
     ModelState,
     Sampling,
     TextDelta,
+    TokenLogprob,
     Tool,
     ToolCall,
     ToolCallDelta,
@@ -26,7 +28,7 @@ from services.executor.engine import (
 from services.executor.remote_engine import RemoteEngine
 from services.executor.settings import RemoteModel
 from services.executor.token_usage import UsageReader
-from tests.unit.executor.chat_server import ChatServer, delta, streaming, usage
+from tests.unit.executor.chat_server import ChatServer, delta, event, streaming, usage
 from tests.unit.executor.remote_parts import ASK, WHOLE, events_of, finish_of, started, text_of
 
 
@@ -149,4 +151,33 @@ async def test_refuses_what_it_cannot_send(server: ChatServer) -> None:
             await events_of(remote, GenerateRequest("gpt", ASK.messages, tools=(Tool("f", "", "[1]"),)))
     with pytest.raises(Unavailable):
         await events_of(RemoteEngine("gpt", RemoteModel(base_url=server.base_url), None, UsageReader(None)))
+    assert server.bodies == []
+
+
+async def test_schemas_and_probabilities_pass(server: ChatServer, remote: RemoteEngine) -> None:
+    """A schema goes out as response_format; probabilities come back as bytes, from texts where no bytes are sent."""
+    told = {"token": "Hi", "bytes": [72, 105], "logprob": -0.5, "top_logprobs": [{"token": "é", "logprob": -1}] * 30}
+    chunk = {"index": 0, "delta": {"content": "Hi"}, "logprobs": {"content": [told]}, "finish_reason": "stop"}
+    server.reply = streaming([event(choices=[chunk]), usage(5, 2)])
+    sampling = Sampling(json_schema='{"type": "string"}', top_logprobs=2)
+    events = await events_of(remote, GenerateRequest("gpt", ASK.messages, sampling))
+    others = (AlternativeToken("é".encode(), -1.0),) * 20
+    assert events[0] == TextDelta("Hi", logprobs=(TokenLogprob(b"Hi", -0.5, others),))
+    body = server.bodies[0]
+    form = {"name": "answer", "strict": True, "schema": {"type": "string"}}
+    assert body["response_format"] == {"type": "json_schema", "json_schema": form}
+    assert (body["logprobs"], body["top_logprobs"]) == (True, 2)
+
+
+async def test_what_a_provider_does_not_do_is_refused(server: ChatServer) -> None:
+    """Models that take no schemas and tell no probabilities refuse both by field; what is no schema never leaves."""
+    schema, told = Sampling(json_schema="{}"), Sampling(top_logprobs=0)
+    async with started(server, supports_json_schema=False, supports_logprobs=False) as remote:
+        for sampling, field in ((schema, "response_format"), (told, "top_logprobs")):
+            with pytest.raises(FailedPrecondition, match=field):
+                await events_of(remote, GenerateRequest("gpt", ASK.messages, sampling))
+    async with started(server) as remote:
+        for text in ("[", "[" * 60_000, "3"):
+            with pytest.raises(InvalidField, match="response_format"):
+                await events_of(remote, GenerateRequest("gpt", ASK.messages, Sampling(json_schema=text)))
     assert server.bodies == []

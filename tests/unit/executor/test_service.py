@@ -3,13 +3,17 @@
 from collections.abc import AsyncGenerator
 
 import pytest
+import pytest_asyncio
 from fulcrum.embedding.v1 import embedding_service_pb2
 from fulcrum.executor.v1 import chat_pb2, executor_service_pb2
 
 from services.chassis.errors import Unavailable
 from services.chassis.local import LocalContext
 from services.executor import engine as domain
+from services.executor.hosted_model import HostedModel
+from services.executor.memory_budget import MemoryBudget
 from services.executor.registry import ModelRegistry
+from services.executor.schema_court import SchemaCourt
 from services.executor.service import EmbeddingServicer, ExecutorServicer
 
 
@@ -29,7 +33,8 @@ class ScriptedEngine:
     async def generate(self, request: domain.GenerateRequest) -> AsyncGenerator[domain.Event, None]:
         self.asked = request
         try:
-            yield domain.TextDelta("a")
+            told = domain.TokenLogprob(b"a", -0.5, (domain.AlternativeToken(b"b", -1.0),))
+            yield domain.TextDelta("a", logprobs=(told,))
             yield domain.ToolCallDelta(1, "c", "f", "{")
             timing = domain.Timing(0.25, 0.5, 1.5, 0.0)
             yield domain.Finish(domain.FinishReason.TOOL_CALLS, self.usage, timing, None)
@@ -45,9 +50,11 @@ def engine() -> ScriptedEngine:
     return ScriptedEngine()
 
 
-@pytest.fixture
-def servicer(engine: ScriptedEngine) -> ExecutorServicer:
-    return ExecutorServicer(ModelRegistry({"m": engine}))
+@pytest_asyncio.fixture
+async def servicer(engine: ScriptedEngine) -> ExecutorServicer:
+    model = HostedModel("m", lambda: engine, None, MemoryBudget(None))
+    await model.load()
+    return ExecutorServicer(ModelRegistry({"m": model}, (), SchemaCourt()))
 
 
 async def test_requests_arrive_whole(engine: ScriptedEngine, servicer: ExecutorServicer) -> None:
@@ -61,7 +68,13 @@ async def test_requests_arrive_whole(engine: ScriptedEngine, servicer: ExecutorS
             ),
             chat_pb2.Message(role=chat_pb2.ROLE_TOOL, content="42", tool_call_id="c"),
         ],
-        sampling=chat_pb2.Sampling(temperature=0.0, seed=0, stop=["x"]),
+        sampling=chat_pb2.Sampling(
+            temperature=0.0,
+            seed=0,
+            stop=["x"],
+            response_format=chat_pb2.ResponseFormat(json_schema="{}"),
+            top_logprobs=0,
+        ),
         tools=[chat_pb2.Tool(name="f", description="d", parameters_json_schema="{}")],
     )
     _ = [event async for event in servicer.Generate(request, LocalContext(None, ()))]
@@ -71,7 +84,7 @@ async def test_requests_arrive_whole(engine: ScriptedEngine, servicer: ExecutorS
             domain.Message("assistant", "", (domain.ToolCall("c", "f", "{}"),)),
             domain.Message("tool", "42", tool_call_id="c"),
         ),
-        domain.Sampling(temperature=0.0, seed=0, stop=("x",)),
+        domain.Sampling(temperature=0.0, seed=0, stop=("x",), json_schema="{}", top_logprobs=0),
         (domain.Tool("f", "d", "{}"),),
     )
 
@@ -81,6 +94,8 @@ async def test_events_leave_whole(engine: ScriptedEngine, servicer: ExecutorServ
     request = executor_service_pb2.GenerateRequest(model="m")
     text, call, finish = [event async for event in servicer.Generate(request, LocalContext(None, ()))]
     assert text.text_delta.text == "a"
+    other = chat_pb2.AlternativeToken(token=b"b", logprob=-1.0)
+    assert list(text.text_delta.logprobs) == [chat_pb2.TokenLogprob(token=b"a", logprob=-0.5, alternatives=[other])]
     piece = call.tool_call_delta
     assert (piece.index, piece.call_id, piece.name, piece.arguments_json) == (1, "c", "f", "{")
     assert finish.finish.reason == chat_pb2.FINISH_REASON_TOOL_CALLS

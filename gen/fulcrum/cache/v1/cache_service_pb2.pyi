@@ -27,12 +27,26 @@ class MissReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MISS_REASON_NOT_NEAR: _ClassVar[MissReason]
     MISS_REASON_VETOED: _ClassVar[MissReason]
     MISS_REASON_TRUNCATED: _ClassVar[MissReason]
+    MISS_REASON_LANGUAGE: _ClassVar[MissReason]
+
+class NotKept(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    NOT_KEPT_UNSPECIFIED: _ClassVar[NotKept]
+    NOT_KEPT_QUOTA: _ClassVar[NotKept]
+    NOT_KEPT_PERSONAL_DATA: _ClassVar[NotKept]
 
 class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     VERDICT_UNSPECIFIED: _ClassVar[Verdict]
     VERDICT_RIGHT: _ClassVar[Verdict]
     VERDICT_WRONG: _ClassVar[Verdict]
+
+class Standing(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STANDING_UNSPECIFIED: _ClassVar[Standing]
+    STANDING_QUARANTINED: _ClassVar[Standing]
+    STANDING_TRUSTED: _ClassVar[Standing]
+    STANDING_CONFIRMED: _ClassVar[Standing]
 MATCH_KIND_UNSPECIFIED: MatchKind
 MATCH_KIND_EXACT: MatchKind
 MATCH_KIND_SEMANTIC: MatchKind
@@ -42,9 +56,17 @@ MISS_REASON_NOT_EXACT: MissReason
 MISS_REASON_NOT_NEAR: MissReason
 MISS_REASON_VETOED: MissReason
 MISS_REASON_TRUNCATED: MissReason
+MISS_REASON_LANGUAGE: MissReason
+NOT_KEPT_UNSPECIFIED: NotKept
+NOT_KEPT_QUOTA: NotKept
+NOT_KEPT_PERSONAL_DATA: NotKept
 VERDICT_UNSPECIFIED: Verdict
 VERDICT_RIGHT: Verdict
 VERDICT_WRONG: Verdict
+STANDING_UNSPECIFIED: Standing
+STANDING_QUARANTINED: Standing
+STANDING_TRUSTED: Standing
+STANDING_CONFIRMED: Standing
 
 class Scope(_message.Message):
     __slots__ = ("tenant",)
@@ -53,22 +75,26 @@ class Scope(_message.Message):
     def __init__(self, tenant: _Optional[str] = ...) -> None: ...
 
 class LookupRequest(_message.Message):
-    __slots__ = ("scope", "fingerprint", "text", "embedding", "max_wrong_share", "max_age", "lease")
+    __slots__ = ("scope", "fingerprint", "text", "embedding", "max_wrong_share", "max_age", "judges", "lease", "principal")
     SCOPE_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_FIELD_NUMBER: _ClassVar[int]
     MAX_WRONG_SHARE_FIELD_NUMBER: _ClassVar[int]
     MAX_AGE_FIELD_NUMBER: _ClassVar[int]
+    JUDGES_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
     scope: Scope
     fingerprint: bytes
     text: str
     embedding: _embedding_pb2.Embedding
     max_wrong_share: float
     max_age: _duration_pb2.Duration
+    judges: bool
     lease: bool
-    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., fingerprint: _Optional[bytes] = ..., text: _Optional[str] = ..., embedding: _Optional[_Union[_embedding_pb2.Embedding, _Mapping]] = ..., max_wrong_share: _Optional[float] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lease: _Optional[bool] = ...) -> None: ...
+    principal: str
+    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., fingerprint: _Optional[bytes] = ..., text: _Optional[str] = ..., embedding: _Optional[_Union[_embedding_pb2.Embedding, _Mapping]] = ..., max_wrong_share: _Optional[float] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., judges: _Optional[bool] = ..., lease: _Optional[bool] = ..., principal: _Optional[str] = ...) -> None: ...
 
 class LookupResponse(_message.Message):
     __slots__ = ("lookup_id", "hit", "miss", "audit", "wait")
@@ -85,20 +111,22 @@ class LookupResponse(_message.Message):
     def __init__(self, lookup_id: _Optional[str] = ..., hit: _Optional[_Union[Hit, _Mapping]] = ..., miss: _Optional[_Union[Miss, _Mapping]] = ..., audit: _Optional[_Union[Audit, _Mapping]] = ..., wait: _Optional[_Union[Wait, _Mapping]] = ...) -> None: ...
 
 class Hit(_message.Message):
-    __slots__ = ("answer", "kind", "probability", "similarity", "entry_id", "age")
+    __slots__ = ("answer", "kind", "probability", "similarity", "entry_id", "age", "explanation")
     ANSWER_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     SIMILARITY_FIELD_NUMBER: _ClassVar[int]
     ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
     AGE_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
     answer: Answer
     kind: MatchKind
     probability: float
     similarity: float
     entry_id: str
     age: _duration_pb2.Duration
-    def __init__(self, answer: _Optional[_Union[Answer, _Mapping]] = ..., kind: _Optional[_Union[MatchKind, str]] = ..., probability: _Optional[float] = ..., similarity: _Optional[float] = ..., entry_id: _Optional[str] = ..., age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    explanation: str
+    def __init__(self, answer: _Optional[_Union[Answer, _Mapping]] = ..., kind: _Optional[_Union[MatchKind, str]] = ..., probability: _Optional[float] = ..., similarity: _Optional[float] = ..., entry_id: _Optional[str] = ..., age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., explanation: _Optional[str] = ...) -> None: ...
 
 class Miss(_message.Message):
     __slots__ = ("reason", "explanation", "lease_id")
@@ -111,14 +139,16 @@ class Miss(_message.Message):
     def __init__(self, reason: _Optional[_Union[MissReason, str]] = ..., explanation: _Optional[str] = ..., lease_id: _Optional[str] = ...) -> None: ...
 
 class Audit(_message.Message):
-    __slots__ = ("answer", "propensity", "entry_id")
+    __slots__ = ("answer", "propensity", "entry_id", "explanation")
     ANSWER_FIELD_NUMBER: _ClassVar[int]
     PROPENSITY_FIELD_NUMBER: _ClassVar[int]
     ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
     answer: Answer
     propensity: float
     entry_id: str
-    def __init__(self, answer: _Optional[_Union[Answer, _Mapping]] = ..., propensity: _Optional[float] = ..., entry_id: _Optional[str] = ...) -> None: ...
+    explanation: str
+    def __init__(self, answer: _Optional[_Union[Answer, _Mapping]] = ..., propensity: _Optional[float] = ..., entry_id: _Optional[str] = ..., explanation: _Optional[str] = ...) -> None: ...
 
 class Wait(_message.Message):
     __slots__ = ("lease_id", "retry_after")
@@ -145,7 +175,7 @@ class Answer(_message.Message):
     def __init__(self, text: _Optional[str] = ..., model: _Optional[str] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class StoreRequest(_message.Message):
-    __slots__ = ("scope", "fingerprint", "text", "embedding", "answer", "ttl", "lookup_id", "request_id")
+    __slots__ = ("scope", "fingerprint", "text", "embedding", "answer", "ttl", "lookup_id", "request_id", "principal", "caused_by", "source")
     SCOPE_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
@@ -154,6 +184,9 @@ class StoreRequest(_message.Message):
     TTL_FIELD_NUMBER: _ClassVar[int]
     LOOKUP_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
+    CAUSED_BY_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
     scope: Scope
     fingerprint: bytes
     text: str
@@ -162,13 +195,18 @@ class StoreRequest(_message.Message):
     ttl: _duration_pb2.Duration
     lookup_id: str
     request_id: str
-    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., fingerprint: _Optional[bytes] = ..., text: _Optional[str] = ..., embedding: _Optional[_Union[_embedding_pb2.Embedding, _Mapping]] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lookup_id: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+    principal: str
+    caused_by: str
+    source: str
+    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., fingerprint: _Optional[bytes] = ..., text: _Optional[str] = ..., embedding: _Optional[_Union[_embedding_pb2.Embedding, _Mapping]] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lookup_id: _Optional[str] = ..., request_id: _Optional[str] = ..., principal: _Optional[str] = ..., caused_by: _Optional[str] = ..., source: _Optional[str] = ...) -> None: ...
 
 class StoreResponse(_message.Message):
-    __slots__ = ("entry_id",)
+    __slots__ = ("entry_id", "not_kept")
     ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    NOT_KEPT_FIELD_NUMBER: _ClassVar[int]
     entry_id: str
-    def __init__(self, entry_id: _Optional[str] = ...) -> None: ...
+    not_kept: NotKept
+    def __init__(self, entry_id: _Optional[str] = ..., not_kept: _Optional[_Union[NotKept, str]] = ...) -> None: ...
 
 class FeedbackRequest(_message.Message):
     __slots__ = ("scope", "lookup_id", "verdict", "source")
@@ -187,20 +225,24 @@ class FeedbackResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class InvalidateRequest(_message.Message):
-    __slots__ = ("scope", "entry_id", "fingerprint", "model", "created_before", "all")
+    __slots__ = ("scope", "entry_id", "fingerprint", "model", "created_before", "all", "principal", "created_from")
     SCOPE_FIELD_NUMBER: _ClassVar[int]
     ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CREATED_BEFORE_FIELD_NUMBER: _ClassVar[int]
     ALL_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FROM_FIELD_NUMBER: _ClassVar[int]
     scope: Scope
     entry_id: str
     fingerprint: bytes
     model: str
     created_before: _timestamp_pb2.Timestamp
     all: bool
-    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., entry_id: _Optional[str] = ..., fingerprint: _Optional[bytes] = ..., model: _Optional[str] = ..., created_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., all: _Optional[bool] = ...) -> None: ...
+    principal: str
+    created_from: _timestamp_pb2.Timestamp
+    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., entry_id: _Optional[str] = ..., fingerprint: _Optional[bytes] = ..., model: _Optional[str] = ..., created_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., all: _Optional[bool] = ..., principal: _Optional[str] = ..., created_from: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class InvalidateResponse(_message.Message):
     __slots__ = ("removed",)
@@ -227,7 +269,7 @@ class ListEntriesResponse(_message.Message):
     def __init__(self, entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class Entry(_message.Message):
-    __slots__ = ("entry_id", "text", "fingerprint", "model", "create_time", "expire_time", "hits")
+    __slots__ = ("entry_id", "text", "fingerprint", "model", "create_time", "expire_time", "hits", "principal", "caused_by", "source", "standing", "size_bytes")
     ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
@@ -235,6 +277,11 @@ class Entry(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     HITS_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
+    CAUSED_BY_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    STANDING_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     entry_id: str
     text: str
     fingerprint: bytes
@@ -242,14 +289,19 @@ class Entry(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     expire_time: _timestamp_pb2.Timestamp
     hits: int
-    def __init__(self, entry_id: _Optional[str] = ..., text: _Optional[str] = ..., fingerprint: _Optional[bytes] = ..., model: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., hits: _Optional[int] = ...) -> None: ...
+    principal: str
+    caused_by: str
+    source: str
+    standing: Standing
+    size_bytes: int
+    def __init__(self, entry_id: _Optional[str] = ..., text: _Optional[str] = ..., fingerprint: _Optional[bytes] = ..., model: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., hits: _Optional[int] = ..., principal: _Optional[str] = ..., caused_by: _Optional[str] = ..., source: _Optional[str] = ..., standing: _Optional[_Union[Standing, str]] = ..., size_bytes: _Optional[int] = ...) -> None: ...
 
 class StatsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class StatsResponse(_message.Message):
-    __slots__ = ("exact_hits", "semantic_hits", "misses", "audits", "entries", "bytes", "encoder_digest")
+    __slots__ = ("exact_hits", "semantic_hits", "misses", "audits", "entries", "bytes", "encoder_digest", "evictions", "saved_nano_usd", "promises")
     EXACT_HITS_FIELD_NUMBER: _ClassVar[int]
     SEMANTIC_HITS_FIELD_NUMBER: _ClassVar[int]
     MISSES_FIELD_NUMBER: _ClassVar[int]
@@ -257,6 +309,9 @@ class StatsResponse(_message.Message):
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
     ENCODER_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    EVICTIONS_FIELD_NUMBER: _ClassVar[int]
+    SAVED_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    PROMISES_FIELD_NUMBER: _ClassVar[int]
     exact_hits: int
     semantic_hits: int
     misses: int
@@ -264,4 +319,85 @@ class StatsResponse(_message.Message):
     entries: int
     bytes: int
     encoder_digest: str
-    def __init__(self, exact_hits: _Optional[int] = ..., semantic_hits: _Optional[int] = ..., misses: _Optional[int] = ..., audits: _Optional[int] = ..., entries: _Optional[int] = ..., bytes: _Optional[int] = ..., encoder_digest: _Optional[str] = ...) -> None: ...
+    evictions: int
+    saved_nano_usd: int
+    promises: _containers.RepeatedCompositeFieldContainer[Promise]
+    def __init__(self, exact_hits: _Optional[int] = ..., semantic_hits: _Optional[int] = ..., misses: _Optional[int] = ..., audits: _Optional[int] = ..., entries: _Optional[int] = ..., bytes: _Optional[int] = ..., encoder_digest: _Optional[str] = ..., evictions: _Optional[int] = ..., saved_nano_usd: _Optional[int] = ..., promises: _Optional[_Iterable[_Union[Promise, _Mapping]]] = ...) -> None: ...
+
+class Promise(_message.Message):
+    __slots__ = ("tenant", "requests", "served", "audits", "audits_wrong", "realised", "certified", "allowed")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    SERVED_FIELD_NUMBER: _ClassVar[int]
+    AUDITS_FIELD_NUMBER: _ClassVar[int]
+    AUDITS_WRONG_FIELD_NUMBER: _ClassVar[int]
+    REALISED_FIELD_NUMBER: _ClassVar[int]
+    CERTIFIED_FIELD_NUMBER: _ClassVar[int]
+    ALLOWED_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    requests: int
+    served: int
+    audits: int
+    audits_wrong: int
+    realised: float
+    certified: float
+    allowed: float
+    def __init__(self, tenant: _Optional[str] = ..., requests: _Optional[int] = ..., served: _Optional[int] = ..., audits: _Optional[int] = ..., audits_wrong: _Optional[int] = ..., realised: _Optional[float] = ..., certified: _Optional[float] = ..., allowed: _Optional[float] = ...) -> None: ...
+
+class StoredEntry(_message.Message):
+    __slots__ = ("scope", "entry", "answer", "embedding")
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    scope: Scope
+    entry: Entry
+    answer: Answer
+    embedding: _embedding_pb2.Embedding
+    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., entry: _Optional[_Union[Entry, _Mapping]] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ..., embedding: _Optional[_Union[_embedding_pb2.Embedding, _Mapping]] = ...) -> None: ...
+
+class GetEntryRequest(_message.Message):
+    __slots__ = ("scope", "entry_id")
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    scope: Scope
+    entry_id: str
+    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., entry_id: _Optional[str] = ...) -> None: ...
+
+class GetEntryResponse(_message.Message):
+    __slots__ = ("entry",)
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    entry: StoredEntry
+    def __init__(self, entry: _Optional[_Union[StoredEntry, _Mapping]] = ...) -> None: ...
+
+class ExportEntriesRequest(_message.Message):
+    __slots__ = ("tenant", "page_size", "page_token")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    page_size: int
+    page_token: str
+    def __init__(self, tenant: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ExportEntriesResponse(_message.Message):
+    __slots__ = ("entries", "next_page_token")
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[StoredEntry]
+    next_page_token: str
+    def __init__(self, entries: _Optional[_Iterable[_Union[StoredEntry, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ImportEntriesRequest(_message.Message):
+    __slots__ = ("entries",)
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[StoredEntry]
+    def __init__(self, entries: _Optional[_Iterable[_Union[StoredEntry, _Mapping]]] = ...) -> None: ...
+
+class ImportEntriesResponse(_message.Message):
+    __slots__ = ("imported", "present")
+    IMPORTED_FIELD_NUMBER: _ClassVar[int]
+    PRESENT_FIELD_NUMBER: _ClassVar[int]
+    imported: int
+    present: int
+    def __init__(self, imported: _Optional[int] = ..., present: _Optional[int] = ...) -> None: ...

@@ -65,6 +65,21 @@ class CacheServiceStub:
                 request_serializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.StatsRequest.SerializeToString,
                 response_deserializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.StatsResponse.FromString,
                 _registered_method=True)
+        self.GetEntry = channel.unary_unary(
+                '/fulcrum.cache.v1.CacheService/GetEntry',
+                request_serializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.GetEntryRequest.SerializeToString,
+                response_deserializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.GetEntryResponse.FromString,
+                _registered_method=True)
+        self.ExportEntries = channel.unary_unary(
+                '/fulcrum.cache.v1.CacheService/ExportEntries',
+                request_serializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.ExportEntriesRequest.SerializeToString,
+                response_deserializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.ExportEntriesResponse.FromString,
+                _registered_method=True)
+        self.ImportEntries = channel.unary_unary(
+                '/fulcrum.cache.v1.CacheService/ImportEntries',
+                request_serializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.ImportEntriesRequest.SerializeToString,
+                response_deserializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.ImportEntriesResponse.FromString,
+                _registered_method=True)
 
 
 class CacheServiceServicer:
@@ -115,6 +130,28 @@ class CacheServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetEntry(self, request, context):
+        """One entry with its answer and vector, for operators. Errors: NOT_FOUND (no such entry).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportEntries(self, request, context):
+        """Entries with answers and vectors in the order in which they were kept, for operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportEntries(self, request, context):
+        """Keeps exported entries under their ids, for operators; one that is there already, or a newer one, stays.
+        Errors: INVALID_ARGUMENT (which entry and field), FAILED_PRECONDITION (embedding of another encoder).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CacheServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -147,6 +184,21 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.Stats,
                     request_deserializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.StatsRequest.FromString,
                     response_serializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.StatsResponse.SerializeToString,
+            ),
+            'GetEntry': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEntry,
+                    request_deserializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.GetEntryRequest.FromString,
+                    response_serializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.GetEntryResponse.SerializeToString,
+            ),
+            'ExportEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportEntries,
+                    request_deserializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.ExportEntriesRequest.FromString,
+                    response_serializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.ExportEntriesResponse.SerializeToString,
+            ),
+            'ImportEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportEntries,
+                    request_deserializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.ImportEntriesRequest.FromString,
+                    response_serializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.ImportEntriesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -312,6 +364,87 @@ class CacheService:
             '/fulcrum.cache.v1.CacheService/Stats',
             fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.StatsRequest.SerializeToString,
             fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.StatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEntry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fulcrum.cache.v1.CacheService/GetEntry',
+            fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.GetEntryRequest.SerializeToString,
+            fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.GetEntryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fulcrum.cache.v1.CacheService/ExportEntries',
+            fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.ExportEntriesRequest.SerializeToString,
+            fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.ExportEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fulcrum.cache.v1.CacheService/ImportEntries',
+            fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.ImportEntriesRequest.SerializeToString,
+            fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.ImportEntriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,14 @@ class CacheServiceStub:
     """Lists entries of one tenant, newest first, without their answers."""
     Stats: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.StatsRequest, _cache_service_pb2.StatsResponse]
     """Counts since start and sizes now, for the whole service."""
+    GetEntry: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.GetEntryRequest, _cache_service_pb2.GetEntryResponse]
+    """One entry with its answer and vector, for operators. Errors: NOT_FOUND (no such entry)."""
+    ExportEntries: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.ExportEntriesRequest, _cache_service_pb2.ExportEntriesResponse]
+    """Entries with answers and vectors in the order in which they were kept, for operators."""
+    ImportEntries: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.ImportEntriesRequest, _cache_service_pb2.ImportEntriesResponse]
+    """Keeps exported entries under their ids, for operators; one that is there already, or a newer one, stays.
+    Errors: INVALID_ARGUMENT (which entry and field), FAILED_PRECONDITION (embedding of another encoder).
+    """
 
 @_typing.type_check_only
 class CacheServiceAsyncStub(CacheServiceStub):
@@ -71,6 +79,14 @@ class CacheServiceAsyncStub(CacheServiceStub):
     """Lists entries of one tenant, newest first, without their answers."""
     Stats: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.StatsRequest, _cache_service_pb2.StatsResponse]  # type: ignore[assignment]
     """Counts since start and sizes now, for the whole service."""
+    GetEntry: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.GetEntryRequest, _cache_service_pb2.GetEntryResponse]  # type: ignore[assignment]
+    """One entry with its answer and vector, for operators. Errors: NOT_FOUND (no such entry)."""
+    ExportEntries: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.ExportEntriesRequest, _cache_service_pb2.ExportEntriesResponse]  # type: ignore[assignment]
+    """Entries with answers and vectors in the order in which they were kept, for operators."""
+    ImportEntries: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.ImportEntriesRequest, _cache_service_pb2.ImportEntriesResponse]  # type: ignore[assignment]
+    """Keeps exported entries under their ids, for operators; one that is there already, or a newer one, stays.
+    Errors: INVALID_ARGUMENT (which entry and field), FAILED_PRECONDITION (embedding of another encoder).
+    """
 
 class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     """Finds and keeps answers, within one tenant and one fingerprint, never across."""
@@ -126,5 +142,31 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cache_service_pb2.StatsResponse, _abc.Awaitable[_cache_service_pb2.StatsResponse]]:
         """Counts since start and sizes now, for the whole service."""
+
+    @_abc_1.abstractmethod
+    def GetEntry(
+        self,
+        request: _cache_service_pb2.GetEntryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.GetEntryResponse, _abc.Awaitable[_cache_service_pb2.GetEntryResponse]]:
+        """One entry with its answer and vector, for operators. Errors: NOT_FOUND (no such entry)."""
+
+    @_abc_1.abstractmethod
+    def ExportEntries(
+        self,
+        request: _cache_service_pb2.ExportEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.ExportEntriesResponse, _abc.Awaitable[_cache_service_pb2.ExportEntriesResponse]]:
+        """Entries with answers and vectors in the order in which they were kept, for operators."""
+
+    @_abc_1.abstractmethod
+    def ImportEntries(
+        self,
+        request: _cache_service_pb2.ImportEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.ImportEntriesResponse, _abc.Awaitable[_cache_service_pb2.ImportEntriesResponse]]:
+        """Keeps exported entries under their ids, for operators; one that is there already, or a newer one, stays.
+        Errors: INVALID_ARGUMENT (which entry and field), FAILED_PRECONDITION (embedding of another encoder).
+        """
 
 def add_CacheServiceServicer_to_server(servicer: CacheServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

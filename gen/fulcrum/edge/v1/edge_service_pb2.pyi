@@ -47,16 +47,20 @@ class CompleteRequest(_message.Message):
     def __init__(self, messages: _Optional[_Iterable[_Union[_chat_pb2.Message, _Mapping]]] = ..., objective: _Optional[_Union[_objective_pb2.Objective, _Mapping]] = ..., sampling: _Optional[_Union[_chat_pb2.Sampling, _Mapping]] = ..., tools: _Optional[_Iterable[_Union[_chat_pb2.Tool, _Mapping]]] = ..., cache_control: _Optional[_Union[CacheControl, _Mapping]] = ..., session_id: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class CacheControl(_message.Message):
-    __slots__ = ("no_cache", "no_store", "max_age", "ttl")
+    __slots__ = ("no_cache", "no_store", "max_age", "ttl", "only_if_cached", "store_sampled")
     NO_CACHE_FIELD_NUMBER: _ClassVar[int]
     NO_STORE_FIELD_NUMBER: _ClassVar[int]
     MAX_AGE_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
+    ONLY_IF_CACHED_FIELD_NUMBER: _ClassVar[int]
+    STORE_SAMPLED_FIELD_NUMBER: _ClassVar[int]
     no_cache: bool
     no_store: bool
     max_age: _duration_pb2.Duration
     ttl: _duration_pb2.Duration
-    def __init__(self, no_cache: _Optional[bool] = ..., no_store: _Optional[bool] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    only_if_cached: bool
+    store_sampled: bool
+    def __init__(self, no_cache: _Optional[bool] = ..., no_store: _Optional[bool] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., only_if_cached: _Optional[bool] = ..., store_sampled: _Optional[bool] = ...) -> None: ...
 
 class CompleteResponse(_message.Message):
     __slots__ = ("text_delta", "tool_call_delta", "receipt")

@@ -53,7 +53,7 @@ class EdgeServiceServicer:
 
     def Complete(self, request, context):
         """Answers a conversation as a stream of deltas that ends in exactly one `receipt`, or in an error status.
-        Errors: INVALID_ARGUMENT (bad field, prompt too long), NOT_FOUND (unknown model), FAILED_PRECONDITION (impossible
+        Errors: INVALID_ARGUMENT (bad field, prompt too long), NOT_FOUND (unknown model, not cached), FAILED_PRECONDITION (impossible
         objective), RESOURCE_EXHAUSTED (overload, rate or budget of the tenant, with RetryInfo), UNAVAILABLE (no model could
         answer), DEADLINE_EXCEEDED, UNAUTHENTICATED (no key or certificate that is known).
         """

@@ -35,7 +35,7 @@ class EdgeServiceStub:
     def __new__(cls, channel: _aio.Channel) -> EdgeServiceAsyncStub: ...
     Complete: _grpc.UnaryStreamMultiCallable[_edge_service_pb2.CompleteRequest, _edge_service_pb2.CompleteResponse]
     """Answers a conversation as a stream of deltas that ends in exactly one `receipt`, or in an error status.
-    Errors: INVALID_ARGUMENT (bad field, prompt too long), NOT_FOUND (unknown model), FAILED_PRECONDITION (impossible
+    Errors: INVALID_ARGUMENT (bad field, prompt too long), NOT_FOUND (unknown model, not cached), FAILED_PRECONDITION (impossible
     objective), RESOURCE_EXHAUSTED (overload, rate or budget of the tenant, with RetryInfo), UNAVAILABLE (no model could
     answer), DEADLINE_EXCEEDED, UNAUTHENTICATED (no key or certificate that is known).
     """
@@ -51,7 +51,7 @@ class EdgeServiceAsyncStub(EdgeServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Complete: _aio.UnaryStreamMultiCallable[_edge_service_pb2.CompleteRequest, _edge_service_pb2.CompleteResponse]  # type: ignore[assignment]
     """Answers a conversation as a stream of deltas that ends in exactly one `receipt`, or in an error status.
-    Errors: INVALID_ARGUMENT (bad field, prompt too long), NOT_FOUND (unknown model), FAILED_PRECONDITION (impossible
+    Errors: INVALID_ARGUMENT (bad field, prompt too long), NOT_FOUND (unknown model, not cached), FAILED_PRECONDITION (impossible
     objective), RESOURCE_EXHAUSTED (overload, rate or budget of the tenant, with RetryInfo), UNAVAILABLE (no model could
     answer), DEADLINE_EXCEEDED, UNAUTHENTICATED (no key or certificate that is known).
     """
@@ -70,7 +70,7 @@ class EdgeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_edge_service_pb2.CompleteResponse], _abc.AsyncIterator[_edge_service_pb2.CompleteResponse]]:
         """Answers a conversation as a stream of deltas that ends in exactly one `receipt`, or in an error status.
-        Errors: INVALID_ARGUMENT (bad field, prompt too long), NOT_FOUND (unknown model), FAILED_PRECONDITION (impossible
+        Errors: INVALID_ARGUMENT (bad field, prompt too long), NOT_FOUND (unknown model, not cached), FAILED_PRECONDITION (impossible
         objective), RESOURCE_EXHAUSTED (overload, rate or budget of the tenant, with RetryInfo), UNAVAILABLE (no model could
         answer), DEADLINE_EXCEEDED, UNAUTHENTICATED (no key or certificate that is known).
         """

@@ -28,6 +28,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_LEDGER_UNAVAILABLE: _ClassVar[ErrorReason]
     ERROR_REASON_STARTING: _ClassVar[ErrorReason]
     ERROR_REASON_PROVIDER_LIMITED: _ClassVar[ErrorReason]
+    ERROR_REASON_NOT_CACHED: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_FIELD_INVALID: ErrorReason
 ERROR_REASON_PROMPT_TOO_LONG: ErrorReason
@@ -50,3 +51,4 @@ ERROR_REASON_BUDGET_EXHAUSTED: ErrorReason
 ERROR_REASON_LEDGER_UNAVAILABLE: ErrorReason
 ERROR_REASON_STARTING: ErrorReason
 ERROR_REASON_PROVIDER_LIMITED: ErrorReason
+ERROR_REASON_NOT_CACHED: ErrorReason

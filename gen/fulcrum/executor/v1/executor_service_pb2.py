@@ -27,7 +27,7 @@ from fulcrum.executor.v1 import chat_pb2 as fulcrum_dot_executor_dot_v1_dot_chat
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*fulcrum/executor/v1/executor_service.proto\x12\x13\x66ulcrum.executor.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1e\x66ulcrum/executor/v1/chat.proto\x1a\x1egoogle/protobuf/duration.proto\"\xef\x01\n\x0fGenerateRequest\x12\x19\n\x05model\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12;\n\x08messages\x18\x02 \x03(\x0b\x32\x1c.fulcrum.executor.v1.MessageB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x08\x12/\n\x08sampling\x18\x03 \x01(\x0b\x32\x1d.fulcrum.executor.v1.Sampling\x12\x33\n\x05tools\x18\x04 \x03(\x0b\x32\x19.fulcrum.executor.v1.ToolB\t\xbaH\x06\x92\x01\x03\x10\x80\x01\x12\x1e\n\x0cprefix_scope\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"\xf1\x01\n\x10GenerateResponse\x12\x34\n\ntext_delta\x18\x01 \x01(\x0b\x32\x1e.fulcrum.executor.v1.TextDeltaH\x00\x12=\n\x0ftool_call_delta\x18\x02 \x01(\x0b\x32\".fulcrum.executor.v1.ToolCallDeltaH\x00\x12-\n\x06\x66inish\x18\x03 \x01(\x0b\x32\x1b.fulcrum.executor.v1.FinishH\x00\x12)\n\x05spent\x18\x04 \x01(\x0b\x32\x1a.fulcrum.executor.v1.SpentB\x0e\n\x05\x65vent\x12\x05\xbaH\x02\x08\x01\"^\n\x05Spent\x12)\n\x05usage\x18\x01 \x01(\x0b\x32\x1a.fulcrum.executor.v1.Usage\x12*\n\x07machine\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x19\n\tTextDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\"U\n\rToolCallDelta\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x04 \x01(\t\"\xbf\x01\n\x06\x46inish\x12\x31\n\x06reason\x18\x01 \x01(\x0e\x32!.fulcrum.executor.v1.FinishReason\x12)\n\x05usage\x18\x02 \x01(\x0b\x32\x1a.fulcrum.executor.v1.Usage\x12+\n\x06timing\x18\x03 \x01(\x0b\x32\x1b.fulcrum.executor.v1.Timing\x12\x19\n\x0cmean_logprob\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x0f\n\r_mean_logprob\"\xb8\x01\n\x06Timing\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0b\x66irst_token\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07machine\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"P\n\x11ListModelsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"Y\n\x12ListModelsResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.fulcrum.executor.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc6\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x04kind\x18\x02 \x01(\x0e\x32\x1e.fulcrum.executor.v1.ModelKind\x12.\n\x05state\x18\x03 \x01(\x0e\x32\x1f.fulcrum.executor.v1.ModelState\x12\x16\n\x0e\x63ontext_tokens\x18\x04 \x01(\x05\x12\x11\n\tprecision\x18\x05 \x01(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t\x12\x16\n\x0esupports_tools\x18\x07 \x01(\x08*T\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10MODEL_KIND_LOCAL\x10\x01\x12\x15\n\x11MODEL_KIND_REMOTE\x10\x02*q\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x16\n\x12MODEL_STATE_FAILED\x10\x03\x32\xcb\x01\n\x0f\x45xecutorService\x12Y\n\x08Generate\x12$.fulcrum.executor.v1.GenerateRequest\x1a%.fulcrum.executor.v1.GenerateResponse0\x01\x12]\n\nListModels\x12&.fulcrum.executor.v1.ListModelsRequest\x1a\'.fulcrum.executor.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*fulcrum/executor/v1/executor_service.proto\x12\x13\x66ulcrum.executor.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1e\x66ulcrum/executor/v1/chat.proto\x1a\x1egoogle/protobuf/duration.proto\"\xef\x01\n\x0fGenerateRequest\x12\x19\n\x05model\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12;\n\x08messages\x18\x02 \x03(\x0b\x32\x1c.fulcrum.executor.v1.MessageB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x08\x12/\n\x08sampling\x18\x03 \x01(\x0b\x32\x1d.fulcrum.executor.v1.Sampling\x12\x33\n\x05tools\x18\x04 \x03(\x0b\x32\x19.fulcrum.executor.v1.ToolB\t\xbaH\x06\x92\x01\x03\x10\x80\x01\x12\x1e\n\x0cprefix_scope\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"\xf1\x01\n\x10GenerateResponse\x12\x34\n\ntext_delta\x18\x01 \x01(\x0b\x32\x1e.fulcrum.executor.v1.TextDeltaH\x00\x12=\n\x0ftool_call_delta\x18\x02 \x01(\x0b\x32\".fulcrum.executor.v1.ToolCallDeltaH\x00\x12-\n\x06\x66inish\x18\x03 \x01(\x0b\x32\x1b.fulcrum.executor.v1.FinishH\x00\x12)\n\x05spent\x18\x04 \x01(\x0b\x32\x1a.fulcrum.executor.v1.SpentB\x0e\n\x05\x65vent\x12\x05\xbaH\x02\x08\x01\"^\n\x05Spent\x12)\n\x05usage\x18\x01 \x01(\x0b\x32\x1a.fulcrum.executor.v1.Usage\x12*\n\x07machine\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"N\n\tTextDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x33\n\x08logprobs\x18\x02 \x03(\x0b\x32!.fulcrum.executor.v1.TokenLogprob\"U\n\rToolCallDelta\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x04 \x01(\t\"\xbf\x01\n\x06\x46inish\x12\x31\n\x06reason\x18\x01 \x01(\x0e\x32!.fulcrum.executor.v1.FinishReason\x12)\n\x05usage\x18\x02 \x01(\x0b\x32\x1a.fulcrum.executor.v1.Usage\x12+\n\x06timing\x18\x03 \x01(\x0b\x32\x1b.fulcrum.executor.v1.Timing\x12\x19\n\x0cmean_logprob\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x0f\n\r_mean_logprob\"\xb8\x01\n\x06Timing\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0b\x66irst_token\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07machine\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"P\n\x11ListModelsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"Y\n\x12ListModelsResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.fulcrum.executor.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd2\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x04kind\x18\x02 \x01(\x0e\x32\x1e.fulcrum.executor.v1.ModelKind\x12.\n\x05state\x18\x03 \x01(\x0e\x32\x1f.fulcrum.executor.v1.ModelState\x12\x16\n\x0e\x63ontext_tokens\x18\x04 \x01(\x05\x12\x11\n\tprecision\x18\x05 \x01(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t\x12\x16\n\x0esupports_tools\x18\x07 \x01(\x08\x12\x1c\n\x14supports_json_schema\x18\x08 \x01(\x08\x12\x19\n\x11supports_logprobs\x18\t \x01(\x08\x12\x0f\n\x07\x66\x61ilure\x18\n \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x0b \x01(\x03\x12\x19\n\x11tokens_per_second\x18\x0c \x01(\x01\x12\x0f\n\x07waiting\x18\r \x01(\x05\",\n\x10LoadModelRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\">\n\x11LoadModelResponse\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x1a.fulcrum.executor.v1.Model\".\n\x12UnloadModelRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"@\n\x13UnloadModelResponse\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x1a.fulcrum.executor.v1.Model*T\n\tModelKind\x12\x1a\n\x16MODEL_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10MODEL_KIND_LOCAL\x10\x01\x12\x15\n\x11MODEL_KIND_REMOTE\x10\x02*\xa6\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x16\n\x12MODEL_STATE_FAILED\x10\x03\x12\x18\n\x14MODEL_STATE_UNLOADED\x10\x04\x12\x19\n\x15MODEL_STATE_UNLOADING\x10\x05\x32\x89\x03\n\x0f\x45xecutorService\x12Y\n\x08Generate\x12$.fulcrum.executor.v1.GenerateRequest\x1a%.fulcrum.executor.v1.GenerateResponse0\x01\x12]\n\nListModels\x12&.fulcrum.executor.v1.ListModelsRequest\x1a\'.fulcrum.executor.v1.ListModelsResponse\x12Z\n\tLoadModel\x12%.fulcrum.executor.v1.LoadModelRequest\x1a&.fulcrum.executor.v1.LoadModelResponse\x12`\n\x0bUnloadModel\x12\'.fulcrum.executor.v1.UnloadModelRequest\x1a(.fulcrum.executor.v1.UnloadModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,10 +48,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMODELSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
   _globals['_LISTMODELSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTMODELSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\310\001'
-  _globals['_MODELKIND']._serialized_start=1611
-  _globals['_MODELKIND']._serialized_end=1695
-  _globals['_MODELSTATE']._serialized_start=1697
-  _globals['_MODELSTATE']._serialized_end=1810
+  _globals['_LOADMODELREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_LOADMODELREQUEST'].fields_by_name['name']._serialized_options = b'\272H\007r\005\020\001\030\310\001'
+  _globals['_UNLOADMODELREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_UNLOADMODELREQUEST'].fields_by_name['name']._serialized_options = b'\272H\007r\005\020\001\030\310\001'
+  _globals['_MODELKIND']._serialized_start=2028
+  _globals['_MODELKIND']._serialized_end=2112
+  _globals['_MODELSTATE']._serialized_start=2115
+  _globals['_MODELSTATE']._serialized_end=2281
   _globals['_GENERATEREQUEST']._serialized_start=161
   _globals['_GENERATEREQUEST']._serialized_end=400
   _globals['_GENERATERESPONSE']._serialized_start=403
@@ -59,19 +63,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SPENT']._serialized_start=646
   _globals['_SPENT']._serialized_end=740
   _globals['_TEXTDELTA']._serialized_start=742
-  _globals['_TEXTDELTA']._serialized_end=767
-  _globals['_TOOLCALLDELTA']._serialized_start=769
-  _globals['_TOOLCALLDELTA']._serialized_end=854
-  _globals['_FINISH']._serialized_start=857
-  _globals['_FINISH']._serialized_end=1048
-  _globals['_TIMING']._serialized_start=1051
-  _globals['_TIMING']._serialized_end=1235
-  _globals['_LISTMODELSREQUEST']._serialized_start=1237
-  _globals['_LISTMODELSREQUEST']._serialized_end=1317
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1319
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1408
-  _globals['_MODEL']._serialized_start=1411
-  _globals['_MODEL']._serialized_end=1609
-  _globals['_EXECUTORSERVICE']._serialized_start=1813
-  _globals['_EXECUTORSERVICE']._serialized_end=2016
+  _globals['_TEXTDELTA']._serialized_end=820
+  _globals['_TOOLCALLDELTA']._serialized_start=822
+  _globals['_TOOLCALLDELTA']._serialized_end=907
+  _globals['_FINISH']._serialized_start=910
+  _globals['_FINISH']._serialized_end=1101
+  _globals['_TIMING']._serialized_start=1104
+  _globals['_TIMING']._serialized_end=1288
+  _globals['_LISTMODELSREQUEST']._serialized_start=1290
+  _globals['_LISTMODELSREQUEST']._serialized_end=1370
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1372
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1461
+  _globals['_MODEL']._serialized_start=1464
+  _globals['_MODEL']._serialized_end=1802
+  _globals['_LOADMODELREQUEST']._serialized_start=1804
+  _globals['_LOADMODELREQUEST']._serialized_end=1848
+  _globals['_LOADMODELRESPONSE']._serialized_start=1850
+  _globals['_LOADMODELRESPONSE']._serialized_end=1912
+  _globals['_UNLOADMODELREQUEST']._serialized_start=1914
+  _globals['_UNLOADMODELREQUEST']._serialized_end=1960
+  _globals['_UNLOADMODELRESPONSE']._serialized_start=1962
+  _globals['_UNLOADMODELRESPONSE']._serialized_end=2026
+  _globals['_EXECUTORSERVICE']._serialized_start=2284
+  _globals['_EXECUTORSERVICE']._serialized_end=2677
 # @@protoc_insertion_point(module_scope)

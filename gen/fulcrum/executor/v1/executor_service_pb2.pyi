@@ -24,6 +24,8 @@ class ModelState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MODEL_STATE_LOADING: _ClassVar[ModelState]
     MODEL_STATE_READY: _ClassVar[ModelState]
     MODEL_STATE_FAILED: _ClassVar[ModelState]
+    MODEL_STATE_UNLOADED: _ClassVar[ModelState]
+    MODEL_STATE_UNLOADING: _ClassVar[ModelState]
 MODEL_KIND_UNSPECIFIED: ModelKind
 MODEL_KIND_LOCAL: ModelKind
 MODEL_KIND_REMOTE: ModelKind
@@ -31,6 +33,8 @@ MODEL_STATE_UNSPECIFIED: ModelState
 MODEL_STATE_LOADING: ModelState
 MODEL_STATE_READY: ModelState
 MODEL_STATE_FAILED: ModelState
+MODEL_STATE_UNLOADED: ModelState
+MODEL_STATE_UNLOADING: ModelState
 
 class GenerateRequest(_message.Message):
     __slots__ = ("model", "messages", "sampling", "tools", "prefix_scope")
@@ -67,10 +71,12 @@ class Spent(_message.Message):
     def __init__(self, usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ..., machine: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class TextDelta(_message.Message):
-    __slots__ = ("text",)
+    __slots__ = ("text", "logprobs")
     TEXT_FIELD_NUMBER: _ClassVar[int]
+    LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     text: str
-    def __init__(self, text: _Optional[str] = ...) -> None: ...
+    logprobs: _containers.RepeatedCompositeFieldContainer[_chat_pb2.TokenLogprob]
+    def __init__(self, text: _Optional[str] = ..., logprobs: _Optional[_Iterable[_Union[_chat_pb2.TokenLogprob, _Mapping]]] = ...) -> None: ...
 
 class ToolCallDelta(_message.Message):
     __slots__ = ("index", "call_id", "name", "arguments_json")
@@ -125,7 +131,7 @@ class ListModelsResponse(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "kind", "state", "context_tokens", "precision", "digest", "supports_tools")
+    __slots__ = ("name", "kind", "state", "context_tokens", "precision", "digest", "supports_tools", "supports_json_schema", "supports_logprobs", "failure", "memory_bytes", "tokens_per_second", "waiting")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -133,6 +139,12 @@ class Model(_message.Message):
     PRECISION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     SUPPORTS_TOOLS_FIELD_NUMBER: _ClassVar[int]
+    SUPPORTS_JSON_SCHEMA_FIELD_NUMBER: _ClassVar[int]
+    SUPPORTS_LOGPROBS_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: ModelKind
     state: ModelState
@@ -140,4 +152,34 @@ class Model(_message.Message):
     precision: str
     digest: str
     supports_tools: bool
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[ModelKind, str]] = ..., state: _Optional[_Union[ModelState, str]] = ..., context_tokens: _Optional[int] = ..., precision: _Optional[str] = ..., digest: _Optional[str] = ..., supports_tools: _Optional[bool] = ...) -> None: ...
+    supports_json_schema: bool
+    supports_logprobs: bool
+    failure: str
+    memory_bytes: int
+    tokens_per_second: float
+    waiting: int
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[ModelKind, str]] = ..., state: _Optional[_Union[ModelState, str]] = ..., context_tokens: _Optional[int] = ..., precision: _Optional[str] = ..., digest: _Optional[str] = ..., supports_tools: _Optional[bool] = ..., supports_json_schema: _Optional[bool] = ..., supports_logprobs: _Optional[bool] = ..., failure: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., waiting: _Optional[int] = ...) -> None: ...
+
+class LoadModelRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class LoadModelResponse(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: Model
+    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...
+
+class UnloadModelRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class UnloadModelResponse(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: Model
+    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...

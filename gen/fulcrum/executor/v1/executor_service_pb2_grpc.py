@@ -45,6 +45,16 @@ class ExecutorServiceStub:
                 request_serializer=fulcrum_dot_executor_dot_v1_dot_executor__service__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=fulcrum_dot_executor_dot_v1_dot_executor__service__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.LoadModel = channel.unary_unary(
+                '/fulcrum.executor.v1.ExecutorService/LoadModel',
+                request_serializer=fulcrum_dot_executor_dot_v1_dot_executor__service__pb2.LoadModelRequest.SerializeToString,
+                response_deserializer=fulcrum_dot_executor_dot_v1_dot_executor__service__pb2.LoadModelResponse.FromString,
+                _registered_method=True)
+        self.UnloadModel = channel.unary_unary(
+                '/fulcrum.executor.v1.ExecutorService/UnloadModel',
+                request_serializer=fulcrum_dot_executor_dot_v1_dot_executor__service__pb2.UnloadModelRequest.SerializeToString,
+                response_deserializer=fulcrum_dot_executor_dot_v1_dot_executor__service__pb2.UnloadModelResponse.FromString,
+                _registered_method=True)
 
 
 class ExecutorServiceServicer:
@@ -68,6 +78,25 @@ class ExecutorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LoadModel(self, request, context):
+        """Loads a model of the settings that is unloaded or failed, and answers once it is ready; one that is ready stays as
+        it is. For operators.
+        Errors: NOT_FOUND (unknown model), FAILED_PRECONDITION (it cannot be loaded, or does not fit into memory), UNAVAILABLE
+        (it is being unloaded).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnloadModel(self, request, context):
+        """Unloads a local model once the answers under way have ended; new ones are refused from the start. One that is
+        unloaded stays so. For operators.
+        Errors: NOT_FOUND (unknown model), FAILED_PRECONDITION (a remote model), UNAVAILABLE (it is being loaded).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExecutorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -80,6 +109,16 @@ def add_ExecutorServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=fulcrum_dot_executor_dot_v1_dot_executor__service__pb2.ListModelsRequest.FromString,
                     response_serializer=fulcrum_dot_executor_dot_v1_dot_executor__service__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'LoadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadModel,
+                    request_deserializer=fulcrum_dot_executor_dot_v1_dot_executor__service__pb2.LoadModelRequest.FromString,
+                    response_serializer=fulcrum_dot_executor_dot_v1_dot_executor__service__pb2.LoadModelResponse.SerializeToString,
+            ),
+            'UnloadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadModel,
+                    request_deserializer=fulcrum_dot_executor_dot_v1_dot_executor__service__pb2.UnloadModelRequest.FromString,
+                    response_serializer=fulcrum_dot_executor_dot_v1_dot_executor__service__pb2.UnloadModelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -137,6 +176,60 @@ class ExecutorService:
             '/fulcrum.executor.v1.ExecutorService/ListModels',
             fulcrum_dot_executor_dot_v1_dot_executor__service__pb2.ListModelsRequest.SerializeToString,
             fulcrum_dot_executor_dot_v1_dot_executor__service__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fulcrum.executor.v1.ExecutorService/LoadModel',
+            fulcrum_dot_executor_dot_v1_dot_executor__service__pb2.LoadModelRequest.SerializeToString,
+            fulcrum_dot_executor_dot_v1_dot_executor__service__pb2.LoadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fulcrum.executor.v1.ExecutorService/UnloadModel',
+            fulcrum_dot_executor_dot_v1_dot_executor__service__pb2.UnloadModelRequest.SerializeToString,
+            fulcrum_dot_executor_dot_v1_dot_executor__service__pb2.UnloadModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

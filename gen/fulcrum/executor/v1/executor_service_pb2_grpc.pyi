@@ -41,6 +41,17 @@ class ExecutorServiceStub:
     """
     ListModels: _grpc.UnaryUnaryMultiCallable[_executor_service_pb2.ListModelsRequest, _executor_service_pb2.ListModelsResponse]
     """Lists the models this executor can run, in name order."""
+    LoadModel: _grpc.UnaryUnaryMultiCallable[_executor_service_pb2.LoadModelRequest, _executor_service_pb2.LoadModelResponse]
+    """Loads a model of the settings that is unloaded or failed, and answers once it is ready; one that is ready stays as
+    it is. For operators.
+    Errors: NOT_FOUND (unknown model), FAILED_PRECONDITION (it cannot be loaded, or does not fit into memory), UNAVAILABLE
+    (it is being unloaded).
+    """
+    UnloadModel: _grpc.UnaryUnaryMultiCallable[_executor_service_pb2.UnloadModelRequest, _executor_service_pb2.UnloadModelResponse]
+    """Unloads a local model once the answers under way have ended; new ones are refused from the start. One that is
+    unloaded stays so. For operators.
+    Errors: NOT_FOUND (unknown model), FAILED_PRECONDITION (a remote model), UNAVAILABLE (it is being loaded).
+    """
 
 @_typing.type_check_only
 class ExecutorServiceAsyncStub(ExecutorServiceStub):
@@ -55,6 +66,17 @@ class ExecutorServiceAsyncStub(ExecutorServiceStub):
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_executor_service_pb2.ListModelsRequest, _executor_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models this executor can run, in name order."""
+    LoadModel: _aio.UnaryUnaryMultiCallable[_executor_service_pb2.LoadModelRequest, _executor_service_pb2.LoadModelResponse]  # type: ignore[assignment]
+    """Loads a model of the settings that is unloaded or failed, and answers once it is ready; one that is ready stays as
+    it is. For operators.
+    Errors: NOT_FOUND (unknown model), FAILED_PRECONDITION (it cannot be loaded, or does not fit into memory), UNAVAILABLE
+    (it is being unloaded).
+    """
+    UnloadModel: _aio.UnaryUnaryMultiCallable[_executor_service_pb2.UnloadModelRequest, _executor_service_pb2.UnloadModelResponse]  # type: ignore[assignment]
+    """Unloads a local model once the answers under way have ended; new ones are refused from the start. One that is
+    unloaded stays so. For operators.
+    Errors: NOT_FOUND (unknown model), FAILED_PRECONDITION (a remote model), UNAVAILABLE (it is being loaded).
+    """
 
 class ExecutorServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs models."""
@@ -78,5 +100,28 @@ class ExecutorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_executor_service_pb2.ListModelsResponse, _abc.Awaitable[_executor_service_pb2.ListModelsResponse]]:
         """Lists the models this executor can run, in name order."""
+
+    @_abc_1.abstractmethod
+    def LoadModel(
+        self,
+        request: _executor_service_pb2.LoadModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_executor_service_pb2.LoadModelResponse, _abc.Awaitable[_executor_service_pb2.LoadModelResponse]]:
+        """Loads a model of the settings that is unloaded or failed, and answers once it is ready; one that is ready stays as
+        it is. For operators.
+        Errors: NOT_FOUND (unknown model), FAILED_PRECONDITION (it cannot be loaded, or does not fit into memory), UNAVAILABLE
+        (it is being unloaded).
+        """
+
+    @_abc_1.abstractmethod
+    def UnloadModel(
+        self,
+        request: _executor_service_pb2.UnloadModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_executor_service_pb2.UnloadModelResponse, _abc.Awaitable[_executor_service_pb2.UnloadModelResponse]]:
+        """Unloads a local model once the answers under way have ended; new ones are refused from the start. One that is
+        unloaded stays so. For operators.
+        Errors: NOT_FOUND (unknown model), FAILED_PRECONDITION (a remote model), UNAVAILABLE (it is being loaded).
+        """
 
 def add_ExecutorServiceServicer_to_server(servicer: ExecutorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,1 @@
+"""The cache's published numbers: `python -m benchmarks.caching SUBCOMMAND`."""

@@ -1,0 +1,21 @@
+"""`python -m benchmarks.caching SUBCOMMAND`: one subcommand for each question, each with its baselines."""
+
+import argparse
+
+from benchmarks.caching import eviction, index, stream
+
+_SUBCOMMANDS = {"stream": stream, "index": index, "eviction": eviction}
+
+
+def main() -> None:
+    """Runs one subcommand; its last line is JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.caching", description=__doc__)
+    chosen = parser.add_subparsers(dest="subcommand", required=True)
+    for name, module in _SUBCOMMANDS.items():
+        module.add_arguments(chosen.add_parser(name, help=module.__doc__))
+    arguments = parser.parse_args()
+    _SUBCOMMANDS[arguments.subcommand].run(arguments)
+
+
+if __name__ == "__main__":
+    main()

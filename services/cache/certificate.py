@@ -1,0 +1,38 @@
+"""Bounds the wrong answers that were served, from audits alone and at any moment, whatever the scorer believed."""
+
+import math
+
+_SHARES = (0.3, 0.6, 0.85, 0.97)  # of the largest rate that the smallest propensity allows
+
+
+class Certificate:
+    """An upper bound on wrong answers served that holds at all times at once with probability `confidence`.
+
+    Each would-be hit is audited with a propensity p known beforehand, else served. With a rate r < -log(1 - p), serving
+    a wrong one multiplies a stake by e^r and auditing one multiplies it by (1 - (1 - p) e^r) / p: a fair game,
+    whichever prompts turn out wrong. By Ville's inequality the mean stake of several rates stays below
+    1 / (1 - confidence). Verdicts are taken as they are: against a judge that errs, the bound is on answers that this
+    judge would call wrong.
+    """
+
+    def __init__(self, least_propensity: float, confidence: float = 0.95) -> None:
+        self._rates = [share * -math.log(1 - least_propensity) for share in _SHARES]
+        self._limit = math.log(len(self._rates) / (1 - confidence))
+        self.penalties = [0.0 for _ in self._rates]  # -log of what the audits left of each stake
+
+    def audited_wrong(self, propensity: float) -> None:
+        """Takes in an audit whose verdict was wrong; a right one changes nothing."""
+        for i, rate in enumerate(self._rates):
+            self.penalties[i] -= math.log((1 - (1 - propensity) * math.exp(rate)) / propensity)
+
+    def most_wrong(self) -> float:
+        """Wrong answers served so far, at most."""
+        low, high = 0.0, min((self._limit + p) / rate for p, rate in zip(self.penalties, self._rates, strict=True))
+        for _ in range(40):
+            middle = (low + high) / 2
+            stakes = (rate * middle - p for p, rate in zip(self.penalties, self._rates, strict=True))
+            if sum(math.exp(stake) for stake in stakes) < math.exp(self._limit):
+                low = middle
+            else:
+                high = middle
+        return high

@@ -1,0 +1,189 @@
+"""Decides within one scope, and learns from every verdict whether its decisions were right."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from services.cache.decision import MEASURED_WRONG_SHARE, MissReason, precision
+from services.cache.evidence import NAMES, Record, Votes, favoured, weigh
+from services.cache.risk_controller import LEAST_PROPENSITY, RiskController
+from services.cache.scorer import Scorer
+from services.cache.sketch import Sketch
+from services.cache.veto_trials import VetoTrials
+from services.cache.vetoes import Veto, veto
+
+_MOST_ANSWERS = 50_000
+_LEARNT = 150  # verdicts from which the scorer decides instead of the rule for new scopes
+
+
+class Action(Enum):
+    """What to do with the candidate."""
+
+    SERVE = "serve"
+    AUDIT = "audit"  # it would have been served, but is checked
+    CHECK = "check"  # it would not have been served; where the request is executed, a verdict on it teaches
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """An entry near the prompt: `answer` is shared by entries whose answers are the same."""
+
+    similarity: float
+    answer: int
+    sketch: Callable[[], Sketch]
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """A decision on one candidate, to be kept until its verdict.
+
+    Args:
+        place: of the neighbour whose answer it is about.
+        doubt: the estimated probability of that answer being wrong.
+        propensity: probability with which the request was to be executed.
+        reason: why it is not served; None where it is, or would have been.
+    """
+
+    action: Action
+    place: int
+    answer: int
+    doubt: float
+    propensity: float
+    reason: MissReason | None
+    explanation: str
+    features: tuple[float, ...]
+    veto: Veto | None
+    tempting: bool  # whether only a veto stood against serving it
+
+
+class ScopeDecision:
+    """One scope: prompts of a tenant that share a fingerprint.
+
+    A new scope serves only what no veto speaks against from `min_similarity` on, and audits a share of that. From 150
+    verdicts on its own scorer decides, and a kind of veto stands until the scope's own verdicts have spoken against it.
+    """
+
+    def __init__(self, min_similarity: float, chance: Callable[[], float]) -> None:
+        """`chance` draws from [0, 1)."""
+        self._min_similarity = min_similarity
+        self._chance = chance
+        self.scorer = Scorer(len(NAMES))
+        self.risk = RiskController()
+        self.trials = VetoTrials()
+        self.records: dict[int, Record] = {}
+        self.aliases: dict[int, int] = {}  # an answer that was judged equal to another -> that one
+        self.entries = 0
+
+    def consider(self, asked: Sketch, neighbours: Sequence[Near], bound: float, judged: bool = True) -> Considered:
+        """Decides on the answer that the neighbours, at least one and nearest first, speak for.
+
+        Where nothing is `judged`, nothing is audited, and the certificate takes what is served for wrong.
+        """
+        similarities = [neighbour.similarity for neighbour in neighbours]
+        answers = [neighbour.answer for neighbour in neighbours]
+        votes, against = self._candidate(asked, neighbours, similarities, answers)
+        record = self.records.get(answers[votes.place]) or Record()
+        features = weigh(similarities, answers, votes, record, self.entries, against is not None)
+        learnt = self.learnt
+        nearest = similarities[votes.place]
+        doubt = 1 - (self.scorer.probability(features) if learnt else precision(nearest))
+        self.risk.note(doubt if learnt else 1.0)
+        near = self.risk.allows(doubt, bound) if learnt else self._is_near(nearest, bound)
+        stands = against is not None and self._stands(against)
+        tempting = near and against is not None
+        action, propensity = Action.CHECK, 1.0
+        reason: MissReason | None = MissReason.VETOED if near and stands else MissReason.NOT_NEAR
+        if near and not stands:
+            propensity, reason = self.risk.propensity(doubt) if learnt else LEAST_PROPENSITY, None
+            action = Action.AUDIT if judged and self._chance() < propensity else Action.SERVE
+        if action is Action.SERVE:
+            self.risk.serve(doubt, judged)
+        said = self._explain(nearest, doubt, against if stands else None, learnt)
+        return Considered(
+            action, votes.place, answers[votes.place], doubt, propensity, reason, said, features, against, tempting
+        )
+
+    def learn(self, considered: Considered, right: bool) -> None:
+        """Takes a verdict on an answer that was audited or checked, or a report on one that was served."""
+        self.scorer.learn(considered.features, right, 1 / considered.propensity)
+        record = self.records.setdefault(considered.answer, Record())
+        if right:
+            record.right += 1
+        else:
+            record.wrong += 1
+        if considered.action is Action.SERVE and not right:
+            self.risk.reported(considered.doubt)
+        if considered.action is Action.AUDIT:
+            self.risk.audit(considered.doubt, considered.propensity, right)
+        if considered.veto and considered.tempting:
+            self.trials.judged(considered.veto, right)
+
+    def stored(self, answer: int) -> None:
+        """Counts an entry with this answer; the answer known longest gives way to one too many."""
+        self.entries += 1
+        self.records.setdefault(answer, Record()).entries += 1
+        if len(self.records) > _MOST_ANSWERS:
+            del self.records[next(iter(self.records))]
+
+    def alias(self, answer: int, of: int) -> None:
+        """Takes an answer that was judged equal to another for the same from now on."""
+        root = self.root(of)
+        if answer in self.aliases or answer == root:
+            return
+        self.aliases[answer] = root
+        self.records.setdefault(root, Record()).entries += 1
+        former = self.records.get(answer)
+        if former is not None:
+            former.entries -= 1
+        if len(self.aliases) > _MOST_ANSWERS:
+            del self.aliases[next(iter(self.aliases))]
+
+    def root(self, answer: int) -> int:
+        """The answer that this one is the same as."""
+        while answer in self.aliases:
+            answer = self.aliases[answer]
+        return answer
+
+    def removed(self, answer: int) -> None:
+        """Counts an entry less; an answer without entries is forgotten."""
+        self.entries = max(self.entries - 1, 0)
+        record = self.records.get(answer)
+        if record is not None:
+            record.entries -= 1
+            if record.entries <= 0:
+                del self.records[answer]
+
+    @property
+    def learnt(self) -> bool:
+        """Whether the scope's own scorer decides."""
+        return self.scorer.count >= _LEARNT
+
+    def _candidate(
+        self, asked: Sketch, neighbours: Sequence[Near], similarities: Sequence[float], answers: Sequence[int]
+    ) -> tuple[Votes, Veto | None]:
+        """The answer with most votes; where a veto stands against it, the nearest similar one without a veto."""
+        votes = favoured(similarities, answers)
+        against = veto(asked, neighbours[votes.place].sketch())
+        if against is None or not self._stands(against):
+            return votes, against
+        for place, neighbour in enumerate(neighbours):
+            if neighbour.similarity < self._min_similarity:
+                break
+            if place != votes.place and veto(asked, neighbour.sketch()) is None:
+                return favoured(similarities, answers, place), None
+        return votes, against
+
+    def _stands(self, against: Veto) -> bool:
+        return not (self.learnt and self.trials.lifted(against))
+
+    def _is_near(self, similarity: float, bound: float) -> bool:
+        """The rule for new scopes, for who allows what it was measured to get wrong."""
+        return similarity >= self._min_similarity and bound >= MEASURED_WRONG_SHARE
+
+    def _explain(self, nearest: float, doubt: float, against: Veto | None, learnt: bool) -> str:
+        if against is not None:
+            return f"nearest {nearest:.3f}, but {against.value}"
+        if not learnt:
+            return f"nearest {nearest:.3f}, served from {self._min_similarity:.3f}"
+        most = self.risk.largest_risk / self.risk.correction
+        return f"nearest {nearest:.3f}, wrong with probability {doubt:.4f}, served up to {most:.4f}"

@@ -1,0 +1,80 @@
+"""The durable file of what scopes have learnt, so that a restart neither forgets verdicts nor the promise's books."""
+
+import hashlib
+import sqlite3
+from pathlib import Path
+
+import structlog
+
+_SCHEMA = "CREATE TABLE IF NOT EXISTS scopes (tenant TEXT PRIMARY KEY, state BLOB NOT NULL, seal BLOB NOT NULL) STRICT"
+_WRITE = "INSERT OR REPLACE INTO scopes VALUES (?, ?, ?)"
+
+
+class ScopeFile:
+    """One sealed state a tenant; what is damaged is dropped, and its scope starts safe.
+
+    A write survives a killed process; what a power cut leaves is either whole or dropped by its seal.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._db = self._open()
+        except sqlite3.DatabaseError as error:
+            self._db = self._renewed(error)
+
+    def read(self, tenant: str) -> bytes | None:
+        """The tenant's state as it was last written; None where there is none or it is damaged."""
+        try:
+            row = self._db.execute("SELECT state, seal FROM scopes WHERE tenant = ?", (tenant,)).fetchone()
+        except sqlite3.DatabaseError as error:
+            self._renew(error)
+            return None
+        if row is None:
+            return None
+        state: bytes = row[0]
+        if _seal(tenant, state) == row[1]:
+            return state
+        structlog.get_logger("cache").warning("a scope's state is damaged: it starts anew")
+        return None
+
+    def write(self, tenant: str, state: bytes) -> None:
+        """Keeps the state in place of the former one, all or nothing; where it cannot, a scope forgets at a restart."""
+        values = (tenant, state, _seal(tenant, state))
+        try:
+            self._db.execute(_WRITE, values)
+        except sqlite3.OperationalError as error:  # a full disk, say: the next write may do
+            structlog.get_logger("cache").warning("a scope's state was not written", problem=str(error))
+        except sqlite3.DatabaseError as error:
+            self._renew(error)
+            self._db.execute(_WRITE, values)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._db.close()
+
+    def _renew(self, problem: sqlite3.DatabaseError) -> None:
+        self._db.close()
+        self._db = self._renewed(problem)
+
+    def _renewed(self, problem: sqlite3.DatabaseError) -> sqlite3.Connection:
+        structlog.get_logger("cache").warning("what scopes learnt is dropped", problem=str(problem))
+        for suffix in ("-wal", "-shm", ""):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        return self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(self._path, timeout=1.0, isolation_level=None, check_same_thread=False)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = OFF")
+            db.execute(_SCHEMA)
+            return db
+        except BaseException:
+            db.close()
+            raise
+
+
+def _seal(tenant: str, state: bytes) -> bytes:
+    return hashlib.sha256(len(tenant.encode()).to_bytes(8, "little") + tenant.encode() + state).digest()

@@ -1,0 +1,84 @@
+"""The pooled online scorer of a scope: how probable it is that the candidate's answer is right."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+_KEEP = 3000  # verdicts learnt from; older ones give way
+_RIDGE = 1.0
+_STEPS = 3  # of a refit that begins where the last one ended
+_RESTORING = 5  # refits of one that begins at zero
+_FIRST_REFITS = 16
+_GROWTH = 0.03  # a refit after each so many verdicts, as a share of those there are
+_WEIGHT_CAP = 8.0
+_PESSIMISM = 1.0  # standard deviations
+
+
+class Scorer:
+    """Ridge-penalised logistic regression on the last verdicts, refitted as they come by Newton's method."""
+
+    def __init__(self, features: int) -> None:
+        self._rows = np.zeros((_KEEP, features))
+        self._right = np.zeros(_KEEP)
+        self._weights = np.zeros(_KEEP)
+        self._coefficients: NDArray[np.float64] = np.zeros(features)
+        self._covariance: NDArray[np.float64] = np.eye(features)
+        self.count = 0
+        self._next_refit = _FIRST_REFITS
+
+    def probability(self, features: Sequence[float]) -> float:
+        """The estimate for one candidate, lowered by what is not known of the coefficients yet."""
+        row = np.array(features)
+        spread = math.sqrt(max(float(row @ self._covariance @ row), 0.0))
+        z = float(row @ self._coefficients) - _PESSIMISM * spread
+        return 1 / (1 + math.exp(-max(-30.0, min(30.0, z))))
+
+    def learn(self, features: Sequence[float], right: bool, weight: float) -> None:
+        """Takes a verdict; `weight` is 1 / the probability with which it was sought."""
+        place = self.count % _KEEP
+        self._rows[place], self._right[place] = features, right
+        self._weights[place] = min(weight, _WEIGHT_CAP)
+        self.count += 1
+        if self.count >= self._next_refit:
+            self._refit()
+            self._next_refit = self.count + max(_FIRST_REFITS, round(_GROWTH * min(self.count, _KEEP)))
+
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """The verdicts that it knows, oldest first."""
+        n = min(self.count, _KEEP)
+        order = (np.arange(n) + (self.count if self.count > _KEEP else 0)) % _KEEP
+        known = {"rows": self._rows, "right": self._right, "weights": self._weights}
+        return {name: values[order].astype(np.float32) for name, values in known.items()}
+
+    def restore(
+        self, count: int, rows: NDArray[np.float32], right: NDArray[np.float32], weights: NDArray[np.float32]
+    ) -> None:
+        """Takes what `arrays` gave, of `count` verdicts in all, and refits. Raises ValueError for other shapes."""
+        n = len(rows)
+        if n != min(count, _KEEP) or len(right) != n or len(weights) != n:
+            raise ValueError(f"{n} rows of {count} verdicts")
+        order = (np.arange(n) + (count if count > _KEEP else 0)) % _KEEP
+        self._rows[order], self._right[order], self._weights[order] = rows, right, weights
+        self.count = count
+        for _ in range(_RESTORING if count >= _FIRST_REFITS else 0):
+            self._refit()
+        self._next_refit = max(_FIRST_REFITS, count + 1)
+
+    def _refit(self) -> None:
+        n = min(self.count, _KEEP)
+        rows, right, weights = self._rows[:n], self._right[:n], self._weights[:n]
+        penalty = np.full(rows.shape[1], _RIDGE)
+        penalty[0] = 0.01
+        for _ in range(_STEPS):
+            p = _sigmoid(rows @ self._coefficients)
+            gradient = rows.T @ (weights * (p - right)) + penalty * self._coefficients
+            curvature = (rows * (weights * p * (1 - p))[:, None]).T @ rows + np.diag(penalty)
+            step = np.linalg.solve(curvature, gradient)
+            self._coefficients -= step * min(1.0, 4.0 / max(float(np.abs(step).max()), 1e-9))
+        self._covariance = np.asarray(np.linalg.inv(curvature), np.float64)
+
+
+def _sigmoid(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 1 / (1 + np.exp(-np.clip(z, -30, 30)))

@@ -1,0 +1,121 @@
+"""Files of large indexes, so that a restart reads what took a minute to make; one that is damaged is made anew."""
+
+import contextlib
+import hashlib
+import json
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from services.cache.entry import Partition
+from services.cache.nearest import Nearest
+
+_PIECE = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """What is known of a file: its name, its check sum, whose vectors it holds, and how it was made."""
+
+    file: str
+    check: int
+    tenant: str
+    fingerprint: str
+    encoder: str
+    made_for: int
+
+
+class Snapshots:
+    """One file of an index by partition, and a note beside it that names the file and its check sum.
+
+    A note is replaced in one step once its file is whole, so that a process killed at any moment leaves the former pair
+    or the new one. Snapshots may be older than the entries: who reads one brings it up to date.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def partitions(self, encoder: str) -> list[Partition]:
+        """Those of which there is a snapshot in the space of this encoder; any other's files are removed."""
+        found = []
+        for path in self._folder.glob("*.json"):
+            note = _read(path)
+            if note is None or note.encoder != encoder:
+                self._remove(path.stem)
+            else:
+                found.append(Partition(note.tenant, bytes.fromhex(note.fingerprint)))
+        return found
+
+    def load(self, partition: Partition, encoder: str) -> Nearest | None:
+        """The index as it was written; None where there is none that is whole, or it is of another encoder."""
+        name = _name(partition)
+        note = _read(self._folder / f"{name}.json")
+        if note is None or note.encoder != encoder:
+            return None
+        path = self._folder / note.file
+        try:
+            if _check(path) == note.check:
+                return Nearest.read(path, note.made_for)
+            problem = "its check sum differs"
+        except (OSError, RuntimeError) as error:
+            problem = str(error)
+        structlog.get_logger("cache").warning("index made anew", file=str(path), problem=problem)
+        self._remove(name)
+        return None
+
+    def save(self, partition: Partition, encoder: str, index: Nearest) -> None:
+        """Writes an index; trouble with the disk is logged, as the entries are safe without it."""
+        name = _name(partition)
+        note = self._folder / f"{name}.json"
+        former = _read(note)
+        turn = "b" if former and former.file.endswith("-a.faiss") else "a"
+        path = self._folder / f"{name}-{turn}.faiss"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            index.write(path)
+            made = _Note(
+                path.name, _check(path), partition.tenant, partition.fingerprint.hex(), encoder, index.made_for
+            )
+            _replace(note, made)
+            if former and former.file != path.name:
+                (self._folder / former.file).unlink(missing_ok=True)
+        except (OSError, RuntimeError) as error:
+            structlog.get_logger("cache").warning("index not written", file=str(path), problem=str(error))
+
+    def _remove(self, name: str) -> None:
+        for path in self._folder.glob(f"{name}*"):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _name(partition: Partition) -> str:
+    tenant = partition.tenant.encode("utf-8", "surrogatepass")
+    return hashlib.sha256(len(tenant).to_bytes(8, "little") + tenant + partition.fingerprint).hexdigest()[:32]
+
+
+def _check(path: Path) -> int:
+    found = 0
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            found = zlib.crc32(piece, found)
+    return found
+
+
+def _replace(path: Path, note: _Note) -> None:
+    values = [note.file, note.check, note.tenant, note.fingerprint, note.encoder, note.made_for]
+    text = json.dumps(values)
+    fresh = path.with_suffix(".fresh")
+    fresh.write_text(json.dumps([text, zlib.crc32(text.encode())]))
+    os.replace(fresh, path)  # noqa: PTH105 - Path.replace, but with the name that says what it promises
+
+
+def _read(path: Path) -> _Note | None:
+    """The note, None where there is none that is whole."""
+    try:
+        text, check = json.loads(path.read_text())
+        return _Note(*json.loads(text)) if zlib.crc32(text.encode()) == check else None
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None

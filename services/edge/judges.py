@@ -1,0 +1,69 @@
+"""Says whether two answers say the same: who cannot tell leaves it to the next."""
+
+import re
+from collections import Counter
+from typing import Protocol
+
+import numpy as np
+
+from services.edge.ports import Embedding, Encoder
+
+_WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_NEGATIONS = frozenset({"no", "not", "never", "none", "cannot", "without"})
+_SHORT = 5  # words; two short answers of other words are other answers
+
+
+class Judge(Protocol):
+    """Compares two answers to what may be one question."""
+
+    @property
+    def name(self) -> str:
+        """Names it in the verdict's source."""
+
+    async def same(self, one: str, other: str) -> bool | None:
+        """Whether they say the same; None where it cannot tell."""
+
+
+class Equality:
+    """Equal words are equal answers; short answers of other words, and other numbers or negations, are not."""
+
+    name = "equality"
+
+    async def same(self, one: str, other: str) -> bool | None:
+        """Compares words without letter case and punctuation, in order."""
+        first, second = _WORD.findall(one.casefold()), _WORD.findall(other.casefold())
+        if first == second:
+            return one.split() == other.split() or bool(first)
+        if len(first) <= _SHORT and len(second) <= _SHORT:
+            return False
+        return False if _telling(first) != _telling(second) else None
+
+
+class Similarity:
+    """Answers whose embeddings are near are the same, far ones are not, and between it cannot tell."""
+
+    name = "similarity"
+
+    def __init__(self, encoder: Encoder, same_from: float, different_to: float) -> None:
+        self._encoder = encoder
+        self._same_from = same_from
+        self._different_to = different_to
+
+    async def same(self, one: str, other: str) -> bool | None:
+        """Compares whole answers only: one that the encoder's window cuts off is beyond it."""
+        first, second = await self._encoder.embed(one), await self._encoder.embed(other)
+        if first.truncated or second.truncated:
+            return None
+        cosine = float(np.dot(_vector(first), _vector(second)))
+        if cosine >= self._same_from:
+            return True
+        return False if cosine <= self._different_to else None
+
+
+def _telling(words: list[str]) -> Counter[str]:
+    return Counter(word for word in words if _NUMBER.fullmatch(word) or word in _NEGATIONS)
+
+
+def _vector(embedding: Embedding) -> np.ndarray:
+    return np.frombuffer(embedding.values, "<f4")

@@ -1,0 +1,43 @@
+"""Compares answers that were made with those the cache would have given, off the requests' path, and tells it."""
+
+import asyncio
+
+import structlog
+
+from services.chassis.call import outlive_deadline
+from services.chassis.errors import FulcrumError
+from services.edge.judges import Judge
+from services.edge.ports import Cache, Miss
+
+
+class Judging:
+    """Comparisons under way, at most `most`; one too many is let be, as the cache learns from any share of them."""
+
+    def __init__(self, cache: Cache, judges: tuple[Judge, ...], most: int) -> None:
+        self._cache = cache
+        self._judges = judges
+        self._most = most
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def begin(self, tenant: str, missed: Miss, answer: str) -> None:
+        """Compares later, where the cache asked for it."""
+        if missed.candidate is None or len(self._under_way) >= self._most:
+            return
+        task = asyncio.create_task(self._judge(tenant, missed.lookup_id, missed.candidate, answer))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def close(self) -> None:
+        """Waits for what is under way."""
+        await asyncio.gather(*self._under_way)
+
+    async def _judge(self, tenant: str, lookup_id: str, candidate: str, answer: str) -> None:
+        outlive_deadline()
+        try:
+            for judge in self._judges:
+                same = await judge.same(candidate, answer)
+                if same is not None:
+                    await self._cache.judge(tenant, lookup_id, same, f"judge:{judge.name}")
+                    return
+        except FulcrumError as error:
+            structlog.get_logger("edge").warning("a check has no verdict", lookup_id=lookup_id, error=str(error))

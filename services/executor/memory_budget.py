@@ -1,0 +1,72 @@
+"""What a model will take of memory, before it is loaded, and whether that still fits beside the others."""
+
+import math
+from pathlib import Path
+
+from services.chassis.errors import FailedPrecondition
+from services.executor.models.checkpoint import open_checkpoint
+from services.executor.models.decoder import decoder_shape
+from services.executor.settings import LocalModel
+
+MB = 1_000_000
+_RUNTIME_BYTES = 24 * MB  # of graph, kernels and scratch, whatever the model
+# As kernels hold them; what lies in mapped files besides is the system's to take back.
+_BYTES_A_WEIGHT = {"fp32": 4.0, "int8": 1 + 4 / 128, "int4": 0.5 + 4 / 32, "w8a8": 1.0}
+_EMBEDDING = "embed_tokens"
+
+
+class MemoryBudget:
+    """Bytes that models in one process share.
+
+    Args:
+        most: of all of them together; no limit where None.
+    """
+
+    def __init__(self, most: int | None) -> None:
+        self._most = most
+        self._taken: dict[str, int] = {}
+
+    def take(self, name: str, size: int) -> None:
+        """Sets memory aside for a model.
+
+        Raises:
+            FailedPrecondition: there is not enough left; says how much is, and who has the rest.
+        """
+        left = math.inf if self._most is None else self._most - sum(self._taken.values())
+        if size > left:
+            others = ", ".join(f"{other} {taken / MB:.0f}" for other, taken in self._taken.items()) or "none"
+            expected = f"at most the {left / MB:.0f} MB left of executor.memory_bytes, {others} MB being taken"
+            raise FailedPrecondition(f"memory of model {name}", f"{size / MB:.0f} MB", expected)
+        self._taken[name] = size
+
+    def give(self, name: str) -> None:
+        """Gives back what a model had, if it had any."""
+        self._taken.pop(name, None)
+
+
+def estimate(model: LocalModel) -> int:
+    """Bytes that a model takes once it is loaded, from its folder's headers alone.
+
+    Raises:
+        InvalidCheckpoint, OSError: the folder cannot be used.
+    """
+    checkpoint = open_checkpoint(model.folder)
+    shape = decoder_shape(checkpoint, model.context_tokens)
+    attention = shape.attention
+    weights = 0.0
+    for name, tensor in checkpoint.tensors.items():
+        count = math.prod(tensor.shape)
+        linear = len(tensor.shape) > 1 and _EMBEDDING not in name
+        weights += count * (_BYTES_A_WEIGHT[model.precision] if linear else 4)
+    if "lm_head.weight" not in checkpoint.tensors:  # the head is the embedding once more, stored as a linear layer
+        weights += shape.vocabulary * shape.hidden * _BYTES_A_WEIGHT[model.precision]
+    slot = 2 * shape.layers * attention.kv_heads * attention.head_dim * 4 * attention.max_positions
+    kept = min(model.prefix_memory_mb * MB, max(0, model.kv_memory_mb * MB - slot))
+    slots = min(model.places, (model.kv_memory_mb * MB - kept) // slot)
+    return int(weights) + kept + slots * slot + _RUNTIME_BYTES + _vocabulary_bytes(model.folder)
+
+
+def _vocabulary_bytes(folder: Path) -> int:
+    """Of tokenizer and grammar vocabulary, which hold what the file does several times over."""
+    path = folder / "tokenizer.json"
+    return 12 * path.stat().st_size if path.exists() else 0

@@ -1,0 +1,131 @@
+"""Which schemas answers may be held to: each new one is tried in a process that is ended where it takes too long."""
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections import OrderedDict
+
+from services.chassis.errors import InvalidField, Overloaded
+from services.executor.constraint import FIELD
+
+LONGEST_TRIAL_S = 1.0
+DEEPEST = 32
+_PROCESSES = 2
+_MOST_WAITING = 32
+_REMEMBERED = 1_000
+
+
+class SchemaCourt:
+    """One for all models of an executor; its processes begin with the first schema. One event loop uses it."""
+
+    def __init__(self) -> None:
+        self._verdicts: OrderedDict[str, str] = OrderedDict()
+        self._trials = [_Trial() for _ in range(_PROCESSES)]
+        self._free = asyncio.Semaphore(_PROCESSES)
+        self._waiting = 0
+        self._tenants: dict[str, asyncio.Lock] = {}
+
+    async def check(self, schema: str, tenant: str) -> None:
+        """Returns where a schema may be used; a tenant's schemas are tried one after the other.
+
+        Raises:
+            InvalidField: it is no schema, needs what is not supported, or is too costly.
+            Overloaded: too many wait.
+        """
+        if schema not in self._verdicts:
+            if (depth := _depth(schema)) > DEEPEST:
+                raise InvalidField(FIELD, f"brackets {depth} deep", f"at most {DEEPEST}")
+            await self._try(schema, tenant)
+        self._verdicts.move_to_end(schema)  # there is no wait in which it might have gone
+        if why := self._verdicts[schema]:
+            raise InvalidField(FIELD, f"{len(schema)} characters", f"a JSON schema that can be held to: {why}")
+
+    async def close(self) -> None:
+        """Ends the processes."""
+        for trial in self._trials:
+            await trial.end()
+
+    async def _try(self, schema: str, tenant: str) -> None:
+        if self._waiting >= _MOST_WAITING:
+            expected = f"at most {_MOST_WAITING}"
+            raise Overloaded("schemas", f"{self._waiting} waiting", expected, retry_after_s=LONGEST_TRIAL_S)
+        self._waiting += 1
+        try:
+            turn = self._tenants.setdefault(tenant, asyncio.Lock())
+            async with turn:
+                if schema not in self._verdicts:
+                    async with self._free:
+                        await self._decide(schema)
+            if not turn.locked():
+                self._tenants.pop(tenant, None)
+        finally:
+            self._waiting -= 1
+
+    async def _decide(self, schema: str) -> None:
+        trial = self._trials.pop()
+        try:
+            verdict = await trial.verdict(schema)
+        finally:
+            self._trials.append(trial)
+        self._verdicts[schema] = verdict
+        if len(self._verdicts) > _REMEMBERED:
+            self._verdicts.popitem(last=False)
+
+
+class _Trial:
+    """One process, made where there is none."""
+
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def verdict(self, schema: str) -> str:
+        """Why a schema cannot be used; empty where it can."""
+        process = self._process = self._process or await _begin()
+        to, answers = _pipes(process)
+        try:
+            to.write(json.dumps(schema).encode() + b"\n")
+            async with asyncio.timeout(LONGEST_TRIAL_S):
+                answer = await answers.readline()
+            return str(json.loads(answer))
+        except (TimeoutError, OSError, ValueError):
+            await self.end()
+            return "it takes too long, or too much memory, to find out what satisfies it"
+        except BaseException:  # its answer would be taken for the next one's
+            await self.end()
+            raise
+
+    async def end(self) -> None:
+        """Ends the process, whatever it is at."""
+        process, self._process = self._process, None
+        if process:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+async def _begin() -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    paths = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = (sys.executable, "-m", "services.executor.schema_trial")
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, env={**os.environ, **paths})
+    to, answers = _pipes(process)
+    to.write(b'"{}"\n')  # so that what follows does not wait for its imports
+    await answers.readline()
+    return process
+
+
+def _pipes(process: asyncio.subprocess.Process) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:
+    if process.stdin is None or process.stdout is None:
+        raise OSError("a process without pipes")
+    return process.stdin, process.stdout
+
+
+def _depth(schema: str) -> int:
+    """How deep brackets lie in one another, those in its texts included."""
+    deepest = depth = 0
+    for character in schema:
+        depth += (character in "[{") - (character in "]}")
+        deepest = max(deepest, depth)
+    return deepest

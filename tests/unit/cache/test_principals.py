@@ -1,0 +1,114 @@
+"""Principals: their entries tell where they come from, wait for confirmation, are limited, and can be purged."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.cache.entry import Partition, Provenance, Selector, Standing
+from services.cache.query import NotKept, Submission
+from tests.unit.cache.parts import HERE, Clock, ServeNearest, ask, embedding, keep, opened, served
+
+
+def by(principal: str, text: str, said: str = "42", **changes: Any) -> Submission:
+    return keep(text, said, provenance=Provenance(principal, f"request of {text}", "edge"), **changes)
+
+
+def test_provenance_is_kept(tmp_path: Path) -> None:
+    """Who caused an entry, for which request and through which door is there after a restart."""
+    with opened(tmp_path) as cache:
+        cache.store(by("key a", "x"))
+    with opened(tmp_path) as cache:
+        (entry,) = cache.page(HERE.tenant, 2**62, 10)
+        assert entry.provenance == Provenance("key a", "request of x", "edge")
+        assert (entry.standing, entry.size) == (Standing.TRUSTED, 3)
+
+
+def test_quarantine(tmp_path: Path) -> None:
+    """Until it is confirmed an entry serves its own principal, exactly and semantically, and nobody else."""
+    with opened(tmp_path, None, ServeNearest, confirmed_for_trust=1) as cache:
+        cache.store(by("a", "x", embedding=embedding()))
+        for who, said in (("a", "42"), ("b", None), ("", None)):
+            assert served(cache.lookup(ask("x", principal=who))) == said
+            assert served(cache.lookup(ask("y", principal=who, embedding=embedding(0.9)))) == said
+        own = cache.lookup(ask("x", principal="a"))
+        cache.judge(HERE.tenant, own.lookup_id, right=True, principal="a")
+        assert served(cache.lookup(ask("x", principal="b"))) is None
+        cache.judge(HERE.tenant, own.lookup_id, right=True, principal="b")
+        assert served(cache.lookup(ask("x", principal="b"))) == "42"
+        cache.store(by("a", "second"))
+        assert served(cache.lookup(ask("second", principal="b"))) == "42"
+    with opened(tmp_path, None, ServeNearest, confirmed_for_trust=1) as cache:
+        assert served(cache.lookup(ask("x", principal="b"))) == "42"
+        cache.store(by("a", "third"))
+        assert served(cache.lookup(ask("third", principal="b"))) == "42"
+
+
+def test_an_equal_answer_confirms(tmp_path: Path) -> None:
+    """Another principal's execution that said the same confirms; the same principal's, or another answer, does not."""
+    with opened(tmp_path, confirmed_for_trust=3) as cache:
+        for who, said, seen in (("a", "42", None), ("a", "42", None), ("b", "41", None), ("a", "41", "41")):
+            cache.store(by(who, "x", said))
+            assert served(cache.lookup(ask("x", principal="c"))) == seen
+
+
+def test_a_withdrawn_entry_costs_standing(tmp_path: Path) -> None:
+    """A principal whose confirmed entry turns out wrong is trusted no longer."""
+    with opened(tmp_path, confirmed_for_trust=1) as cache:
+        for text in ("x", "y"):
+            cache.store(by("a", text))
+            found = cache.lookup(ask(text, principal="a"))
+            cache.judge(HERE.tenant, found.lookup_id, right=text == "x")
+        cache.judge(HERE.tenant, cache.lookup(ask("x", principal="b")).lookup_id, right=False)
+        cache.store(by("a", "z"))
+        assert served(cache.lookup(ask("z", principal="b"))) is None
+
+
+def test_inserts_per_hour(tmp_path: Path) -> None:
+    """A principal's share of an hour is its own, holds over a restart, and the next hour is new."""
+    clock = Clock()
+    with opened(tmp_path, clock, inserts_per_hour=2) as cache:
+        kept = [cache.store(by("a", f"x{number}")) for number in range(3)]
+        assert kept[2] is NotKept.QUOTA
+        assert isinstance(cache.store(by("b", "x")), str)
+        assert cache.stats().entries == 3
+    with opened(tmp_path, clock, inserts_per_hour=2) as cache:
+        assert cache.store(by("a", "y")) is NotKept.QUOTA
+        clock.advance(3600)
+        assert isinstance(cache.store(by("a", "y")), str)
+
+
+def test_settings_by_tenant(tmp_path: Path) -> None:
+    """A tenant's own setting wins, what it leaves out is everybody's."""
+    clock = Clock()
+    tenants = {"rival": {"ttl_s": 5}}
+    with opened(tmp_path, clock, ttl_s=10, inserts_per_hour=1, tenants=tenants) as cache:
+        rival = Partition("rival", HERE.fingerprint)
+        cache.store(by("a", "x"))
+        cache.store(by("a", "x", partition=rival))
+        assert cache.store(by("a", "y", partition=rival)) is NotKept.QUOTA
+        clock.advance(5)
+        assert served(cache.lookup(ask("x"))) == "42"
+        assert served(cache.lookup(ask("x", partition=rival))) is None
+
+
+@pytest.mark.parametrize(
+    ("selector", "left"),
+    [
+        (Selector("acme", principal="a"), ["x2"]),
+        (Selector("acme", principal="nobody"), ["x2", "x1", "x0"]),
+        (Selector("acme", created_from_ns=10**18 + 10**9), ["x0"]),
+        (Selector("acme", principal="a", created_before_ns=10**18 + 10**9), ["x2", "x1"]),
+    ],
+    ids=["principal", "unknown principal", "since", "principal until"],
+)
+def test_purges(tmp_path: Path, selector: Selector, left: list[str]) -> None:
+    """Entries go by principal and time, conditions adding up, and do not come back with a restart."""
+    clock = Clock()
+    with opened(tmp_path, clock) as cache:
+        for number, who in enumerate("aab"):
+            cache.store(by(who, f"x{number}"))
+            clock.advance(1)
+        assert cache.invalidate(selector) == 3 - len(left)
+    with opened(tmp_path, clock) as cache:
+        assert [entry.text for entry in cache.page("acme", 2**62, 10)] == left

@@ -1,0 +1,159 @@
+"""One scope's decision: safe while new, learning from verdicts, and honest about what it promises."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from services.cache.certificate import Certificate
+from services.cache.decision import MEASURED_WRONG_SHARE, MissReason, precision
+from services.cache.risk_controller import RiskController
+from services.cache.scope_decision import Action, Near, ScopeDecision
+from services.cache.sketch import sketch
+from services.cache.veto_trials import VetoTrials
+from services.cache.vetoes import Veto, veto
+
+ASKED = "How do I top up my card?"
+OTHERWISE = "Topping up the card, what must I do"
+
+
+def near(text: str, similarity: float, answer: int = 1) -> Near:
+    return Near(similarity, answer, lambda: sketch(text))
+
+
+def scope(chance: Callable[[], float] = lambda: 0.99) -> ScopeDecision:
+    return ScopeDecision(0.8, chance)
+
+
+def teach(decision: ScopeDecision, rounds: int, right_from: float, seed: int = 0) -> None:
+    """Verdicts on vetoed candidates that are right from a similarity on."""
+    rng = random.Random(seed)
+    for _ in range(rounds):
+        decision.risk.begin(0.01)
+        similarity = rng.uniform(0.5, 1.0)
+        others = [near(OTHERWISE, similarity), near("Is the app free?", similarity - rng.uniform(0, 0.3), answer=2)]
+        considered = decision.consider(sketch(ASKED), others, 0.01)
+        if considered.action is not Action.SERVE:
+            decision.learn(considered, similarity >= right_from)
+
+
+def test_a_new_scope_serves_only_what_no_veto_speaks_against() -> None:
+    """From the least similarity on, a prompt of the same words is served and one of other words is not."""
+    same = scope().consider(sketch(ASKED), [near("Please, how do I top up my card?", 0.93)], 0.01)
+    other = scope().consider(sketch(ASKED), [near(OTHERWISE, 0.99)], 0.01)
+    far = scope().consider(sketch(ASKED), [near(ASKED, 0.79)], 0.01)
+    assert (same.action, same.reason) == (Action.SERVE, None)
+    assert (other.action, other.reason) == (Action.CHECK, MissReason.VETOED)
+    assert (far.action, far.reason) == (Action.CHECK, MissReason.NOT_NEAR)
+    assert other.explanation == "nearest 0.990, but it asks something else"
+
+
+def test_a_would_be_hit_is_sometimes_audited() -> None:
+    """Where chance falls below the propensity, the answer is not served but checked."""
+    audited = scope(lambda: 0.0).consider(sketch(ASKED), [near(ASKED, 0.9)], 0.01)
+    assert audited.action is Action.AUDIT
+    assert 0 < audited.propensity < 1
+
+
+@pytest.mark.parametrize("bound", [0.0, MEASURED_WRONG_SHARE / 2])
+def test_a_bound_below_what_was_measured_serves_nothing(bound: float) -> None:
+    """A new scope does not promise less than its rule was measured to get wrong."""
+    assert scope().consider(sketch(ASKED), [near(ASKED, 1.0)], bound).action is Action.CHECK
+
+
+def test_a_vetoed_neighbour_hides_no_right_one() -> None:
+    """Where a veto stands against the favourite, a similar neighbour without one is served."""
+    france, greece = near("Name the capital of France.", 0.9), near("What is the capital of Greece?", 0.95, answer=2)
+    served = scope().consider(sketch("What is the capital of France?"), [greece, france], 0.01)
+    assert (served.action, served.place) == (Action.SERVE, 1)
+    assert served.doubt == pytest.approx(1 - precision(0.9))
+
+
+def test_verdicts_lift_the_veto_and_teach_the_threshold() -> None:
+    """After enough verdicts of its own, a scope serves other wordings where they were right and not where wrong."""
+    learnt = scope()
+    teach(learnt, 1500, right_from=0.7)
+    sure = learnt.consider(sketch(ASKED), [near(OTHERWISE, 0.98), near("Is the app free?", 0.5, 2)], 0.01)
+    unsure = learnt.consider(sketch(ASKED), [near(OTHERWISE, 0.6), near("Is the app free?", 0.59, 2)], 0.01)
+    assert sure.action is Action.SERVE
+    assert unsure.action is Action.CHECK
+    assert "wrong with probability" in unsure.explanation
+
+
+def test_a_scope_where_near_prompts_are_wrong_serves_nothing() -> None:
+    """Verdicts against the candidates keep similarity alone from serving."""
+    wary = scope()
+    teach(wary, 800, right_from=2.0)
+    assert wary.risk.served == 0
+
+
+def test_a_veto_falls_by_its_own_kind_and_returns() -> None:
+    """Thirty right verdicts lift one kind of veto, not another, and wrong ones put it back."""
+    trials = VetoTrials()
+    for _ in range(29):
+        trials.judged(Veto.WORDS, True)
+    assert not trials.lifted(Veto.WORDS)
+    trials.judged(Veto.WORDS, True)
+    assert trials.lifted(Veto.WORDS)
+    assert not trials.lifted(Veto.NUMBERS)
+    for _ in range(3):
+        trials.judged(Veto.WORDS, False)
+    assert not trials.lifted(Veto.WORDS)
+
+
+def test_names_are_told_from_other_words() -> None:
+    """Another name is a veto of its own kind, so that trials on wordings do not lift it."""
+    assert veto(sketch("Who leads France today?"), sketch("Who leads Greece today?")) is Veto.NAMES
+    assert veto(sketch("How do I top up?"), sketch("How do I sign up?")) is Veto.WORDS
+    assert veto(sketch("Where is Oslo?"), sketch("Where is oslo?")) is None
+
+
+@pytest.mark.parametrize("wrong_share", [0.01, 0.2])
+def test_the_certificate_holds_at_every_moment(wrong_share: float) -> None:
+    """In at most a twentieth of many runs are more wrong answers served at any time than it says."""
+    broken = 0
+    for seed in range(60):
+        rng, certificate, wrong = random.Random(seed), Certificate(0.05), 0
+        passed = False
+        for number in range(600):
+            propensity = rng.choice((0.05, 0.15))
+            if rng.random() >= wrong_share:
+                continue
+            if rng.random() < propensity:
+                certificate.audited_wrong(propensity)
+            else:
+                wrong += 1
+            if number % 10 == 0:
+                passed = passed or wrong > certificate.most_wrong()
+        broken += passed or wrong > certificate.most_wrong()
+    assert broken <= 3
+
+
+def test_the_certificate_tightens_with_evidence_alone() -> None:
+    """It starts at a count that no audit has ruled out, and a wrong audit raises it."""
+    certificate = Certificate(0.05)
+    before = certificate.most_wrong()
+    certificate.audited_wrong(0.05)
+    assert before < certificate.most_wrong()
+
+
+def test_risk_is_planned_within_the_allowance() -> None:
+    """What is served is estimated to be wrong in no more than the bound, whatever the stream offers."""
+    risk, rng = RiskController(), random.Random(1)
+    for _ in range(4000):
+        risk.begin(0.01)
+        doubt = rng.random() ** 4
+        risk.note(doubt)
+        if risk.allows(doubt, 0.01):
+            risk.serve(doubt)
+    assert 0.005 < risk.realised <= 0.01
+    assert risk.served > 0
+    assert risk.certified * risk.requests <= risk.served
+
+
+def test_wrong_audits_lower_the_risk_that_is_taken() -> None:
+    """Audits that are wrong more often than expected make every estimate worse."""
+    risk = RiskController()
+    for _ in range(20):
+        risk.audit(0.01, 0.1, right=False)
+    assert risk.correction > 2

@@ -1,0 +1,154 @@
+"""The cache as it learns: verdicts by lookup, what outlives a restart, and what a new scope never serves."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.cache.answer_cache import AnswerCache
+from services.cache.entry import Partition
+from services.cache.query import Audit, Hit, MatchKind
+from services.cache.scope_decision import ScopeDecision
+from services.cache.scope_file import ScopeFile
+from services.cache.scope_state import pack, unpack
+from tests.unit.cache.parts import HERE, ask, embedding, keep, opened, served
+from tests.unit.cache.test_scope_decision import teach
+
+ASKED, OTHERWISE = "How do I top up my card?", "Topping up the card: in which way"
+
+
+def check(cache: AnswerCache, text: str, cosine: float) -> Audit:
+    found = cache.lookup(ask(text, embedding=embedding(cosine), judges=True))
+    assert isinstance(found, Audit)
+    return found
+
+
+def test_a_near_miss_is_checked_where_the_caller_judges(tmp_path: Path) -> None:
+    """Who compares answers is given the one to compare with; who does not, is not."""
+    with opened(tmp_path) as cache:
+        cache.store(keep(ASKED, embedding=embedding()))
+        found = check(cache, OTHERWISE, 0.95)
+        assert (found.entry.answer.text, found.propensity) == ("42", 1.0)
+        assert found.explanation.startswith("nearest 0.950, but")
+        assert not isinstance(cache.lookup(ask(OTHERWISE, embedding=embedding(0.95))), Audit)
+
+
+def test_a_verdict_on_a_check_withdraws_nothing(tmp_path: Path) -> None:
+    """A wrong verdict is about the pair of prompts, not about the entry."""
+    with opened(tmp_path) as cache:
+        cache.store(keep(ASKED, embedding=embedding()))
+        assert not cache.judge("acme", check(cache, OTHERWISE, 0.95).lookup_id, right=False)
+        assert served(cache.lookup(ask(ASKED))) == "42"
+
+
+def test_only_services_teach(tmp_path: Path) -> None:
+    """A tenant's own verdict on a check changes nothing that its scope believes."""
+    with opened(tmp_path) as cache:
+        cache.store(keep(ASKED, embedding=embedding()))
+        found = check(cache, OTHERWISE, 0.95)
+        before = pack(cache._scopes._scope("acme"))
+        cache.judge("acme", found.lookup_id, right=True, principal="mallory")
+        assert pack(cache._scopes._scope("acme")) == before
+        cache.judge("acme", found.lookup_id, right=True)
+        assert pack(cache._scopes._scope("acme")) != before
+
+
+def test_verdicts_make_a_scope_serve_and_outlive_a_restart(tmp_path: Path) -> None:
+    """After enough right verdicts another wording is served, still so after the cache was closed and opened."""
+    rng = random.Random(3)
+    with opened(tmp_path, max_wrong_share=0.05) as cache:
+        cache.store(keep(ASKED, embedding=embedding()))
+        for _ in range(600):
+            found = cache.lookup(ask(OTHERWISE, embedding=embedding(rng.uniform(0.6, 0.99)), judges=True))
+            if isinstance(found, Audit):
+                cache.judge("acme", found.lookup_id, right=True)
+        before = cache.promises()[0]
+        assert before.served > 0
+        assert 0 < before.realised <= before.certified <= 1
+    with opened(tmp_path, max_wrong_share=0.05) as cache:
+        found = cache.lookup(ask(OTHERWISE, embedding=embedding(0.97), judges=True))
+        assert isinstance(found, Hit)
+        assert found.kind is MatchKind.SEMANTIC
+        assert "wrong with probability" in found.explanation
+        assert cache.promises()[0].requests == before.requests + 1
+
+
+def test_a_miss_judged_equal_becomes_an_alias(tmp_path: Path) -> None:
+    """Two wordings of one answer count as one answer once a judge has called them equal."""
+    with opened(tmp_path) as cache:
+        cache.store(keep(ASKED, "Go to Top up.", embedding=embedding()))
+        found = check(cache, OTHERWISE, 0.9)
+        cache.store(keep(OTHERWISE, "Please go to Top up.", embedding=embedding(0.9), lookup_id=found.lookup_id))
+        cache.judge("acme", found.lookup_id, right=True)
+        scope = cache._scopes._scope("acme")
+        assert len(scope.aliases) == 1
+        assert max(record.entries for record in scope.records.values()) == 2
+
+
+def test_a_scope_is_the_same_after_packing() -> None:
+    """What was learnt and booked is read back as it was written, and other bytes are refused."""
+    scope = ScopeDecision(0.8, random.Random(1).random)
+    teach(scope, 3500, right_from=0.75)
+    again = unpack(pack(scope), 0.8, random.random)
+    assert again is not None
+    assert again.risk.certified == scope.risk.certified
+    assert again.records == scope.records
+    features = tuple(np.linspace(0.1, 0.9, 14))
+    assert again.scorer.probability(features) == pytest.approx(scope.scorer.probability(features), abs=0.02)
+    assert unpack(b"PK no archive", 0.8, random.random) is None
+
+
+@pytest.mark.parametrize("place", [0, 50, 4096, 5000])
+def test_a_damaged_file_starts_scopes_anew(tmp_path: Path, place: int) -> None:
+    """A flipped byte costs at most what was learnt, never the start, and is never believed."""
+    path = tmp_path / "learnt.sqlite"
+    file = ScopeFile(path)
+    file.write("acme", bytes(range(256)) * 16)
+    file.close()
+    content = bytearray(path.read_bytes())
+    content[min(place, len(content) - 1)] ^= 0xFF
+    path.write_bytes(bytes(content))
+    again = ScopeFile(path)
+    assert again.read("acme") in (None, bytes(range(256)) * 16)
+    again.write("acme", b"new")
+    assert again.read("acme") == b"new"
+    again.close()
+
+
+def collisions() -> Iterator[tuple[str, str]]:
+    """Prompts that differ in what decides the answer: negation, names, their order, numbers, units."""
+    names = ["Anna", "Boris", "Chloe", "Dmitri", "Elena", "Farid", "Greta", "Hiro"]
+    for i, one in enumerate(names):
+        for other in names[i + 1 :]:
+            yield f"Did {one} pay {other} back?", f"Did {other} pay {one} back?"
+            yield f"What does {one} owe the bank?", f"What does {other} owe the bank?"
+            yield f"Is {one} older than {other}?", f"Is {other} older than {one}?"
+    for number in range(2, 66):
+        yield f"How many days are {number} weeks?", f"How many days are {number + 1} weeks?"
+        yield f"Convert {number} km to miles", f"Convert {number} km to metres"
+        yield f"Can I return it after {number} days?", f"Can I not return it after {number} days?"
+        yield f"Which plan has {number} seats?", f"Which plan has no {number} seats?"
+        yield f"Take {number} mg of it daily?", f"Take {number} g of it daily?"
+    for action in ("cancel", "pause", "renew", "extend", "transfer", "share", "delete", "export"):
+        for thing in ("my plan", "the order", "our account", "this card", "the trial", "a booking", "my data"):
+            yield f"Should we {action} {thing} now?", f"Should we never {action} {thing} now?"
+            yield f"Can you {action} {thing} with a fee?", f"Can you {action} {thing} without a fee?"
+
+
+def test_near_collisions_are_not_served_in_a_new_scope(tmp_path: Path) -> None:
+    """Of more than 500 pairs as near as can be, none is served to the other, nor across tenants or system prompts."""
+    pairs = list(collisions())
+    assert len(pairs) >= 500
+    with opened(tmp_path) as cache:
+        for number, (one, other) in enumerate(pairs):
+            tenant = f"tenant-{number}"
+            here = Partition(tenant, b"f" * 16)
+            cache.store(keep(one, "yes", partition=here, embedding=embedding()))
+            for there in (here, Partition("else", b"f" * 16), Partition(tenant, b"another-system-p")):
+                found = cache.lookup(ask(other, partition=there, embedding=embedding(0.999)))
+                assert served(found) is None, (one, other)
+            same = cache.lookup(ask(one, partition=Partition(tenant, b"another-system-p"), embedding=embedding()))
+            assert served(same) is None
+            assert HERE.tenant != tenant

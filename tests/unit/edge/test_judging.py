@@ -1,0 +1,74 @@
+"""What the cache wants compared is compared after the answer was given, by whichever judge can tell."""
+
+import numpy as np
+import pytest
+
+from services.edge.judges import Equality, Similarity
+from services.edge.ports import Embedding
+from tests.unit.edge.parts import Bench, control, request
+
+
+class FixedEncoder:
+    """Embeds by a table of angles, in degrees; a text that it does not know is beyond its window."""
+
+    def __init__(self, degrees: dict[str, float]) -> None:
+        self._degrees = degrees
+
+    async def embed(self, text: str) -> Embedding:
+        angle = np.radians(self._degrees.get(text, 0.0))
+        values = np.array([np.cos(angle), np.sin(angle)], "<f4").tobytes()
+        return Embedding(values, 2, "ab" * 32, 1, text not in self._degrees)
+
+
+async def judged(bench: Bench, candidate: str) -> list[tuple[str, str, bool, str]]:
+    bench.cache.candidates["What is it?"] = candidate
+    await bench.ask(request())
+    await bench.pipeline.judging.close()
+    return bench.cache.verdicts
+
+
+async def test_a_candidate_is_compared_and_the_cache_told(bench: Bench) -> None:
+    """The verdict names the lookup that asked for it and who judged; the request itself is a plain miss."""
+    assert await judged(bench, "An answer.") == [("tenant", "l2", True, "judge:equality")]
+    assert len(bench.cache.stores) == 1
+
+
+async def test_another_answer_is_another(bench: Bench) -> None:
+    """A short answer of other words gets the verdict that it differs."""
+    assert await judged(bench, "No idea") == [("tenant", "l2", False, "judge:equality")]
+
+
+async def test_who_wants_only_the_cache_is_asked_for_no_comparison(bench: Bench) -> None:
+    """Without an execution there is nothing to compare, so nothing is audited."""
+    bench.cache.candidates["What is it?"] = "an answer"
+    with pytest.raises(Exception, match="only_if_cached"):
+        await bench.ask(request(cache_control=control(only_if_cached=True)))
+    assert bench.cache.verdicts == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("Paris", "paris.", True),
+        ("Paris", "London", False),
+        ("It takes 3 days to arrive by post in the country.", "In the country it takes 4 days to come by post.", False),
+        ("You can return it within the month of purchase.", "You can not return it within the month of buying.", False),
+        ("Open the app and choose the card to top it up.", "To top up, choose your card inside of the app.", None),
+        ("+", "-", False),
+    ],
+)
+async def test_equality(one: str, other: str, expected: bool | None) -> None:
+    """Words decide where they can: all equal, or short, or with other numbers or negations."""
+    assert await Equality().same(one, other) is expected
+
+
+@pytest.mark.parametrize(("degrees", "expected"), [(5.0, True), (30.0, None), (80.0, False)])
+async def test_similarity(degrees: float, expected: bool | None) -> None:
+    """Near answers are the same, far ones are not, and what lies between is left to the next judge."""
+    judge = Similarity(FixedEncoder({"one": 0.0, "other": degrees}), 0.95, 0.5)
+    assert await judge.same("one", "other") is expected
+
+
+async def test_beyond_the_window_there_is_no_verdict() -> None:
+    """A beginning says nothing of an end."""
+    assert await Similarity(FixedEncoder({"one": 0.0}), 0.95, 0.5).same("one", "a long other") is None

@@ -1,0 +1,124 @@
+"""Export, import, show and purge: through the contract on both bindings, and through the command."""
+
+import json
+from typing import Any
+
+import grpc
+import pytest
+from fulcrum.cache.v1 import cache_service_pb2 as pb
+
+from services.chassis.settings import ConfigError
+from services.cli.cache import _entries
+from tests.wire.expect import refused
+from tests.wire.suites import Suite
+from tests.wire.test_cache import embedded, lookup, store
+
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def exported(suite: Suite, tenant: str, size: int = 2) -> list[Any]:
+    found: list[Any] = []
+    request = pb.ExportEntriesRequest(tenant=tenant, page_size=size)
+    while True:
+        page = await suite.cache.ExportEntries(request, timeout=5)
+        found += page.entries
+        request.page_token = page.next_page_token
+        if not request.page_token:
+            return found
+
+
+async def test_nothing_is_lost_on_the_way(suite: Suite) -> None:
+    """What was exported, removed and imported again is as it was: ids, vectors, provenance, times and hits."""
+    tenant = "mover"
+    for number in range(5):
+        text = f"What is the capital of country {number}?"
+        vector = await embedded(suite, text) if number % 2 else None
+        request = store(
+            text, f"{number}", tenant, embedding=vector, principal=f"key {number}", caused_by="r", source="edge"
+        )
+        request.ttl.FromSeconds(1000)
+        await suite.cache.Store(request, timeout=5)
+    await suite.cache.Lookup(lookup("What is the capital of country 1?", tenant), timeout=5)
+    before = await exported(suite, tenant)
+    assert [entry.entry.hits for entry in before] == [0, 1, 0, 0, 0]
+    assert [entry.HasField("embedding") for entry in before] == [False, True, False, True, False]
+    await suite.cache.Invalidate(pb.InvalidateRequest(scope=pb.Scope(tenant=tenant), all=True), timeout=5)
+    done = await suite.cache.ImportEntries(pb.ImportEntriesRequest(entries=before), timeout=5)
+    assert (done.imported, done.present) == (5, 0)
+    assert await exported(suite, tenant) == before
+    again = await suite.cache.ImportEntries(pb.ImportEntriesRequest(entries=before), timeout=5)
+    assert (again.imported, again.present) == (0, 5)
+    one = before[3]
+    asked = pb.GetEntryRequest(scope=one.scope, entry_id=one.entry.entry_id)
+    assert (await suite.cache.GetEntry(asked, timeout=5)).entry == one
+    found = await suite.cache.Lookup(lookup(one.entry.text, tenant), timeout=5)
+    assert (found.hit.entry_id, found.hit.answer.text) == (one.entry.entry_id, "3")
+
+
+async def test_ids_of_another_cache_are_kept(suite: Suite) -> None:
+    """An entry of another cache is listed, shown and removed under the id that it had there."""
+    await suite.cache.Store(store("from elsewhere", "x", "emigrant"), timeout=5)
+    (entry,) = await exported(suite, "emigrant")
+    entry.scope.tenant, entry.entry.entry_id = "immigrant", "abcdef012345-7"
+    await suite.cache.ImportEntries(pb.ImportEntriesRequest(entries=[entry]), timeout=5)
+    asked = pb.GetEntryRequest(scope=entry.scope, entry_id="abcdef012345-7")
+    assert (await suite.cache.GetEntry(asked, timeout=5)).entry.answer.text == "x"
+    purge = pb.InvalidateRequest(scope=entry.scope, entry_id="abcdef012345-7")
+    assert (await suite.cache.Invalidate(purge, timeout=5)).removed == 1
+    await refused(suite.cache.GetEntry(asked, timeout=5), grpc.StatusCode.NOT_FOUND, "ID_UNKNOWN", "entry_id")
+
+
+async def test_an_older_answer_does_not_replace_a_newer(suite: Suite) -> None:
+    """An import brings nothing back that was answered anew since."""
+    await suite.cache.Store(store("renewed", "old", "renewer"), timeout=5)
+    old = await exported(suite, "renewer")
+    await suite.cache.Store(store("renewed", "new", "renewer"), timeout=5)
+    done = await suite.cache.ImportEntries(pb.ImportEntriesRequest(entries=old), timeout=5)
+    assert (done.imported, done.present) == (0, 1)
+    assert (await suite.cache.Lookup(lookup("renewed", "renewer"), timeout=5)).hit.answer.text == "new"
+
+
+async def test_the_entry_at_fault_is_named(suite: Suite) -> None:
+    """A vector that is none is refused with the place of its entry, those before it are kept."""
+    text = "What is the capital of Peru?"
+    await suite.cache.Store(store(text, "Lima", "faulty", embedding=await embedded(suite, text)), timeout=5)
+    (good,) = await exported(suite, "faulty")
+    bad = pb.StoredEntry.FromString(good.SerializeToString())
+    bad.scope.tenant = good.scope.tenant = "faulty too"
+    bad.entry.text, bad.entry.entry_id, bad.embedding.values = "another", "", bytes(12)
+    request = pb.ImportEntriesRequest(entries=[good, bad])
+    await refused(
+        suite.cache.ImportEntries(request, timeout=5), INVALID, "FIELD_INVALID", "entries[1].embedding.values"
+    )
+    assert len(await exported(suite, "faulty too")) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda row: row | {"answer": {"model": "m"}}, "line 3: answer.text"),
+        (lambda row: row | {"scope": {}}, "line 3: scope.tenant"),
+        (lambda row: row | {"colour": "red"}, "line 3: got .*colour"),
+        (lambda row: row | {"entry": {"text": "x"}}, "line 3: entry"),
+        (lambda row: [row], "line 3: got"),
+    ],
+    ids=["no answer", "no tenant", "unknown field", "no fingerprint", "no object"],
+)
+def test_a_bad_line_is_named(change: Any, told: str) -> None:
+    """Every line is read before one is sent, and the first that is no entry is named by its number and field."""
+    row = {
+        "scope": {"tenant": "t"},
+        "entry": {"text": "x", "fingerprint": "A" * 24, "create_time": "2026-01-01T00:00:00Z"},
+        "answer": {"text": "y", "model": "m"},
+    }
+    good = json.dumps(row).encode()
+    assert [number for number, _ in _entries([good, b"", good])] == [1, 3]
+    with pytest.raises(ConfigError, match=told):
+        list(_entries([good, b"", json.dumps(change(row)).encode()]))
+
+
+def test_a_line_that_is_no_json() -> None:
+    """It is named too, and so are bytes that are no text."""
+    for line in (b"{", b"\xff", b"[" * 100_000):
+        with pytest.raises(ConfigError, match="line 1"):
+            list(_entries([line]))
