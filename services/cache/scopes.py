@@ -16,7 +16,7 @@ from services.cache.scope_file import ScopeFile
 from services.cache.scope_state import pack, unpack
 from services.cache.sketch import sketch
 
-_SKETCHES = 4096
+_MOST_SKETCHES = 4096  # of texts that late lookups had to do with
 _WRITTEN_AFTER = 50  # verdicts
 _MOST_SCOPES = 256  # in memory; the one used longest ago is written and dropped
 _MOST_EXACT = 10_000  # exact hits between two other requests; what more would allow is given up
@@ -60,8 +60,9 @@ class Scopes:
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._unwritten: Counter[str] = Counter()
         self._exact: dict[str, deque[float]] = {}
-        self._sketch = lru_cache(_SKETCHES)(sketch)
-        self._answer = lru_cache(_SKETCHES)(_digest)
+        late = min(remembered, _MOST_SKETCHES)
+        self._sketch = lru_cache(late)(sketch)
+        self._answer = lru_cache(late)(_digest)
         self._lock = threading.Lock()
 
     def exact(self, tenant: str, bound: float) -> None:
