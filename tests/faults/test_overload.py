@@ -1,6 +1,7 @@
 """More than the models can do: what they can do goes on, the rest is refused at once, and it passes."""
 
 import asyncio
+import itertools
 import os
 import time
 from pathlib import Path
@@ -24,12 +25,12 @@ RECOVERED_S = 2.0
 
 
 def slow_model() -> Reply:
-    """A provider that takes its time, whatever this machine is busy with."""
-    whole = streaming([delta(content="yes"), delta("stop"), usage(20, 1)])
+    """A provider that takes its time, whatever this machine is busy with; no answer will do for two prompts."""
+    numbers = itertools.count()
 
     async def reply(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(ANSWER_S)
-        await whole(writer)
+        await streaming([delta(content=f"number {next(numbers)}"), delta("stop"), usage(20, 1)])(writer)
 
     return reply
 
