@@ -2,9 +2,9 @@
 
 import argparse
 
-from benchmarks.caching import eviction, index, stream
+from benchmarks.caching import eviction, index, pairs, stream
 
-_SUBCOMMANDS = {"stream": stream, "index": index, "eviction": eviction}
+_SUBCOMMANDS = {"stream": stream, "pairs": pairs, "index": index, "eviction": eviction}
 
 
 def main() -> None:

@@ -6,12 +6,11 @@ from pathlib import Path
 from services.chassis.errors import FailedPrecondition
 from services.executor.models.checkpoint import open_checkpoint
 from services.executor.models.decoder import decoder_shape
+from services.executor.models.onnx_linear import BYTES_A_WEIGHT
 from services.executor.settings import LocalModel
 
 MB = 1_000_000
 _RUNTIME_BYTES = 24 * MB  # of graph, kernels and scratch, whatever the model
-# As kernels hold them; what lies in mapped files besides is the system's to take back.
-_BYTES_A_WEIGHT = {"fp32": 4.0, "int8": 1 + 4 / 128, "int4": 0.5 + 4 / 32, "w8a8": 1.0}
 _EMBEDDING = "embed_tokens"
 
 
@@ -57,9 +56,9 @@ def estimate(model: LocalModel) -> int:
     for name, tensor in checkpoint.tensors.items():
         count = math.prod(tensor.shape)
         linear = len(tensor.shape) > 1 and _EMBEDDING not in name
-        weights += count * (_BYTES_A_WEIGHT[model.precision] if linear else 4)
+        weights += count * (BYTES_A_WEIGHT[model.precision] if linear else 4)
     if "lm_head.weight" not in checkpoint.tensors:  # the head is the embedding once more, stored as a linear layer
-        weights += shape.vocabulary * shape.hidden * _BYTES_A_WEIGHT[model.precision]
+        weights += shape.vocabulary * shape.hidden * BYTES_A_WEIGHT[model.precision]
     slot = 2 * shape.layers * attention.kv_heads * attention.head_dim * 4 * attention.max_positions
     kept = min(model.prefix_memory_mb * MB, max(0, model.kv_memory_mb * MB - slot))
     slots = min(model.places, (model.kv_memory_mb * MB - kept) // slot)

@@ -22,7 +22,7 @@ from fulcrum.embedding.v1 import embedding_pb2
 from services.cache.__main__ import main
 
 ROOT = Path(__file__).parents[2]
-KILLS = 30
+KILLS = int(os.environ.get("FULCRUM_CACHE_KILLS", "30"))
 SOON_S = 20.0
 CALLERS = 6
 MOMENT = random.Random(20)

@@ -41,11 +41,11 @@ class Collector:
     def spans(self) -> list[Kept]:
         return [span for body in list(self.bodies) for span in _spans(body)]
 
-    def trace(self, trace_id: str, at_least: int, timeout_s: float = 20.0) -> list[Kept]:
-        """The spans of one trace once there are so many, or those that came until the time is over."""
+    def trace(self, trace_id: str, at_least: int, without: str = "", timeout_s: float = 20.0) -> list[Kept]:
+        """The spans of one trace, `without` one name, once there are so many, or those that came until time is over."""
         until = time.monotonic() + timeout_s
         while True:
-            found = [span for span in self.spans if span.trace_id == trace_id]
+            found = [span for span in self.spans if span.trace_id == trace_id and span.name != without]
             if len(found) >= at_least or time.monotonic() > until:
                 return found
             time.sleep(0.05)

@@ -78,6 +78,21 @@ async def test_stats_and_models(running: SuiteProcess) -> None:
     assert "ready" in models.out
 
 
+async def test_models_are_unloaded_and_loaded(running: SuiteProcess) -> None:
+    """Each tells the model's new state; without a name, or with one that no model has, why nothing was done."""
+    address = ("--address", running.address)
+    unloaded = await fulcrum("models", "unload", "fulcrum-small", *address)
+    loaded = await fulcrum("models", "load", "fulcrum-small", *address)
+    assert (unloaded.status, loaded.status) == (0, 0), unloaded.err + loaded.err
+    assert "unloaded" in unloaded.out
+    assert "ready" in loaded.out
+    assert "MB" in loaded.out
+    nameless, unknown = await fulcrum("models", "load", *address), await fulcrum("models", "load", "gtp", *address)
+    assert (nameless.status, unknown.status) == (2, 1)
+    assert "models load: got no name" in nameless.err
+    assert "model: got 'gtp', expected one of" in unknown.err
+
+
 async def test_stats_split_and_as_json(running: SuiteProcess) -> None:
     """Sums are split as asked, in a table or as JSON whose groups add up to the total."""
     address = ("--address", running.address)

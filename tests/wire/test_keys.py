@@ -150,6 +150,8 @@ async def test_what_is_behind_edge_is_not_for_tenants(keyed: Keyed) -> None:
         (router.ListModels, router_pb.ListModelsRequest()),
         (router.Route, router_pb.RouteRequest(text="Hello")),
         (executor.ListModels, executor_pb.ListModelsRequest()),
+        (executor.LoadModel, executor_pb.LoadModelRequest(name="fulcrum-small")),
+        (executor.UnloadModel, executor_pb.UnloadModelRequest(name="fulcrum-small")),
         (encoder.Embed, embedding_pb.EmbedRequest(texts=["Hello"])),
     )
     for method, request in calls:

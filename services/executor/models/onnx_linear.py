@@ -122,4 +122,10 @@ DECODER_LINEARS: Mapping[str, Linear] = {
     "int4": block_int4_linear,
     "w8a8": row_int8_linear,
 }
+BYTES_A_WEIGHT: Mapping[str, float] = {  # as kernels hold them, scales included, at most
+    "fp32": 4.0,
+    "int8": 1 + 4 / BLOCKS[-1],
+    "int4": 0.5 + 4 / BLOCKS[-1],
+    "w8a8": 1.0,
+}
 ENCODER_LINEARS: Mapping[str, Linear] = {"fp32": full_linear, "int8": row_int8_linear}

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, get_args
 
-from services.executor.models.onnx_linear import DECODER_LINEARS
+from services.executor.models.onnx_linear import BYTES_A_WEIGHT, DECODER_LINEARS
 from services.executor.settings import LocalModel
 
 REPORT: dict[str, Any] = json.loads(Path("deploy/precision.json").read_text())
@@ -12,7 +12,8 @@ FIELD = LocalModel.model_fields["precision"]
 
 
 def test_every_precision_is_reported() -> None:
-    """Settings, engine and report name the same ones, for both reference models and the random shape."""
+    """Settings, engine, memory and report name the same ones, for both reference models and the random shape."""
+    assert set(BYTES_A_WEIGHT) == set(DECODER_LINEARS)
     assert set(get_args(FIELD.annotation)) == set(DECODER_LINEARS)
     for found in (*REPORT["models"].values(), REPORT["random_half_billion"]):
         assert set(found) == set(DECODER_LINEARS)
