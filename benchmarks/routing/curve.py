@@ -1,4 +1,4 @@
-"""RouteLLM's measures of a ranking of prompts (Ong et al. 2024, arXiv:2406.18665): quality against calls of the strong model.
+"""RouteLLM's measures of a ranking of prompts (Ong et al. 2024, arXiv:2406.18665): quality against strong calls.
 
 The curve holds the mean score when the k prompts ranked highest go to the strong model, for every k. RouteLLM's own
 script reads it at ten equal steps of k; `STEPS` does the same, so that figures compare.
@@ -21,7 +21,8 @@ class Curve:
     @property
     def recovered(self) -> NDArray[np.float64]:
         """Share of the gap between weak and strong that is recovered (PGR), by number of strong calls."""
-        return (self.quality - self.quality[0]) / (self.quality[-1] - self.quality[0])
+        found: NDArray[np.float64] = (self.quality - self.quality[0]) / (self.quality[-1] - self.quality[0])
+        return found
 
     @property
     def stepped(self) -> NDArray[np.float64]:
@@ -47,7 +48,7 @@ class Curve:
 
 
 def curve(gains: NDArray[np.float64], strong: NDArray[np.float64], weak: NDArray[np.float64]) -> Curve:
-    """The curve of sending prompts to the strong model by descending predicted gain, each [n]; ties keep their order."""
+    """The curve when prompts go to the strong model by descending predicted gain, each [n]; ties keep their order."""
     order = np.argsort(-gains, kind="stable")
     added = np.concatenate([[0.0], np.cumsum((strong - weak)[order])])
     return Curve(weak.mean() + added / len(gains))

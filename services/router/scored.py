@@ -111,4 +111,6 @@ def _remarks(found: Mapping[str, Sequence[object]], matrix: NDArray[np.float64])
     again = sum(len(rows) - 1 for rows in found.values())
     missing = float(np.isnan(matrix).mean())
     remarks = [f"{again} rows repeat a prompt: its scores were averaged"] if again else []
-    return [*remarks, f"{missing:.1%} of the scores are missing: each model learns from its own"] if missing else remarks
+    return (
+        [*remarks, f"{missing:.1%} of the scores are missing: each model learns from its own"] if missing else remarks
+    )
