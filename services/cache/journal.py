@@ -29,8 +29,15 @@ class Journal:
 
     @property
     def damaged(self) -> bool:
-        """Whether a byte of it changed. A frame that is cut off is none: its transaction never ended."""
-        return bool(self._frames()) and (not self._header_holds() or any(not frame.whole for frame in self.frames()))
+        """Whether a byte of it changed. A frame that is cut off is none: its transaction never ended.
+
+        Nor is a last frame in front of what an older journal left: SQLite, which writes a frame's head before its page,
+        was killed in between. Had the transaction ended, the file would end there (PRAGMA journal_size_limit = 0).
+        """
+        frames, present = list(self.frames()), self._frames()
+        if len(frames) < len(present) and not all(frame.whole for frame in frames[-1:]):
+            frames.pop()
+        return bool(present) and (not self._header_holds() or not all(frame.whole for frame in frames))
 
     def frames(self) -> Iterator[Frame]:
         """Whole frames and damaged ones, each checked from what the one before it says, so that none spoils another."""

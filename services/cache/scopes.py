@@ -3,7 +3,7 @@
 import hashlib
 import random
 import threading
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -16,9 +16,10 @@ from services.cache.scope_file import ScopeFile
 from services.cache.scope_state import pack, unpack
 from services.cache.sketch import sketch
 
-_SKETCHES = 4096
+_MOST_SKETCHES = 4096  # of texts that late lookups had to do with
 _WRITTEN_AFTER = 50  # verdicts
 _MOST_SCOPES = 256  # in memory; the one used longest ago is written and dropped
+_MOST_EXACT = 10_000  # exact hits between two other requests; what more would allow is given up
 _LEAST_SIMILARITY = 0.5  # of a neighbour about which a verdict could teach anything
 
 
@@ -58,15 +59,16 @@ class Scopes:
         self._scopes: OrderedDict[str, ScopeDecision] = OrderedDict()
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._unwritten: Counter[str] = Counter()
-        self._exact: dict[str, list[float]] = {}
-        self._sketch = lru_cache(_SKETCHES)(sketch)
-        self._answer = lru_cache(_SKETCHES)(_digest)
+        self._exact: dict[str, deque[float]] = {}
+        late = min(remembered, _MOST_SKETCHES)
+        self._sketch = lru_cache(late)(sketch)
+        self._answer = lru_cache(late)(_digest)
         self._lock = threading.Lock()
 
     def exact(self, tenant: str, bound: float) -> None:
         """Counts a request that was answered by its own text."""
         with self._lock:
-            self._exact.setdefault(tenant, []).append(bound)
+            self._exact.setdefault(tenant, deque(maxlen=_MOST_EXACT)).append(bound)
 
     def decide(
         self, tenant: str, text: str, neighbours: Sequence[Neighbour], bound: float, judges: bool

@@ -25,17 +25,23 @@ class HostedModel:
         make: makes an engine that has not been started.
         size: tells the bytes that it will take; blocks; None for a model that runs elsewhere.
         budget: what memory is taken from.
+        at_start: whether it is about to be loaded, so that who asks for it comes again.
     """
 
     def __init__(
-        self, name: str, make: Callable[[], Engine], size: Callable[[], int] | None, budget: MemoryBudget
+        self,
+        name: str,
+        make: Callable[[], Engine],
+        size: Callable[[], int] | None,
+        budget: MemoryBudget,
+        at_start: bool = True,
     ) -> None:
         self._name = name
         self._make = make
         self._size = size
         self._budget = budget
         self._engine = make()
-        self._state = ModelState.UNLOADED
+        self._state = ModelState.LOADING if at_start else ModelState.UNLOADED
         self._failure = ""
         self._bytes = 0
         self._users = 0
@@ -92,7 +98,7 @@ class HostedModel:
             raise self._busy()
         if self._state is ModelState.READY:
             return
-        if self._state is not ModelState.LOADING:
+        if self._state is not ModelState.LOADING or self._change is None:
             self._state = ModelState.LOADING
             self._change = asyncio.create_task(self._load())
         assert self._change  # noqa: S101 - who set the state set it too

@@ -83,11 +83,11 @@ def make_registry(models: Mapping[str, LocalModel | RemoteModel], memory_bytes: 
         ConfigError: a key's environment variable is named but not set, or a provider is named that is not known.
     """
     court, budget = SchemaCourt(), MemoryBudget(memory_bytes)
+    later = [name for name, model in models.items() if isinstance(model, LocalModel) and not model.load_at_start]
     made = {}
     for name, model in models.items():
         size = partial(estimate, model) if isinstance(model, LocalModel) else None
-        made[name] = HostedModel(name, _maker(name, model, court), size, budget)
-    later = [name for name, model in models.items() if isinstance(model, LocalModel) and not model.load_at_start]
+        made[name] = HostedModel(name, _maker(name, model, court), size, budget, name not in later)
     return ModelRegistry(made, later, court)
 
 

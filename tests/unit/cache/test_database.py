@@ -102,6 +102,31 @@ def test_a_flipped_bit_anywhere(tmp_path: Path, which: str) -> None:
     assert sum(left) / FLIPS >= count - 2
 
 
+def test_a_head_without_its_page_is_no_damage(tmp_path: Path) -> None:
+    """A kill between the head of a first transaction's last frame and its page, where an older page lies."""
+    source, wal = tmp_path / "source", "cache.sqlite-wal"
+    connection = open_database(database(source))
+    insert = "INSERT INTO requests (tenant, request_id, entry_id) VALUES ('t', ?, '')"
+    for number in range(40):
+        connection.execute(insert, (str(number),))
+    older = (source / wal).read_bytes()
+    connection.execute("PRAGMA wal_checkpoint(RESTART)")
+    copy = tmp_path / "cache.sqlite"
+    copy.write_bytes(database(source).read_bytes())
+    connection.execute(insert, ("new",))
+    newer = (source / wal).read_bytes()
+    connection.close()
+    assert len(newer) < len(older), "a journal begun anew is not cut behind its first transaction"
+    killed = bytearray(older)
+    page = 4096
+    killed[: len(newer) - page] = newer[:-page]
+    (tmp_path / wal).write_bytes(killed)
+    again = open_database(copy)
+    assert again.execute("SELECT count(*) FROM requests").fetchone() == (40,)
+    again.close()
+    assert not set_aside(tmp_path)
+
+
 def test_a_database_of_another_application_is_refused(tmp_path: Path) -> None:
     """It is somebody's data: nothing is renamed or written."""
     path = database(tmp_path)
