@@ -1,0 +1,1 @@
+"""What routing gives on public outcomes: RouteLLM's measures, the promise, pools of models, robustness."""

@@ -1,0 +1,116 @@
+"""Scored prompts, as read from outcome files: what a router is fitted, calibrated and evaluated on.
+
+A file is JSON lines, gzipped where its name ends in .gz: `prompt` (text), `scores` (model: 0 to 1) and optionally
+`domain`. What cannot be used is refused with file and line; what can, with a remark.
+"""
+
+import gzip
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class InvalidOutcomes(ValueError):
+    """Outcomes that nothing can be fitted from; the text names file, line, field and expectation."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """n prompts with m models' scores.
+
+    Args:
+        prompts: n texts, each once.
+        domains: n labels, empty where unknown.
+        models: m names.
+        scores: float64 [n, m] from 0 to 1; not a number where a model was not asked.
+        remarks: what was made of the file, a sentence each.
+    """
+
+    prompts: Sequence[str]
+    domains: Sequence[str]
+    models: Sequence[str]
+    scores: NDArray[np.float64]
+    remarks: Sequence[str] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def of(self, model: str) -> NDArray[np.float64]:
+        """One model's scores, [n]."""
+        if model not in self.models:
+            raise InvalidOutcomes(f"model: got {model!r}, expected one of {', '.join(self.models)}")
+        return self.scores[:, list(self.models).index(model)]
+
+    def only(self, models: Sequence[str]) -> "Scored":
+        """These models alone, in this order."""
+        scores = np.stack([self.of(model) for model in models], axis=1)
+        return Scored(self.prompts, self.domains, tuple(models), scores, self.remarks)
+
+    def at(self, rows: NDArray[np.intp]) -> "Scored":
+        """Some prompts, by place."""
+        prompts = [self.prompts[row] for row in rows]
+        return Scored(prompts, [self.domains[row] for row in rows], self.models, self.scores[rows], self.remarks)
+
+
+def read_scored(paths: Iterable[Path]) -> Scored:
+    """The prompts of these files together; a prompt that comes again has its scores averaged.
+
+    Raises:
+        InvalidOutcomes: names file, line and field of the first mistake.
+    """
+    found: dict[str, list[Mapping[str, float]]] = {}
+    domains: dict[str, str] = {}
+    for path in paths:
+        for place, row in enumerate(_objects(path), 1):
+            prompt, scores = _checked(f"{path}, line {place}", row)
+            found.setdefault(prompt, []).append(scores)
+            domains.setdefault(prompt, str(row.get("domain", "")))
+    if not found:
+        raise InvalidOutcomes("outcomes: got no rows, expected at least one")
+    models = sorted({model for rows in found.values() for scores in rows for model in scores})
+    matrix = np.full((len(found), len(models)), np.nan)
+    column = {model: place for place, model in enumerate(models)}
+    for place, rows in enumerate(found.values()):
+        for model in {name for scores in rows for name in scores}:
+            matrix[place, column[model]] = np.mean([scores[model] for scores in rows if model in scores])
+    return Scored(tuple(found), tuple(domains.values()), tuple(models), matrix, _remarks(found, matrix))
+
+
+def _objects(path: Path) -> Iterable[Any]:
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as lines:
+            for place, line in enumerate(lines, 1):
+                try:
+                    yield json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise InvalidOutcomes(f"{path}, line {place}: is not JSON: {error.msg}") from error
+    except (OSError, UnicodeDecodeError, EOFError) as error:
+        raise InvalidOutcomes(f"{path}: cannot be read: {error}") from error
+
+
+def _checked(where: str, row: Any) -> tuple[str, Mapping[str, float]]:
+    if not isinstance(row, dict) or not isinstance(row.get("prompt"), str) or not row["prompt"].strip():
+        raise InvalidOutcomes(f"{where}: prompt: expected a text that is not empty")
+    scores = row.get("scores")
+    if not isinstance(scores, dict) or not scores:
+        raise InvalidOutcomes(f"{where}: scores: got {scores!r}, expected a score for at least one model")
+    for model, score in scores.items():
+        number = isinstance(score, int | float)
+        if not number or not 0 <= score <= 1:
+            raise InvalidOutcomes(f"{where}: scores of {model}: got {score!r}, expected a number from 0 to 1")
+    return row["prompt"], scores
+
+
+def _remarks(found: Mapping[str, Sequence[object]], matrix: NDArray[np.float64]) -> Sequence[str]:
+    again = sum(len(rows) - 1 for rows in found.values())
+    missing = float(np.isnan(matrix).mean())
+    remarks = [f"{again} rows repeat a prompt: its scores were averaged"] if again else []
+    return (
+        [*remarks, f"{missing:.1%} of the scores are missing: each model learns from its own"] if missing else remarks
+    )

@@ -1,0 +1,53 @@
+"""The routing benchmark's measures on cases worked by hand, and what outcome files it refuses."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.routing.curve import curve
+from services.router.scored import InvalidOutcomes, read_scored
+
+
+def test_a_perfect_ranking_recovers_all_with_the_prompts_that_gain() -> None:
+    """Two of ten prompts gain and rank first: PGR is 0.5 at 10 % and 1 from 20 %; the trapezoid gives 0.9."""
+    strong, weak = np.ones(10), np.ones(10)
+    weak[:2] = 0
+    found = curve(-np.arange(10.0), strong, weak)
+    assert found.apgr == pytest.approx(0.9)
+    assert found.cpt(0.5) == pytest.approx(10)
+    assert found.cpt(0.8) == pytest.approx(16)
+    assert found.calls_for(1.0) == 2
+
+
+def test_the_worst_ranking_recovers_nothing_until_the_end() -> None:
+    """The same prompts ranked last: APGR is 0.1."""
+    strong, weak = np.ones(10), np.ones(10)
+    weak[:2] = 0
+    assert curve(np.arange(10.0), strong, weak).apgr == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 1: is not JSON"),
+        ('{"prompt": " ", "scores": {"a": 1}}', "line 1: prompt: expected a text"),
+        ('{"prompt": "x", "scores": {}}', "line 1: scores: got"),
+        ('{"prompt": "x", "scores": {"a": 1.5}}', "scores of a: got 1.5, expected a number from 0 to 1"),
+    ],
+)
+def test_refuses_bad_outcomes(tmp_path: Path, line: str, message: str) -> None:
+    """The refusal names file, line and field."""
+    path = tmp_path / "outcomes.jsonl"
+    path.write_text(line + "\n")
+    with pytest.raises(InvalidOutcomes, match=message):
+        read_scored([path])
+
+
+def test_a_repeated_prompt_has_its_scores_averaged_and_is_remarked(tmp_path: Path) -> None:
+    """Two rows of one prompt become one row."""
+    path = tmp_path / "outcomes.jsonl"
+    path.write_text('{"prompt": "x", "scores": {"a": 1}}\n{"prompt": "x", "scores": {"a": 0}}\n')
+    found = read_scored([path])
+    assert found.of("a").tolist() == [0.5]
+    assert found.remarks == ["1 rows repeat a prompt: its scores were averaged"]
