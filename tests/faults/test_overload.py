@@ -20,7 +20,7 @@ OVERLOAD_S = 15.0
 TIMES = 5.0
 AFTER_S = 5.0
 LOCAL_CALLERS, LOCAL_PEAK, LOCAL_CALM = 8, 600, 100
-LOCAL_TIMES, LOCAL_FLOOD_S = 2.0, 8.0
+LOCAL_TIMES, LOCAL_FLOOD_S = 3.0, 8.0
 RECOVERED_S = 2.0
 
 
@@ -93,7 +93,7 @@ def rejects_ms(report: Report) -> float:
 
 
 async def test_local_models_in_one_process(tmp_path: Path) -> None:
-    """At twice what the shipped models do, refusals are quick and have RetryInfo; two seconds later all is well.
+    """At three times what the shipped models do, refusals are quick and have RetryInfo; two seconds later all is well.
 
     Client and suite share the machine's cores, so that goodput and the tail are printed and not judged.
     """
