@@ -125,7 +125,7 @@ async def _listen(call: Call, stream: Any, leaves: bool) -> None:
         call.why = f"{error.code().name} {refusal}"
         if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
             call.fate, call.why = "refused", refusal.field if refusal.reason == "BUDGET_EXHAUSTED" else ""
-        elif refusal.reason == "STARTING":
+        elif refusal.reason == "STARTING" and refusal.field in ("ledger", "prices"):
             call.fate = "unsent"  # its edge has just begun and took nothing in: it must leave no line
         elif not refusal.unanswered:
             call.fate = "failed"
