@@ -109,7 +109,10 @@ class OnnxEmitter:
         keys, values = memory_names(layer + 1)[-2:]
         for name, _ in (keys, values):
             self.graph.input(name, self._kind, buffer)
-        cosine, sine = attention.rotary.tables(attention.max_positions)
+        # Scores are scaled by way of the tables, queries and keys alike: products of a single query without a factor
+        # take a kernel that does not pack the keys first.
+        scale = np.float32(attention.head_dim**-0.25)
+        cosine, sine = (scale * table for table in attention.rotary.tables(attention.max_positions))
         limit = self.graph.constant(np.array(attention.max_positions, np.int32), "memory limit")
         tables = [
             self.graph.constant(one.astype(self._kind), name) for one, name in ((cosine, "cosine"), (sine, "sine"))
@@ -123,7 +126,7 @@ class OnnxEmitter:
         outputs = [f"attended_{layer}", keys[1], values[1]]
         sizes = {"num_heads": attention.heads, "kv_num_heads": attention.kv_heads}
         window = {"local_window_size": attention.window} if attention.window else {}
-        self.graph.nodes("GroupQueryAttention", inputs, outputs, CONTRIB, do_rotary=1, **sizes, **window)
+        self.graph.nodes("GroupQueryAttention", inputs, outputs, CONTRIB, do_rotary=1, scale=1.0, **sizes, **window)
         for _, name in (keys, values):
             self.graph.output(name, name, self._kind, buffer)
         flat = self.graph.constant(np.array([-1, attention.heads * attention.head_dim]), "attended")
