@@ -114,7 +114,14 @@ def _complete_arguments(complete: argparse.ArgumentParser) -> None:
     complete.add_argument("prompt", type=text, help="what to ask; - reads standard input")
     complete.add_argument("--system", type=text, help="instructions that go before the prompt")
     complete.add_argument("--model", type=text, action="append", default=[], help="allow only this model (repeatable)")
+    complete.add_argument("--deny", type=text, action="append", default=[], help="not this model (repeatable)")
+    complete.add_argument("--goal", choices=("cheapest", "best", "fastest"), help="what to optimise within all limits")
     complete.add_argument("--max-quality-loss", type=number(0, 1), help="share of requests that may be answered worse")
+    complete.add_argument(
+        "--confidence", type=number(0.001, 0.999), help="with which that is promised; else on average"
+    )
+    complete.add_argument("--max-cost", type=number(0, 1e6), metavar="USD", help="most that it may be expected to cost")
+    complete.add_argument("--max-latency", type=number(0.001, 1e6), metavar="SECONDS", help="longest it should take")
     complete.add_argument("--max-output-tokens", type=whole(1, 2**20), help="most tokens of the answer")
     complete.add_argument("--temperature", type=number(0, 2), help="0 is greedy")
     complete.add_argument("--seed", type=whole(0, 2**64 - 1), help="equal seeds give equal answers on local models")

@@ -70,7 +70,7 @@ async def complete(arguments: argparse.Namespace) -> None:
         turns.insert(0, chat_pb2.Message(role=chat_pb2.ROLE_SYSTEM, content=arguments.system))
     request = edge_pb.CompleteRequest(
         messages=turns,
-        objective=objective_pb2.Objective(max_quality_loss=arguments.max_quality_loss, allowed_models=arguments.model),
+        objective=_objective(arguments),
         sampling=chat_pb2.Sampling(
             max_output_tokens=arguments.max_output_tokens, temperature=arguments.temperature, seed=arguments.seed
         ),
@@ -93,6 +93,20 @@ async def complete(arguments: argparse.Namespace) -> None:
                     print(MessageToJson(event.receipt, preserving_proto_field_name=True))
                 else:
                     show(tables.receipt_table(event.receipt))
+
+
+def _objective(arguments: argparse.Namespace) -> objective_pb2.Objective:
+    objective = objective_pb2.Objective(
+        max_quality_loss=arguments.max_quality_loss,
+        confidence=arguments.confidence,
+        max_cost_nano_usd=None if arguments.max_cost is None else round(arguments.max_cost * 1e9),
+        allowed_models=arguments.model,
+        denied_models=arguments.deny,
+        goal=f"GOAL_{arguments.goal.upper()}" if arguments.goal else None,
+    )
+    if arguments.max_latency is not None:
+        objective.max_latency.FromNanoseconds(round(arguments.max_latency * 1e9))
+    return objective
 
 
 async def stats(arguments: argparse.Namespace) -> None:

@@ -42,6 +42,8 @@ def receipt_table(receipt: receipt_pb2.Receipt) -> Table:
     table.add_row("cache", cache)
     if receipt.route.explanation:
         table.add_row("route", escape(receipt.route.explanation))
+    if len(receipt.route.alternatives) > 1:
+        table.add_row("could answer", "\n".join(_alternative(one) for one in receipt.route.alternatives))
     usage = receipt.usage
     table.add_row("tokens", f"{usage.input_tokens} in ({usage.cached_input_tokens} cached), {usage.output_tokens} out")
     first, total = receipt.latency.first_token.ToNanoseconds(), receipt.latency.total.ToNanoseconds()
@@ -58,6 +60,18 @@ def receipt_table(receipt: receipt_pb2.Receipt) -> Table:
         table.add_row(LEVER_NAMES[saving.lever], f"x {saving.factor:.3f}, saved {usd(saving.saved_nano_usd)}")
     table.add_row("actual", f"[bold]{usd(receipt.cost.actual_nano_usd)}[/]")
     return table
+
+
+def _alternative(planned: router_pb.PlannedModel) -> str:
+    figures = [escape(planned.model)]
+    if planned.HasField("predicted_quality"):
+        figures.append(f"right with {planned.predicted_quality:.1%}")
+    if planned.HasField("predicted_loss"):
+        figures.append(f"worse than the strong model with {planned.predicted_loss:.1%}")
+    figures.append(usd(planned.expected_cost_nano_usd) if planned.HasField("expected_cost_nano_usd") else "unpriced")
+    if planned.HasField("expected_latency"):
+        figures.append(f"{planned.expected_latency.ToNanoseconds() / 1e9:.3g} s")
+    return ", ".join(figures)
 
 
 def cost_table(totals: edge_pb.UsageTotals) -> Table:

@@ -20,7 +20,17 @@ from services.chassis.errors import FulcrumError, PermissionDenied, Unauthentica
 from services.chassis.status import error_from
 from services.edge import messages
 from services.edge.chat import Delta, Finish, Objective, Request
-from services.edge.ports import EXECUTOR, CacheKey, CatalogueModel, Embedding, Hit, Miss, Plan, StoredAnswer
+from services.edge.ports import (
+    EXECUTOR,
+    CacheKey,
+    CatalogueModel,
+    Circumstances,
+    Embedding,
+    Hit,
+    Miss,
+    Plan,
+    StoredAnswer,
+)
 
 # What the router calls a thing, and what it is called in the client's request that it was read from.
 _CLIENT_FIELDS = {"input_tokens": "messages", "needs_tools": "tools", "text": "messages"}
@@ -144,7 +154,9 @@ class RouterBinding:
         self._stub = RouterServiceStub(channel)
         self._timeout_s = timeout_s
 
-    async def route(self, request: Request, embedding: Embedding | None, objective: Objective) -> Plan:
+    async def route(
+        self, request: Request, embedding: Embedding | None, objective: Objective, known: Circumstances
+    ) -> Plan:
         """The plan for this request."""
         message = router_pb.RouteRequest(
             text=request.text,
@@ -153,6 +165,10 @@ class RouterBinding:
             max_output_tokens=request.sampling.max_output_tokens,
             needs_tools=bool(request.tools),
             input_bytes=request.size_bytes,
+            current_model=known.current_model,
+            cached_prefix_tokens=known.cached_prefix_tokens,
+            earlier_turns=request.earlier_turns,
+            measured_speeds=messages.speed_messages(known.speeds),
         )
         try:
             response = await _answer(self._stub.Route, message, self._timeout_s, "router")

@@ -6,8 +6,8 @@ from contextlib import suppress
 import structlog
 
 from services.chassis.errors import FulcrumError, Unavailable
-from services.edge.chat import Objective
-from services.edge.ports import Plan, PlannedModel, Router
+from services.edge.chat import Objective, PlannedModel
+from services.edge.ports import Plan, Router
 from services.edge.price import Price
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 1.0  # between reads, until one succeeds

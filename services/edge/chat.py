@@ -48,7 +48,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """What the caller wants; None means the operator's setting. Durations in seconds."""
+    """What the caller wants; None means the operator's setting. Seconds; `goal` by its enumeration's name."""
 
     max_quality_loss: float | None = None
     confidence: float | None = None
@@ -56,6 +56,7 @@ class Objective:
     max_latency_s: float | None = None
     allowed_models: tuple[str, ...] = ()
     denied_models: tuple[str, ...] = ()
+    goal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,11 @@ class Request:
     def text(self) -> str:
         """The prompt: what the last turn says."""
         return self.messages[-1].content
+
+    @property
+    def earlier_turns(self) -> int:
+        """Turns before the last one, instructions apart."""
+        return sum(message.role != "system" for message in self.messages[:-1])
 
     @property
     def size_bytes(self) -> int:
@@ -201,6 +207,17 @@ class CacheNote:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedModel:
+    """One model of a plan, what was predicted and what is expected of it; None where unknown."""
+
+    model: str
+    predicted_quality: float | None = None
+    predicted_loss: float | None = None
+    cost_nano_usd: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RouteNote:
     """How the router took part."""
 
@@ -208,6 +225,7 @@ class RouteNote:
     explanation: str = ""
     predicted_quality: float | None = None
     predicted_loss: float | None = None
+    alternatives: tuple[PlannedModel, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from contextlib import aclosing
 from services.chassis.errors import DeadlineExceeded, FulcrumError, InvalidField, Unavailable
 from services.chassis.status import code_of
 from services.edge.attempts import Attempts
-from services.edge.chat import CacheNote, Degradation, Delta, Finish, Outcome, RouteNote, Spent, TextDelta
-from services.edge.ports import Plan, PlannedModel
+from services.edge.chat import CacheNote, Degradation, Delta, Finish, Outcome, PlannedModel, RouteNote, Spent, TextDelta
+from services.edge.ports import Plan
 from services.edge.work import Work
 
 
@@ -16,8 +16,8 @@ class Execution:
     """One answer in the making; after `run` has ended, `outcome` tells how it went.
 
     Whenever it ends, `begun` is whether a model has said anything, `said_bytes` how much, `attempts` how often one was
-    asked, hedges and fallbacks included, and `spent` what the one that is answering has taken so far, None where it did
-    not tell.
+    asked, hedges and fallbacks included, `spent` what the one that is answering has taken so far, None where it did
+    not tell, and `first_token_s` and `answer_s` how long that one took to begin and to end.
     """
 
     def __init__(self, attempts: Attempts, work: Work, strong_model: str | None) -> None:
@@ -25,6 +25,7 @@ class Execution:
         self.spent: Spent | None = None
         self.begun = False
         self.said_bytes = 0
+        self.first_token_s = self.answer_s = 0.0
         self._asking = attempts
         self._work = work
         self._strong_model = strong_model
@@ -46,14 +47,17 @@ class Execution:
         models = [first, *(model for model in others if self._allowed(model))]
         for planned, following in zip(models, [*models[1:], None], strict=True):
             self._model = planned
+            asked = time.monotonic()
             try:
                 generated = self._asking.generate(planned.model, self._work.request, self._count)
                 async with aclosing(generated) as events:
                     async for event in events:
+                        if not self.begun:
+                            self.first_token_s = time.monotonic() - asked
                         self.begun = True
                         self._note(event)
                         if isinstance(event, Finish):
-                            self._model_s = time.monotonic() - begin
+                            self.answer_s, self._model_s = time.monotonic() - asked, time.monotonic() - begin
                         yield event
                 return
             except FulcrumError as error:
@@ -93,8 +97,9 @@ class Execution:
         """
         if self._finish is None or self._model is None:
             raise Unavailable("executor", "an answer without an end", "a finish event")
-        route = RouteNote(plan.decision_id, plan.explanation, self._model.predicted_quality, self._model.predicted_loss)
         model, finish = self._model.model, self._finish
+        predicted = self._model.predicted_quality, self._model.predicted_loss
+        route = RouteNote(plan.decision_id, plan.explanation, *predicted, plan.models)
         return Outcome(model, finish, cache, route, self._model_s, attempts=self.attempts)
 
 

@@ -1,5 +1,7 @@
 """Between the contracts' messages and edge's own types, in both directions."""
 
+from collections.abc import Iterable, Mapping
+
 from fulcrum.cache.v1 import cache_service_pb2 as cache_pb
 from fulcrum.edge.v1 import edge_service_pb2 as edge_pb
 from fulcrum.executor.v1 import chat_pb2
@@ -75,6 +77,7 @@ def _objective(message: objective_pb2.Objective) -> chat.Objective:
         seconds(message.max_latency) if message.HasField("max_latency") else None,
         tuple(message.allowed_models),
         tuple(message.denied_models),
+        objective_pb2.Goal.Name(message.goal).removeprefix("GOAL_") if message.goal else None,
     )
 
 
@@ -131,6 +134,27 @@ def objective_message(objective: chat.Objective) -> objective_pb2.Objective:
         max_latency=None if objective.max_latency_s is None else duration(objective.max_latency_s),
         allowed_models=objective.allowed_models,
         denied_models=objective.denied_models,
+        goal=f"GOAL_{objective.goal}" if objective.goal else None,
+    )
+
+
+def speed_messages(speeds: Mapping[str, ports.Speed]) -> Iterable[router_pb.MeasuredSpeed]:
+    """How fast models were."""
+    for model, speed in speeds.items():
+        told = router_pb.Speed(
+            first_token=duration(speed.first_token_s), output_tokens_per_second=speed.output_tokens_per_second
+        )
+        yield router_pb.MeasuredSpeed(model=model, speed=told)
+
+
+def planned_message(planned: chat.PlannedModel) -> router_pb.PlannedModel:
+    """One model of a plan; what is None stays unset."""
+    return router_pb.PlannedModel(
+        model=planned.model,
+        predicted_quality=planned.predicted_quality,
+        predicted_loss=planned.predicted_loss,
+        expected_cost_nano_usd=planned.cost_nano_usd,
+        expected_latency=None if planned.seconds is None else duration(planned.seconds),
     )
 
 
@@ -204,10 +228,12 @@ def miss_explanation(message: cache_pb.LookupResponse) -> str:
 def plan(message: router_pb.RouteResponse) -> ports.Plan:
     """The router's plan."""
     models = tuple(
-        ports.PlannedModel(
+        chat.PlannedModel(
             planned.model,
             planned.predicted_quality if planned.HasField("predicted_quality") else None,
             planned.predicted_loss if planned.HasField("predicted_loss") else None,
+            planned.expected_cost_nano_usd if planned.HasField("expected_cost_nano_usd") else None,
+            seconds(planned.expected_latency) if planned.HasField("expected_latency") else None,
         )
         for planned in message.plan
     )

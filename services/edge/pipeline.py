@@ -11,6 +11,7 @@ from services.edge.accounts import Accounts, Executed
 from services.edge.attempts import Attempts
 from services.edge.catalogue import Catalogue
 from services.edge.chat import CacheNote, Delta, Finish, Outcome, Request
+from services.edge.conversations import Conversations
 from services.edge.execution import Execution
 from services.edge.execution_gate import ExecutionGate
 from services.edge.judges import Equality, Similarity
@@ -18,11 +19,23 @@ from services.edge.judging import Judging
 from services.edge.keeping import kept_text
 from services.edge.ledger import Ledger
 from services.edge.limits import Limits
-from services.edge.ports import Cache, Embedding, Encoder, Executor, Hit, Miss, Plan, Router, StoredAnswer
+from services.edge.ports import (
+    Cache,
+    Circumstances,
+    Embedding,
+    Encoder,
+    Executor,
+    Hit,
+    Miss,
+    Plan,
+    Router,
+    StoredAnswer,
+)
 from services.edge.receipt import Latency, Receipt
 from services.edge.replay import as_shared, replay
 from services.edge.settings import EdgeSettings
 from services.edge.single_flight import SingleFlight
+from services.edge.speeds import Speeds
 from services.edge.work import Work
 
 _LOOKUPS_WHEN_FULL = 2
@@ -54,6 +67,8 @@ class Pipeline:
         self._accounts = Accounts(ledger, catalogue)
         self._limits = Limits(settings.limits, settings.tenants, ledger, priced=lambda: catalogue.is_known)
         self._gate = ExecutionGate(settings.max_requests)
+        self._conversations = Conversations(settings.remembered_turns, settings.prefix_kept_s)
+        self._speeds = Speeds()
         self._under_way = 0
         self._looking = 0
 
@@ -173,6 +188,7 @@ class Pipeline:
                         pieces.append(piece)
                         yield piece
             executed = await self._accounts.settle(opened, execution.outcome(plan, note))
+        self._learn(work, execution, executed.outcome)
         await self._keep(work, embedding, pieces, executed)
         yield replace(executed, outcome=replace(executed.outcome, degradations=tuple(work.degradations)))
 
@@ -196,8 +212,17 @@ class Pipeline:
 
     async def _plan(self, work: Work, embedding: Embedding | None) -> Plan | None:
         objective = replace(work.request.objective, max_quality_loss=work.budget.router_share)
-        route = self._router.route(work.request, embedding, objective)
+        held = self._conversations.before(work.turns)
+        speeds = self._speeds.known() if objective.max_latency_s or objective.goal == "FASTEST" else {}
+        known = Circumstances(held.model, held.tokens, speeds) if held else Circumstances(speeds=speeds)
+        route = self._router.route(work.request, embedding, objective, known)
         return await work.advisory("router", "the strong model answers", route)
+
+    def _learn(self, work: Work, execution: Execution, outcome: Outcome) -> None:
+        """Notes what later routes go by: who holds this conversation, and how fast its model was."""
+        self._conversations.after(work.turns, outcome, self._catalogue.prices.get(outcome.model))
+        if self._catalogue.knows(outcome.model) and (usage := outcome.finish.usage):
+            self._speeds.note(outcome.model, execution.first_token_s, execution.answer_s, usage.output_tokens)
 
     async def _keep(self, work: Work, embedding: Embedding | None, pieces: list[Delta], executed: Executed) -> None:
         """Stores what may be kept, unless a weaker model stood in for the chosen one."""

@@ -1,10 +1,10 @@
 """What the pipeline needs of the other services, whichever way they are reached."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from services.edge.chat import Delta, Finish, Objective, Request
+from services.edge.chat import Delta, Finish, Objective, PlannedModel, Request
 from services.edge.price import Price
 
 EXECUTOR = "executor"  # the name of the backend in its errors
@@ -67,12 +67,20 @@ class StoredAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedModel:
-    """One model of a plan; predictions are None where unknown."""
+class Speed:
+    """How fast a model was: seconds to the first token, tokens a second from then on."""
 
-    model: str
-    predicted_quality: float | None = None
-    predicted_loss: float | None = None
+    first_token_s: float
+    output_tokens_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What edge knows of a route beside the request: who answered the turn before and holds its prompt, and speeds."""
+
+    current_model: str = ""
+    cached_prefix_tokens: int = 0
+    speeds: Mapping[str, Speed] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +141,9 @@ class Cache(Protocol):
 class Router(Protocol):
     """Choice of model."""
 
-    async def route(self, request: Request, embedding: Embedding | None, objective: Objective) -> Plan:
+    async def route(
+        self, request: Request, embedding: Embedding | None, objective: Objective, known: Circumstances
+    ) -> Plan:
         """The plan for this request."""
 
     async def catalogue(self) -> tuple[CatalogueModel, ...]:

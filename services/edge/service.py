@@ -106,6 +106,7 @@ def _receipt(receipt: Receipt) -> receipt_pb2.Receipt:
             explanation=route.explanation,
             predicted_quality=route.predicted_quality,
             predicted_loss=route.predicted_loss,
+            alternatives=map(messages.planned_message, route.alternatives),
         ),
         cost=_cost(receipt.cost),
         latency=receipt_pb2.Latency(

@@ -69,6 +69,8 @@ class EdgeSettings(Section, section="edge"):
     max_requests: int = Field(256, ge=1, description="requests at once; more are refused at once")
     limits: TenantLimits = Field(TenantLimits(), description="what every tenant may ask for")
     tenants: dict[str, TenantLimits] = Field({}, description="by tenant: what differs for it")
+    remembered_turns: int = Field(10_000, ge=1, description="answered turns by which a conversation is known again")
+    prefix_kept_s: float = Field(300.0, gt=0, description="how long a model is trusted to hold a prompt it has read")
     ledger: LedgerSettings = Field(LedgerSettings(), description="where every receipt is kept")
     log_prompts: bool = Field(False, description="whether prompts are logged at info; nothing else ever logs them")
     catalogue_refresh_s: float = Field(60.0, gt=0, description="how often models and prices are read again")

@@ -1,6 +1,7 @@
 """One request on its way: what it is about, and which parts it had to do without."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
+from functools import cached_property
 from typing import TypeVar
 
 import structlog
@@ -8,6 +9,7 @@ import structlog
 from services.chassis.errors import FulcrumError, InvalidField
 from services.chassis.status import code_of
 from services.edge.chat import Degradation, Request
+from services.edge.conversations import turn_digests
 from services.edge.fingerprint import fingerprint
 from services.edge.ports import CacheKey, Miss
 from services.edge.quality_budget import QualityBudget
@@ -35,6 +37,11 @@ class Work:
         self.degradations: list[Degradation] = []
         self.missed: Miss | None = None  # by the semantic lookup
         self._log = structlog.get_logger("edge")
+
+    @cached_property
+    def turns(self) -> Sequence[bytes]:
+        """By what its conversation is known again."""
+        return turn_digests(self.request)
 
     async def advisory(self, part: str, consequence: str, answer: Awaitable[T]) -> T | None:
         """The part's answer, or None where it failed and the request can do without."""

@@ -11,13 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from services.chassis.settings import ConfigError
 from services.router.price_sources import PriceSource, explained, load_overrides, named_price, resolved
 from services.router.prices import Price
+from services.router.speed import Speed
 
 _NOMINAL_INPUT_TOKENS, _NOMINAL_OUTPUT_TOKENS = 1000, 250  # the request that the catalogue is sorted by
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model that may answer; `price` is None where it is not known, and `bytes_per_token` is of UTF-8 text."""
+    """A model that may answer; `price` and `speed` are None where not known, `bytes_per_token` is of UTF-8 text."""
 
     name: str
     context_tokens: int
@@ -26,6 +27,7 @@ class Model:
     is_default: bool
     bytes_per_token: float
     price: Price | None
+    speed: Speed | None = None
 
     def cost_nano_usd(self, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> int | None:
         """Expected cost in billionths of a dollar, None where unpriced; `cached_tokens` count within the input."""
@@ -86,6 +88,7 @@ class _Entry(BaseModel):
     bytes_per_token: Annotated[float, Field(gt=0, le=1000)] = 4.0
     provider: str | None = None
     price: PriceSource | None = None
+    speed: Speed | None = None
 
 
 def load_catalogue(path: Path, prices: Path | None = None) -> Catalogue:
@@ -130,4 +133,5 @@ def _model(path: Path, index: int, raw: Any) -> Model:
         is_default=entry.default,
         bytes_per_token=entry.bytes_per_token,
         price=price,
+        speed=entry.speed,
     )

@@ -11,11 +11,15 @@ from services.router.query import Query
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model with what this query is expected to cost on it; the cost is None where the model is unpriced."""
+    """A model with what this query is expected to take on it; None where the model is unpriced, or its speed unknown.
+
+    `fresh_cost_nano_usd` is the cost if it held nothing of the prompt.
+    """
 
     model: Model
     input_tokens: int
     cost_nano_usd: int | None
+    fresh_cost_nano_usd: int | None
     seconds: float | None
 
     @property
@@ -73,11 +77,14 @@ class Eligibility:
         output_tokens = min(query.max_output_tokens or self._expected_output_tokens, self._expected_output_tokens)
         cached_tokens = min(query.cached_prefix_tokens, input_tokens) if name == query.current_model else 0
         timed = model.price if isinstance(model.price, MachinePrice) else None
+        speed = query.speeds.get(name, model.speed)
+        reference = timed.seconds(input_tokens, output_tokens, cached_tokens) if timed else None
         return Candidate(
             model=model,
             input_tokens=input_tokens,
             cost_nano_usd=model.cost_nano_usd(input_tokens, output_tokens, cached_tokens),
-            seconds=timed.seconds(input_tokens, output_tokens, cached_tokens) if timed else None,
+            fresh_cost_nano_usd=model.cost_nano_usd(input_tokens, output_tokens),
+            seconds=speed.seconds(output_tokens) if speed else reference,
         )
 
 

@@ -1,15 +1,17 @@
-"""The choice: the cheapest model whose predicted loss keeps the bound, else the strong one, and why, in a sentence."""
+"""The choice: the best by the goal of those whose predicted loss keeps the bound, else the strong one, and why."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
 
 from services.chassis.errors import InvalidField
+from services.router.conversation import leaning
 from services.router.eligibility import Candidate, Eligibility
+from services.router.goals import MEASURES, rivals
 from services.router.predictor import Prediction, Predictor
-from services.router.query import Query
+from services.router.query import Goal, Query
 
 
 class Reason(Enum):
@@ -21,6 +23,17 @@ class Reason(Enum):
     NO_EMBEDDING = "NO_EMBEDDING"
     UNFAMILIAR_PROMPT = "UNFAMILIAR_PROMPT"
     NO_PREDICTOR = "NO_PREDICTOR"
+    FASTEST_WITHIN_LOSS = "FASTEST_WITHIN_LOSS"
+    BEST_WITHIN_LIMITS = "BEST_WITHIN_LIMITS"
+    CACHED_PREFIX = "CACHED_PREFIX"
+    NEEDS_CONVERSATION = "NEEDS_CONVERSATION"
+
+
+_WITHIN = {
+    Goal.CHEAPEST: Reason.CHEAPEST_WITHIN_LOSS,
+    Goal.BEST: Reason.BEST_WITHIN_LIMITS,
+    Goal.FASTEST: Reason.FASTEST_WITHIN_LOSS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +44,7 @@ class Planned:
     quality: float | None
     loss: float | None
     cost_nano_usd: int | None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +55,13 @@ class Plan:
     strongest: str
     reason: Reason
     explanation: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    model: Candidate
+    reason: Reason
+    why: str
 
 
 class Policy:
@@ -60,10 +81,12 @@ class Policy:
         """
         prediction = self._predict(query)
         ranked = self._by_strength(self._eligibility.candidates(query), prediction)
-        chosen, reason, why = self._choose(query, ranked, prediction)
-        order = [chosen, *(one for one in ranked if one is not chosen)]
+        choice = self._choose(query, ranked, prediction)
+        if query.cached_prefix_tokens and choice.model.name == query.current_model:
+            choice = self._told_of_prefix(choice, query, ranked, prediction)
+        order = [choice.model, *(one for one in ranked if one is not choice.model)]
         planned = tuple(_planned(one, prediction) for one in order)
-        return Plan(planned, ranked[0].name, reason, f"{chosen.name}: {why}.")
+        return Plan(planned, ranked[0].name, choice.reason, f"{choice.model.name}: {choice.why}.")
 
     def _predict(self, query: Query) -> Prediction | None:
         if query.vector is None:
@@ -87,60 +110,70 @@ class Policy:
             ),
         )
 
-    def _choose(
-        self, query: Query, ranked: Sequence[Candidate], prediction: Prediction | None
-    ) -> tuple[Candidate, Reason, str]:
+    def _choose(self, query: Query, ranked: Sequence[Candidate], prediction: Prediction | None) -> _Choice:
         strongest = ranked[0]
         if len(ranked) == 1:
-            return strongest, Reason.ONLY_CANDIDATE, "the only model that the request and its objective leave"
+            return _Choice(strongest, Reason.ONLY_CANDIDATE, "the only model that the request and its objective leave")
         if query.vector is None:
-            return strongest, Reason.NO_EMBEDDING, f"{_rank(strongest)}, as there is no embedding to predict from"
+            why = f"{_rank(strongest)}, as there is no embedding to predict from"
+            return _Choice(strongest, Reason.NO_EMBEDDING, why)
         if prediction is None or self._predictor is None:
-            return strongest, Reason.NO_PREDICTOR, f"{_rank(strongest)}, as no predictor is fitted"
-        cheaper = _cheaper(ranked)
-        rivals = [one for one in cheaper if one.name in prediction.loss and not one.model.is_default]
-        if cheaper and not rivals:
-            names = ", ".join(one.name for one in cheaper)
-            return strongest, Reason.NO_PREDICTOR, f"{_rank(strongest)}, as no predictor is fitted for {names}"
+            return _Choice(strongest, Reason.NO_PREDICTOR, f"{_rank(strongest)}, as no predictor is fitted")
+        preferred = rivals(query.objective.goal, ranked, prediction)
+        fitted = [one for one in preferred if one.name in prediction.loss and not one.model.is_default]
+        if preferred and not fitted:
+            names = ", ".join(one.name for one in preferred)
+            return _Choice(strongest, Reason.NO_PREDICTOR, f"{_rank(strongest)}, as no predictor is fitted for {names}")
+        if query.earlier_turns and (lacking := leaning(query.text)):
+            why = f"{_rank(strongest)}, as the turn says nothing without those before it: {lacking}"
+            return _Choice(strongest, Reason.NEEDS_CONVERSATION, why)
         if prediction.unfamiliar:
             why = f"{_rank(strongest)}, as the prompt is unlike every calibrated one: {prediction.unfamiliar}"
-            return strongest, Reason.UNFAMILIAR_PROMPT, why
-        return self._within_loss(query, strongest, rivals, prediction, self._predictor)
+            return _Choice(strongest, Reason.UNFAMILIAR_PROMPT, why)
+        return self._within_loss(query, strongest, fitted, prediction, self._predictor)
 
     def _within_loss(
         self,
         query: Query,
         strongest: Candidate,
-        rivals: Sequence[Candidate],
+        fitted: Sequence[Candidate],
         prediction: Prediction,
         predictor: Predictor,
-    ) -> tuple[Candidate, Reason, str]:
-        if not rivals:
-            return strongest, Reason.NO_CHEAPER_FITS, f"{_rank(strongest)}, and no other is known to be cheaper"
+    ) -> _Choice:
+        goal, measure = query.objective.goal, MEASURES[query.objective.goal]
+        refused = Reason.BEST_WITHIN_LIMITS if goal is Goal.BEST else Reason.NO_CHEAPER_FITS
+        if not fitted:
+            return _Choice(strongest, refused, f"{_rank(strongest)}, and no other is known to be {measure.comparative}")
         bound, confidence = query.objective.max_quality_loss, query.objective.confidence
-        names = tuple(one.name for one in rivals)
-        threshold = predictor.calibration.threshold(names, bound, confidence)
+        names = tuple(one.name for one in fitted)
+        threshold = predictor.calibration.threshold(names, bound, confidence, in_order=not measure.by_prompt)
         promise = f"a bound of {_percent(bound)}" + (f" at {_percent(confidence)} confidence" if confidence else "")
         limit = f"{_limit(threshold)} {predictor.calibration.prompts} calibrated prompts for {promise}"
-        for one in rivals:
+        for one in fitted:
             loss = prediction.loss[one.name]
             if loss < threshold:
-                why = f"cheapest model within the bound: predicted loss {_percent(loss)}, where {limit}"
-                return one, Reason.CHEAPEST_WITHIN_LOSS, f"{why}; {_costs(one, strongest)}"
-        closest = min(rivals, key=lambda one: prediction.loss[one.name])
+                why = f"{measure.superlative} model within the bound: predicted loss {_percent(loss)}, where {limit}"
+                return _Choice(one, _WITHIN[goal], f"{why}; {_expected(one, strongest, goal, prediction)}")
+        closest = min(fitted, key=lambda one: prediction.loss[one.name])
         least = _percent(prediction.loss[closest.name])
         why = f"{_rank(strongest)}, as {closest.name} is predicted to lose {least}, where {limit}"
-        return strongest, Reason.NO_CHEAPER_FITS, why
+        return _Choice(strongest, refused, why)
 
-
-def _cheaper(ranked: Sequence[Candidate]) -> Sequence[Candidate]:
-    """The models known to cost less than the strongest, cheapest first."""
-    strongest = ranked[0]
-    if strongest.cost_nano_usd is None:
-        return []
-    priced = [(one.cost_nano_usd, one) for one in ranked if one.cost_nano_usd is not None]
-    ascending = sorted(priced, key=lambda pair: pair[0])
-    return [one for cost, one in ascending if cost < strongest.cost_nano_usd]
+    def _told_of_prefix(
+        self, choice: _Choice, query: Query, ranked: Sequence[Candidate], prediction: Prediction | None
+    ) -> _Choice:
+        """The choice, its reason the prefix that the session's model holds where another would be chosen without."""
+        fresh = [replace(one, cost_nano_usd=one.fresh_cost_nano_usd) for one in ranked]
+        otherwise = self._choose(query, fresh, prediction).model
+        held = next(one for one in fresh if one.name == choice.model.name)
+        if otherwise is held or held.cost_nano_usd is None or choice.model.cost_nano_usd is None:
+            return choice
+        worth = held.cost_nano_usd - choice.model.cost_nano_usd
+        why = (
+            f"the session stays, as the {query.cached_prefix_tokens} tokens that it holds are worth {worth} "
+            f"nano-dollars, which leaving it for {otherwise.name} would not gain; {choice.why}"
+        )
+        return _Choice(choice.model, Reason.CACHED_PREFIX, why)
 
 
 def _planned(candidate: Candidate, prediction: Prediction | None) -> Planned:
@@ -149,6 +182,7 @@ def _planned(candidate: Candidate, prediction: Prediction | None) -> Planned:
         quality=prediction.quality.get(candidate.name) if prediction else None,
         loss=prediction.loss.get(candidate.name) if prediction else None,
         cost_nano_usd=candidate.cost_nano_usd,
+        seconds=candidate.seconds,
     )
 
 
@@ -156,7 +190,13 @@ def _rank(strongest: Candidate) -> str:
     return "the default model" if strongest.model.is_default else "the strongest left, though not the default model"
 
 
-def _costs(one: Candidate, strongest: Candidate) -> str:
+def _expected(one: Candidate, strongest: Candidate, goal: Goal, prediction: Prediction) -> str:
+    """What the goal measures of the chosen model, beside the strongest."""
+    if goal is Goal.FASTEST:
+        return f"expected to take {one.seconds:.3g} s, {strongest.name} {strongest.seconds:.3g} s"
+    if goal is Goal.BEST:
+        ours, theirs = (_percent(prediction.quality[which.name]) for which in (one, strongest))
+        return f"predicted to answer well with {ours}, {strongest.name} with {theirs}"
     return f"expected cost {one.cost_nano_usd} nano-dollars, {strongest.name} {strongest.cost_nano_usd}"
 
 

@@ -1,13 +1,24 @@
 """A prompt to place and what its caller wants: what the policy decides from."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
 
 from services.router.predictor import Vector
+from services.router.speed import Speed
+
+
+class Goal(Enum):
+    """What to optimise within all limits; the names of fulcrum.router.v1.Goal without its prefix."""
+
+    CHEAPEST = "CHEAPEST"
+    BEST = "BEST"
+    FASTEST = "FASTEST"
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """Limits on the choice; None, or an empty set of names, sets no limit."""
+    """Limits on the choice and what to optimise within them; None, or an empty set of names, sets no limit."""
 
     max_quality_loss: float
     confidence: float | None = None
@@ -15,11 +26,16 @@ class Objective:
     max_latency_s: float | None = None
     allowed_models: tuple[str, ...] = ()
     denied_models: tuple[str, ...] = ()
+    goal: Goal = Goal.CHEAPEST
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One prompt; no `candidates` means every model, no `input_tokens` that they are estimated from the text."""
+    """One prompt; no `candidates` means every model, no `input_tokens` that they are estimated from the text.
+
+    `earlier_turns` are those of the conversation that `text` is the last turn of; `current_model` answered the one
+    before and holds `cached_prefix_tokens` of the prompt; `speeds` are measured, by model.
+    """
 
     text: str
     objective: Objective
@@ -31,3 +47,5 @@ class Query:
     needs_tools: bool = False
     current_model: str = ""
     cached_prefix_tokens: int = 0
+    earlier_turns: int = 0
+    speeds: Mapping[str, Speed] = field(default_factory=dict)

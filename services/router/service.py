@@ -1,10 +1,12 @@
 """RouterService on the wire: messages to the domain and back."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from fulcrum.embedding.v1 import embedding_pb2
 from fulcrum.router.v1 import objective_pb2, router_service_pb2, router_service_pb2_grpc
+from google.protobuf.duration_pb2 import Duration
 
 from services.chassis.errors import InvalidField, Unavailable
 from services.router.assessment import Signals
@@ -13,8 +15,9 @@ from services.router.metrics import RouterMetrics
 from services.router.policy import Plan
 from services.router.predictor import Vector
 from services.router.prices import ListPrice, MachinePrice
-from services.router.query import Objective, Query
+from services.router.query import Goal, Objective, Query
 from services.router.router import Router
+from services.router.speed import Speed
 
 _DEFAULT_PAGE = 100
 
@@ -98,6 +101,8 @@ def _query(request: router_service_pb2.RouteRequest, unset: Objective) -> Query:
         needs_tools=request.needs_tools,
         current_model=request.current_model,
         cached_prefix_tokens=request.cached_prefix_tokens,
+        earlier_turns=request.earlier_turns,
+        speeds=_speeds(request.measured_speeds),
     )
 
 
@@ -111,7 +116,21 @@ def _objective(message: objective_pb2.Objective, unset: Objective) -> Objective:
         max_latency_s=latency_s,
         allowed_models=tuple(message.allowed_models) or unset.allowed_models,
         denied_models=tuple(message.denied_models) or unset.denied_models,
+        goal=Goal(objective_pb2.Goal.Name(message.goal).removeprefix("GOAL_")) if message.goal else unset.goal,
     )
+
+
+def _speeds(messages: Iterable[router_service_pb2.MeasuredSpeed]) -> dict[str, Speed]:
+    return {
+        one.model: Speed(one.speed.first_token.ToNanoseconds() / 1e9, one.speed.output_tokens_per_second)
+        for one in messages
+    }
+
+
+def _duration(seconds: float) -> Duration:
+    message = Duration()
+    message.FromNanoseconds(round(seconds * 1e9))
+    return message
 
 
 def _vector(message: embedding_pb2.Embedding) -> Vector:
@@ -130,6 +149,7 @@ def _route_response(decision_id: str, plan: Plan) -> router_service_pb2.RouteRes
                 predicted_quality=planned.quality,
                 predicted_loss=planned.loss,
                 expected_cost_nano_usd=planned.cost_nano_usd,
+                expected_latency=None if planned.seconds is None else _duration(planned.seconds),
             )
             for planned in plan.models
         ],
@@ -146,6 +166,9 @@ def _catalogue_model(model: Model) -> router_service_pb2.CatalogueModel:
         supports_tools=model.supports_tools,
         is_default=model.is_default,
     )
+    if model.speed:
+        message.speed.first_token.CopyFrom(_duration(model.speed.first_token_s))
+        message.speed.output_tokens_per_second = model.speed.output_tokens_per_second
     price = model.price
     if isinstance(price, ListPrice):
         message.list_price.input_usd_per_million_tokens = price.input_usd_per_million_tokens

@@ -71,6 +71,50 @@ async def test_miss_then_exact_then_semantic(suite: Suite) -> None:
     assert total.baseline_nano_usd == sum(one.cost.baseline_nano_usd for one in (missed, exact, semantic))
 
 
+async def test_objectives_reach_the_router_and_alternatives_the_receipt(suite: Suite) -> None:
+    """Goal, allow and deny lists and limits decide; the receipt lists who could have answered, with all predictions."""
+    tenant = next(_tenants)
+    for fields, model in (
+        ({"goal": objective_pb2.GOAL_BEST, "max_quality_loss": 1.0}, "fulcrum-large"),
+        ({"goal": objective_pb2.GOAL_FASTEST, "max_quality_loss": 1.0}, "fulcrum-small"),
+        ({"goal": objective_pb2.GOAL_BEST, "denied_models": ["fulcrum-large", ENDLESS]}, "fulcrum-small"),
+    ):
+        objective = objective_pb2.Objective(**fields)
+        _, receipt = await complete(suite, ask("Reverse the word stone.", objective=objective), tenant)
+        alternatives = receipt.route.alternatives
+        assert receipt.model == alternatives[0].model == model, receipt.route
+        assert alternatives[0].predicted_quality == receipt.route.predicted_quality > 0
+        assert all(one.expected_cost_nano_usd > 0 and one.HasField("expected_latency") for one in alternatives)
+        assert receipt.route.explanation.startswith(model)
+
+
+async def test_a_conversation_is_routed_as_one(suite: Suite) -> None:
+    """A turn that leans on the first goes to the strong model; a new question stays with who holds the prefix."""
+    tenant = next(_tenants)
+    user, assistant = chat_pb2.ROLE_USER, chat_pb2.ROLE_ASSISTANT
+    turns: list[tuple[chat_pb2.Role, str]] = []
+
+    async def turn(prompt: str, **wanted: Any) -> receipt_pb2.Receipt:
+        objective = objective_pb2.Objective(max_quality_loss=1.0, **wanted)
+        messages = [chat_pb2.Message(role=role, content=content) for role, content in [*turns, (user, prompt)]]
+        request = pb.CompleteRequest(messages=messages, objective=objective)
+        request.sampling.max_output_tokens = 1
+        text, receipt = await complete(suite, request, tenant)
+        turns.extend([(user, prompt), (assistant, text or "Paris")])
+        return receipt
+
+    first = await turn("What is the capital of France? " * 9, denied_models=["fulcrum-small", ENDLESS])
+    leaning = await turn("And the second one?")
+    assert (first.model, leaning.model) == ("fulcrum-large", "fulcrum-large")
+    assert "says nothing without those before it" in leaning.route.explanation
+    stays = await turn("What is the capital of Norway?")
+    assert stays.model == "fulcrum-large"
+    assert "the session stays" in stays.route.explanation
+    assert stays.usage.cached_input_tokens > 0
+    turns.clear()
+    assert (await turn("What is the capital of Norway?")).model == "fulcrum-small"
+
+
 async def test_a_known_prefix_is_a_saving(suite: Suite) -> None:
     """Of a prompt that begins like an earlier one of its tenant less is read; the receipt says what that saved."""
     tenant = next(_tenants)

@@ -44,6 +44,59 @@ async def test_plans_within_the_bound(suite: Suite) -> None:
     assert 0 < cheap.expected_cost_nano_usd < strong.expected_cost_nano_usd
 
 
+async def test_goals_and_alternatives(suite: Suite) -> None:
+    """The goal decides among models within the bound; every plan lists quality, loss, cost and time of each model."""
+    text = "Reverse the word stone."
+    vector = await embedded(suite, text)
+    speeds = [
+        pb.MeasuredSpeed(model=name, speed=pb.Speed(first_token={"nanos": 10_000_000}, output_tokens_per_second=rate))
+        for name, rate in (("fulcrum-small", 100), ("fulcrum-large", 50), (ENDLESS, 1), ("gone", 1))
+    ]
+
+    async def plan(goal: objective_pb2.Goal, loss: float) -> pb.RouteResponse:
+        objective = objective_pb2.Objective(max_quality_loss=loss, goal=goal)
+        request = pb.RouteRequest(text=text, embedding=vector, objective=objective, measured_speeds=speeds)
+        response: pb.RouteResponse = await suite.router.Route(request, timeout=5)
+        return response
+
+    for goal, loss, model, reason in (
+        (objective_pb2.GOAL_FASTEST, 1.0, "fulcrum-small", pb.ROUTE_REASON_FASTEST_WITHIN_LOSS),
+        (objective_pb2.GOAL_FASTEST, 0.0, "fulcrum-large", pb.ROUTE_REASON_NO_CHEAPER_FITS),
+        (objective_pb2.GOAL_BEST, 0.0, "fulcrum-large", pb.ROUTE_REASON_BEST_WITHIN_LIMITS),
+    ):
+        response = await plan(goal, loss)
+        assert (response.plan[0].model, response.reason) == (model, reason), response
+        assert len(response.plan) == 3
+        for planned in response.plan:
+            assert planned.expected_cost_nano_usd > 0
+            assert planned.expected_latency.ToNanoseconds() > 0
+            known = planned.model != ENDLESS
+            assert planned.HasField("predicted_quality") is planned.HasField("predicted_loss") is known
+
+
+async def test_a_turn_that_leans_on_its_conversation(suite: Suite) -> None:
+    """What says nothing without the turns before it goes to the strong model, whatever may be lost."""
+    text = "And the second one?"
+    request = pb.RouteRequest(text=text, embedding=await embedded(suite, text), earlier_turns=2)
+    request.objective.max_quality_loss = 1.0
+    response = await suite.router.Route(request, timeout=5)
+    assert (response.plan[0].model, response.reason) == ("fulcrum-large", pb.ROUTE_REASON_NEEDS_CONVERSATION)
+
+
+async def test_a_session_stays_while_its_prefix_is_worth_more(suite: Suite) -> None:
+    """With most of the prompt held by the strong model, a cheaper one that has to read it all is not cheaper."""
+    text = "Reverse the word stone."
+    request = pb.RouteRequest(text=text, embedding=await embedded(suite, text), input_tokens=400, max_output_tokens=1)
+    request.objective.max_quality_loss = 1.0
+    request.candidates.extend(["fulcrum-small", "fulcrum-large"])
+    moved = await suite.router.Route(request, timeout=5)
+    assert moved.plan[0].model == "fulcrum-small"
+    request.current_model, request.cached_prefix_tokens = "fulcrum-large", 390
+    stayed = await suite.router.Route(request, timeout=5)
+    assert (stayed.plan[0].model, stayed.reason) == ("fulcrum-large", pb.ROUTE_REASON_CACHED_PREFIX)
+    assert "390 tokens" in stayed.explanation
+
+
 async def test_strong_without_embedding(suite: Suite) -> None:
     """With nothing to predict from, the strong model answers."""
     response = await suite.router.Route(pb.RouteRequest(text="x"), timeout=5)
@@ -102,6 +155,14 @@ def wanting(**fields: Any) -> pb.RouteRequest:
         (route(""), INVALID, "FIELD_INVALID", "text"),
         (wanting(max_quality_loss=-0.1), INVALID, "FIELD_INVALID", "objective.max_quality_loss"),
         (wanting(confidence=1.0), INVALID, "FIELD_INVALID", "objective.confidence"),
+        (wanting(goal=9), INVALID, "FIELD_INVALID", "objective.goal"),
+        (wanting(max_latency={"nanos": 1}), PRECONDITION, "OBJECTIVE_IMPOSSIBLE", "objective.max_latency"),
+        (
+            route(measured_speeds=[pb.MeasuredSpeed(model="m", speed=pb.Speed(output_tokens_per_second=0))]),
+            INVALID,
+            "FIELD_INVALID",
+            "measured_speeds[0].speed.first_token",
+        ),
         (route(candidates=["gtp-4"]), grpc.StatusCode.NOT_FOUND, "MODEL_UNKNOWN", "candidates"),
         (wanting(allowed_models=["gtp-4"]), grpc.StatusCode.NOT_FOUND, "MODEL_UNKNOWN", "objective.allowed_models"),
         (wanting(max_cost_nano_usd=0), PRECONDITION, "OBJECTIVE_IMPOSSIBLE", "objective.max_cost_nano_usd"),

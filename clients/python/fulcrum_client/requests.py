@@ -15,11 +15,17 @@ from google.protobuf.timestamp_pb2 import Timestamp
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 Turn: TypeAlias = Mapping[str, Any] | tuple[str, str] | chat_pb2.Message
 GroupBy: TypeAlias = Literal["tenant", "model", "day"]
+Goal: TypeAlias = Literal["cheapest", "best", "fastest"]
 _ROLES = {
     "system": chat_pb2.ROLE_SYSTEM,
     "user": chat_pb2.ROLE_USER,
     "assistant": chat_pb2.ROLE_ASSISTANT,
     "tool": chat_pb2.ROLE_TOOL,
+}
+_GOALS = {
+    "cheapest": objective_pb2.GOAL_CHEAPEST,
+    "best": objective_pb2.GOAL_BEST,
+    "fastest": objective_pb2.GOAL_FASTEST,
 }
 _DIMENSIONS = {
     "tenant": edge_pb.USAGE_DIMENSION_TENANT,
@@ -37,6 +43,7 @@ class Options(TypedDict, total=False):
     max_latency_s: float  # longest it should take
     allowed_models: Sequence[str]
     denied_models: Sequence[str]
+    goal: Goal  # what to optimise within all limits
     max_output_tokens: int
     temperature: float
     top_p: float
@@ -66,7 +73,7 @@ def complete_request(prompt: str | Sequence[Turn], **options: Unpack[Options]) -
 
     Raises:
         TypeError: an unknown option.
-        ValueError: a role that is none.
+        ValueError: a role or a goal that is none.
     """
     unknown = options.keys() - Options.__annotations__.keys()
     if unknown:
@@ -85,6 +92,7 @@ def complete_request(prompt: str | Sequence[Turn], **options: Unpack[Options]) -
         max_latency=_duration(options.get("max_latency_s")),
         allowed_models=options.get("allowed_models", ()),
         denied_models=options.get("denied_models", ()),
+        goal=_goal(options.get("goal")),
     )
     sampling = chat_pb2.Sampling(
         max_output_tokens=options.get("max_output_tokens"),
@@ -156,6 +164,12 @@ def _message(turn: Turn) -> chat_pb2.Message:
     if role not in _ROLES:
         raise ValueError(f"role: got {role!r}, expected one of {', '.join(_ROLES)}")
     return chat_pb2.Message(role=_ROLES[role], **given)
+
+
+def _goal(name: str | None) -> objective_pb2.Goal | None:
+    if name is not None and name not in _GOALS:
+        raise ValueError(f"goal: got {name!r}, expected one of {', '.join(_GOALS)}")
+    return None if name is None else _GOALS[name]
 
 
 def _format(schema: str | Mapping[str, Any] | None) -> chat_pb2.ResponseFormat | None:

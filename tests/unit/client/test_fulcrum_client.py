@@ -9,6 +9,7 @@ import pytest
 from fulcrum.edge.v1 import edge_service_pb2 as edge_pb
 from fulcrum.edge.v1 import receipt_pb2
 from fulcrum.executor.v1 import chat_pb2, executor_service_pb2
+from fulcrum.router.v1 import objective_pb2
 from fulcrum_client import Client, InternalError, ResourceExhausted, Retries, Tls, ToolCall, Unavailable
 from fulcrum_client.answers import Reading
 from fulcrum_client.errors import error_from
@@ -60,6 +61,7 @@ def test_every_option_reaches_its_field() -> None:
         max_latency_s=1.5,
         allowed_models=["a"],
         denied_models=["b"],
+        goal="fastest",
         max_output_tokens=3,
         temperature=0.0,
         top_p=0.5,
@@ -81,6 +83,7 @@ def test_every_option_reaches_its_field() -> None:
     assert (objective.confidence, objective.HasField("max_cost_nano_usd")) == (0.9, True)
     assert (objective.max_latency.seconds, objective.max_latency.nanos) == (1, 500_000_000)
     assert (list(objective.allowed_models), list(objective.denied_models)) == (["a"], ["b"])
+    assert objective.goal == objective_pb2.GOAL_FASTEST
     assert (sampling.max_output_tokens, sampling.top_p, sampling.top_k, list(sampling.stop)) == (3, 0.5, 4, ["."])
     assert sampling.HasField("temperature")
     assert sampling.HasField("seed")
@@ -105,6 +108,8 @@ def test_what_cannot_be_meant_is_named() -> None:
     """A misspelt option and a role that is none."""
     with pytest.raises(TypeError, match="max_quality_los, expected some of max_quality_loss"):
         complete_request("x", max_quality_los=1)  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="goal: got 'quick', expected one of cheapest, best, fastest"):
+        complete_request("x", goal="quick")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="got 'human', expected one of system"):
         complete_request([("human", "x")])
 

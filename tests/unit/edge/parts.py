@@ -17,6 +17,7 @@ from services.edge.chat import (
     FinishReason,
     Message,
     Objective,
+    PlannedModel,
     Request,
     TextDelta,
     Usage,
@@ -24,7 +25,7 @@ from services.edge.chat import (
 from services.edge.ledger import Ledger
 from services.edge.ledger_sums import FIRST
 from services.edge.pipeline import Pipeline
-from services.edge.ports import CacheKey, CatalogueModel, Embedding, Hit, Miss, Plan, PlannedModel, StoredAnswer
+from services.edge.ports import CacheKey, CatalogueModel, Circumstances, Embedding, Hit, Miss, Plan, StoredAnswer
 from services.edge.price import ListPrice, MachinePrice
 from services.edge.receipt import Receipt
 from services.edge.settings import EdgeSettings
@@ -127,11 +128,15 @@ class MemoryRouter:
         CatalogueModel(UNPRICED, False, None),
     )
     routes: list[tuple[Request, Embedding | None, Objective]] = field(default_factory=list)
+    circumstances: list[Circumstances] = field(default_factory=list)
     readings: int = 0
     on_route: Callable[[], Any] | None = None
 
-    async def route(self, request: Request, embedding: Embedding | None, objective: Objective) -> Plan:
+    async def route(
+        self, request: Request, embedding: Embedding | None, objective: Objective, known: Circumstances
+    ) -> Plan:
         self.trace.append("route")
+        self.circumstances.append(known)
         self.routes.append((request, embedding, objective))
         await asyncio.sleep(0)
         if self.on_route:

@@ -14,10 +14,10 @@ from services.chassis.errors import FailedPrecondition, FulcrumError, Overloaded
 from services.chassis.tries import current_try
 from services.edge import attempts as attempts_module
 from services.edge.attempts import MAX_TRIES, Attempts
-from services.edge.chat import CacheNote, Delta, Finish, Objective, Request, Spent, TextDelta, Usage
+from services.edge.chat import CacheNote, Delta, Finish, Objective, PlannedModel, Request, Spent, TextDelta, Usage
 from services.edge.execution import Execution
 from services.edge.hedging import FirstEventTimes
-from services.edge.ports import PlannedModel
+from services.edge.ports import Circumstances
 from services.edge.work import Work
 from tests.unit.edge.parts import DONE, LARGE, SMALL, UNPRICED, Bench, Event, request
 
@@ -382,7 +382,7 @@ async def test_an_execution_tells_what_it_took() -> None:
     work = Work(request(objective=Objective(max_quality_loss=1.0)), 1.0, 0.5)
     execution = Execution(await attempts(executor), work, LARGE)
     assert (execution.attempts, execution.spent, execution.model) == (0, None, None)
-    plan = await bench.router.route(work.request, None, work.request.objective)
+    plan = await bench.router.route(work.request, None, work.request.objective, Circumstances())
     plan = type(plan)(plan.decision_id, plan_of, plan.explanation)
     seen: list[tuple[Any, ...]] = []
     async for event in execution.run(plan):
@@ -406,7 +406,7 @@ async def test_falling_back_from_an_absent_executor_is_paid_for() -> None:
         pass
     assert asking.may_fall_back(provider)
     work = Work(request(), 1.0, 0.5)
-    plan = await Bench().router.route(work.request, None, work.request.objective)
+    plan = await Bench().router.route(work.request, None, work.request.objective, Circumstances())
     with pytest.raises(Unavailable):
         async for _ in Execution(asking, work, LARGE).run(plan):
             pass

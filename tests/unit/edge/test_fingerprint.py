@@ -31,6 +31,7 @@ FIELDS: dict[type, dict[str, st.SearchStrategy[Any]]] = {
         "max_latency_s": st.none() | seconds,
         "allowed_models": names,
         "denied_models": names,
+        "goal": st.none() | st.sampled_from(["CHEAPEST", "BEST", "FASTEST"]),
     },
     Sampling: {
         "max_output_tokens": st.none() | counts,

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from services.router.calibration import Calibration, onsets, tolerated_harms
+from services.router.calibration import Calibration, onsets, tolerated_on_average
+from services.router.harm_test import most_harms_of_prompts
 
 
 def draw(rng: np.random.Generator, prompts: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -66,7 +67,10 @@ def test_threshold_is_the_largest_allowed(prompts: int, seed: int, bound: float,
     """The calibration prompts harmed below the threshold are at most those tolerated, and one more just above it."""
     losses, harms = draw(np.random.default_rng(seed), prompts)
     threshold = Calibration(("a", "b"), losses, harms).threshold(("a", "b"), bound, confidence)
-    tolerated = tolerated_harms(prompts, bound, confidence)
+    if confidence is None:
+        tolerated = tolerated_on_average(prompts, bound)
+    else:
+        tolerated = most_harms_of_prompts(prompts, bound, 1 - confidence)
     if tolerated < 0:
         assert threshold == -np.inf
         return
@@ -81,10 +85,10 @@ def test_threshold_is_the_largest_allowed(prompts: int, seed: int, bound: float,
 @settings(max_examples=100, deadline=None)
 def test_tolerated_harms_match_their_definitions(prompts: int, bound: float, confidence: float) -> None:
     """The counts are the largest that satisfy the inequality of each promise."""
-    average = tolerated_harms(prompts, bound, None)
+    average = tolerated_on_average(prompts, bound)
     assert (average + 1) / (prompts + 1) <= bound + 1e-9
     assert average == prompts or (average + 2) / (prompts + 1) > bound - 1e-9
-    sure = tolerated_harms(prompts, bound, confidence)
+    sure = most_harms_of_prompts(prompts, bound, 1 - confidence)
     if bound < 1:
         assert sure == -1 or binom.cdf(sure, prompts, bound) <= 1 - confidence + 1e-12
         assert binom.cdf(sure + 1, prompts, bound) > 1 - confidence - 1e-12
@@ -107,3 +111,52 @@ def test_each_set_of_models_has_its_own_threshold() -> None:
     calibration = Calibration(("good", "bad"), losses, harms)
     assert calibration.threshold(("good",), 0.05, None) == np.inf
     assert calibration.threshold(("bad",), 0.05, None) < 0.06
+
+
+def in_groups(rng: np.random.Generator, groups: int) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.intp]]:
+    """One to nine wordings a question, of which all harm or none does, and whose predicted losses are nearly equal."""
+    losses, harms = draw(rng, groups)
+    labels = np.repeat(np.arange(groups), rng.integers(1, 10, groups))
+    apart = rng.uniform(0, 1e-4, (len(labels), 2)).astype(np.float32)
+    return losses[labels] + apart, harms[labels], labels
+
+
+def test_confidence_holds_for_wordings_of_few_questions_where_they_are_known() -> None:
+    """With groups the confidence holds although wordings share their fate; without them it is promised too often."""
+    rng, bound, confidence, models = np.random.default_rng(7), 0.1, 0.9, ("a", "b")
+    risks: list[tuple[float, float]] = []
+    for _ in range(300):
+        losses, harms, labels = in_groups(rng, 300)
+        found = [Calibration(models, losses, harms, groups) for groups in (labels, None)]
+        grouped, alone = (true_harm(one.threshold(models, bound, confidence)) for one in found)
+        risks.append((grouped, alone))
+    grouped_over, alone_over = (np.array(risks) > bound).mean(axis=0)
+    assert grouped_over <= 1 - confidence < alone_over
+    assert np.array(risks)[:, 0].mean() > 0.4 * bound  # the promise is used, not avoided
+
+
+def test_groups_of_one_are_no_groups() -> None:
+    """Where every prompt is a group of its own, the exact tail decides, as without groups."""
+    losses, harms = draw(np.random.default_rng(8), 500)
+    alone = Calibration(("a", "b"), losses, harms, np.arange(500))
+    plain = Calibration(("a", "b"), losses, harms)
+    assert alone.threshold(("a", "b"), 0.05, 0.9) == plain.threshold(("a", "b"), 0.05, 0.9) > 0
+
+
+def test_few_groups_prove_nothing() -> None:
+    """Forty questions are too few for 2 % at 90 %, however many wordings each has."""
+    losses, harms, labels = in_groups(np.random.default_rng(9), 40)
+    calibration = Calibration(("a", "b"), losses, harms, labels)
+    assert calibration.threshold(("a", "b"), 0.02, 0.9) == -np.inf
+    assert calibration.threshold(("a", "b"), 1.0, 0.9) == np.inf
+
+
+def test_without_an_order_any_harm_below_the_threshold_counts() -> None:
+    """Where the order of models differs by prompt, whichever is chosen below the threshold keeps the bound."""
+    rng = np.random.default_rng(10)
+    losses, harms = draw(rng, 4000)
+    calibration = Calibration(("a", "b"), losses[:2000], harms[:2000])
+    ordered, any_order = (calibration.threshold(("a", "b"), 0.05, None, one) for one in (True, False))
+    assert any_order < ordered
+    below, worst = losses[2000:] < any_order, harms[2000:]
+    assert (below & worst).any(axis=1).mean() <= 0.06

@@ -10,6 +10,8 @@ from services.chassis.errors import FailedPrecondition, FulcrumError, InvalidFie
 from services.router.policy import Plan, Reason
 from services.router.predictor import Predictor, Vector
 from services.router.prices import MachinePrice
+from services.router.query import Goal
+from services.router.speed import Speed
 from tests.unit.router.parts import DIGEST, artefact, catalogue, familiar, model, policy, query
 
 PREDICTOR = Predictor(artefact())
@@ -197,3 +199,89 @@ def test_no_vector_without_a_predictor_is_trusted_either() -> None:
 def test_the_catalogue_is_sorted() -> None:
     """Candidates come cheapest first whatever their order was."""
     assert list(catalogue().names) == ["small", "middle", "large"]
+
+
+def test_the_best_within_a_budget() -> None:
+    """The strong model answers where its cost fits; a model predicted to be better wins only within the bound."""
+    asked: dict[str, Any] = {"goal": Goal.BEST, "vector": familiar(), "loss": 0.5}
+    plan = policy(predictor=PREDICTOR).plan(query(**asked))
+    assert (plan.models[0].model, plan.reason) == ("large", Reason.BEST_WITHIN_LIMITS)
+    assert "no other is known to be better" in plan.explanation
+    limited = policy(predictor=PREDICTOR).plan(query(max_cost_nano_usd=500_000, **asked))
+    assert (limited.models[0].model, limited.reason) == ("middle", Reason.BEST_WITHIN_LIMITS)
+    specialist = Predictor(artefact(quality=(0.6, 0.95, 0.9)))
+    better = policy(predictor=specialist).plan(query(**asked))
+    assert (better.models[0].model, better.reason) == ("middle", Reason.BEST_WITHIN_LIMITS)
+    assert "predicted to answer well with 95 %, large with 90 %" in better.explanation
+    careful = policy(predictor=specialist).plan(query(**{**asked, "loss": 0.0}))
+    assert careful.models[0].model == "large"
+
+
+def test_the_fastest_within_loss_and_budget() -> None:
+    """The least expected time among models within both; measured wins over the catalogue's; unknown is not fast."""
+    known = {"large": Speed(2.0, 50), "middle": Speed(0.5, 100), "small": Speed(1.0, 100)}
+    asked: dict[str, Any] = {"goal": Goal.FASTEST, "vector": familiar(), "loss": 0.5, "speeds": known}
+    plan = policy(predictor=PREDICTOR).plan(query(**asked))
+    assert (plan.models[0].model, plan.reason) == ("middle", Reason.FASTEST_WITHIN_LOSS)
+    assert "expected to take 1.5 s, large 4 s" in plan.explanation
+    assert [one.seconds for one in plan.models] == [1.5, 4.0, 2.0]
+    limited = policy(predictor=PREDICTOR).plan(query(max_cost_nano_usd=200_000, **asked))
+    assert names(limited) == ["small"]
+    careful = policy(predictor=PREDICTOR).plan(query(**{**asked, "loss": 0.0}))
+    assert (careful.models[0].model, careful.reason) == ("large", Reason.NO_CHEAPER_FITS)
+    quick = model("quick", 20, speed=Speed(0.01, 1000))
+    told = policy(quick, predictor=Predictor(artefact())).plan(query(**{**asked, "speeds": {}}))
+    assert (told.models[0].model, told.models[-1].model) == ("large", "quick")
+    assert policy(quick).plan(query(max_latency_s=0.01)).models[-1].seconds is None
+
+
+def test_a_session_leaves_only_for_more_than_its_prefix_is_worth() -> None:
+    """While what the session's model holds is worth more than moving gains it stays, and says so; else it moves."""
+    fields: dict[str, Any] = {"vector": familiar(), "loss": 0.5, "input_tokens": 900, "max_output_tokens": 1}
+    fields |= {"current_model": "middle"}
+    stays = policy(predictor=PREDICTOR).plan(query(**fields, cached_prefix_tokens=900))
+    assert (stays.models[0].model, stays.reason) == ("middle", Reason.CACHED_PREFIX)
+    assert "900 tokens that it holds are worth 3240000 nano-dollars" in stays.explanation
+    assert "leaving it for small would not gain" in stays.explanation
+    moves = policy(predictor=PREDICTOR).plan(query(**fields, cached_prefix_tokens=600))
+    assert (moves.models[0].model, moves.reason) == ("small", Reason.CHEAPEST_WITHIN_LOSS)
+    strong = {**fields, "current_model": "large"}
+    kept = policy(predictor=PREDICTOR).plan(
+        query(**{**strong, "candidates": ("middle", "large")}, cached_prefix_tokens=900)
+    )
+    assert (kept.models[0].model, kept.reason) == ("large", Reason.CACHED_PREFIX)
+    held = policy(predictor=PREDICTOR).plan(query(**{**fields, "loss": 0.0}, cached_prefix_tokens=900))
+    assert held.models[0].model == "large"  # no prefix buys a worse answer
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("And the second one?", "it begins with 'And'"),
+        ("What about the other direction?", "it begins with 'What about'"),
+        ("Why?", "1 words, fewer than 4"),
+        ("Can you explain it in simpler terms?", "it says 'it'"),
+        ("Bitte nenne mir noch drei weitere", "not evidently English"),
+    ],
+)
+def test_a_turn_that_leans_on_the_conversation_goes_to_the_strong_model(text: str, why: str) -> None:
+    """A last turn that says nothing by itself is not judged by itself; the same text alone is a prompt like any."""
+    asked: dict[str, Any] = {"vector": familiar(), "loss": 0.5}
+    plan = policy(predictor=PREDICTOR).plan(query(text, **asked, earlier_turns=2))
+    assert (plan.models[0].model, plan.reason) == ("large", Reason.NEEDS_CONVERSATION)
+    assert why in plan.explanation
+    assert policy(predictor=PREDICTOR).plan(query(text, **asked)).models[0].model == "small"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What is the capital of Norway?",
+        "Convert 12 km to metres.",
+        "Tom has 3 apples and gives her sister 2 of them. " * 5,
+    ],
+)
+def test_a_turn_that_stands_alone_is_routed_in_a_conversation(text: str) -> None:
+    """A new question within a conversation is routed as it would be alone."""
+    plan = policy(predictor=PREDICTOR).plan(query(text, vector=familiar(), loss=0.5, earlier_turns=6))
+    assert (plan.models[0].model, plan.reason) == ("small", Reason.CHEAPEST_WITHIN_LOSS)

@@ -1,6 +1,7 @@
 import datetime
 
 from fulcrum.executor.v1 import chat_pb2 as _chat_pb2
+from fulcrum.router.v1 import router_service_pb2 as _router_service_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -95,16 +96,18 @@ class CacheOutcome(_message.Message):
     def __init__(self, result: _Optional[_Union[CacheResult, str]] = ..., lookup_id: _Optional[str] = ..., probability: _Optional[float] = ..., similarity: _Optional[float] = ..., explanation: _Optional[str] = ...) -> None: ...
 
 class RouteOutcome(_message.Message):
-    __slots__ = ("decision_id", "explanation", "predicted_quality", "predicted_loss")
+    __slots__ = ("decision_id", "explanation", "predicted_quality", "predicted_loss", "alternatives")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     EXPLANATION_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_QUALITY_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_LOSS_FIELD_NUMBER: _ClassVar[int]
+    ALTERNATIVES_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     explanation: str
     predicted_quality: float
     predicted_loss: float
-    def __init__(self, decision_id: _Optional[str] = ..., explanation: _Optional[str] = ..., predicted_quality: _Optional[float] = ..., predicted_loss: _Optional[float] = ...) -> None: ...
+    alternatives: _containers.RepeatedCompositeFieldContainer[_router_service_pb2.PlannedModel]
+    def __init__(self, decision_id: _Optional[str] = ..., explanation: _Optional[str] = ..., predicted_quality: _Optional[float] = ..., predicted_loss: _Optional[float] = ..., alternatives: _Optional[_Iterable[_Union[_router_service_pb2.PlannedModel, _Mapping]]] = ...) -> None: ...
 
 class Cost(_message.Message):
     __slots__ = ("priced", "baseline_nano_usd", "baseline_model", "levers", "actual_nano_usd")

@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from fulcrum.embedding.v1 import embedding_pb2 as fulcrum_dot_embedding_dot_v1_dot_embedding__pb2
 from fulcrum.router.v1 import objective_pb2 as fulcrum_dot_router_dot_v1_dot_objective__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&fulcrum/router/v1/router_service.proto\x12\x11\x66ulcrum.router.v1\x1a\x1b\x62uf/validate/validate.proto\x1a$fulcrum/embedding/v1/embedding.proto\x1a!fulcrum/router/v1/objective.proto\"\x91\x03\n\x0cRouteRequest\x12\x19\n\x04text\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80@\x12\x32\n\tembedding\x18\x02 \x01(\x0b\x32\x1f.fulcrum.embedding.v1.Embedding\x12/\n\tobjective\x18\x03 \x01(\x0b\x32\x1c.fulcrum.router.v1.Objective\x12(\n\ncandidates\x18\x04 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x10\xe8\x07\x18\x01\"\x07r\x05\x10\x01\x18\xc8\x01\x12\x1d\n\x0cinput_tokens\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\'\n\x11max_output_tokens\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x01H\x00\x88\x01\x01\x12\x13\n\x0bneeds_tools\x18\x07 \x01(\x08\x12\x1f\n\rcurrent_model\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12%\n\x14\x63\x61\x63hed_prefix_tokens\x18\t \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\x0binput_bytes\x18\n \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x42\x14\n\x12_max_output_tokens\"\x98\x01\n\rRouteResponse\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12-\n\x04plan\x18\x02 \x03(\x0b\x32\x1f.fulcrum.router.v1.PlannedModel\x12.\n\x06reason\x18\x03 \x01(\x0e\x32\x1e.fulcrum.router.v1.RouteReason\x12\x13\n\x0b\x65xplanation\x18\x04 \x01(\t\"\xc3\x01\n\x0cPlannedModel\x12\r\n\x05model\x18\x01 \x01(\t\x12\x1e\n\x11predicted_quality\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0epredicted_loss\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12#\n\x16\x65xpected_cost_nano_usd\x18\x04 \x01(\x03H\x02\x88\x01\x01\x42\x14\n\x12_predicted_qualityB\x11\n\x0f_predicted_lossB\x19\n\x17_expected_cost_nano_usd\"e\n\rAssessRequest\x12\x1f\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x33\n\x07signals\x18\x02 \x01(\x0b\x32\x1a.fulcrum.router.v1.SignalsB\x06\xbaH\x03\xc8\x01\x01\"\xcc\x01\n\x07Signals\x12\x19\n\x05model\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x12\x1e\n\routput_tokens\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\"\n\x0cmean_logprob\x18\x04 \x01(\x01\x42\x07\xbaH\x04\x12\x02@\x01H\x00\x88\x01\x01\x12\x31\n\tagreement\x18\x05 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x01\x88\x01\x01\x42\x0f\n\r_mean_logprobB\x0c\n\n_agreement\"k\n\x0e\x41ssessResponse\x12/\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x1f.fulcrum.router.v1.AssessAction\x12\x13\n\x0b\x65scalate_to\x18\x02 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x03 \x01(\t\"\x93\x01\n\x0f\x46\x65\x65\x64\x62\x61\x63kRequest\x12\x1f\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x19\n\x05model\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12(\n\x05score\x18\x03 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00@\x01\x12\x1a\n\x06source\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"\x12\n\x10\x46\x65\x65\x64\x62\x61\x63kResponse\"P\n\x11ListModelsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"`\n\x12ListModelsResponse\x12\x31\n\x06models\x18\x01 \x03(\x0b\x32!.fulcrum.router.v1.CatalogueModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xea\x01\n\x0e\x43\x61talogueModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x02 \x01(\x03\x12\x0f\n\x07\x64omains\x18\x03 \x03(\t\x12\x16\n\x0esupports_tools\x18\x04 \x01(\x08\x12\x12\n\nis_default\x18\x05 \x01(\x08\x12\x32\n\nlist_price\x18\x06 \x01(\x0b\x32\x1c.fulcrum.router.v1.ListPriceH\x00\x12\x38\n\rmachine_price\x18\x07 \x01(\x0b\x32\x1f.fulcrum.router.v1.MachinePriceH\x00\x42\x07\n\x05price\"\xde\x01\n\tListPrice\x12$\n\x1cinput_usd_per_million_tokens\x18\x01 \x01(\x01\x12+\n#cached_input_usd_per_million_tokens\x18\x02 \x01(\x01\x12*\n\"cache_write_usd_per_million_tokens\x18\x03 \x01(\x01\x12%\n\x1doutput_usd_per_million_tokens\x18\x04 \x01(\x01\x12+\n\x05tiers\x18\x05 \x03(\x0b\x32\x1c.fulcrum.router.v1.PriceTier\"\xd6\x01\n\tPriceTier\x12#\n\x12\x61\x62ove_input_tokens\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12$\n\x1cinput_usd_per_million_tokens\x18\x02 \x01(\x01\x12+\n#cached_input_usd_per_million_tokens\x18\x03 \x01(\x01\x12*\n\"cache_write_usd_per_million_tokens\x18\x04 \x01(\x01\x12%\n\x1doutput_usd_per_million_tokens\x18\x05 \x01(\x01\"\x8d\x01\n\x0cMachinePrice\x12\x14\n\x0cusd_per_hour\x18\x01 \x01(\x01\x12\x32\n*reference_seconds_per_million_input_tokens\x18\x02 \x01(\x01\x12\x33\n+reference_seconds_per_million_output_tokens\x18\x03 \x01(\x01*\xf7\x01\n\x0bRouteReason\x12\x1c\n\x18ROUTE_REASON_UNSPECIFIED\x10\x00\x12%\n!ROUTE_REASON_CHEAPEST_WITHIN_LOSS\x10\x01\x12 \n\x1cROUTE_REASON_NO_CHEAPER_FITS\x10\x02\x12\x1f\n\x1bROUTE_REASON_ONLY_CANDIDATE\x10\x03\x12\x1d\n\x19ROUTE_REASON_NO_EMBEDDING\x10\x04\x12\"\n\x1eROUTE_REASON_UNFAMILIAR_PROMPT\x10\x05\x12\x1d\n\x19ROUTE_REASON_NO_PREDICTOR\x10\x06*c\n\x0c\x41ssessAction\x12\x1d\n\x19\x41SSESS_ACTION_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41SSESS_ACTION_ACCEPT\x10\x01\x12\x1a\n\x16\x41SSESS_ACTION_ESCALATE\x10\x02\x32\xda\x02\n\rRouterService\x12J\n\x05Route\x12\x1f.fulcrum.router.v1.RouteRequest\x1a .fulcrum.router.v1.RouteResponse\x12M\n\x06\x41ssess\x12 .fulcrum.router.v1.AssessRequest\x1a!.fulcrum.router.v1.AssessResponse\x12S\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\".fulcrum.router.v1.FeedbackRequest\x1a#.fulcrum.router.v1.FeedbackResponse\x12Y\n\nListModels\x12$.fulcrum.router.v1.ListModelsRequest\x1a%.fulcrum.router.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&fulcrum/router/v1/router_service.proto\x12\x11\x66ulcrum.router.v1\x1a\x1b\x62uf/validate/validate.proto\x1a$fulcrum/embedding/v1/embedding.proto\x1a!fulcrum/router/v1/objective.proto\x1a\x1egoogle/protobuf/duration.proto\"\xf7\x03\n\x0cRouteRequest\x12\x19\n\x04text\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01(\x80\x80@\x12\x32\n\tembedding\x18\x02 \x01(\x0b\x32\x1f.fulcrum.embedding.v1.Embedding\x12/\n\tobjective\x18\x03 \x01(\x0b\x32\x1c.fulcrum.router.v1.Objective\x12(\n\ncandidates\x18\x04 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x10\xe8\x07\x18\x01\"\x07r\x05\x10\x01\x18\xc8\x01\x12\x1d\n\x0cinput_tokens\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\'\n\x11max_output_tokens\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x01H\x00\x88\x01\x01\x12\x13\n\x0bneeds_tools\x18\x07 \x01(\x08\x12\x1f\n\rcurrent_model\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12%\n\x14\x63\x61\x63hed_prefix_tokens\x18\t \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\x0binput_bytes\x18\n \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1e\n\rearlier_turns\x18\x0b \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x44\n\x0fmeasured_speeds\x18\x0c \x03(\x0b\x32 .fulcrum.router.v1.MeasuredSpeedB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x42\x14\n\x12_max_output_tokens\"x\n\x05Speed\x12;\n\x0b\x66irst_token\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0b\xbaH\x08\xaa\x01\x02\x32\x00\xc8\x01\x01\x12\x32\n\x18output_tokens_per_second\x18\x02 \x01(\x01\x42\x10\xbaH\r\x12\x0b!\x00\x00\x00\x00\x00\x00\x00\x00@\x01\"[\n\rMeasuredSpeed\x12\x19\n\x05model\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12/\n\x05speed\x18\x02 \x01(\x0b\x32\x18.fulcrum.router.v1.SpeedB\x06\xbaH\x03\xc8\x01\x01\"\x98\x01\n\rRouteResponse\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12-\n\x04plan\x18\x02 \x03(\x0b\x32\x1f.fulcrum.router.v1.PlannedModel\x12.\n\x06reason\x18\x03 \x01(\x0e\x32\x1e.fulcrum.router.v1.RouteReason\x12\x13\n\x0b\x65xplanation\x18\x04 \x01(\t\"\xf8\x01\n\x0cPlannedModel\x12\r\n\x05model\x18\x01 \x01(\t\x12\x1e\n\x11predicted_quality\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0epredicted_loss\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12#\n\x16\x65xpected_cost_nano_usd\x18\x04 \x01(\x03H\x02\x88\x01\x01\x12\x33\n\x10\x65xpected_latency\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x14\n\x12_predicted_qualityB\x11\n\x0f_predicted_lossB\x19\n\x17_expected_cost_nano_usd\"e\n\rAssessRequest\x12\x1f\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x33\n\x07signals\x18\x02 \x01(\x0b\x32\x1a.fulcrum.router.v1.SignalsB\x06\xbaH\x03\xc8\x01\x01\"\xcc\x01\n\x07Signals\x12\x19\n\x05model\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x12\x1e\n\routput_tokens\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\"\n\x0cmean_logprob\x18\x04 \x01(\x01\x42\x07\xbaH\x04\x12\x02@\x01H\x00\x88\x01\x01\x12\x31\n\tagreement\x18\x05 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00@\x01H\x01\x88\x01\x01\x42\x0f\n\r_mean_logprobB\x0c\n\n_agreement\"k\n\x0e\x41ssessResponse\x12/\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x1f.fulcrum.router.v1.AssessAction\x12\x13\n\x0b\x65scalate_to\x18\x02 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x03 \x01(\t\"\x93\x01\n\x0f\x46\x65\x65\x64\x62\x61\x63kRequest\x12\x1f\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x19\n\x05model\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12(\n\x05score\x18\x03 \x01(\x01\x42\x19\xbaH\x16\x12\x14\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00@\x01\x12\x1a\n\x06source\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"\x12\n\x10\x46\x65\x65\x64\x62\x61\x63kResponse\"P\n\x11ListModelsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"`\n\x12ListModelsResponse\x12\x31\n\x06models\x18\x01 \x03(\x0b\x32!.fulcrum.router.v1.CatalogueModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x93\x02\n\x0e\x43\x61talogueModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x63ontext_tokens\x18\x02 \x01(\x03\x12\x0f\n\x07\x64omains\x18\x03 \x03(\t\x12\x16\n\x0esupports_tools\x18\x04 \x01(\x08\x12\x12\n\nis_default\x18\x05 \x01(\x08\x12\x32\n\nlist_price\x18\x06 \x01(\x0b\x32\x1c.fulcrum.router.v1.ListPriceH\x00\x12\x38\n\rmachine_price\x18\x07 \x01(\x0b\x32\x1f.fulcrum.router.v1.MachinePriceH\x00\x12\'\n\x05speed\x18\x08 \x01(\x0b\x32\x18.fulcrum.router.v1.SpeedB\x07\n\x05price\"\xde\x01\n\tListPrice\x12$\n\x1cinput_usd_per_million_tokens\x18\x01 \x01(\x01\x12+\n#cached_input_usd_per_million_tokens\x18\x02 \x01(\x01\x12*\n\"cache_write_usd_per_million_tokens\x18\x03 \x01(\x01\x12%\n\x1doutput_usd_per_million_tokens\x18\x04 \x01(\x01\x12+\n\x05tiers\x18\x05 \x03(\x0b\x32\x1c.fulcrum.router.v1.PriceTier\"\xd6\x01\n\tPriceTier\x12#\n\x12\x61\x62ove_input_tokens\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12$\n\x1cinput_usd_per_million_tokens\x18\x02 \x01(\x01\x12+\n#cached_input_usd_per_million_tokens\x18\x03 \x01(\x01\x12*\n\"cache_write_usd_per_million_tokens\x18\x04 \x01(\x01\x12%\n\x1doutput_usd_per_million_tokens\x18\x05 \x01(\x01\"\x8d\x01\n\x0cMachinePrice\x12\x14\n\x0cusd_per_hour\x18\x01 \x01(\x01\x12\x32\n*reference_seconds_per_million_input_tokens\x18\x02 \x01(\x01\x12\x33\n+reference_seconds_per_million_output_tokens\x18\x03 \x01(\x01*\x87\x03\n\x0bRouteReason\x12\x1c\n\x18ROUTE_REASON_UNSPECIFIED\x10\x00\x12%\n!ROUTE_REASON_CHEAPEST_WITHIN_LOSS\x10\x01\x12 \n\x1cROUTE_REASON_NO_CHEAPER_FITS\x10\x02\x12\x1f\n\x1bROUTE_REASON_ONLY_CANDIDATE\x10\x03\x12\x1d\n\x19ROUTE_REASON_NO_EMBEDDING\x10\x04\x12\"\n\x1eROUTE_REASON_UNFAMILIAR_PROMPT\x10\x05\x12\x1d\n\x19ROUTE_REASON_NO_PREDICTOR\x10\x06\x12$\n ROUTE_REASON_FASTEST_WITHIN_LOSS\x10\x07\x12#\n\x1fROUTE_REASON_BEST_WITHIN_LIMITS\x10\x08\x12\x1e\n\x1aROUTE_REASON_CACHED_PREFIX\x10\t\x12#\n\x1fROUTE_REASON_NEEDS_CONVERSATION\x10\n*c\n\x0c\x41ssessAction\x12\x1d\n\x19\x41SSESS_ACTION_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41SSESS_ACTION_ACCEPT\x10\x01\x12\x1a\n\x16\x41SSESS_ACTION_ESCALATE\x10\x02\x32\xda\x02\n\rRouterService\x12J\n\x05Route\x12\x1f.fulcrum.router.v1.RouteRequest\x1a .fulcrum.router.v1.RouteResponse\x12M\n\x06\x41ssess\x12 .fulcrum.router.v1.AssessRequest\x1a!.fulcrum.router.v1.AssessResponse\x12S\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\".fulcrum.router.v1.FeedbackRequest\x1a#.fulcrum.router.v1.FeedbackResponse\x12Y\n\nListModels\x12$.fulcrum.router.v1.ListModelsRequest\x1a%.fulcrum.router.v1.ListModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,6 +49,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROUTEREQUEST'].fields_by_name['cached_prefix_tokens']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_ROUTEREQUEST'].fields_by_name['input_bytes']._loaded_options = None
   _globals['_ROUTEREQUEST'].fields_by_name['input_bytes']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_ROUTEREQUEST'].fields_by_name['earlier_turns']._loaded_options = None
+  _globals['_ROUTEREQUEST'].fields_by_name['earlier_turns']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_ROUTEREQUEST'].fields_by_name['measured_speeds']._loaded_options = None
+  _globals['_ROUTEREQUEST'].fields_by_name['measured_speeds']._serialized_options = b'\272H\006\222\001\003\020\350\007'
+  _globals['_SPEED'].fields_by_name['first_token']._loaded_options = None
+  _globals['_SPEED'].fields_by_name['first_token']._serialized_options = b'\272H\010\252\001\0022\000\310\001\001'
+  _globals['_SPEED'].fields_by_name['output_tokens_per_second']._loaded_options = None
+  _globals['_SPEED'].fields_by_name['output_tokens_per_second']._serialized_options = b'\272H\r\022\013!\000\000\000\000\000\000\000\000@\001'
+  _globals['_MEASUREDSPEED'].fields_by_name['model']._loaded_options = None
+  _globals['_MEASUREDSPEED'].fields_by_name['model']._serialized_options = b'\272H\007r\005\020\001\030\310\001'
+  _globals['_MEASUREDSPEED'].fields_by_name['speed']._loaded_options = None
+  _globals['_MEASUREDSPEED'].fields_by_name['speed']._serialized_options = b'\272H\003\310\001\001'
   _globals['_ASSESSREQUEST'].fields_by_name['decision_id']._loaded_options = None
   _globals['_ASSESSREQUEST'].fields_by_name['decision_id']._serialized_options = b'\272H\007r\005\020\001\030\310\001'
   _globals['_ASSESSREQUEST'].fields_by_name['signals']._loaded_options = None
@@ -74,38 +87,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMODELSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\310\001'
   _globals['_PRICETIER'].fields_by_name['above_input_tokens']._loaded_options = None
   _globals['_PRICETIER'].fields_by_name['above_input_tokens']._serialized_options = b'\272H\004\"\002(\000'
-  _globals['_ROUTEREASON']._serialized_start=2513
-  _globals['_ROUTEREASON']._serialized_end=2760
-  _globals['_ASSESSACTION']._serialized_start=2762
-  _globals['_ASSESSACTION']._serialized_end=2861
-  _globals['_ROUTEREQUEST']._serialized_start=164
-  _globals['_ROUTEREQUEST']._serialized_end=565
-  _globals['_ROUTERESPONSE']._serialized_start=568
-  _globals['_ROUTERESPONSE']._serialized_end=720
-  _globals['_PLANNEDMODEL']._serialized_start=723
-  _globals['_PLANNEDMODEL']._serialized_end=918
-  _globals['_ASSESSREQUEST']._serialized_start=920
-  _globals['_ASSESSREQUEST']._serialized_end=1021
-  _globals['_SIGNALS']._serialized_start=1024
-  _globals['_SIGNALS']._serialized_end=1228
-  _globals['_ASSESSRESPONSE']._serialized_start=1230
-  _globals['_ASSESSRESPONSE']._serialized_end=1337
-  _globals['_FEEDBACKREQUEST']._serialized_start=1340
-  _globals['_FEEDBACKREQUEST']._serialized_end=1487
-  _globals['_FEEDBACKRESPONSE']._serialized_start=1489
-  _globals['_FEEDBACKRESPONSE']._serialized_end=1507
-  _globals['_LISTMODELSREQUEST']._serialized_start=1509
-  _globals['_LISTMODELSREQUEST']._serialized_end=1589
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1591
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1687
-  _globals['_CATALOGUEMODEL']._serialized_start=1690
-  _globals['_CATALOGUEMODEL']._serialized_end=1924
-  _globals['_LISTPRICE']._serialized_start=1927
-  _globals['_LISTPRICE']._serialized_end=2149
-  _globals['_PRICETIER']._serialized_start=2152
-  _globals['_PRICETIER']._serialized_end=2366
-  _globals['_MACHINEPRICE']._serialized_start=2369
-  _globals['_MACHINEPRICE']._serialized_end=2510
-  _globals['_ROUTERSERVICE']._serialized_start=2864
-  _globals['_ROUTERSERVICE']._serialized_end=3210
+  _globals['_ROUTEREASON']._serialized_start=2956
+  _globals['_ROUTEREASON']._serialized_end=3347
+  _globals['_ASSESSACTION']._serialized_start=3349
+  _globals['_ASSESSACTION']._serialized_end=3448
+  _globals['_ROUTEREQUEST']._serialized_start=196
+  _globals['_ROUTEREQUEST']._serialized_end=699
+  _globals['_SPEED']._serialized_start=701
+  _globals['_SPEED']._serialized_end=821
+  _globals['_MEASUREDSPEED']._serialized_start=823
+  _globals['_MEASUREDSPEED']._serialized_end=914
+  _globals['_ROUTERESPONSE']._serialized_start=917
+  _globals['_ROUTERESPONSE']._serialized_end=1069
+  _globals['_PLANNEDMODEL']._serialized_start=1072
+  _globals['_PLANNEDMODEL']._serialized_end=1320
+  _globals['_ASSESSREQUEST']._serialized_start=1322
+  _globals['_ASSESSREQUEST']._serialized_end=1423
+  _globals['_SIGNALS']._serialized_start=1426
+  _globals['_SIGNALS']._serialized_end=1630
+  _globals['_ASSESSRESPONSE']._serialized_start=1632
+  _globals['_ASSESSRESPONSE']._serialized_end=1739
+  _globals['_FEEDBACKREQUEST']._serialized_start=1742
+  _globals['_FEEDBACKREQUEST']._serialized_end=1889
+  _globals['_FEEDBACKRESPONSE']._serialized_start=1891
+  _globals['_FEEDBACKRESPONSE']._serialized_end=1909
+  _globals['_LISTMODELSREQUEST']._serialized_start=1911
+  _globals['_LISTMODELSREQUEST']._serialized_end=1991
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1993
+  _globals['_LISTMODELSRESPONSE']._serialized_end=2089
+  _globals['_CATALOGUEMODEL']._serialized_start=2092
+  _globals['_CATALOGUEMODEL']._serialized_end=2367
+  _globals['_LISTPRICE']._serialized_start=2370
+  _globals['_LISTPRICE']._serialized_end=2592
+  _globals['_PRICETIER']._serialized_start=2595
+  _globals['_PRICETIER']._serialized_end=2809
+  _globals['_MACHINEPRICE']._serialized_start=2812
+  _globals['_MACHINEPRICE']._serialized_end=2953
+  _globals['_ROUTERSERVICE']._serialized_start=3451
+  _globals['_ROUTERSERVICE']._serialized_end=3797
 # @@protoc_insertion_point(module_scope)

@@ -1,6 +1,9 @@
+import datetime
+
 from buf.validate import validate_pb2 as _validate_pb2
 from fulcrum.embedding.v1 import embedding_pb2 as _embedding_pb2
 from fulcrum.router.v1 import objective_pb2 as _objective_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -19,6 +22,10 @@ class RouteReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ROUTE_REASON_NO_EMBEDDING: _ClassVar[RouteReason]
     ROUTE_REASON_UNFAMILIAR_PROMPT: _ClassVar[RouteReason]
     ROUTE_REASON_NO_PREDICTOR: _ClassVar[RouteReason]
+    ROUTE_REASON_FASTEST_WITHIN_LOSS: _ClassVar[RouteReason]
+    ROUTE_REASON_BEST_WITHIN_LIMITS: _ClassVar[RouteReason]
+    ROUTE_REASON_CACHED_PREFIX: _ClassVar[RouteReason]
+    ROUTE_REASON_NEEDS_CONVERSATION: _ClassVar[RouteReason]
 
 class AssessAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -32,12 +39,16 @@ ROUTE_REASON_ONLY_CANDIDATE: RouteReason
 ROUTE_REASON_NO_EMBEDDING: RouteReason
 ROUTE_REASON_UNFAMILIAR_PROMPT: RouteReason
 ROUTE_REASON_NO_PREDICTOR: RouteReason
+ROUTE_REASON_FASTEST_WITHIN_LOSS: RouteReason
+ROUTE_REASON_BEST_WITHIN_LIMITS: RouteReason
+ROUTE_REASON_CACHED_PREFIX: RouteReason
+ROUTE_REASON_NEEDS_CONVERSATION: RouteReason
 ASSESS_ACTION_UNSPECIFIED: AssessAction
 ASSESS_ACTION_ACCEPT: AssessAction
 ASSESS_ACTION_ESCALATE: AssessAction
 
 class RouteRequest(_message.Message):
-    __slots__ = ("text", "embedding", "objective", "candidates", "input_tokens", "max_output_tokens", "needs_tools", "current_model", "cached_prefix_tokens", "input_bytes")
+    __slots__ = ("text", "embedding", "objective", "candidates", "input_tokens", "max_output_tokens", "needs_tools", "current_model", "cached_prefix_tokens", "input_bytes", "earlier_turns", "measured_speeds")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_FIELD_NUMBER: _ClassVar[int]
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +59,8 @@ class RouteRequest(_message.Message):
     CURRENT_MODEL_FIELD_NUMBER: _ClassVar[int]
     CACHED_PREFIX_TOKENS_FIELD_NUMBER: _ClassVar[int]
     INPUT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    EARLIER_TURNS_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_SPEEDS_FIELD_NUMBER: _ClassVar[int]
     text: str
     embedding: _embedding_pb2.Embedding
     objective: _objective_pb2.Objective
@@ -58,7 +71,25 @@ class RouteRequest(_message.Message):
     current_model: str
     cached_prefix_tokens: int
     input_bytes: int
-    def __init__(self, text: _Optional[str] = ..., embedding: _Optional[_Union[_embedding_pb2.Embedding, _Mapping]] = ..., objective: _Optional[_Union[_objective_pb2.Objective, _Mapping]] = ..., candidates: _Optional[_Iterable[str]] = ..., input_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., needs_tools: _Optional[bool] = ..., current_model: _Optional[str] = ..., cached_prefix_tokens: _Optional[int] = ..., input_bytes: _Optional[int] = ...) -> None: ...
+    earlier_turns: int
+    measured_speeds: _containers.RepeatedCompositeFieldContainer[MeasuredSpeed]
+    def __init__(self, text: _Optional[str] = ..., embedding: _Optional[_Union[_embedding_pb2.Embedding, _Mapping]] = ..., objective: _Optional[_Union[_objective_pb2.Objective, _Mapping]] = ..., candidates: _Optional[_Iterable[str]] = ..., input_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., needs_tools: _Optional[bool] = ..., current_model: _Optional[str] = ..., cached_prefix_tokens: _Optional[int] = ..., input_bytes: _Optional[int] = ..., earlier_turns: _Optional[int] = ..., measured_speeds: _Optional[_Iterable[_Union[MeasuredSpeed, _Mapping]]] = ...) -> None: ...
+
+class Speed(_message.Message):
+    __slots__ = ("first_token", "output_tokens_per_second")
+    FIRST_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TOKENS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    first_token: _duration_pb2.Duration
+    output_tokens_per_second: float
+    def __init__(self, first_token: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., output_tokens_per_second: _Optional[float] = ...) -> None: ...
+
+class MeasuredSpeed(_message.Message):
+    __slots__ = ("model", "speed")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    SPEED_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    speed: Speed
+    def __init__(self, model: _Optional[str] = ..., speed: _Optional[_Union[Speed, _Mapping]] = ...) -> None: ...
 
 class RouteResponse(_message.Message):
     __slots__ = ("decision_id", "plan", "reason", "explanation")
@@ -73,16 +104,18 @@ class RouteResponse(_message.Message):
     def __init__(self, decision_id: _Optional[str] = ..., plan: _Optional[_Iterable[_Union[PlannedModel, _Mapping]]] = ..., reason: _Optional[_Union[RouteReason, str]] = ..., explanation: _Optional[str] = ...) -> None: ...
 
 class PlannedModel(_message.Message):
-    __slots__ = ("model", "predicted_quality", "predicted_loss", "expected_cost_nano_usd")
+    __slots__ = ("model", "predicted_quality", "predicted_loss", "expected_cost_nano_usd", "expected_latency")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_QUALITY_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_LOSS_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_LATENCY_FIELD_NUMBER: _ClassVar[int]
     model: str
     predicted_quality: float
     predicted_loss: float
     expected_cost_nano_usd: int
-    def __init__(self, model: _Optional[str] = ..., predicted_quality: _Optional[float] = ..., predicted_loss: _Optional[float] = ..., expected_cost_nano_usd: _Optional[int] = ...) -> None: ...
+    expected_latency: _duration_pb2.Duration
+    def __init__(self, model: _Optional[str] = ..., predicted_quality: _Optional[float] = ..., predicted_loss: _Optional[float] = ..., expected_cost_nano_usd: _Optional[int] = ..., expected_latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class AssessRequest(_message.Message):
     __slots__ = ("decision_id", "signals")
@@ -149,7 +182,7 @@ class ListModelsResponse(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[CatalogueModel, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class CatalogueModel(_message.Message):
-    __slots__ = ("name", "context_tokens", "domains", "supports_tools", "is_default", "list_price", "machine_price")
+    __slots__ = ("name", "context_tokens", "domains", "supports_tools", "is_default", "list_price", "machine_price", "speed")
     NAME_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     DOMAINS_FIELD_NUMBER: _ClassVar[int]
@@ -157,6 +190,7 @@ class CatalogueModel(_message.Message):
     IS_DEFAULT_FIELD_NUMBER: _ClassVar[int]
     LIST_PRICE_FIELD_NUMBER: _ClassVar[int]
     MACHINE_PRICE_FIELD_NUMBER: _ClassVar[int]
+    SPEED_FIELD_NUMBER: _ClassVar[int]
     name: str
     context_tokens: int
     domains: _containers.RepeatedScalarFieldContainer[str]
@@ -164,7 +198,8 @@ class CatalogueModel(_message.Message):
     is_default: bool
     list_price: ListPrice
     machine_price: MachinePrice
-    def __init__(self, name: _Optional[str] = ..., context_tokens: _Optional[int] = ..., domains: _Optional[_Iterable[str]] = ..., supports_tools: _Optional[bool] = ..., is_default: _Optional[bool] = ..., list_price: _Optional[_Union[ListPrice, _Mapping]] = ..., machine_price: _Optional[_Union[MachinePrice, _Mapping]] = ...) -> None: ...
+    speed: Speed
+    def __init__(self, name: _Optional[str] = ..., context_tokens: _Optional[int] = ..., domains: _Optional[_Iterable[str]] = ..., supports_tools: _Optional[bool] = ..., is_default: _Optional[bool] = ..., list_price: _Optional[_Union[ListPrice, _Mapping]] = ..., machine_price: _Optional[_Union[MachinePrice, _Mapping]] = ..., speed: _Optional[_Union[Speed, _Mapping]] = ...) -> None: ...
 
 class ListPrice(_message.Message):
     __slots__ = ("input_usd_per_million_tokens", "cached_input_usd_per_million_tokens", "cache_write_usd_per_million_tokens", "output_usd_per_million_tokens", "tiers")

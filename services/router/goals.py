@@ -1,0 +1,46 @@
+"""What a request optimises: which models are better than the strongest by that measure, the best of them first."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from services.router.eligibility import Candidate
+from services.router.predictor import Prediction
+from services.router.query import Goal
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What is optimised, less being better, None where it is not known of a model; and what that is called."""
+
+    of: Callable[[Candidate, Prediction], float | None]
+    superlative: str
+    comparative: str
+    by_prompt: bool = False  # whether the order of models differs from prompt to prompt
+
+
+def _cost(one: Candidate, prediction: Prediction) -> float | None:
+    return one.cost_nano_usd
+
+
+def _time(one: Candidate, prediction: Prediction) -> float | None:
+    return one.seconds
+
+
+def _badness(one: Candidate, prediction: Prediction) -> float | None:
+    quality = prediction.quality.get(one.name)
+    return None if quality is None else 1 - quality
+
+
+MEASURES = {
+    Goal.CHEAPEST: Measure(_cost, "cheapest", "cheaper"),
+    Goal.BEST: Measure(_badness, "best", "better", by_prompt=True),
+    Goal.FASTEST: Measure(_time, "fastest", "faster"),
+}
+
+
+def rivals(goal: Goal, ranked: Sequence[Candidate], prediction: Prediction) -> Sequence[Candidate]:
+    """The models known to be better than the strongest, which is the first, best first; ties keep their order."""
+    measure = MEASURES[goal].of
+    least = measure(ranked[0], prediction)
+    known = [(amount, one) for one in ranked[1:] if (amount := measure(one, prediction)) is not None]
+    return [] if least is None else [one for amount, one in sorted(known, key=lambda pair: pair[0]) if amount < least]
