@@ -40,7 +40,7 @@ class Rows:
     def sent(self, rows: NDArray[np.intp], threshold: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Which rows go to a weaker model at a threshold, and which of them it answers worse."""
         below = self.losses[rows] < threshold
-        weak: NDArray[np.bool_] = below.any(axis=1)
+        weak = np.asarray(below.any(axis=1))
         harmed: NDArray[np.bool_] = weak & self.harms[rows, below.argmax(axis=1)]
         return weak, harmed
 
