@@ -1,4 +1,4 @@
-"""`judge`: from which similarity answers count as the same, and to which as different, for a wanted share of mistakes."""
+"""`judge`: from and to which similarity answers count as the same and as different, for a wanted share of mistakes."""
 
 import argparse
 import asyncio
