@@ -105,7 +105,8 @@ class Policy:
         prediction = self._predict(query)
         ranked = self._by_strength(self._eligibility.candidates(query), prediction)
         choice = self._choose(query, ranked, prediction)
-        if query.cached_prefix_tokens and choice.model.name == query.current_model:
+        by_cost = query.objective.goal is Goal.CHEAPEST
+        if by_cost and query.cached_prefix_tokens and choice.model.name == query.current_model:
             choice = self._told_of_prefix(choice, query, ranked, prediction)
         order = [choice.model, *(one for one in ranked if one is not choice.model)]
         planned = tuple(_planned(one, prediction) for one in order)
