@@ -37,18 +37,19 @@ def written(folder: Path, lines: Iterator[dict[str, Any]]) -> Path:
     return path
 
 
+def true_harm(threshold: float) -> float:
+    """Of `outcomes`, where small answers below a threshold: losses are uniform to 0.5, and harm is twice as likely."""
+    return 2 * threshold**2
+
+
 def test_where_harm_has_doubled_the_threshold_sinks_and_the_bound_holds() -> None:
-    """Outcomes that harm more than the calibrated ones give a stricter threshold, which keeps the bound on others."""
-    before = artefact(prompts=2000)
-    after = recalibrated(before, outcomes(2000))
-    models = ("small",)
-    old, new = (Predictor(one).calibration.threshold(models, 0.05, 0.9) for one in (before, after))
-    assert 0 < new < 0.8 * old
-    fresh = recalibrated(before, outcomes(4000, seed=1))
-    for threshold, holds in ((old, False), (new, True)):
-        harmed = (fresh.calibration_losses[:, 0] < threshold) & fresh.calibration_harms[:, 0]
-        assert bool(harmed.mean() <= 0.05) is holds
-    assert after.facts.metrics["recalibrated_decisions"] == 2000
+    """Outcomes that harm more than the calibrated ones give a stricter threshold, which keeps the bound again."""
+    before, bound = artefact(prompts=2000), 0.05
+    anew = [recalibrated(before, outcomes(1000, seed)) for seed in range(10)]
+    old, *new = (Predictor(one).calibration.threshold(("small",), bound, None) for one in (before, *anew))
+    assert true_harm(old) > 1.5 * bound
+    assert 0.8 * bound < np.mean([true_harm(one) for one in new]) <= bound
+    assert anew[0].facts.metrics["recalibrated_decisions"] == 1000
 
 
 def test_decisions_that_say_too_little_are_passed_over() -> None:
