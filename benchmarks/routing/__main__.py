@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from benchmarks.routing.disturb import DISTURBANCES
 from benchmarks.routing.draws import Prompts, promise, ranking
 from services.executor.sentence_encoder import SentenceEncoder
-from services.router.base import Base, Source, fit_base, without_heads
 from services.router.ensemble import fit_ensemble
 from services.router.features import lexical
 from services.router.predictor import probabilities
+from services.router.prior import Prior, Source, fit_prior, without_heads
 from services.router.scored import InvalidOutcomes, Scored, read_scored
 
-_ENCODER, _BATCH, _MOST_FITTED, _MODELS, _TIMED = Path(".models/all-MiniLM-L6-v2"), 16, 3000, 20, 500
+_ENCODER, _BATCH, _MOST_FITTED, _MODELS, _TIMED = Path(".models/all-MiniLM-L6-v2"), 16, 6000, 20, 500
 
 
 def embedded(scored: Scored, kept: Path | None) -> NDArray[np.float32]:
@@ -58,7 +58,7 @@ def cpu_us(prompts: Prompts, texts: Sequence[str], labelled: NDArray[np.intp]) -
     near = prompts.embeddings[labelled], prompts.lexical[labelled]
     wanted = np.repeat(np.stack([prompts.strong, prompts.weak], axis=1)[labelled], _MODELS, axis=1)
     domains = [prompts.domains[row] for row in labelled]
-    ensemble, _ = fit_ensemble(prompts.base or without_heads(*near), *near, wanted, domains)
+    ensemble, _ = fit_ensemble(prompts.prior or without_heads(*near), *near, wanted, domains)
     best = np.inf
     for _ in range(3):
         started = time.process_time()
@@ -88,7 +88,7 @@ def robustness(prompts: Prompts, texts: Sequence[str], labelled: NDArray[np.intp
     return found
 
 
-def based_on(paths: Sequence[Path], cache: Callable[[Path], Path | None]) -> Base | None:
+def based_on(paths: Sequence[Path], cache: Callable[[Path], Path | None]) -> Prior | None:
     """What the fit files tell; None where there are none."""
     sources = []
     for path in paths:
@@ -96,7 +96,7 @@ def based_on(paths: Sequence[Path], cache: Callable[[Path], Path | None]) -> Bas
         rows = np.random.default_rng(0).permutation(len(scored))[:_MOST_FITTED]
         facts = np.array([lexical(scored.prompts[row]) for row in rows])
         sources.append(Source(embedded(scored, cache(path))[rows], facts, scored.scores[rows]))
-    return fit_base(sources) if sources else None
+    return fit_prior(sources) if sources else None
 
 
 def report(arguments: argparse.Namespace) -> dict[str, object]:
@@ -108,8 +108,8 @@ def report(arguments: argparse.Namespace) -> dict[str, object]:
     test = read_scored([arguments.test])
     strong, weak = test.of(arguments.strong), test.of(arguments.weak)
     lexicals, vectors = np.array([lexical(prompt) for prompt in test.prompts]), embedded(test, cache(arguments.test))
-    base = based_on(arguments.fit, cache)
-    prompts = Prompts(vectors, lexicals, test.domains, strong, weak, base)
+    prior = based_on(arguments.fit, cache)
+    prompts = Prompts(vectors, lexicals, test.domains, strong, weak, prior)
     usable = np.flatnonzero(np.isfinite(prompts.strong) & np.isfinite(prompts.weak))
     if len(usable) < arguments.labels + 2 or arguments.labels == 1:
         raise InvalidOutcomes(f"--labels: got {arguments.labels}, expected 0 or from 2 to {len(usable) - 2}")

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.routing.curve import Curve, curve
-from services.router.base import Base, without_heads
 from services.router.calibration import Calibration
 from services.router.ensemble import fit_ensemble
 from services.router.fit import targets
 from services.router.predictor import probabilities
+from services.router.prior import Prior, without_heads
 
 _CALIBRATED, _NEIGHBOURS = 0.4, 40  # share of the labels that only the promise uses; of the kNN baseline
 _STRONG, _WEAK, _LOSS = 0, 1, 3  # columns of the ensemble's targets
@@ -19,21 +19,21 @@ _STRONG, _WEAK, _LOSS = 0, 1, 3  # columns of the ensemble's targets
 
 @dataclass(frozen=True)
 class Prompts:
-    """n prompts with both models' scores [n], and the base of what other files tell; None where there is none."""
+    """n prompts with both models' scores [n], and the prior of what other files tell; None where there is none."""
 
     embeddings: NDArray[np.float32]
     lexical: NDArray[np.float32]
     domains: Sequence[str]
     strong: NDArray[np.float64]
     weak: NDArray[np.float64]
-    base: Base | None
+    prior: Prior | None
 
     def expected(self, fitted: NDArray[np.intp], asked: NDArray[np.intp]) -> NDArray[np.float32]:
         """The targets of the prompts `asked` as the serving ensemble expects them, learned from those `fitted`."""
         wanted = targets({"strong": self.strong[fitted], "weak": self.weak[fitted]}, "strong")
         near = self.embeddings[fitted], self.lexical[fitted]
-        base = self.base or without_heads(*near)
-        ensemble, _ = fit_ensemble(base, *near, wanted, [self.domains[row] for row in fitted])
+        prior = self.prior or without_heads(*near)
+        ensemble, _ = fit_ensemble(prior, *near, wanted, [self.domains[row] for row in fitted])
         return ensemble.predict(self.embeddings[asked], self.lexical[asked])
 
     def gains(self, fitted: NDArray[np.intp], asked: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -44,10 +44,10 @@ class Prompts:
     def unlabelled(self, asked: NDArray[np.intp]) -> NDArray[np.float64]:
         """A ranking by what other files tell alone: hard for the best models there, and long."""
         long = standardised(self.lexical[asked, 0]) + standardised(self.lexical[asked, 1])
-        if self.base is None:
+        if self.prior is None:
             return long
-        heads = self.base.heads(self.base.projected(self.embeddings[asked]), self.lexical[asked])
-        return long - 2 * standardised(heads[:, 0])
+        heads = self.prior.heads(self.prior.projected(self.embeddings[asked]), self.lexical[asked])
+        return long - standardised(heads[:, 0])
 
     def curve(self, gains: NDArray[np.float64], asked: NDArray[np.intp]) -> Curve:
         """The measures of a ranking of the prompts `asked`."""

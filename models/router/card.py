@@ -21,7 +21,7 @@ language: en
 
 Predicts, from a prompt's embedding and {lexical} facts about its words, how likely each reference model answers well
 and how likely `{cheap}` is wrong where `{strong}` is right: a kernel machine on {landmarks} landmarks, averaged with
-what each of {domains} domains says. {kilobytes} KB, no code in it: `services/router/artefact.py` says what the file holds.
+what each of {domains} domains says. {kilobytes} KB, no code in it: `services/router/artefact.py` says what it holds.
 
 Fitted by `python -m models.router.build` on {fitted:,} prompts of `models/outcomes.jsonl.gz`, calibrated on
 {calibrated:,} others; no question is in both, in any wording. Embeddings of any encoder but all-MiniLM-L6-v2 in
@@ -50,7 +50,7 @@ It knows the kinds of question that the reference models were taught. {unfamilia
 unlike all it was fitted on and go to `{strong}`, as do prompts of more than {characters} characters and whatever else
 is far from them; that guards against strangers, it does not make it know them. Its bound is a promise for prompts drawn
 as the calibration prompts were: for other models or other traffic, fit your own (`services/router/fit.py`). A
-confidence takes prompts that ask the same for one draw of several, so few questions prove little.
+confidence counts questions, not prompts, as these are many wordings of few questions; the promise on average does not.
 """
 
 

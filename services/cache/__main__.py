@@ -7,6 +7,7 @@ from fulcrum.cache.v1 import cache_service_pb2, cache_service_pb2_grpc
 
 from services.cache.answer_cache import AnswerCache
 from services.cache.entry_store import EntryStore
+from services.cache.leases import Leases
 from services.cache.metrics import CacheMetrics
 from services.cache.scope_file import ScopeFile
 from services.cache.scopes import Scopes
@@ -19,7 +20,7 @@ from services.chassis.server import Component, run_component
 def assemble(settings: CacheSettings) -> Component:
     """The cache as a component; touches no file before it is started."""
     worker = Worker(settings.max_waiting)
-    servicer = CacheServicer(worker)
+    servicer = CacheServicer(worker, Leases(settings))
 
     def register(server: grpc.aio.Server) -> None:
         cache_service_pb2_grpc.add_CacheServiceServicer_to_server(servicer, server)

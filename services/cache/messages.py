@@ -1,18 +1,34 @@
-"""Whole entries as messages, for export and import."""
+"""Entries and what lookups find, as messages."""
 
 from fulcrum.cache.v1 import cache_service_pb2
 from fulcrum.embedding.v1 import embedding_pb2
 
+from services.cache.decision import MissReason
 from services.cache.embedding import Embedding
 from services.cache.entry import Answer, Entry, NewEntry, Partition, Provenance, Standing
+from services.cache.leases import Found, Lease
 from services.cache.normalise import exact_key
+from services.cache.query import Audit, MatchKind, Miss, Wait
 from services.chassis.errors import FulcrumError
+from services.chassis.tracing import annotate
 
 _LAST_NS = 2**63 - 1
 STANDINGS = {
     Standing.QUARANTINED: cache_service_pb2.STANDING_QUARANTINED,
     Standing.TRUSTED: cache_service_pb2.STANDING_TRUSTED,
     Standing.CONFIRMED: cache_service_pb2.STANDING_CONFIRMED,
+}
+_REASONS = {
+    MissReason.EMPTY: cache_service_pb2.MISS_REASON_EMPTY,
+    MissReason.NOT_EXACT: cache_service_pb2.MISS_REASON_NOT_EXACT,
+    MissReason.NOT_NEAR: cache_service_pb2.MISS_REASON_NOT_NEAR,
+    MissReason.VETOED: cache_service_pb2.MISS_REASON_VETOED,
+    MissReason.TRUNCATED: cache_service_pb2.MISS_REASON_TRUNCATED,
+    MissReason.LANGUAGE: cache_service_pb2.MISS_REASON_LANGUAGE,
+}
+_KINDS = {
+    MatchKind.EXACT: cache_service_pb2.MATCH_KIND_EXACT,
+    MatchKind.SEMANTIC: cache_service_pb2.MATCH_KIND_SEMANTIC,
 }
 _STANDINGS = {message: standing for standing, message in STANDINGS.items()}
 
@@ -49,6 +65,39 @@ def answered(entry: Entry) -> cache_service_pb2.Answer:
     )
     message.create_time.FromNanoseconds(entry.create_ns)
     return message
+
+
+def found(found: Found | Wait, lease: Lease | None = None) -> cache_service_pb2.LookupResponse:
+    """What a lookup found, and the lease that was granted with it."""
+    if isinstance(found, Wait):
+        annotate({"fulcrum.cache.outcome": "wait"})
+        response = cache_service_pb2.LookupResponse(wait=cache_service_pb2.Wait(lease_id=found.lease_id))
+        response.wait.retry_after.FromNanoseconds(round(found.retry_after_s * 1e9))
+        return response
+    response = cache_service_pb2.LookupResponse(lookup_id=found.lookup_id)
+    if lease is not None:
+        response.lease_lapses_after.FromNanoseconds(round(lease.lasts_s * 1e9))
+    if isinstance(found, Miss):
+        annotate({"fulcrum.cache.outcome": f"miss: {found.reason.value}"})
+        response.miss.reason = _REASONS[found.reason]
+        response.miss.explanation = found.explanation
+        response.miss.lease_id = lease.lease_id if lease else ""
+        return response
+    if isinstance(found, Audit):
+        annotate({"fulcrum.cache.outcome": "audit" if found.propensity < 1 else "near miss"})
+        audit = response.audit
+        audit.propensity, audit.explanation, audit.entry_id = found.propensity, found.explanation, found.entry.entry_id
+        audit.lease_id = lease.lease_id if lease else ""
+        audit.answer.CopyFrom(answered(found.entry))
+        return response
+    annotate({"fulcrum.cache.outcome": f"{found.kind.value} hit"})
+    entry, hit = found.entry, response.hit
+    hit.kind = _KINDS[found.kind]
+    hit.probability, hit.similarity, hit.entry_id = found.probability, found.similarity, entry.entry_id
+    hit.age.FromNanoseconds(max(found.age_ns, 0))
+    hit.explanation = found.explanation
+    hit.answer.CopyFrom(answered(entry))
+    return response
 
 
 def stored(entry: Entry, vector: bytes | None, encoder_digest: str) -> cache_service_pb2.StoredEntry:

@@ -85,6 +85,14 @@ class Miss:
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """Somebody executes the same or a twin: look again after the delay."""
+
+    lease_id: str
+    retry_after_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """Counts since start, sizes now."""
 

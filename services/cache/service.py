@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import structlog
@@ -11,14 +12,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.cache import messages
 from services.cache.answer_cache import AnswerCache
-from services.cache.decision import MissReason
 from services.cache.embedding import Embedding
 from services.cache.entry import Answer, Partition, Provenance, Selector
-from services.cache.query import Audit, Hit, MatchKind, Miss, NotKept, Query, Stats, Submission
+from services.cache.leases import Found, Leases
+from services.cache.query import NotKept, Query, Stats, Submission
 from services.cache.worker import Worker
 from services.chassis.call import caller, tenant_of
 from services.chassis.errors import FailedPrecondition, InvalidField, Unavailable
-from services.chassis.tracing import annotate
 
 _DEFAULT_PAGE = 100
 _PIECE = 50  # entries of an export read at once
@@ -26,18 +26,6 @@ _PAGE_BYTES = 1 << 20
 _FIRST = 2**63 - 1
 _LONG = 20_000  # characters whose normalising and hashing would hold the event loop for half a millisecond
 _TOKEN = re.compile("[0-9a-f]{1,15}")
-_REASONS = {
-    MissReason.EMPTY: cache_service_pb2.MISS_REASON_EMPTY,
-    MissReason.NOT_EXACT: cache_service_pb2.MISS_REASON_NOT_EXACT,
-    MissReason.NOT_NEAR: cache_service_pb2.MISS_REASON_NOT_NEAR,
-    MissReason.VETOED: cache_service_pb2.MISS_REASON_VETOED,
-    MissReason.TRUNCATED: cache_service_pb2.MISS_REASON_TRUNCATED,
-    MissReason.LANGUAGE: cache_service_pb2.MISS_REASON_LANGUAGE,
-}
-_KINDS = {
-    MatchKind.EXACT: cache_service_pb2.MATCH_KIND_EXACT,
-    MatchKind.SEMANTIC: cache_service_pb2.MATCH_KIND_SEMANTIC,
-}
 _NOT_KEPT = {
     NotKept.QUOTA: cache_service_pb2.NOT_KEPT_QUOTA,
     NotKept.PERSONAL_DATA: cache_service_pb2.NOT_KEPT_PERSONAL_DATA,
@@ -47,8 +35,9 @@ _NOT_KEPT = {
 class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
     """Serves a cache once it is open; whatever touches disk or index runs on the worker."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, leases: Leases) -> None:
         self._worker = worker
+        self._leases = leases
         self._opened: AnswerCache | None = None
 
     def open(self, cache: AnswerCache) -> None:
@@ -69,17 +58,32 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
             raise Unavailable("cache", "still loading", "a cache that has loaded", reason="STARTING", retry_after_s=1.0)
         return self._opened
 
+    async def _look(self, query: Query) -> Found:
+        if len(query.text) > _LONG:
+            return await self._worker.run(self._cache.lookup, query)
+        found = self._cache.recall(query)
+        return found if found is not None else await self._worker.run(self._cache.search, query)
+
     async def Lookup(self, request: cache_service_pb2.LookupRequest, context: Any) -> cache_service_pb2.LookupResponse:
         """Finds by memory alone where that decides."""
         query = _query(request)
-        if len(query.text) > _LONG:
-            return _found(await self._worker.run(self._cache.lookup, query))
-        found = self._cache.recall(query)
-        return _found(found if found is not None else await self._worker.run(self._cache.search, query))
+        if not request.lease or not caller().trusted:
+            return messages.found(await self._look(query))
+        found, lease = await self._leases.look(query, request.waited_for, partial(self._look, query))
+        return messages.found(found, lease)
+
+    async def HoldLease(
+        self, request: cache_service_pb2.HoldLeaseRequest, context: Any
+    ) -> cache_service_pb2.HoldLeaseResponse:
+        """Renews a lease, or ends it."""
+        held = self._leases.hold(request.scope.tenant, request.lease_id, request.end)
+        return cache_service_pb2.HoldLeaseResponse(held=held)
 
     async def Store(self, request: cache_service_pb2.StoreRequest, context: Any) -> cache_service_pb2.StoreResponse:
         """Keeps an answer."""
-        kept = await self._worker.run(self._cache.store, _submission(request))
+        submission = _submission(request)
+        kept = await self._worker.run(self._cache.store, submission)
+        self._leases.stored(submission.partition.tenant, submission.lookup_id)
         if isinstance(kept, NotKept):
             return cache_service_pb2.StoreResponse(not_kept=_NOT_KEPT[kept])
         return cache_service_pb2.StoreResponse(entry_id=kept)
@@ -227,26 +231,3 @@ def _place(token: str) -> int:
     if not _TOKEN.fullmatch(token):
         raise InvalidField("page_token", f"{len(token)} characters", "a next_page_token of ListEntries")
     return int(token, 16)
-
-
-def _found(found: Hit | Miss | Audit) -> cache_service_pb2.LookupResponse:
-    response = cache_service_pb2.LookupResponse(lookup_id=found.lookup_id)
-    if isinstance(found, Miss):
-        annotate({"fulcrum.cache.outcome": f"miss: {found.reason.value}"})
-        response.miss.reason = _REASONS[found.reason]
-        response.miss.explanation = found.explanation
-        return response
-    if isinstance(found, Audit):
-        annotate({"fulcrum.cache.outcome": "audit" if found.propensity < 1 else "near miss"})
-        audit = response.audit
-        audit.propensity, audit.explanation, audit.entry_id = found.propensity, found.explanation, found.entry.entry_id
-        audit.answer.CopyFrom(messages.answered(found.entry))
-        return response
-    annotate({"fulcrum.cache.outcome": f"{found.kind.value} hit"})
-    entry, hit = found.entry, response.hit
-    hit.kind = _KINDS[found.kind]
-    hit.probability, hit.similarity, hit.entry_id = found.probability, found.similarity, entry.entry_id
-    hit.age.FromNanoseconds(max(found.age_ns, 0))
-    hit.explanation = found.explanation
-    hit.answer.CopyFrom(messages.answered(entry))
-    return response

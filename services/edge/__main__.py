@@ -62,6 +62,7 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
 
     async def close() -> None:
         await pipeline.judging.close()
+        await pipeline.twins.close()
         await catalogue.close()
         await ledger.close()
         pipeline.attempts.close()

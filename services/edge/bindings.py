@@ -30,6 +30,7 @@ from services.edge.ports import (
     Miss,
     Plan,
     StoredAnswer,
+    Wait,
 )
 
 # What the router calls a thing, and what it is called in the client's request that it was read from.
@@ -85,31 +86,30 @@ class CacheBinding:
         judges: bool = False,
     ) -> Hit | Miss:
         """An answer that may be served, or one to compare; exact matches only where no embedding is given."""
-        request = cache_pb.LookupRequest(
-            scope=cache_pb.Scope(tenant=key.tenant),
-            fingerprint=key.fingerprint,
-            text=key.text,
-            embedding=_vector(embedding),
-            max_wrong_share=max_wrong_share,
-            max_age=_duration(max_age_s),
-            principal=key.principal,
-            judges=judges,
-        )
+        request = _lookup(key, embedding, max_wrong_share, max_age_s, judges)
+        return messages.found(await _answer(self._stub.Lookup, request, self._timeout_s, "cache"))
+
+    async def lookup_or_wait(
+        self,
+        key: CacheKey,
+        embedding: Embedding | None,
+        max_wrong_share: float,
+        max_age_s: float | None,
+        judges: bool,
+        waited_for: str,
+    ) -> Hit | Miss | Wait:
+        """As `lookup`, with a lease on a miss, or a twin's lease to wait for."""
+        request = _lookup(key, embedding, max_wrong_share, max_age_s, judges)
+        request.lease, request.waited_for = True, waited_for
         response = await _answer(self._stub.Lookup, request, self._timeout_s, "cache")
-        if response.WhichOneof("outcome") != "hit":
-            candidate = response.audit.answer.text if response.WhichOneof("outcome") == "audit" else None
-            return Miss(response.lookup_id, messages.miss_explanation(response), candidate)
-        hit = response.hit
-        return Hit(
-            response.lookup_id,
-            "exact_hit" if hit.kind == cache_pb.MATCH_KIND_EXACT else "semantic_hit",
-            hit.answer.text,
-            hit.answer.model,
-            hit.answer.input_tokens,
-            hit.answer.output_tokens,
-            hit.probability,
-            hit.similarity,
-        )
+        if response.WhichOneof("outcome") == "wait":
+            return Wait(response.wait.lease_id, messages.seconds(response.wait.retry_after))
+        return messages.found(response)
+
+    async def hold(self, tenant: str, lease_id: str, end: bool) -> bool:
+        """Renews a lease, or ends it; tells whether it is held."""
+        request = cache_pb.HoldLeaseRequest(scope=cache_pb.Scope(tenant=tenant), lease_id=lease_id, end=end)
+        return bool((await _answer(self._stub.HoldLease, request, self._timeout_s, "cache")).held)
 
     async def store(
         self, key: CacheKey, embedding: Embedding | None, answer: StoredAnswer, ttl_s: float | None, lookup_id: str
@@ -218,6 +218,21 @@ class ExecutorBinding:
             raise _failure(error, EXECUTOR) from error
         finally:
             call.cancel()
+
+
+def _lookup(
+    key: CacheKey, embedding: Embedding | None, max_wrong_share: float, max_age_s: float | None, judges: bool
+) -> cache_pb.LookupRequest:
+    return cache_pb.LookupRequest(
+        scope=cache_pb.Scope(tenant=key.tenant),
+        fingerprint=key.fingerprint,
+        text=key.text,
+        embedding=_vector(embedding),
+        max_wrong_share=max_wrong_share,
+        max_age=_duration(max_age_s),
+        principal=key.principal,
+        judges=judges,
+    )
 
 
 def _vector(embedding: Embedding | None) -> embedding_pb2.Embedding | None:

@@ -11,9 +11,14 @@ def kept_text(request: Request, pieces: Sequence[Delta], finish: Finish, hot_tem
     An answer that was cut short or withheld is not whole, and one that calls a function acts each time it is given.
     One sampled at more than `hot_temperature` is one of many, so that it is kept only where the request asks for that.
     """
-    control, temperature = request.cache_control, request.sampling.temperature
-    hot = temperature is not None and temperature > hot_temperature and not control.store_sampled
-    if control.no_store or hot or finish.reason is not FinishReason.STOP:
+    if not may_be_kept(request, hot_temperature) or finish.reason is not FinishReason.STOP:
         return ""
     text = [piece.text for piece in pieces if isinstance(piece, TextDelta)]
     return "".join(text) if len(text) == len(pieces) else ""
+
+
+def may_be_kept(request: Request, hot_temperature: float) -> bool:
+    """Whether an answer to the request is kept if it is whole."""
+    control, temperature = request.cache_control, request.sampling.temperature
+    hot = temperature is not None and temperature > hot_temperature and not control.store_sampled
+    return not control.no_store and not hot

@@ -214,15 +214,25 @@ def _usage(usage: chat_pb2.Usage) -> chat.Usage:
     return chat.Usage(usage.input_tokens, usage.cached_input_tokens, usage.cache_write_tokens, usage.output_tokens)
 
 
-def miss_explanation(message: cache_pb.LookupResponse) -> str:
-    """Why nothing was served, in a sentence."""
+def found(message: cache_pb.LookupResponse) -> ports.Hit | ports.Miss:
+    """An answer, or none and why, in a sentence."""
     outcome = message.WhichOneof("outcome")
-    if outcome == "miss":
-        return str(message.miss.explanation)
+    if outcome == "hit":
+        hit, answer = message.hit, message.hit.answer
+        kind = "exact_hit" if hit.kind == cache_pb.MATCH_KIND_EXACT else "semantic_hit"
+        said = answer.text, answer.model, answer.input_tokens, answer.output_tokens
+        return ports.Hit(message.lookup_id, kind, *said, hit.probability, hit.similarity)
     if outcome == "audit":
-        audited = f"audited with probability {message.audit.propensity:.3f}: "
-        return (audited if message.audit.propensity < 1 else "") + str(message.audit.explanation)
-    return "another caller is at work on it"
+        audit = message.audit
+        why = f"audited with probability {audit.propensity:.3f}: " if audit.propensity < 1 else ""
+        leased = _lease(audit.lease_id, message)
+        return ports.Miss(message.lookup_id, why + audit.explanation, audit.answer.text, leased)
+    lease = _lease(message.miss.lease_id, message)
+    return ports.Miss(message.lookup_id, message.miss.explanation, lease=lease)
+
+
+def _lease(lease_id: str, message: cache_pb.LookupResponse) -> ports.Lease | None:
+    return ports.Lease(lease_id, seconds(message.lease_lapses_after)) if lease_id else None
 
 
 def plan(message: router_pb.RouteResponse) -> ports.Plan:

@@ -16,7 +16,7 @@ from services.edge.execution import Execution
 from services.edge.execution_gate import ExecutionGate
 from services.edge.judges import Equality, Similarity
 from services.edge.judging import Judging
-from services.edge.keeping import kept_text
+from services.edge.keeping import kept_text, may_be_kept
 from services.edge.ledger import Ledger
 from services.edge.limits import Limits
 from services.edge.ports import (
@@ -36,6 +36,7 @@ from services.edge.replay import as_shared, replay
 from services.edge.settings import EdgeSettings
 from services.edge.single_flight import SingleFlight
 from services.edge.speeds import Speeds
+from services.edge.twins import Twins
 from services.edge.work import Work
 
 _LOOKUPS_WHEN_FULL = 2
@@ -63,6 +64,7 @@ class Pipeline:
         self._flights: SingleFlight[Delta | Outcome | Executed] = SingleFlight()
         judge = settings.judge
         judges = (Equality(), Similarity(encoder, judge.same_from, judge.different_to))
+        self.twins = Twins(cache)
         self.judging = Judging(cache, judges, judge.at_once)
         self._accounts = Accounts(ledger, catalogue)
         self._limits = Limits(settings.limits, settings.tenants, ledger, priced=lambda: catalogue.is_known)
@@ -136,7 +138,7 @@ class Pipeline:
         with self._gate.place():
             embed = self._encoder.embed(work.request.text)
             embedding = await work.advisory("encoder", "no semantic lookup", embed)
-            found = await self._similar(work, embedding, judges=False)
+            found = await self._similar(work, embedding, executes=False)
         if isinstance(found, Hit):
             return found
         if work.failed("cache"):
@@ -171,7 +173,8 @@ class Pipeline:
             executing()
             work.missed = found
             plan = plan or self._catalogue.plan_without_router(work.request.objective)
-            async with aclosing(self._execute(work, plan, embedding, _note(found or missed, work))) as pieces:
+            executed = self._execute(work, plan, embedding, _note(found or missed, work))
+            async with self.twins.holding(work), aclosing(executed) as pieces:
                 async for piece in pieces:
                     yield piece
 
@@ -194,8 +197,7 @@ class Pipeline:
 
     async def _look_and_plan(self, work: Work, embedding: Embedding | None) -> tuple[Hit | Miss | None, Plan | None]:
         """Semantic lookup and route side by side; where one fails the request, the other is not left running."""
-        judges = self._settings.judge.at_once > 0
-        lookup = asyncio.create_task(self._similar(work, embedding, judges))
+        lookup = asyncio.create_task(self._similar(work, embedding, executes=True))
         try:
             plan = await self._plan(work, embedding)
             return await lookup, plan
@@ -203,11 +205,16 @@ class Pipeline:
             lookup.cancel()
             await asyncio.gather(lookup, return_exceptions=True)
 
-    async def _similar(self, work: Work, embedding: Embedding | None, judges: bool) -> Hit | Miss | None:
+    async def _similar(self, work: Work, embedding: Embedding | None, executes: bool) -> Hit | Miss | None:
+        """The answer to a similar prompt; who `executes` on a miss compares answers, and waits for twins."""
         control = work.request.cache_control
         if embedding is None or control.no_cache or work.failed("cache"):
             return None
-        lookup = self._cache.lookup(work.key, embedding, work.budget.cache_share, control.max_age_s, judges)
+        judges = executes and self._settings.judge.at_once > 0
+        if executes and may_be_kept(work.request, self._settings.hot_temperature):
+            lookup = self.twins.find(work, embedding, judges)
+        else:
+            lookup = self._cache.lookup(work.key, embedding, work.budget.cache_share, control.max_age_s, judges)
         return await work.advisory("cache", "no similar prompt was looked for", lookup)
 
     async def _plan(self, work: Work, embedding: Embedding | None) -> Plan | None:
@@ -244,6 +251,7 @@ class Pipeline:
         ttl_s = work.request.cache_control.ttl_s
         store = self._cache.store(work.key, embedding, answer, ttl_s, outcome.cache.lookup_id)
         await work.advisory("cache", "the answer was not kept", store)
+        work.kept = not work.failed("cache")
         if work.missed is not None:
             self.judging.begin(work.request.tenant, work.missed, text)
 

@@ -36,12 +36,29 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Lease:
+    """What has other edges wait for the answer made here; it lapses unless it is renewed within `lasts_s`."""
+
+    lease_id: str
+    lasts_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Miss:
     """No answer, and why in one sentence; `candidate` is an answer that the cache wants compared with the one made."""
 
     lookup_id: str
     explanation: str
     candidate: str | None = None
+    lease: Lease | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Another edge, or another request here, executes a twin: look again after the delay."""
+
+    lease_id: str
+    retry_after_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +140,23 @@ class Cache(Protocol):
 
         Who `judges` may be given an answer to compare instead.
         """
+
+    async def lookup_or_wait(
+        self,
+        key: CacheKey,
+        embedding: Embedding | None,
+        max_wrong_share: float,
+        max_age_s: float | None,
+        judges: bool,
+        waited_for: str,
+    ) -> Hit | Miss | Wait:
+        """As `lookup` for who executes on a miss, with the lease on it; Wait where a twin is executed.
+
+        `waited_for` is the lease that was waited for before, which is the only one then.
+        """
+
+    async def hold(self, tenant: str, lease_id: str, end: bool) -> bool:
+        """Renews a lease, or ends it; tells whether it is held. A store under its lookup ends it too."""
 
     async def store(
         self,

@@ -1,11 +1,13 @@
 """One request on its way: what it is about, and which parts it had to do without."""
 
+import math
 from collections.abc import Awaitable, Sequence
 from functools import cached_property
 from typing import TypeVar
 
 import structlog
 
+from services.chassis.call import current
 from services.chassis.errors import FulcrumError, InvalidField
 from services.chassis.status import code_of
 from services.edge.chat import Degradation, Request
@@ -36,6 +38,9 @@ class Work:
         self.key = CacheKey(request.tenant, fingerprint(request, loss), request.text, request.principal)
         self.degradations: list[Degradation] = []
         self.missed: Miss | None = None  # by the semantic lookup
+        self.kept = False  # whether the answer that was made is in the cache
+        call = current()
+        self.deadline = call.deadline if call else math.inf  # monotonic seconds
         self._log = structlog.get_logger("edge")
 
     @cached_property

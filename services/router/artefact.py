@@ -15,19 +15,19 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from services.chassis.settings import ConfigError
-from services.router.base import Base
 from services.router.ensemble import Ensemble
 from services.router.features import FEATURE_VERSION, LEXICAL_FEATURES
+from services.router.prior import Prior
 
 FORMAT = "fulcrum-router-2"
 METADATA_KEY = "fulcrum-router"
 MAX_BYTES = 64 * 1024 * 1024
 _NAMES = frozenset(
     ["centroids", "calibration_losses", "calibration_harms", "calibration_groups"]
-    + [f"base_{one.name}" for one in fields(Base)]
-    + [one.name for one in fields(Ensemble) if one.name != "base"]
+    + [f"prior_{one.name}" for one in fields(Prior)]
+    + [one.name for one in fields(Ensemble) if one.name != "prior"]
 )
-_MAY_BE_EMPTY = ("base_landmarks", "base_coefficients", "base_offset", "domain_targets")
+_MAY_BE_EMPTY = ("prior_landmarks", "prior_coefficients", "prior_offset", "domain_targets")
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ class Artefact:
     def tensors(self) -> Mapping[str, NDArray[np.generic]]:
         """Every array by the name that it has in the file."""
         own = {name: value for name, value in vars(self).items() if name not in ("facts", "ensemble")}
-        base = {f"base_{one.name}": getattr(self.ensemble.base, one.name) for one in fields(Base)}
-        ensemble = {one.name: getattr(self.ensemble, one.name) for one in fields(Ensemble) if one.name != "base"}
-        return own | base | ensemble
+        prior = {f"prior_{one.name}": getattr(self.ensemble.prior, one.name) for one in fields(Prior)}
+        ensemble = {one.name: getattr(self.ensemble, one.name) for one in fields(Ensemble) if one.name != "prior"}
+        return own | prior | ensemble
 
 
 def load_artefact(path: Path) -> Artefact:
@@ -106,8 +106,8 @@ def load_artefact(path: Path) -> Artefact:
     _check(path, facts, tensors)
     if metadata.get("sha256") != _digest(tensors):
         raise ConfigError(f"{path}: sha256: the tensors differ from those that were written")
-    base = Base(*(tensors.pop(f"base_{one.name}") for one in fields(Base)))
-    ensemble = Ensemble(base, *(tensors.pop(one.name) for one in fields(Ensemble) if one.name != "base"))
+    prior = Prior(*(tensors.pop(f"prior_{one.name}") for one in fields(Prior)))
+    ensemble = Ensemble(prior, *(tensors.pop(one.name) for one in fields(Ensemble) if one.name != "prior"))
     return Artefact(facts, ensemble, **tensors)
 
 
@@ -129,7 +129,7 @@ def _check(path: Path, facts: Facts, tensors: Mapping[str, NDArray[np.generic]])
     for name in ("calibration_harms", "calibration_groups"):
         if len(tensors["calibration_losses"]) != len(tensors[name]):
             raise ConfigError(f"{path}: {name}: expected as many rows as calibration_losses")
-    for name in ("spread", "base_spread"):
+    for name in ("spread", "prior_spread"):
         if not np.greater(tensors[name], 0).all():
             raise ConfigError(f"{path}: {name}: got a value that is not above 0")
     if np.isnan(tensors["calibration_losses"]).any():
@@ -140,22 +140,22 @@ def _shapes(
     facts: Facts, tensors: Mapping[str, NDArray[np.generic]]
 ) -> Mapping[str, tuple[type, tuple[int | None, ...]]]:
     """Each tensor's type and shape; None where any size will do."""
-    sizes = {name: tensors[name].shape for name in ("base_projection", "base_coefficients", "landmarks")}
+    sizes = {name: tensors[name].shape for name in ("prior_projection", "prior_coefficients", "landmarks")}
     if any(len(shape) != 2 for shape in sizes.values()):
         return dict.fromkeys(sizes, (np.float32, (None, None)))
     models, domains, lexical = len(facts.models), len(facts.domains), len(LEXICAL_FEATURES)
     directions, (rows, heads), landmarks = (
-        sizes["base_projection"][1],
-        sizes["base_coefficients"],
+        sizes["prior_projection"][1],
+        sizes["prior_coefficients"],
         sizes["landmarks"][0],
     )
     return {
-        "base_projection": (np.float32, (facts.embedding_dimension, directions)),
-        "base_centre": (np.float32, (lexical,)),
-        "base_spread": (np.float32, (lexical,)),
-        "base_landmarks": (np.float32, (rows, directions + lexical)),
-        "base_coefficients": (np.float32, (rows, heads)),
-        "base_offset": (np.float32, (heads,)),
+        "prior_projection": (np.float32, (facts.embedding_dimension, directions)),
+        "prior_centre": (np.float32, (lexical,)),
+        "prior_spread": (np.float32, (lexical,)),
+        "prior_landmarks": (np.float32, (rows, directions + lexical)),
+        "prior_coefficients": (np.float32, (rows, heads)),
+        "prior_offset": (np.float32, (heads,)),
         "centre": (np.float32, (lexical + heads,)),
         "spread": (np.float32, (lexical + heads,)),
         "landmarks": (np.float32, (landmarks, directions + lexical + heads)),

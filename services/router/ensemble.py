@@ -11,8 +11,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from services.router.base import LEXICAL_SCALE, Base, scaled, standard
 from services.router.kernel import Machine, fit_machine
+from services.router.prior import LEXICAL_SCALE, Prior, scaled, standard
 
 _HEAD_SCALE, _PENALTY, _LANDMARKS = 0.1, 6.0, 1024
 _DOMAIN_PENALTY, _DOMAIN_RIDGE, _LEAST_CHANCE, _SHARPNESS = 0.3, 15.0, 1e-3, 1.5
@@ -21,10 +21,10 @@ _LEAST_OF_DOMAIN = 5  # prompts that make a domain
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Predicts t targets from an embedding and f lexical features, by way of a base's h heads.
+    """Predicts t targets from an embedding and f lexical features, by way of a prior's h heads.
 
     Args:
-        base: what other outcomes tell.
+        prior: what other outcomes tell.
         centre: float32 [f + h], of lexical features and heads, as is `spread`.
         landmarks: float32 [l, p + f + h].
         coefficients: float32 [l, t + d]: targets, then domains.
@@ -32,7 +32,7 @@ class Ensemble:
         domain_targets: float32 [d, t], each domain's targets less their mean; d may be 0.
     """
 
-    base: Base
+    prior: Prior
     centre: NDArray[np.float32]
     spread: NDArray[np.float32]
     landmarks: NDArray[np.float32]
@@ -46,7 +46,7 @@ class Ensemble:
 
     @cached_property
     def _scales(self) -> NDArray[np.float32]:
-        heads = len(self.base.offset)
+        heads = len(self.prior.offset)
         return _scales(len(self.centre) - heads, heads)
 
     def predict(self, embeddings: NDArray[np.float32], lexical: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -57,7 +57,7 @@ class Ensemble:
         self, embeddings: NDArray[np.float32], lexical: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """Targets [..., t], chances of the domains [..., d], and the sum of similarities to landmarks [...]."""
-        points = _points(self.base, embeddings, lexical, self.centre, self.spread, self._scales)
+        points = _points(self.prior, embeddings, lexical, self.centre, self.spread, self._scales)
         similar = self._machine.similarities(points)
         found = similar @ self.coefficients + self.offset
         targets = self.domain_targets.shape[1]
@@ -70,7 +70,7 @@ class Ensemble:
 
 
 def fit_ensemble(
-    base: Base,
+    prior: Prior,
     embeddings: NDArray[np.float32],
     lexical: NDArray[np.float32],
     targets: NDArray[np.float64],
@@ -78,9 +78,9 @@ def fit_ensemble(
     landmarks: int = _LANDMARKS,
 ) -> tuple[Ensemble, Sequence[str]]:
     """Fits t targets [n, t], not a number where unknown, and the domains that have enough prompts, which it names."""
-    heads = base.heads(base.projected(embeddings), lexical)
+    heads = prior.heads(prior.projected(embeddings), lexical)
     centre, spread = standard(np.concatenate((lexical, heads), axis=1))
-    points = _points(base, embeddings, lexical, centre, spread, _scales(lexical.shape[1], heads.shape[1]))
+    points = _points(prior, embeddings, lexical, centre, spread, _scales(lexical.shape[1], heads.shape[1]))
     machine = fit_machine(points, targets, _PENALTY, landmarks, seed=0).machine
     named = [name for name in sorted(set(domains) - {""}) if list(domains).count(name) >= _LEAST_OF_DOMAIN]
     named = named if len(named) > 1 else []
@@ -95,7 +95,7 @@ def fit_ensemble(
             np.concatenate((machine.offset, placed.machine.offset)),
         )
     fitted = (machine.landmarks, machine.coefficients, machine.offset)
-    return Ensemble(base, centre, spread, *fitted, by_domain), named
+    return Ensemble(prior, centre, spread, *fitted, by_domain), named
 
 
 def _scales(lexical: int, heads: int) -> NDArray[np.float32]:
@@ -104,15 +104,15 @@ def _scales(lexical: int, heads: int) -> NDArray[np.float32]:
 
 
 def _points(
-    base: Base,
+    prior: Prior,
     embeddings: NDArray[np.float32],
     lexical: NDArray[np.float32],
     centre: NDArray[np.float32],
     spread: NDArray[np.float32],
     scales: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    projected = base.projected(embeddings)
-    seen = lexical if not len(base.offset) else np.concatenate((lexical, base.heads(projected, lexical)), axis=-1)
+    projected = prior.projected(embeddings)
+    seen = lexical if not len(prior.offset) else np.concatenate((lexical, prior.heads(projected, lexical)), axis=-1)
     return np.concatenate((projected, scaled(seen, centre, spread, 1.0) * scales), axis=-1)
 
 

@@ -10,10 +10,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupShuffleSplit
 
 from services.router.artefact import Artefact, Facts
-from services.router.base import Base, without_heads
 from services.router.ensemble import fit_ensemble
 from services.router.features import FEATURE_VERSION, lexical
 from services.router.predictor import Predictor
+from services.router.prior import Prior, without_heads
 
 LEAST_PROMPTS = 100
 
@@ -55,9 +55,9 @@ class Recipe:
 
 
 def fit_artefact(
-    outcomes: Outcomes, default_model: str, encoder_digest: str, recipe: Recipe, base: Base | None = None
+    outcomes: Outcomes, default_model: str, encoder_digest: str, recipe: Recipe, prior: Prior | None = None
 ) -> Artefact:
-    """Fits on one part of the groups, calibrates on the other; a `base` brings what other outcomes tell.
+    """Fits on one part of the groups, calibrates on the other; a `prior` brings what other outcomes tell.
 
     Raises:
         ValueError: too few prompts, lengths that differ, or a default that was not scored or not with every model.
@@ -77,7 +77,7 @@ def fit_artefact(
         domains=(),
         metrics={},
     )
-    return _calibrated(_fitted(facts, outcomes, fitted, recipe, base), outcomes, calibrated)
+    return _calibrated(_fitted(facts, outcomes, fitted, recipe, prior), outcomes, calibrated)
 
 
 def targets(scores: Mapping[str, NDArray[np.float64]], default_model: str) -> NDArray[np.float64]:
@@ -88,12 +88,12 @@ def targets(scores: Mapping[str, NDArray[np.float64]], default_model: str) -> ND
     return np.concatenate((quality, loss), axis=1)
 
 
-def _fitted(facts: Facts, outcomes: Outcomes, rows: NDArray[np.intp], recipe: Recipe, base: Base | None) -> Artefact:
+def _fitted(facts: Facts, outcomes: Outcomes, rows: NDArray[np.intp], recipe: Recipe, prior: Prior | None) -> Artefact:
     """The artefact with ensemble and centroids from these rows, not calibrated yet."""
     embeddings = outcomes.embeddings[rows]
     facts_of_text = np.stack([lexical(outcomes.prompts[row]) for row in rows])
     ensemble, domains = fit_ensemble(
-        base or without_heads(embeddings, facts_of_text),
+        prior or without_heads(embeddings, facts_of_text),
         embeddings,
         facts_of_text,
         targets(outcomes.scores, facts.default_model)[rows],

@@ -28,7 +28,7 @@ SEEDS: dict[str, dict[str, Message]] = {
     "fulcrum.embedding.v1.EmbeddingService": {"Embed": embedding_service_pb2.EmbedRequest(texts=["Norway"])},
     "fulcrum.cache.v1.CacheService": {
         "Lookup": cache_pb.LookupRequest(
-            scope=SCOPE, fingerprint=FINGERPRINT, text=PROMPT, embedding=VECTOR, max_wrong_share=0.01
+            scope=SCOPE, fingerprint=FINGERPRINT, text=PROMPT, embedding=VECTOR, max_wrong_share=0.01, lease=True
         ),
         "Store": cache_pb.StoreRequest(
             scope=SCOPE,
@@ -43,6 +43,7 @@ SEEDS: dict[str, dict[str, Message]] = {
         "Invalidate": cache_pb.InvalidateRequest(scope=SCOPE, entry_id="x", created_before=Timestamp(seconds=1)),
         "ListEntries": cache_pb.ListEntriesRequest(scope=SCOPE, page_size=10),
         "Stats": cache_pb.StatsRequest(),
+        "HoldLease": cache_pb.HoldLeaseRequest(scope=SCOPE, lease_id="x"),
     },
     "fulcrum.router.v1.RouterService": {
         "Route": router_pb.RouteRequest(

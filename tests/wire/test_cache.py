@@ -65,6 +65,27 @@ async def test_semantic_hit_and_veto(suite: Suite) -> None:
         assert missed.WhichOneof("outcome") == "miss", (other, missed)
 
 
+async def test_a_lease_keeps_twins_waiting_until_it_ends(suite: Suite) -> None:
+    """The second who misses waits for the first; a store, or who holds the lease, ends it, and it can be renewed."""
+    asked = lookup("leased", lease=True)
+    first = await suite.cache.Lookup(asked, timeout=5)
+    assert first.miss.lease_id
+    assert first.lease_lapses_after.ToMilliseconds() == 3000
+    second = await suite.cache.Lookup(asked, timeout=5)
+    assert second.wait.lease_id == first.miss.lease_id
+    assert 0 < second.wait.retry_after.ToMilliseconds() <= 500
+    assert (await suite.cache.Lookup(lookup("leased"), timeout=5)).WhichOneof("outcome") == "miss"
+    hold = pb.HoldLeaseRequest(scope=pb.Scope(tenant="conformance"), lease_id=first.miss.lease_id)
+    assert (await suite.cache.HoldLease(hold, timeout=5)).held
+    hold.end = True
+    assert not (await suite.cache.HoldLease(hold, timeout=5)).held
+    asked.waited_for = first.miss.lease_id
+    third = await suite.cache.Lookup(asked, timeout=5)
+    assert third.miss.lease_id != first.miss.lease_id
+    await suite.cache.Store(store("leased", "x", lookup_id=third.lookup_id), timeout=5)
+    assert (await suite.cache.Lookup(asked, timeout=5)).hit.answer.text == "x"
+
+
 async def test_repeated_store_keeps_its_first_answer(suite: Suite) -> None:
     """A Store with a request_id that was seen returns the first entry."""
     first = await suite.cache.Store(store("once", "1", request_id="r-1"), timeout=5)

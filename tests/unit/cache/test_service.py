@@ -12,6 +12,7 @@ from fulcrum.embedding.v1 import embedding_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.cache.__main__ import assemble
+from services.cache.leases import Leases
 from services.cache.service import CacheServicer
 from services.cache.worker import Worker
 from services.chassis.errors import InvalidField, Overloaded, Unavailable
@@ -38,7 +39,7 @@ def lookup(text: str, **fields: Any) -> pb.LookupRequest:
 
 @pytest.fixture
 def servicer(tmp_path: Path) -> CacheServicer:
-    made = CacheServicer(Worker(8))
+    made = CacheServicer(Worker(8), Leases(settings(tmp_path)))
     made.open(open_cache(tmp_path))
     return made
 
@@ -93,7 +94,7 @@ async def test_before_start_and_after_close(tmp_path: Path) -> None:
     component = assemble(made)
     assert not made.database.exists()
     with pytest.raises(Unavailable):
-        await CacheServicer(Worker(1)).Stats(pb.StatsRequest(), CONTEXT)
+        await CacheServicer(Worker(1), Leases(made)).Stats(pb.StatsRequest(), CONTEXT)
     await component.start()
     assert made.database.exists()
     await component.close()

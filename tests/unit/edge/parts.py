@@ -25,7 +25,18 @@ from services.edge.chat import (
 from services.edge.ledger import Ledger
 from services.edge.ledger_sums import FIRST
 from services.edge.pipeline import Pipeline
-from services.edge.ports import CacheKey, CatalogueModel, Circumstances, Embedding, Hit, Miss, Plan, StoredAnswer
+from services.edge.ports import (
+    CacheKey,
+    CatalogueModel,
+    Circumstances,
+    Embedding,
+    Hit,
+    Lease,
+    Miss,
+    Plan,
+    StoredAnswer,
+    Wait,
+)
 from services.edge.price import ListPrice, MachinePrice
 from services.edge.receipt import Receipt
 from services.edge.settings import EdgeSettings
@@ -73,6 +84,10 @@ class MemoryCache:
     on_semantic: Callable[[], Any] | None = None
     candidates: dict[str, str] = field(default_factory=dict)
     verdicts: list[tuple[str, str, bool, str]] = field(default_factory=list)
+    leased: list[Wait] = field(default_factory=list)
+    waited_for: list[str] = field(default_factory=list)
+    lease_s: float = 0.0
+    holds: list[tuple[str, str, bool]] = field(default_factory=list)
 
     async def lookup(
         self,
@@ -98,6 +113,28 @@ class MemoryCache:
         sure = 1.0 if twin == key else 0.9
         found = "exact_hit" if twin == key else "semantic_hit"
         return Hit(name, found, answer.text, answer.model, answer.input_tokens, answer.output_tokens, sure, sure)
+
+    async def lookup_or_wait(
+        self,
+        key: CacheKey,
+        embedding: Embedding | None,
+        max_wrong_share: float,
+        max_age_s: float | None,
+        judges: bool,
+        waited_for: str,
+    ) -> Hit | Miss | Wait:
+        self.waited_for.append(waited_for)
+        if self.leased:
+            return self.leased.pop(0)
+        found = await self.lookup(key, embedding, max_wrong_share, max_age_s, judges)
+        if isinstance(found, Miss) and self.lease_s:
+            found = replace(found, lease=Lease(f"lease of {found.lookup_id}", self.lease_s))
+        return found
+
+    async def hold(self, tenant: str, lease_id: str, end: bool) -> bool:
+        await asyncio.sleep(0)
+        self.holds.append((tenant, lease_id, end))
+        return not end
 
     async def store(
         self, key: CacheKey, embedding: Embedding | None, answer: StoredAnswer, ttl_s: float | None, lookup_id: str

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from services.router.artefact import Artefact, Facts
-from services.router.base import Base
 from services.router.catalogue import Catalogue, Model
 from services.router.eligibility import Eligibility
 from services.router.ensemble import Ensemble
@@ -16,6 +15,7 @@ from services.router.features import FEATURE_VERSION, LEXICAL_FEATURES
 from services.router.policy import Policy
 from services.router.predictor import Predictor, Vector
 from services.router.prices import ListPrice
+from services.router.prior import Prior
 from services.router.query import Objective, Query
 
 DIMENSION = 4
@@ -82,7 +82,7 @@ def constant(expected: Sequence[float]) -> Ensemble:
     """Expects the same of every prompt."""
     lexical = len(LEXICAL_FEATURES)
     width = DIMENSION + lexical
-    base = Base(
+    prior = Prior(
         projection=np.eye(DIMENSION, dtype=np.float32),
         centre=np.zeros(lexical, np.float32),
         spread=np.ones(lexical, np.float32),
@@ -91,7 +91,7 @@ def constant(expected: Sequence[float]) -> Ensemble:
         offset=np.zeros(0, np.float32),
     )
     return Ensemble(
-        base=base,
+        prior=prior,
         centre=np.zeros(lexical, np.float32),
         spread=np.ones(lexical, np.float32),
         landmarks=np.zeros((1, width), np.float32),

@@ -47,7 +47,7 @@ def test_round_trip(tmp_path: Path) -> None:
         ({}, {"default_model": "huge"}, {}, "huge among them"),
         ({}, {"encoder_digest": "ab12"}, {}, "facts.encoder_digest"),
         ({}, {"fitted": 1}, {}, "facts.fitted"),
-        ({}, {"embedding_dimension": 5}, {}, "base_projection: got float32"),
+        ({}, {"embedding_dimension": 5}, {}, "prior_projection: got float32"),
         ({"offset": np.zeros(6)}, {}, {}, "offset: got float64"),
         ({"offset": np.full(6, np.nan, np.float32)}, {}, {}, "offset: got a value that is not finite"),
         ({"offset": np.zeros(6, np.float32)}, {}, {}, "sha256"),

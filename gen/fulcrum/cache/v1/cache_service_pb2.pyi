@@ -75,7 +75,7 @@ class Scope(_message.Message):
     def __init__(self, tenant: _Optional[str] = ...) -> None: ...
 
 class LookupRequest(_message.Message):
-    __slots__ = ("scope", "fingerprint", "text", "embedding", "max_wrong_share", "max_age", "judges", "lease", "principal")
+    __slots__ = ("scope", "fingerprint", "text", "embedding", "max_wrong_share", "max_age", "judges", "lease", "principal", "waited_for")
     SCOPE_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +85,7 @@ class LookupRequest(_message.Message):
     JUDGES_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
     PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
+    WAITED_FOR_FIELD_NUMBER: _ClassVar[int]
     scope: Scope
     fingerprint: bytes
     text: str
@@ -94,21 +95,24 @@ class LookupRequest(_message.Message):
     judges: bool
     lease: bool
     principal: str
-    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., fingerprint: _Optional[bytes] = ..., text: _Optional[str] = ..., embedding: _Optional[_Union[_embedding_pb2.Embedding, _Mapping]] = ..., max_wrong_share: _Optional[float] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., judges: _Optional[bool] = ..., lease: _Optional[bool] = ..., principal: _Optional[str] = ...) -> None: ...
+    waited_for: str
+    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., fingerprint: _Optional[bytes] = ..., text: _Optional[str] = ..., embedding: _Optional[_Union[_embedding_pb2.Embedding, _Mapping]] = ..., max_wrong_share: _Optional[float] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., judges: _Optional[bool] = ..., lease: _Optional[bool] = ..., principal: _Optional[str] = ..., waited_for: _Optional[str] = ...) -> None: ...
 
 class LookupResponse(_message.Message):
-    __slots__ = ("lookup_id", "hit", "miss", "audit", "wait")
+    __slots__ = ("lookup_id", "hit", "miss", "audit", "wait", "lease_lapses_after")
     LOOKUP_ID_FIELD_NUMBER: _ClassVar[int]
     HIT_FIELD_NUMBER: _ClassVar[int]
     MISS_FIELD_NUMBER: _ClassVar[int]
     AUDIT_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
+    LEASE_LAPSES_AFTER_FIELD_NUMBER: _ClassVar[int]
     lookup_id: str
     hit: Hit
     miss: Miss
     audit: Audit
     wait: Wait
-    def __init__(self, lookup_id: _Optional[str] = ..., hit: _Optional[_Union[Hit, _Mapping]] = ..., miss: _Optional[_Union[Miss, _Mapping]] = ..., audit: _Optional[_Union[Audit, _Mapping]] = ..., wait: _Optional[_Union[Wait, _Mapping]] = ...) -> None: ...
+    lease_lapses_after: _duration_pb2.Duration
+    def __init__(self, lookup_id: _Optional[str] = ..., hit: _Optional[_Union[Hit, _Mapping]] = ..., miss: _Optional[_Union[Miss, _Mapping]] = ..., audit: _Optional[_Union[Audit, _Mapping]] = ..., wait: _Optional[_Union[Wait, _Mapping]] = ..., lease_lapses_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Hit(_message.Message):
     __slots__ = ("answer", "kind", "probability", "similarity", "entry_id", "age", "explanation")
@@ -139,16 +143,18 @@ class Miss(_message.Message):
     def __init__(self, reason: _Optional[_Union[MissReason, str]] = ..., explanation: _Optional[str] = ..., lease_id: _Optional[str] = ...) -> None: ...
 
 class Audit(_message.Message):
-    __slots__ = ("answer", "propensity", "entry_id", "explanation")
+    __slots__ = ("answer", "propensity", "entry_id", "explanation", "lease_id")
     ANSWER_FIELD_NUMBER: _ClassVar[int]
     PROPENSITY_FIELD_NUMBER: _ClassVar[int]
     ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
     EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     answer: Answer
     propensity: float
     entry_id: str
     explanation: str
-    def __init__(self, answer: _Optional[_Union[Answer, _Mapping]] = ..., propensity: _Optional[float] = ..., entry_id: _Optional[str] = ..., explanation: _Optional[str] = ...) -> None: ...
+    lease_id: str
+    def __init__(self, answer: _Optional[_Union[Answer, _Mapping]] = ..., propensity: _Optional[float] = ..., entry_id: _Optional[str] = ..., explanation: _Optional[str] = ..., lease_id: _Optional[str] = ...) -> None: ...
 
 class Wait(_message.Message):
     __slots__ = ("lease_id", "retry_after")
@@ -401,3 +407,19 @@ class ImportEntriesResponse(_message.Message):
     imported: int
     present: int
     def __init__(self, imported: _Optional[int] = ..., present: _Optional[int] = ...) -> None: ...
+
+class HoldLeaseRequest(_message.Message):
+    __slots__ = ("scope", "lease_id", "end")
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    LEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    scope: Scope
+    lease_id: str
+    end: bool
+    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., lease_id: _Optional[str] = ..., end: _Optional[bool] = ...) -> None: ...
+
+class HoldLeaseResponse(_message.Message):
+    __slots__ = ("held",)
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    held: bool
+    def __init__(self, held: _Optional[bool] = ...) -> None: ...

@@ -80,6 +80,11 @@ class CacheServiceStub:
                 request_serializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.ImportEntriesRequest.SerializeToString,
                 response_deserializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.ImportEntriesResponse.FromString,
                 _registered_method=True)
+        self.HoldLease = channel.unary_unary(
+                '/fulcrum.cache.v1.CacheService/HoldLease',
+                request_serializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.HoldLeaseRequest.SerializeToString,
+                response_deserializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.HoldLeaseResponse.FromString,
+                _registered_method=True)
 
 
 class CacheServiceServicer:
@@ -152,6 +157,13 @@ class CacheServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def HoldLease(self, request, context):
+        """Has a lease last for longer, or ends it, for our own services: one that is neither renewed nor ended lapses.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CacheServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -199,6 +211,11 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.ImportEntries,
                     request_deserializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.ImportEntriesRequest.FromString,
                     response_serializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.ImportEntriesResponse.SerializeToString,
+            ),
+            'HoldLease': grpc.unary_unary_rpc_method_handler(
+                    servicer.HoldLease,
+                    request_deserializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.HoldLeaseRequest.FromString,
+                    response_serializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.HoldLeaseResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -445,6 +462,33 @@ class CacheService:
             '/fulcrum.cache.v1.CacheService/ImportEntries',
             fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.ImportEntriesRequest.SerializeToString,
             fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.ImportEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HoldLease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fulcrum.cache.v1.CacheService/HoldLease',
+            fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.HoldLeaseRequest.SerializeToString,
+            fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.HoldLeaseResponse.FromString,
             options,
             channel_credentials,
             insecure,

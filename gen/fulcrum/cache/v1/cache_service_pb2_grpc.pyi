@@ -57,6 +57,8 @@ class CacheServiceStub:
     """Keeps exported entries under their ids, for operators; one that is there already, or a newer one, stays.
     Errors: INVALID_ARGUMENT (which entry and field), FAILED_PRECONDITION (embedding of another encoder).
     """
+    HoldLease: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.HoldLeaseRequest, _cache_service_pb2.HoldLeaseResponse]
+    """Has a lease last for longer, or ends it, for our own services: one that is neither renewed nor ended lapses."""
 
 @_typing.type_check_only
 class CacheServiceAsyncStub(CacheServiceStub):
@@ -87,6 +89,8 @@ class CacheServiceAsyncStub(CacheServiceStub):
     """Keeps exported entries under their ids, for operators; one that is there already, or a newer one, stays.
     Errors: INVALID_ARGUMENT (which entry and field), FAILED_PRECONDITION (embedding of another encoder).
     """
+    HoldLease: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.HoldLeaseRequest, _cache_service_pb2.HoldLeaseResponse]  # type: ignore[assignment]
+    """Has a lease last for longer, or ends it, for our own services: one that is neither renewed nor ended lapses."""
 
 class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     """Finds and keeps answers, within one tenant and one fingerprint, never across."""
@@ -168,5 +172,13 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         """Keeps exported entries under their ids, for operators; one that is there already, or a newer one, stays.
         Errors: INVALID_ARGUMENT (which entry and field), FAILED_PRECONDITION (embedding of another encoder).
         """
+
+    @_abc_1.abstractmethod
+    def HoldLease(
+        self,
+        request: _cache_service_pb2.HoldLeaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.HoldLeaseResponse, _abc.Awaitable[_cache_service_pb2.HoldLeaseResponse]]:
+        """Has a lease last for longer, or ends it, for our own services: one that is neither renewed nor ended lapses."""
 
 def add_CacheServiceServicer_to_server(servicer: CacheServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

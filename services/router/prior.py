@@ -1,6 +1,6 @@
 """What other models' outcomes on other prompts tell of a prompt: how hard it is, and for which kind of model.
 
-A base is fitted once, on outcomes that need not name any model of the operator's, and then helps every fit that has
+A prior is fitted once, on outcomes that need not name any model of the operator's, and then helps every fit that has
 few outcomes of its own: its heads become features of the ensemble, and rank prompts where there is nothing else.
 """
 
@@ -29,7 +29,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Base:
+class Prior:
     """Heads over p directions of an embedding and f lexical features.
 
     Args:
@@ -75,15 +75,15 @@ def standard(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[
     return values.mean(axis=0).astype(np.float32), (values.std(axis=0) + _LEAST_SPREAD).astype(np.float32)
 
 
-def without_heads(embeddings: NDArray[np.float32], lexical: NDArray[np.float32]) -> Base:
-    """A base that knows nothing but where these prompts lie."""
+def without_heads(embeddings: NDArray[np.float32], lexical: NDArray[np.float32]) -> Prior:
+    """A prior that knows nothing but where these prompts lie."""
     _, _, directions = np.linalg.svd(embeddings, full_matrices=False)
     projection = np.ascontiguousarray(directions[:DIRECTIONS].T * np.sqrt(EMBEDDING_SCALE), np.float32)
     empty = np.zeros((0, projection.shape[1] + lexical.shape[1]), np.float32)
-    return Base(projection, *standard(lexical), empty, np.zeros((0, 0), np.float32), np.zeros(0, np.float32))
+    return Prior(projection, *standard(lexical), empty, np.zeros((0, 0), np.float32), np.zeros(0, np.float32))
 
 
-def fit_base(sources: Sequence[Source], landmarks: int = _LANDMARKS) -> Base:
+def fit_prior(sources: Sequence[Source], landmarks: int = _LANDMARKS) -> Prior:
     """Fits each source's models by themselves; its heads are their strongest's mean score and main components."""
     everything = np.concatenate([source.embeddings for source in sources])
     plain = without_heads(everything, np.concatenate([source.lexical for source in sources]))
@@ -94,7 +94,7 @@ def fit_base(sources: Sequence[Source], landmarks: int = _LANDMARKS) -> Base:
     for machine, width in zip(machines, widths, strict=True):
         coefficients[row : row + len(machine.landmarks), column : column + width] = machine.coefficients
         row, column = row + len(machine.landmarks), column + width
-    return Base(
+    return Prior(
         plain.projection,
         plain.centre,
         plain.spread,
@@ -104,7 +104,7 @@ def fit_base(sources: Sequence[Source], landmarks: int = _LANDMARKS) -> Base:
     )
 
 
-def _heads(plain: Base, source: Source, landmarks: int) -> Machine:
+def _heads(plain: Prior, source: Source, landmarks: int) -> Machine:
     lexical = scaled(source.lexical, plain.centre, plain.spread, LEXICAL_SCALE)
     points = np.concatenate((plain.projected(source.embeddings), lexical), axis=1)
     fitted = fit_machine(points, source.scores, _PENALTY, landmarks, seed=0)
