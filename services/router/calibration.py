@@ -90,6 +90,12 @@ class Calibration:
         """Number of calibrated prompts."""
         return len(self._losses)
 
+    @property
+    def mean_losses(self) -> NDArray[np.float32]:
+        """Mean predicted loss of each calibrated prompt over all models, [n]; infinite where it is unfamiliar."""
+        found: NDArray[np.float32] = self._losses.mean(axis=1)
+        return found
+
     def _threshold(
         self, models: tuple[str, ...], bound: float, confidence: float | None, in_order: bool = True
     ) -> float:

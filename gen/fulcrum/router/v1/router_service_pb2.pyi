@@ -26,6 +26,7 @@ class RouteReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ROUTE_REASON_BEST_WITHIN_LIMITS: _ClassVar[RouteReason]
     ROUTE_REASON_CACHED_PREFIX: _ClassVar[RouteReason]
     ROUTE_REASON_NEEDS_CONVERSATION: _ClassVar[RouteReason]
+    ROUTE_REASON_PROMISE_SUSPENDED: _ClassVar[RouteReason]
 
 class AssessAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -43,6 +44,7 @@ ROUTE_REASON_FASTEST_WITHIN_LOSS: RouteReason
 ROUTE_REASON_BEST_WITHIN_LIMITS: RouteReason
 ROUTE_REASON_CACHED_PREFIX: RouteReason
 ROUTE_REASON_NEEDS_CONVERSATION: RouteReason
+ROUTE_REASON_PROMISE_SUSPENDED: RouteReason
 ASSESS_ACTION_UNSPECIFIED: AssessAction
 ASSESS_ACTION_ACCEPT: AssessAction
 ASSESS_ACTION_ESCALATE: AssessAction
@@ -174,12 +176,26 @@ class ListModelsRequest(_message.Message):
     def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ListModelsResponse(_message.Message):
-    __slots__ = ("models", "next_page_token")
+    __slots__ = ("models", "next_page_token", "promise")
     MODELS_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PROMISE_FIELD_NUMBER: _ClassVar[int]
     models: _containers.RepeatedCompositeFieldContainer[CatalogueModel]
     next_page_token: str
-    def __init__(self, models: _Optional[_Iterable[_Union[CatalogueModel, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+    promise: PromiseState
+    def __init__(self, models: _Optional[_Iterable[_Union[CatalogueModel, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., promise: _Optional[_Union[PromiseState, _Mapping]] = ...) -> None: ...
+
+class PromiseState(_message.Message):
+    __slots__ = ("suspended", "judged_answers", "harmed_answers", "shift")
+    SUSPENDED_FIELD_NUMBER: _ClassVar[int]
+    JUDGED_ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    HARMED_ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    SHIFT_FIELD_NUMBER: _ClassVar[int]
+    suspended: bool
+    judged_answers: int
+    harmed_answers: int
+    shift: float
+    def __init__(self, suspended: _Optional[bool] = ..., judged_answers: _Optional[int] = ..., harmed_answers: _Optional[int] = ..., shift: _Optional[float] = ...) -> None: ...
 
 class CatalogueModel(_message.Message):
     __slots__ = ("name", "context_tokens", "domains", "supports_tools", "is_default", "list_price", "machine_price", "speed")
