@@ -19,6 +19,7 @@ class Outcome:
     planned: Planned
     score: float
     source: str
+    version: str  # of the predictor that planned it
 
 
 class OutcomeLog:

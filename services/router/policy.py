@@ -65,6 +65,7 @@ class Plan:
     reason: Reason
     explanation: str
     promised: bool
+    version: str  # of the predictor; empty where there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class Policy:
         """`predictor` must be relative to the catalogue's default; without one the default answers everything."""
         self._eligibility = eligibility
         self._predictor = predictor
+        self._version = predictor.version if predictor else ""
         self._harm = HarmWatch()
         self._shift = ShiftWatch(predictor.calibration.mean_losses) if predictor else None
 
@@ -91,7 +93,12 @@ class Policy:
         return PromiseState(harm.suspended, harm.judged, harm.harmed, self._shift.shift if self._shift else 0.0)
 
     def scored(self, plan: Plan, scores: Mapping[str, float]) -> None:
-        """Learns how answers to one prompt were scored, by model, as soon as both that matter are."""
+        """Learns how answers to one prompt were scored, by model, as soon as both that matter are.
+
+        A plan of another predictor says nothing of this one.
+        """
+        if plan.version != self._version:
+            return
         chosen, default = scores.get(plan.models[0].model), scores.get(plan.strongest)
         if plan.promised and chosen is not None and default is not None:
             self._harm.judge(chosen < RIGHT <= default)
@@ -115,7 +122,9 @@ class Policy:
         if ranked[0].model.is_default:
             self._harm.decided(weak, query.objective.max_quality_loss)
         promised = weak and ranked[0].model.is_default
-        return Plan(planned, ranked[0].name, choice.reason, f"{choice.model.name}: {choice.why}.", promised)
+        return Plan(
+            planned, ranked[0].name, choice.reason, f"{choice.model.name}: {choice.why}.", promised, self._version
+        )
 
     def _predict(self, query: Query) -> Prediction | None:
         if query.vector is None:

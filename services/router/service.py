@@ -162,6 +162,7 @@ def _route_response(decision_id: str, plan: Plan) -> router_service_pb2.RouteRes
         ],
         reason=f"ROUTE_REASON_{plan.reason.value}",
         explanation=plan.explanation,
+        predictor_version=plan.version,
     )
 
 
