@@ -31,6 +31,7 @@ class Reason(Enum):
     CACHED_PREFIX = "CACHED_PREFIX"
     NEEDS_CONVERSATION = "NEEDS_CONVERSATION"
     PROMISE_SUSPENDED = "PROMISE_SUSPENDED"
+    CONTINUES_TOOL_CALL = "CONTINUES_TOOL_CALL"
 
 
 RIGHT = 0.5  # a score from which an answer counts as right
@@ -105,7 +106,8 @@ class Policy:
         prediction = self._predict(query)
         ranked = self._by_strength(self._eligibility.candidates(query), prediction)
         choice = self._choose(query, ranked, prediction)
-        if query.cached_prefix_tokens and choice.model.name == query.current_model:
+        by_cost = query.objective.goal is Goal.CHEAPEST
+        if by_cost and query.cached_prefix_tokens and choice.model.name == query.current_model:
             choice = self._told_of_prefix(choice, query, ranked, prediction)
         order = [choice.model, *(one for one in ranked if one is not choice.model)]
         planned = tuple(_planned(one, prediction) for one in order)
@@ -145,6 +147,8 @@ class Policy:
         strongest = ranked[0]
         if len(ranked) == 1:
             return _Choice(strongest, Reason.ONLY_CANDIDATE, "the only model that the request and its objective leave")
+        if query.answers_tool_call:
+            return self._going_on(query, ranked)
         if query.vector is None:
             why = f"{rank(strongest)}, as there is no embedding to predict from"
             return _Choice(strongest, Reason.NO_EMBEDDING, why)
@@ -165,6 +169,15 @@ class Policy:
             why = f"{rank(strongest)}, as the prompt is unlike every calibrated one: {prediction.unfamiliar}"
             return _Choice(strongest, Reason.UNFAMILIAR_PROMPT, why)
         return self._within_loss(query, strongest, fitted, prediction, self._predictor)
+
+    def _going_on(self, query: Query, ranked: Sequence[Candidate]) -> _Choice:
+        """Whoever called the tool was chosen for the question that its result is part of the answer to."""
+        strongest, careful = ranked[0], self._harm.suspended or not query.objective.max_quality_loss
+        calling = next((one for one in ranked if one.name == query.current_model), strongest)
+        if calling is strongest or careful:
+            why = f"{rank(strongest)}, as the turn is the result of a tool call, which says nothing by itself"
+            return _Choice(strongest, Reason.NEEDS_CONVERSATION, why)
+        return _Choice(calling, Reason.CONTINUES_TOOL_CALL, "it made the tool call that this turn is the result of")
 
     def _within_loss(
         self,

@@ -108,6 +108,7 @@ def _query(request: router_service_pb2.RouteRequest, unset: Objective) -> Query:
         current_model=request.current_model,
         cached_prefix_tokens=request.cached_prefix_tokens,
         earlier_turns=request.earlier_turns,
+        answers_tool_call=request.answers_tool_call,
         speeds=_speeds(request.measured_speeds),
     )
 
