@@ -1,7 +1,8 @@
 """Scored prompts, as read from outcome files: what a router is fitted, calibrated and evaluated on.
 
 A file is JSON lines, gzipped where its name ends in .gz: `prompt` (text), `scores` (model: 0 to 1) and optionally
-`domain` and `group` (the same for prompts that ask the same). What cannot be used is refused with file and line; what can, with a remark.
+`domain` and `group` (the same for prompts that ask the same). What cannot be used is refused with
+file and line; what can, with a remark.
 """
 
 import gzip
