@@ -49,7 +49,7 @@ It knows the kinds of question that the reference models were taught. {unfamilia
 unlike all it was fitted on and go to `{strong}`, as do prompts of more than {characters} characters and whatever else
 is far from them; that guards against strangers, it does not make it know them. Its bound is a promise for prompts drawn
 as the calibration prompts were: for other models or other traffic, fit your own (`services/router/fit.py`). A
-confidence counts prompts as drawn one by one; these are many wordings of few questions, so here it promises too much.
+confidence counts questions, not prompts, as these are many wordings of few questions; the promise on average does not.
 """
 
 

@@ -69,6 +69,10 @@ class Accounts:
         cost = self._cost(outcome)
         return Executed(outcome, await self._ledger.settle(opened, outcome, cost), cost)
 
+    def judged(self, opened: Opened, request: Request, execution: Execution) -> None:
+        """Closes the line of an execution that compared answers: paid for, and nobody's answer."""
+        self._abandon(opened, request, execution, "judged")
+
     def _abandon(self, opened: Opened, request: Request, execution: Execution, state: str) -> None:
         if not execution.model or not execution.attempts or (state == "failed" and not execution.begun):
             self._ledger.discard(opened)

@@ -2,10 +2,12 @@
 
 import re
 from collections import Counter
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from services.edge.chat import Request
 from services.edge.ports import Embedding, Encoder
 
 _WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
@@ -14,14 +16,23 @@ _NEGATIONS = frozenset({"no", "not", "never", "none", "cannot", "without"})
 _SHORT = 5  # words; two short answers of other words are other answers
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A request, the answer `kept` that the cache would have given to it, and the one that was `made`."""
+
+    request: Request
+    kept: str
+    made: str
+
+
 class Judge(Protocol):
-    """Compares two answers to what may be one question."""
+    """Compares two answers to one request."""
 
     @property
     def name(self) -> str:
         """Names it in the verdict's source."""
 
-    async def same(self, one: str, other: str) -> bool | None:
+    async def same(self, comparison: Comparison) -> bool | None:
         """Whether they say the same; None where it cannot tell."""
 
 
@@ -30,8 +41,9 @@ class Equality:
 
     name = "equality"
 
-    async def same(self, one: str, other: str) -> bool | None:
+    async def same(self, comparison: Comparison) -> bool | None:
         """Compares words without letter case and punctuation, in order."""
+        one, other = comparison.kept, comparison.made
         first, second = _WORD.findall(one.casefold()), _WORD.findall(other.casefold())
         if first == second:
             return one.split() == other.split() or bool(first)
@@ -50,9 +62,9 @@ class Similarity:
         self._same_from = same_from
         self._different_to = different_to
 
-    async def same(self, one: str, other: str) -> bool | None:
+    async def same(self, comparison: Comparison) -> bool | None:
         """Compares whole answers only: one that the encoder's window cuts off is beyond it."""
-        first, second = await self._encoder.embed(one), await self._encoder.embed(other)
+        first, second = await self._encoder.embed(comparison.kept), await self._encoder.embed(comparison.made)
         if first.truncated or second.truncated:
             return None
         cosine = float(np.dot(_vector(first), _vector(second)))

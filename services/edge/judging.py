@@ -6,8 +6,13 @@ import structlog
 
 from services.chassis.call import outlive_deadline
 from services.chassis.errors import FulcrumError
-from services.edge.judges import Judge
-from services.edge.ports import Cache, Miss
+from services.edge.accounts import Accounts
+from services.edge.attempts import Attempts
+from services.edge.chat import Request
+from services.edge.judges import Comparison, Equality, Judge, Similarity
+from services.edge.model_judge import ModelJudge
+from services.edge.ports import Cache, Encoder, Miss
+from services.edge.settings import JudgeSettings
 
 
 class Judging:
@@ -19,11 +24,12 @@ class Judging:
         self._most = most
         self._under_way: set[asyncio.Task[None]] = set()
 
-    def begin(self, tenant: str, missed: Miss, answer: str) -> None:
+    def begin(self, request: Request, missed: Miss, answer: str) -> None:
         """Compares later, where the cache asked for it."""
         if missed.candidate is None or len(self._under_way) >= self._most:
             return
-        task = asyncio.create_task(self._judge(tenant, missed.lookup_id, missed.candidate, answer))
+        comparison = Comparison(request, missed.candidate, answer)
+        task = asyncio.create_task(self._judge(missed.lookup_id, comparison))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
@@ -31,13 +37,21 @@ class Judging:
         """Waits for what is under way."""
         await asyncio.gather(*self._under_way)
 
-    async def _judge(self, tenant: str, lookup_id: str, candidate: str, answer: str) -> None:
+    async def _judge(self, lookup_id: str, comparison: Comparison) -> None:
         outlive_deadline()
         try:
             for judge in self._judges:
-                same = await judge.same(candidate, answer)
+                same = await judge.same(comparison)
                 if same is not None:
-                    await self._cache.judge(tenant, lookup_id, same, f"judge:{judge.name}")
+                    await self._cache.judge(comparison.request.tenant, lookup_id, same, f"judge:{judge.name}")
                     return
         except FulcrumError as error:
             structlog.get_logger("edge").warning("a check has no verdict", lookup_id=lookup_id, error=str(error))
+
+
+def judges_of(settings: JudgeSettings, encoder: Encoder, attempts: Attempts, accounts: Accounts) -> tuple[Judge, ...]:
+    """Who compares, the cheapest first; a model only where one is set."""
+    judges = (Equality(), Similarity(encoder, settings.same_from, settings.different_to))
+    if settings.model is None:
+        return judges
+    return *judges, ModelJudge(attempts, accounts, settings.model, settings.model_share)

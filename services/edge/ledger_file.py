@@ -68,7 +68,7 @@ class Opened:
 class Entry:
     """One line: what a request took, or an execution that answered nobody.
 
-    `state` is answered, cancelled, failed or interrupted; it counts for the day on which it began.
+    `state` is answered, cancelled, failed, interrupted or judged; it counts for the day on which it began.
     """
 
     opened: Opened

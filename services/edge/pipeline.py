@@ -14,8 +14,7 @@ from services.edge.chat import CacheNote, Delta, Finish, Outcome, Request
 from services.edge.conversations import Conversations
 from services.edge.execution import Execution
 from services.edge.execution_gate import ExecutionGate
-from services.edge.judges import Equality, Similarity
-from services.edge.judging import Judging
+from services.edge.judging import Judging, judges_of
 from services.edge.keeping import kept_text, may_be_kept
 from services.edge.ledger import Ledger
 from services.edge.limits import Limits
@@ -62,11 +61,10 @@ class Pipeline:
         self.attempts = Attempts(executor, catalogue)
         self._catalogue = catalogue
         self._flights: SingleFlight[Delta | Outcome | Executed] = SingleFlight()
-        judge = settings.judge
-        judges = (Equality(), Similarity(encoder, judge.same_from, judge.different_to))
         self.twins = Twins(cache)
-        self.judging = Judging(cache, judges, judge.at_once)
         self._accounts = Accounts(ledger, catalogue)
+        judges = judges_of(settings.judge, encoder, self.attempts, self._accounts)
+        self.judging = Judging(cache, judges, settings.judge.at_once)
         self._limits = Limits(settings.limits, settings.tenants, ledger, priced=lambda: catalogue.is_known)
         self._gate = ExecutionGate(settings.max_requests)
         self._conversations = Conversations(settings.remembered_turns, settings.prefix_kept_s)
@@ -253,7 +251,7 @@ class Pipeline:
         await work.advisory("cache", "the answer was not kept", store)
         work.kept = not work.failed("cache")
         if work.missed is not None:
-            self.judging.begin(work.request.tenant, work.missed, text)
+            self.judging.begin(work.request, work.missed, text)
 
     def _admit(self) -> None:
         if self._under_way >= self._settings.max_requests:

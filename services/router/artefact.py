@@ -50,6 +50,7 @@ class Artefact:
     centroids: NDArray[np.float32]  # [c, embedding dimension], L2-normalised
     calibration_losses: NDArray[np.float32]  # [n, m], infinite where the prompt is unfamiliar
     calibration_harms: NDArray[np.bool_]  # [n, m]
+    calibration_groups: NDArray[np.int32]  # [n], equal where prompts ask the same and so share their fate
 
     def save(self, path: Path) -> None:
         """Writes the file, replacing one that is there."""
@@ -106,6 +107,7 @@ def _check(path: Path, facts: Facts, tensors: Mapping[str, NDArray[np.generic]])
         "centroids": (np.float32, (None, facts.embedding_dimension)),
         "calibration_losses": (np.float32, (None, m)),
         "calibration_harms": (np.bool_, (None, m)),
+        "calibration_groups": (np.int32, (None,)),
     }
     if set(tensors) != set(expected):
         raise ConfigError(f"{path}: tensors: got {sorted(tensors)}, expected {sorted(expected)}")
@@ -116,8 +118,9 @@ def _check(path: Path, facts: Facts, tensors: Mapping[str, NDArray[np.generic]])
             raise ConfigError(f"{path}: {name}: got {found.dtype} {found.shape}, expected {kind.__name__} {shape}")
         if name != "calibration_losses" and not np.isfinite(found).all():
             raise ConfigError(f"{path}: {name}: got a value that is not finite")
-    if len(tensors["calibration_losses"]) != len(tensors["calibration_harms"]):
-        raise ConfigError(f"{path}: calibration_harms: expected as many rows as calibration_losses")
+    for name in ("calibration_harms", "calibration_groups"):
+        if len(tensors["calibration_losses"]) != len(tensors[name]):
+            raise ConfigError(f"{path}: {name}: expected as many rows as calibration_losses")
     if np.isnan(tensors["calibration_losses"]).any():
         raise ConfigError(f"{path}: calibration_losses: got a value that is not a number")
 

@@ -1,16 +1,19 @@
 """How far predicted loss may be trusted: from scored prompts, the threshold that keeps an operator's bound.
 
 A prompt is sent to the first model, in the order of preference, whose predicted loss is below a threshold. A harm is a
-prompt whose chosen model is wrong where the default is right. Each calibrated prompt has an onset: the least threshold
-beyond which it is, or once was, a harm. Harm so counted only grows with the threshold, which both promises need:
+prompt whose chosen model is wrong where the default is right. From the calibrated prompts follows how many are harmed
+at every threshold, and the threshold is the one below which that never exceeds what a promise tolerates:
 
 - on average: conformal risk control (Angelopoulos et al. 2024, arXiv:2208.02814),
-  (n/(n+1)) * mean harm + 1/(n+1) <= bound;
+  (n/(n+1)) * mean harm + 1/(n+1) <= bound, with a margin: met exactly, half of all measured means would be above it;
 - with a confidence: learn then test (arXiv:2110.01052, fixed sequence), the test of "the mean harm exceeds the bound"
   being that of `services/router/harm_test.py`: the exact binomial tail where prompts were drawn one by one, a bet on
-  groups where prompts of one group share their fate.
+  groups where prompts of one group share their fate. A part of the error is kept for whoever holds the promise to
+  finitely many requests, whose harm is a sample as well.
 
-Both hold for prompts, or groups, drawn as the calibrated ones were, and however many models compete.
+Both hold for prompts, or groups, drawn as the calibrated ones were. With a confidence that is exact for any number of
+models; on average it is exact for one, and where several compete, so that harm may fall as the threshold grows, up to
+the order of 1/n, which the margin covers in every measurement (`python -m benchmarks.routing.promise`).
 """
 
 from collections.abc import Sequence
@@ -21,24 +24,37 @@ from numpy.typing import NDArray
 
 from services.router.harm_test import most_harms_of_groups, most_harms_of_prompts
 
-_NEVER = np.inf
+_NEVER = np.float32(np.inf)
+_MARGIN = 0.14  # in standard errors of the harms tolerated: two, of a mean over 200 calibrations
+_ERROR_USED = 0.6  # share of 1 - confidence that calibrating may err with
+
+Curve = tuple[NDArray[np.float32], NDArray[np.intp]]
 
 
-def onsets(losses: NDArray[np.float32], harms: NDArray[np.bool_], in_order: bool = True) -> NDArray[np.float32]:
-    """Each prompt's onset: float32 [n], infinite where no threshold harms it.
+def onsets(losses: NDArray[np.float32], harms: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The least threshold beyond which each prompt may be harmed, whichever model below it is chosen: float32 [n].
 
     Args:
-        losses: predicted loss [n, m], in the order of preference; infinite where the prompt is never sent.
+        losses: predicted loss [n, m]; infinite where the prompt is never sent.
         harms: whether the model is wrong where the default is right, [n, m].
-        in_order: whether that order is every prompt's; without it any model below the threshold may be chosen.
     """
-    harmful = harms
-    if in_order:  # a model is chosen only below what every preferred one needs
-        preferred = np.full(losses.shape, _NEVER, np.float32)
-        preferred[:, 1:] = np.minimum.accumulate(losses, axis=1)[:, :-1]
-        harmful = harms & (losses < preferred)
-    found: NDArray[np.float32] = np.where(harmful, losses, np.float32(_NEVER)).min(axis=1)
+    found: NDArray[np.float32] = np.where(harms, losses, _NEVER).min(axis=1)
     return found
+
+
+def harm_curve(losses: NDArray[np.float32], harms: NDArray[np.bool_]) -> Curve:
+    """Thresholds at which the number of harmed prompts changes, ascending, and how many are harmed just above each.
+
+    Args are as in `onsets`, models in the order of preference, which is every prompt's.
+    """
+    preferred = np.full(losses.shape, _NEVER)
+    preferred[:, 1:] = np.minimum.accumulate(losses, axis=1)[:, :-1]
+    harmful = harms & (losses < preferred)  # chosen above its own loss, and up to that of a preferred one
+    steps = np.concatenate([losses[harmful], preferred[harmful]])
+    changes = np.repeat([1, -1], harmful.sum())
+    thresholds, place = np.unique(steps[np.isfinite(steps)], return_inverse=True)
+    counted = np.bincount(place, changes[np.isfinite(steps)], len(thresholds)).astype(np.intp)
+    return thresholds, counted.cumsum()
 
 
 def tolerated_on_average(prompts: int, bound: float) -> int:
@@ -57,7 +73,7 @@ class Calibration:
         groups: NDArray[np.integer] | None = None,
         remembered: int = 256,
     ) -> None:
-        """`losses` and `harms` are [n, len(models)], as in `onsets` but in the order of `models`.
+        """`losses` and `harms` are [n, len(models)], as in `onsets`.
 
         `groups` are n labels where prompts of one group share their fate, as wordings of one question do.
         """
@@ -66,7 +82,7 @@ class Calibration:
         self._groups = None if groups is None else np.unique(groups, return_inverse=True)[1]
         if self._groups is not None and len(self._groups) and self._groups.max() + 1 == len(self._groups):
             self._groups = None
-        self._ordered = lru_cache(remembered)(self._ordered_onsets)
+        self._curve = lru_cache(remembered)(self._curve_of)
         self.threshold = lru_cache(remembered)(self._threshold)
 
     @property
@@ -83,22 +99,45 @@ class Calibration:
             models: those that compete with the default, in the order of preference.
             bound: most harms, as a share of all prompts.
             confidence: with which that must hold; None for on average.
-            in_order: as in `onsets`.
+            in_order: whether that order is every prompt's; without it any model below the threshold may be chosen.
         """
-        ordered, rows = self._ordered(models, in_order)
         if confidence is None:
-            tolerated = tolerated_on_average(self.prompts, bound)
-        elif self._groups is None:
-            tolerated = most_harms_of_prompts(self.prompts, bound, 1 - confidence)
-        else:
-            tolerated = most_harms_of_groups(self._groups, rows, bound, 1 - confidence)
+            return self._on_average(self._curve(models, in_order), bound)
+        error = _ERROR_USED * (1 - confidence)
+        if self._groups is None:
+            return _first_beyond(self._curve(models, in_order), most_harms_of_prompts(self.prompts, bound, error))
+        found = onsets(*self._of(models))
+        rows = np.argsort(found, kind="stable")
+        tolerated = most_harms_of_groups(self._groups, rows, bound, error)
         if tolerated < 0:
             return -np.inf
-        return float(ordered[tolerated]) if tolerated < self.prompts else np.inf
+        return float(found[rows[tolerated]]) if tolerated < self.prompts else np.inf
 
-    def _ordered_onsets(self, models: tuple[str, ...], in_order: bool) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """Onsets in ascending order, and whose they are; both [n]."""
+    def _on_average(self, curve: Curve, bound: float) -> float:
+        """With t harms tolerated the expected harm is (t+1)/(n+1), with one fewer t/(n+1): the margin lies between."""
+        tolerated = tolerated_on_average(self.prompts, bound)
+        above = _first_beyond(curve, tolerated)
+        if tolerated <= 0 or not np.isfinite(above):
+            return above
+        below, allowed = _first_beyond(curve, tolerated - 1), bound * (self.prompts + 1)
+        return below + float(np.clip(allowed - _MARGIN * np.sqrt(allowed) - tolerated, 0, 1)) * (above - below)
+
+    def _of(self, models: tuple[str, ...]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         columns = [self._column[name] for name in models]
-        found = onsets(self._losses[:, columns], self._harms[:, columns], in_order)
-        rows = np.argsort(found, kind="stable")
-        return found[rows], rows
+        return self._losses[:, columns], self._harms[:, columns]
+
+    def _curve_of(self, models: tuple[str, ...], in_order: bool) -> Curve:
+        losses, harms = self._of(models)
+        if in_order:
+            return harm_curve(losses, harms)
+        found = onsets(losses, harms)
+        return harm_curve(found[:, None], np.isfinite(found)[:, None])
+
+
+def _first_beyond(curve: Curve, tolerated: int) -> float:
+    """The threshold just above which more are harmed than tolerated, for the first time."""
+    thresholds, harmed = curve
+    beyond = harmed > tolerated
+    if tolerated < 0:
+        return -np.inf
+    return float(thresholds[beyond.argmax()]) if beyond.any() else np.inf

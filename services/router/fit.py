@@ -101,6 +101,7 @@ def _fitted(
         centroids=centroids,
         calibration_losses=np.zeros((0, len(facts.models)), np.float32),
         calibration_harms=np.zeros((0, len(facts.models)), np.bool_),
+        calibration_groups=np.zeros(0, np.int32),
     )
 
 
@@ -173,4 +174,5 @@ def _calibrated(artefact: Artefact, outcomes: Outcomes, rows: NDArray[np.intp], 
         facts=replace(artefact.facts, metrics=metrics),
         calibration_losses=losses,
         calibration_harms=harms[rows],
+        calibration_groups=np.unique(np.asarray(outcomes.groups)[rows], return_inverse=True)[1].astype(np.int32),
     )

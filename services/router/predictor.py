@@ -38,7 +38,8 @@ class Predictor:
     def __init__(self, artefact: Artefact) -> None:
         self._facts = artefact.facts
         self._weights, self._bias = _stacked(artefact)
-        self.calibration = Calibration(artefact.facts.models, artefact.calibration_losses, artefact.calibration_harms)
+        calibrated = artefact.calibration_losses, artefact.calibration_harms, artefact.calibration_groups
+        self.calibration = Calibration(artefact.facts.models, *calibrated)
 
     @property
     def models(self) -> Sequence[str]:

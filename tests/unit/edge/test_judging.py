@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from services.edge.judges import Equality, Similarity
+from services.edge.judges import Comparison, Equality, Similarity
 from services.edge.ports import Embedding
 from tests.unit.edge.parts import Bench, control, request
 
@@ -59,16 +59,17 @@ async def test_who_wants_only_the_cache_is_asked_for_no_comparison(bench: Bench)
 )
 async def test_equality(one: str, other: str, expected: bool | None) -> None:
     """Words decide where they can: all equal, or short, or with other numbers or negations."""
-    assert await Equality().same(one, other) is expected
+    assert await Equality().same(Comparison(request(), one, other)) is expected
 
 
 @pytest.mark.parametrize(("degrees", "expected"), [(5.0, True), (30.0, None), (80.0, False)])
 async def test_similarity(degrees: float, expected: bool | None) -> None:
     """Near answers are the same, far ones are not, and what lies between is left to the next judge."""
     judge = Similarity(FixedEncoder({"one": 0.0, "other": degrees}), 0.95, 0.5)
-    assert await judge.same("one", "other") is expected
+    assert await judge.same(Comparison(request(), "one", "other")) is expected
 
 
 async def test_beyond_the_window_there_is_no_verdict() -> None:
     """A beginning says nothing of an end."""
-    assert await Similarity(FixedEncoder({"one": 0.0}), 0.95, 0.5).same("one", "a long other") is None
+    judge = Similarity(FixedEncoder({"one": 0.0}), 0.95, 0.5)
+    assert await judge.same(Comparison(request(), "one", "a long other")) is None

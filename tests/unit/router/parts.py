@@ -79,6 +79,7 @@ def artefact(
         centroids=np.eye(1, DIMENSION, dtype=np.float32),
         calibration_losses=calibration_losses,
         calibration_harms=rng.uniform(size=(prompts, 3)) < calibration_losses,
+        calibration_groups=np.arange(prompts, dtype=np.int32),
     )
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from services.router.calibration import Calibration, onsets, tolerated_on_average
+from services.router.calibration import Calibration, harm_curve, tolerated_on_average
 from services.router.harm_test import most_harms_of_prompts
 
 
@@ -64,21 +64,30 @@ def test_confidence_holds(confidence: float) -> None:
 @given(st.integers(1, 60), st.integers(0, 2**32 - 1), st.floats(0, 1), st.sampled_from([None, 0.5, 0.9]))
 @settings(max_examples=150, deadline=None)
 def test_threshold_is_the_largest_allowed(prompts: int, seed: int, bound: float, confidence: float | None) -> None:
-    """The calibration prompts harmed below the threshold are at most those tolerated, and one more just above it."""
+    """At no threshold up to this one are more calibration prompts harmed than tolerated, and just above it more are."""
     losses, harms = draw(np.random.default_rng(seed), prompts)
     threshold = Calibration(("a", "b"), losses, harms).threshold(("a", "b"), bound, confidence)
     if confidence is None:
         tolerated = tolerated_on_average(prompts, bound)
     else:
-        tolerated = most_harms_of_prompts(prompts, bound, 1 - confidence)
+        tolerated = most_harms_of_prompts(prompts, bound, 0.6 * (1 - confidence))
     if tolerated < 0:
         assert threshold == -np.inf
         return
-    everywhere = [harmed(losses, harms, one) for one in np.unique(losses[np.isfinite(losses)]) if one <= threshold]
-    ever = np.any(everywhere, axis=0) if everywhere else np.zeros(prompts, bool)
-    assert (harmed(losses, harms, threshold) | ever).sum() <= tolerated
-    if np.isfinite(threshold):
-        assert (onsets(losses, harms) <= threshold).sum() > tolerated
+    finite = np.unique(losses[np.isfinite(losses)])
+    assert all(harmed(losses, harms, one).sum() <= tolerated for one in (*finite[finite <= threshold], threshold))
+    if np.isfinite(threshold) and confidence is not None:
+        assert harmed(losses, harms, np.nextafter(np.float32(threshold), np.float32(np.inf))).sum() > tolerated
+
+
+@given(st.integers(1, 60), st.integers(0, 2**32 - 1))
+@settings(max_examples=100, deadline=None)
+def test_the_curve_counts_harms_at_every_threshold(prompts: int, seed: int) -> None:
+    """Between two of its steps the curve says how many prompts a threshold harms, also where that falls."""
+    losses, harms = draw(np.random.default_rng(seed), prompts)
+    thresholds, counts = harm_curve(losses, harms)
+    for step, count in zip(thresholds, counts, strict=True):
+        assert harmed(losses, harms, np.nextafter(step, np.float32(np.inf))).sum() == count
 
 
 @given(st.integers(1, 5000), st.floats(0, 1), st.sampled_from([0.5, 0.9, 0.99]))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.routing.curve import curve
+from benchmarks.routing.promise import Rows, draw, measured
 from services.router.scored import InvalidOutcomes, read_scored
 
 
@@ -51,3 +52,21 @@ def test_a_repeated_prompt_has_its_scores_averaged_and_is_remarked(tmp_path: Pat
     found = read_scored([path])
     assert found.of("a").tolist() == [0.5]
     assert found.remarks == ["1 rows repeat a prompt: its scores were averaged"]
+
+
+def test_a_draw_parts_no_group() -> None:
+    """All prompts of one question are on one side, about as many as asked for are calibrated, and all are used."""
+    groups = np.repeat(np.arange(100), np.random.default_rng(0).integers(1, 9, 100))
+    calibrated, asked = draw(groups, 200, seed=1)
+    assert not set(groups[calibrated]) & set(groups[asked])
+    assert sorted([*calibrated, *asked]) == list(range(len(groups)))
+    assert 190 <= len(calibrated) <= 200
+
+
+def test_one_calibration_is_held_to_the_rows_asked() -> None:
+    """Harm and strong shares are those of the rows asked: here losses tell harms apart, so half goes to the weak."""
+    harms = np.arange(2000) % 2 == 1
+    rows = Rows(("weak",), np.where(harms, 0.9, 0.1).astype(np.float32)[:, None], harms[:, None], np.arange(2000))
+    found = measured(rows, np.arange(1000), np.arange(1000, 2000), 0.05, 0.9)
+    assert found["harm"] == found["confident_harm"] == found["draws_over_bound"] == 0
+    assert found["strong_share"] == found["confident_strong_share"] == found["strong_share_hindsight"] == 0.5
