@@ -1,7 +1,7 @@
 """Runs in a process of its own with TensorRT's real bindings over stub libraries; prints what the plugins answer.
 
-Output: one JSON object, by kernel: shapes, types, PTX parameters, launch and int32 arguments, and the shared memory that
-a kernel takes when it is compiled without a plugin.
+Output: one JSON object, by kernel: shapes, types, PTX parameters, launch and int32 arguments, and the shared memory
+that a kernel takes when it is compiled without a plugin.
 """
 
 import json
