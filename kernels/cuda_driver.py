@@ -136,15 +136,23 @@ class CudaDriver:
         return function
 
     def launch(
-        self, function: Any, grid: Sequence[int], threads: int, shared_bytes: int, values: Sequence[Any]
+        self,
+        function: Any,
+        grid: Sequence[int],
+        threads: int,
+        shared_bytes: int,
+        values: Sequence[Any],
+        stream: int | None = None,
     ) -> None:
-        """Launches with arguments in the kernel's order: addresses as `numpy.uint64`, sizes as `numpy.int32`."""
+        """Launches with arguments in the kernel's order: addresses as `numpy.uint64`, sizes as `numpy.int32`.
+
+        On the driver's own stream, unless another is named.
+        """
         held = [ctypes.c_uint64(int(v)) if isinstance(v, np.uint64) else ctypes.c_int32(int(v)) for v in values]
         packed = (ctypes.c_void_p * len(held))(*(ctypes.addressof(value) for value in held))
         shape = [*grid, 1, 1][:3]
-        self._call(
-            "cuLaunchKernel", function, *shape, threads, 1, 1, shared_bytes, ctypes.c_void_p(self.stream), packed, None
-        )
+        on = ctypes.c_void_p(self.stream if stream is None else stream)
+        self._call("cuLaunchKernel", function, *shape, threads, 1, 1, shared_bytes, on, packed, None)
 
     def wait(self) -> None:
         """Until all that was begun is done."""
