@@ -2,9 +2,9 @@
 
 import argparse
 
-from benchmarks.caching import eviction, index, pairs, stream
+from benchmarks.caching import eviction, index, judge, pairs, stream
 
-_SUBCOMMANDS = {"stream": stream, "pairs": pairs, "index": index, "eviction": eviction}
+_SUBCOMMANDS = {"stream": stream, "pairs": pairs, "index": index, "eviction": eviction, "judge": judge}
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
     features = PairFeatures([row[key] for row in fit for key in ("text_a", "text_b")])
     x_fit, x_test = (_matrix(features, rows) for rows in (fit, test))
     y_fit, y_test = (np.array([bool(row["label"]) for row in rows]) for rows in (fit, test))
-    held = _components(fit) == _FOLDS - 1
+    held = folds_of(fit) == _FOLDS - 1
     verifier = _train(x_fit[~held], y_fit[~held])
     calibrated = {"verifier": _score(verifier, x_fit[held]), "cosine": x_fit[held, 0]}
     gains = {name: _covered(scores, y_fit[held], arguments.bound) for name, scores in calibrated.items()}
@@ -61,7 +61,7 @@ def _matrix(features: PairFeatures, rows: Sequence[dict[str, str]]) -> Scores:
     return features.matrix(pairs, cosines)
 
 
-def _components(rows: Sequence[dict[str, str]]) -> NDArray[np.int64]:
+def folds_of(rows: Sequence[dict[str, str]]) -> NDArray[np.int64]:
     """The fold of each pair, so that questions that are connected by pairs fall into one."""
     parents: dict[str, str] = {}
 

@@ -1,5 +1,6 @@
 """One draw of labels: fit and calibrate on them, evaluate on every other prompt of the file."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,29 +8,46 @@ from numpy.typing import NDArray
 
 from benchmarks.routing.curve import Curve, curve
 from services.router.calibration import Calibration
-from services.router.gain import fit_gains
+from services.router.ensemble import fit_ensemble
+from services.router.fit import targets
+from services.router.predictor import probabilities
+from services.router.prior import Prior, without_heads
 
 _CALIBRATED, _NEIGHBOURS = 0.4, 40  # share of the labels that only the promise uses; of the kNN baseline
+_STRONG, _WEAK, _LOSS = 0, 1, 3  # columns of the ensemble's targets
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """n prompts with both models' scores [n], and `hardness` [n] as heads fitted on other files see it."""
+    """n prompts with both models' scores [n], and the prior of what other files tell; None where there is none."""
 
     embeddings: NDArray[np.float32]
     lexical: NDArray[np.float32]
+    domains: Sequence[str]
     strong: NDArray[np.float64]
     weak: NDArray[np.float64]
-    hardness: NDArray[np.float32]
+    prior: Prior | None
+
+    def expected(self, fitted: NDArray[np.intp], asked: NDArray[np.intp]) -> NDArray[np.float32]:
+        """The targets of the prompts `asked` as the serving ensemble expects them, learned from those `fitted`."""
+        wanted = targets({"strong": self.strong[fitted], "weak": self.weak[fitted]}, "strong")
+        near = self.embeddings[fitted], self.lexical[fitted]
+        prior = self.prior or without_heads(*near)
+        ensemble, _ = fit_ensemble(prior, *near, wanted, [self.domains[row] for row in fitted])
+        return ensemble.predict(self.embeddings[asked], self.lexical[asked])
 
     def gains(self, fitted: NDArray[np.intp], asked: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Predicted gains of the prompts `asked`, learned from those `fitted`; from hardness alone where none is."""
-        if not len(fitted):
-            return self.hardness[asked].astype(np.float64)
-        beside = np.concatenate([self.lexical, self.hardness[:, None]], axis=1)
-        target = (self.strong - self.weak)[fitted, None].astype(np.float32)
-        model = fit_gains(self.embeddings[fitted], beside[fitted], target)
-        return model.predict(self.embeddings[asked], beside[asked])[:, 0].astype(np.float64)
+        """What the strong model is expected to add."""
+        found = self.expected(fitted, asked)
+        return (found[:, _STRONG] - found[:, _WEAK]).astype(np.float64)
+
+    def unlabelled(self, asked: NDArray[np.intp]) -> NDArray[np.float64]:
+        """A ranking by what other files tell alone: hard for the best models there, and long."""
+        long = standardised(self.lexical[asked, 0]) + standardised(self.lexical[asked, 1])
+        if self.prior is None:
+            return long
+        heads = self.prior.heads(self.prior.projected(self.embeddings[asked]), self.lexical[asked])
+        return long - standardised(heads[:, 0])
 
     def curve(self, gains: NDArray[np.float64], asked: NDArray[np.intp]) -> Curve:
         """The measures of a ranking of the prompts `asked`."""
@@ -40,6 +58,12 @@ class Prompts:
         near = np.argsort(-(self.embeddings[asked] @ self.embeddings[fitted].T), axis=1)[:, :_NEIGHBOURS]
         found: NDArray[np.float64] = (self.strong - self.weak)[fitted][near].mean(axis=1)
         return found
+
+
+def standardised(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Values less their mean, over their spread."""
+    found: NDArray[np.float64] = (values - values.mean()) / (values.std() + 1e-9)
+    return found
 
 
 def ranking(found: Curve, strong_mean: float) -> dict[str, float]:
@@ -56,13 +80,13 @@ def promise(
     kept = max(1, int(len(labelled) * _CALIBRATED))
     fitted, held = labelled[kept:], labelled[:kept]
     harms = prompts.strong > prompts.weak
-    losses = prompts.gains(fitted, held).astype(np.float32)[:, None]
-    calibration = Calibration(("weak",), losses, harms[held, None])
-    gains = prompts.gains(fitted, asked)
-    weak = gains < calibration.threshold(("weak",), bound, None)
-    tested = gains < calibration.threshold(("weak",), bound, confidence)
-    by_gain = np.argsort(gains, kind="stable")
-    free = int((np.cumsum(harms[asked][by_gain]) / len(asked) <= bound).sum())
+    losses = probabilities(prompts.expected(fitted, np.concatenate((held, asked)))[:, _LOSS])
+    calibration = Calibration(("weak",), losses[:kept, None], harms[held, None])
+    predicted = losses[kept:]
+    weak = predicted < calibration.threshold(("weak",), bound, None)
+    tested = predicted < calibration.threshold(("weak",), bound, confidence)
+    by_loss = np.argsort(predicted, kind="stable")
+    free = int((np.cumsum(harms[asked][by_loss]) / len(asked) <= bound).sum())
     gap = prompts.strong[asked].mean() - prompts.weak[asked].mean()
     lost = np.where(weak, prompts.weak[asked], prompts.strong[asked]).mean() - prompts.weak[asked].mean()
     return {

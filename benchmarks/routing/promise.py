@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from benchmarks.routing.__main__ import embedded, summary
 from services.router.calibration import Calibration
+from services.router.ensemble import fit_ensemble
 from services.router.features import lexical
-from services.router.gain import fit_gains
+from services.router.prior import without_heads
 from services.router.scored import InvalidOutcomes, read_scored
+from services.router.spelled import mended
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,9 @@ def prepared(arguments: argparse.Namespace) -> Rows:
     if len(others) < 2 * arguments.calibrated:
         got = f"{arguments.calibrated} of {len(others)} rows left by --fitted"
         raise InvalidOutcomes(f"--calibrated: got {got}, expected at most half, so that as many are evaluated")
-    losses = fit_gains(vectors[fitted], facts[fitted], harms[fitted].astype(np.float32))
+    near = vectors[fitted], facts[fitted]
+    domains = [scored.domains[row] for row in fitted]
+    losses, _ = fit_ensemble(without_heads(*near), *near, harms[fitted].astype(np.float64), domains)
     predicted = losses.predict(vectors[others], facts[others])
     left = np.unique(groups[others], return_inverse=True)[1]
     return Rows(tuple(arguments.models[:-1]), predicted, harms[others], left)
@@ -108,7 +112,7 @@ def _groups(prompts: Sequence[str], path: Path, field: str | None) -> NDArray[np
         return np.arange(len(prompts))
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8") as lines:
-        by_prompt = {row["prompt"]: f"{row.get('domain')} {row[field]}" for row in map(json.loads, lines)}
+        by_prompt = {mended(row["prompt"]): f"{row.get('domain')} {row[field]}" for row in map(json.loads, lines)}
     return np.unique([by_prompt[prompt] for prompt in prompts], return_inverse=True)[1]
 
 

@@ -49,6 +49,7 @@ def outcomes(rows: Sequence[Mapping[str, Any]], encoder: SentenceEncoder) -> Out
         embeddings=np.concatenate([encoder.encode([encoder.tokenise(prompt)]) for prompt in prompts]),
         scores={model: np.array([row["scores"][model] for row in rows], float) for model in (CHEAP, STRONG)},
         groups=[f"{row['domain']} {row['key']}" for row in rows],
+        domains=[row["domain"] for row in rows],
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from services.router.artefact import Artefact
+from services.router.features import LEXICAL_FEATURES
 from services.router.fit import Outcomes
 
 if TYPE_CHECKING:
@@ -18,9 +19,9 @@ language: en
 ---
 # The shipped router
 
-Predicts, from a prompt's embedding and 15 facts about its letters, how likely each reference model answers well and how
-likely `{cheap}` is wrong where `{strong}` is right. Two logistic models each, {kilobytes} KB, no code in it:
-`services/router/artefact.py` says what the file holds.
+Predicts, from a prompt's embedding and {lexical} facts about its words, how likely each reference model answers well
+and how likely `{cheap}` is wrong where `{strong}` is right: a kernel machine on {landmarks} landmarks, averaged with
+what each of {domains} domains says. {kilobytes} KB, no code in it: `services/router/artefact.py` says what it holds.
 
 Fitted by `python -m models.router.build` on {fitted:,} prompts of `models/outcomes.jsonl.gz`, calibrated on
 {calibrated:,} others; no question is in both, in any wording. Embeddings of any encoder but all-MiniLM-L6-v2 in
@@ -68,6 +69,9 @@ def write_card(
     cheap, strong = test.scores[cheap_model] >= 0.5, test.scores[strong_model] >= 0.5
     card = CARD.format(
         cheap=cheap_model,
+        lexical=len(LEXICAL_FEATURES),
+        landmarks=len(artefact.ensemble.landmarks),
+        domains=len(facts.domains),
         strong=strong_model,
         kilobytes=round((folder / "router.safetensors").stat().st_size / 1000),
         fitted=facts.fitted_prompts,

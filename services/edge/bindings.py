@@ -168,6 +168,7 @@ class RouterBinding:
             current_model=known.current_model,
             cached_prefix_tokens=known.cached_prefix_tokens,
             earlier_turns=request.earlier_turns,
+            answers_tool_call=request.messages[-1].role == "tool",
             measured_speeds=messages.speed_messages(known.speeds),
         )
         try:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -15,11 +15,19 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from services.chassis.settings import ConfigError
+from services.router.ensemble import Ensemble
 from services.router.features import FEATURE_VERSION, LEXICAL_FEATURES
+from services.router.prior import Prior
 
-FORMAT = "fulcrum-router-1"
+FORMAT = "fulcrum-router-2"
 METADATA_KEY = "fulcrum-router"
 MAX_BYTES = 64 * 1024 * 1024
+_NAMES = frozenset(
+    ["centroids", "calibration_losses", "calibration_harms", "calibration_groups"]
+    + [f"prior_{one.name}" for one in fields(Prior)]
+    + [one.name for one in fields(Ensemble) if one.name != "prior"]
+)
+_MAY_BE_EMPTY = ("prior_landmarks", "prior_coefficients", "prior_offset", "domain_targets")
 
 
 @dataclass(frozen=True)
@@ -35,32 +43,40 @@ class Facts:
     least_similarity: Annotated[float, Field(allow_inf_nan=False)]
     most_characters: Annotated[int, Field(ge=1)]
     fitted_prompts: Annotated[int, Field(ge=1)]
+    domains: tuple[str, ...]
     metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """A fitted predictor of m models on d features, with n calibrated prompts and c centroids."""
+    """A fitted predictor of m models, with n calibrated prompts and c centroids.
+
+    The ensemble's targets are each model's score, then, for each, that it is wrong where the default is right.
+    """
 
     facts: Facts
-    quality_weights: NDArray[np.float32]  # [m, d], logits of answering well
-    quality_bias: NDArray[np.float32]  # [m]
-    loss_weights: NDArray[np.float32]  # [m, d], logits of being wrong where the default is right
-    loss_bias: NDArray[np.float32]  # [m]
+    ensemble: Ensemble
     centroids: NDArray[np.float32]  # [c, embedding dimension], L2-normalised
     calibration_losses: NDArray[np.float32]  # [n, m], infinite where the prompt is unfamiliar
     calibration_harms: NDArray[np.bool_]  # [n, m]
-    calibration_groups: NDArray[np.int32]  # [n], equal where prompts ask the same and so share their fate
+    calibration_groups: NDArray[np.int32]  # [n], prompts that share their fate
 
     def save(self, path: Path) -> None:
         """Writes the file, replacing one that is there."""
-        tensors = {name: np.ascontiguousarray(value) for name, value in vars(self).items() if name != "facts"}
+        tensors = {name: np.ascontiguousarray(value) for name, value in self.tensors().items()}
         known = {"format": FORMAT, "facts": asdict(self.facts), "sha256": _digest(tensors)}
         metadata = {METADATA_KEY: json.dumps(known, sort_keys=True)}  # one key: safetensors writes several in any order
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         partial.write_bytes(save_tensors(tensors, metadata))
         partial.replace(path)
+
+    def tensors(self) -> Mapping[str, NDArray[np.generic]]:
+        """Every array by the name that it has in the file."""
+        own = {name: value for name, value in vars(self).items() if name not in ("facts", "ensemble")}
+        prior = {f"prior_{one.name}": getattr(self.ensemble.prior, one.name) for one in fields(Prior)}
+        ensemble = {one.name: getattr(self.ensemble, one.name) for one in fields(Ensemble) if one.name != "prior"}
+        return own | prior | ensemble
 
 
 def load_artefact(path: Path) -> Artefact:
@@ -90,7 +106,9 @@ def load_artefact(path: Path) -> Artefact:
     _check(path, facts, tensors)
     if metadata.get("sha256") != _digest(tensors):
         raise ConfigError(f"{path}: sha256: the tensors differ from those that were written")
-    return Artefact(facts=facts, **tensors)
+    prior = Prior(*(tensors.pop(f"prior_{one.name}") for one in fields(Prior)))
+    ensemble = Ensemble(prior, *(tensors.pop(one.name) for one in fields(Ensemble) if one.name != "prior"))
+    return Artefact(facts, ensemble, **tensors)
 
 
 def _check(path: Path, facts: Facts, tensors: Mapping[str, NDArray[np.generic]]) -> None:
@@ -98,31 +116,57 @@ def _check(path: Path, facts: Facts, tensors: Mapping[str, NDArray[np.generic]])
         raise ConfigError(f"{path}: feature_version: got {facts.feature_version}, expected {FEATURE_VERSION}")
     if facts.default_model not in facts.models or len(set(facts.models)) < len(facts.models):
         raise ConfigError(f"{path}: models: got {facts.models}, expected each once, {facts.default_model} among them")
-    m, d = len(facts.models), facts.embedding_dimension + len(LEXICAL_FEATURES)
-    expected: dict[str, tuple[type, tuple[int | None, ...]]] = {
-        "quality_weights": (np.float32, (m, d)),
-        "quality_bias": (np.float32, (m,)),
-        "loss_weights": (np.float32, (m, d)),
-        "loss_bias": (np.float32, (m,)),
-        "centroids": (np.float32, (None, facts.embedding_dimension)),
-        "calibration_losses": (np.float32, (None, m)),
-        "calibration_harms": (np.bool_, (None, m)),
-        "calibration_groups": (np.int32, (None,)),
-    }
-    if set(tensors) != set(expected):
-        raise ConfigError(f"{path}: tensors: got {sorted(tensors)}, expected {sorted(expected)}")
+    if set(tensors) != _NAMES:
+        raise ConfigError(f"{path}: tensors: got {sorted(tensors)}, expected {sorted(_NAMES)}")
+    expected = _shapes(facts, tensors)
     for name, (kind, shape) in expected.items():
         found = tensors[name]
         fits = found.ndim == len(shape) and all(b in (None, a) for a, b in zip(found.shape, shape, strict=True))
-        if found.dtype != kind or not fits or not found.size:
+        if found.dtype != kind or not fits or not (found.size or name in _MAY_BE_EMPTY):
             raise ConfigError(f"{path}: {name}: got {found.dtype} {found.shape}, expected {kind.__name__} {shape}")
         if name != "calibration_losses" and not np.isfinite(found).all():
             raise ConfigError(f"{path}: {name}: got a value that is not finite")
     for name in ("calibration_harms", "calibration_groups"):
         if len(tensors["calibration_losses"]) != len(tensors[name]):
             raise ConfigError(f"{path}: {name}: expected as many rows as calibration_losses")
+    for name in ("spread", "prior_spread"):
+        if not np.greater(tensors[name], 0).all():
+            raise ConfigError(f"{path}: {name}: got a value that is not above 0")
     if np.isnan(tensors["calibration_losses"]).any():
         raise ConfigError(f"{path}: calibration_losses: got a value that is not a number")
+
+
+def _shapes(
+    facts: Facts, tensors: Mapping[str, NDArray[np.generic]]
+) -> Mapping[str, tuple[type, tuple[int | None, ...]]]:
+    """Each tensor's type and shape; None where any size will do."""
+    sizes = {name: tensors[name].shape for name in ("prior_projection", "prior_coefficients", "landmarks")}
+    if any(len(shape) != 2 for shape in sizes.values()):
+        return dict.fromkeys(sizes, (np.float32, (None, None)))
+    models, domains, lexical = len(facts.models), len(facts.domains), len(LEXICAL_FEATURES)
+    directions, (rows, heads), landmarks = (
+        sizes["prior_projection"][1],
+        sizes["prior_coefficients"],
+        sizes["landmarks"][0],
+    )
+    return {
+        "prior_projection": (np.float32, (facts.embedding_dimension, directions)),
+        "prior_centre": (np.float32, (lexical,)),
+        "prior_spread": (np.float32, (lexical,)),
+        "prior_landmarks": (np.float32, (rows, directions + lexical)),
+        "prior_coefficients": (np.float32, (rows, heads)),
+        "prior_offset": (np.float32, (heads,)),
+        "centre": (np.float32, (lexical + heads,)),
+        "spread": (np.float32, (lexical + heads,)),
+        "landmarks": (np.float32, (landmarks, directions + lexical + heads)),
+        "coefficients": (np.float32, (landmarks, 2 * models + domains)),
+        "offset": (np.float32, (2 * models + domains,)),
+        "domain_targets": (np.float32, (domains, 2 * models)),
+        "centroids": (np.float32, (None, facts.embedding_dimension)),
+        "calibration_losses": (np.float32, (None, models)),
+        "calibration_harms": (np.bool_, (None, models)),
+        "calibration_groups": (np.int32, (None,)),
+    }
 
 
 def _metadata(data: bytes) -> Mapping[str, Any]:

@@ -90,10 +90,18 @@ class Calibration:
         """Number of calibrated prompts."""
         return len(self._losses)
 
+    @property
+    def mean_losses(self) -> NDArray[np.float32]:
+        """Mean predicted loss of each calibrated prompt over all models, [n]; infinite where it is unfamiliar."""
+        found: NDArray[np.float32] = self._losses.mean(axis=1)
+        return found
+
     def _threshold(
         self, models: tuple[str, ...], bound: float, confidence: float | None, in_order: bool = True
     ) -> float:
-        """What a predicted loss must stay below; -inf where nothing can be promised, inf where nothing would harm.
+        """What a predicted loss must stay below; -inf where nothing can be promised, inf where all may be harmed.
+
+        It is never beyond the calibrated losses, whatever the harm up to there.
 
         Args:
             models: those that compete with the default, in the order of preference.
@@ -101,6 +109,12 @@ class Calibration:
             confidence: with which that must hold; None for on average.
             in_order: whether that order is every prompt's; without it any model below the threshold may be chosen.
         """
+        if bound >= 1:
+            return np.inf
+        return min(self._greatest(models), self._kept(models, bound, confidence, in_order))
+
+    def _kept(self, models: tuple[str, ...], bound: float, confidence: float | None, in_order: bool) -> float:
+        """The threshold that the promise allows; infinite where nothing would harm."""
         if confidence is None:
             return self._on_average(self._curve(models, in_order), bound)
         error = _ERROR_USED * (1 - confidence)
@@ -121,6 +135,12 @@ class Calibration:
             return above
         below, allowed = _first_beyond(curve, tolerated - 1), bound * (self.prompts + 1)
         return below + float(np.clip(allowed - _MARGIN * np.sqrt(allowed) - tolerated, 0, 1)) * (above - below)
+
+    def _greatest(self, models: tuple[str, ...]) -> float:
+        """Just above the greatest calibrated loss of these models."""
+        losses, _ = self._of(models)
+        known = losses[np.isfinite(losses)]
+        return float(np.nextafter(known.max(), _NEVER)) if known.size else -np.inf
 
     def _of(self, models: tuple[str, ...]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         columns = [self._column[name] for name in models]

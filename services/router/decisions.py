@@ -2,6 +2,7 @@
 
 import secrets
 from collections import OrderedDict
+from collections.abc import Mapping
 
 from services.chassis.errors import NotFound
 from services.router.policy import Plan, Planned
@@ -13,6 +14,7 @@ class Decisions:
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self._scores: dict[str, dict[str, float]] = {}
 
     def __len__(self) -> int:
         return len(self._plans)
@@ -22,7 +24,8 @@ class Decisions:
         decision_id = secrets.token_hex(16)
         self._plans[decision_id] = plan
         if len(self._plans) > self._capacity:
-            self._plans.popitem(last=False)
+            forgotten, _ = self._plans.popitem(last=False)
+            self._scores.pop(forgotten, None)
         return decision_id
 
     def recall(self, decision_id: str) -> Plan:
@@ -31,6 +34,13 @@ class Decisions:
         if plan is None:
             raise NotFound("decision_id", decision_id, f"an id from one of the last {self._capacity} of Route")
         return plan
+
+    def score(self, decision_id: str, model: str, score: float) -> Mapping[str, float]:
+        """Every model's score so far of a decision that is known, this one with them; a model's first one counts."""
+        scores = self._scores.setdefault(decision_id, {})
+        known = model in scores
+        scores.setdefault(model, score)
+        return {} if known else scores
 
 
 def place(plan: Plan, model: str, field: str) -> Planned:

@@ -79,11 +79,12 @@ class Eligibility:
         timed = model.price if isinstance(model.price, MachinePrice) else None
         speed = query.speeds.get(name, model.speed)
         reference = timed.seconds(input_tokens, output_tokens, cached_tokens) if timed else None
+        fresh = model.cost_nano_usd(input_tokens, output_tokens)
         return Candidate(
             model=model,
             input_tokens=input_tokens,
-            cost_nano_usd=model.cost_nano_usd(input_tokens, output_tokens, cached_tokens),
-            fresh_cost_nano_usd=model.cost_nano_usd(input_tokens, output_tokens),
+            cost_nano_usd=model.cost_nano_usd(input_tokens, output_tokens, cached_tokens) if cached_tokens else fresh,
+            fresh_cost_nano_usd=fresh,
             seconds=speed.seconds(output_tokens) if speed else reference,
         )
 

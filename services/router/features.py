@@ -1,73 +1,106 @@
-"""What the predictor sees of a prompt: its embedding and a few cheap facts about its letters, in microseconds."""
+"""What the predictor sees of a prompt beside its embedding: cheap facts about its words, blind to case and white space.
+
+Casing, white space and courtesies say nothing of how hard a question is, so they are taken out before anything is
+counted; what is left costs microseconds.
+"""
 
 import math
+import re
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-FEATURE_VERSION = 1
-LEXICAL_FEATURES = (
-    "log_characters",  # log(1 + characters of the whole prompt)
-    "log_words",  # log(1 + runs of anything but white space)
-    "log_numbers",  # log(1 + runs of digits)
-    "log_lines",  # log(1 + line feeds)
-    "word_length",  # mean bytes a word, over 10
-    "digits",  # shares of all bytes from here on
-    "capitals",
-    "white_space",
-    "operators",  # + - * / = < > ^ % |
-    "brackets",  # ( ) [ ] { }
-    "sentence_marks",  # . , ; : !
-    "questions",  # ?
-    "quotes",  # " ' `
-    "code_marks",  # _ \ # $ & @ ~
-    "not_ascii",
+FEATURE_VERSION = 2
+_COUNTED = (
+    "log_characters",  # log(1 + characters, white space collapsed) of the whole prompt
+    "log_words",
+    "log_numbers",
+    "log_sentences",
+    "log_stem",  # characters before the first option
+    "log_options",
+    "log_option_length",  # mean characters of an option
+    "log_option_spread",  # longest less shortest
+    "numeric_options",  # share of options with a digit
+    "largest_number",  # its tenth root
+    "word_length",  # mean letters a word
+    "distinct_words",  # share of all words
+    "long_words",  # share of words of ten letters and more
 )
-_WINDOW_BYTES = 8192  # counted from the prompt's beginning: the cost stays bounded whatever is sent
-_CLASSES = (
-    b"0123456789",
-    bytes(range(65, 91)),
-    b" \t\n\r\v\f",
-    b"+-*/=<>^%|",
-    b"()[]{}",
-    b".,;:!",
-    b"?",
-    b"\"'`",
-    b"_\\#$&@~",
-    bytes(range(128, 256)),
+_MARKS = ("0123456789", "+-*/=<>^%|", "()[]{}", ".,;:!", "?", "\"'`", "_\\#$&@~")
+_SHARES = ("digits", "operators", "brackets", "sentence_marks", "questions", "quotes", "code_marks", "not_ascii")
+# fmt: off
+_TOLD = (
+    "what", "which", "who", "when", "where", "why", "how", "if", "not", "except", "following", "true", "false",
+    "statement", "calculate", "find", "best", "most", "scenario", "according", "because", "would", "suppose",
+    "let", "function", "def", "prove", "i", "you", "my", "write", "explain",
 )
-_DIGIT, _SPACE, _OTHER = 0, 2, len(_CLASSES)
+# fmt: on
+LEXICAL_FEATURES = (*_COUNTED, *_SHARES, *(f"says_{word}" for word in _TOLD))
+_WINDOW = 4096  # characters from the prompt's beginning: the cost stays bounded whatever is sent
+_COURTESY = re.compile(
+    r"\b(?:hi|hello|hey|good (?:morning|evening|afternoon)|dear assistant|please|kindly|many thanks|thanks?(?: you)?"
+    r"(?: (?:very|so) much| a lot| in advance)?|(?:could|can|would|will) you(?: be so kind as to)?"
+    r"|i would appreciate it|if you don't mind)\b[ ,.!]*"
+)
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_DIGIT = re.compile(r"\d")
+_WORD, _NUMBER, _SENTENCE = re.compile(r"[a-z']+"), re.compile(r"\d+(?:\.\d+)?"), re.compile(r"[.!?](?: |$)")
 _CLASS_OF_BYTE = bytes(
-    next((place for place, members in enumerate(_CLASSES) if byte in members), _OTHER) for byte in range(256)
+    next((place for place, members in enumerate(_MARKS) if chr(byte) in members), 7 if byte > 127 else 8)
+    for byte in range(256)
 )
+
+
+def normalised(text: str) -> str:
+    """The text in small letters, white space collapsed, without courtesies; nothing but courtesies is left as it is."""
+    small = " ".join(text.lower().split())
+    return _COURTESY.sub("", small).strip() or small
 
 
 def lexical(text: str) -> NDArray[np.float32]:
-    """`LEXICAL_FEATURES` of a text, float32 [15]; but for its length, of its first 8 KiB."""
-    window = text[:_WINDOW_BYTES].encode("utf-8", "replace")[:_WINDOW_BYTES]
-    classes = np.frombuffer(window.translate(_CLASS_OF_BYTE), np.uint8)
-    counts = np.bincount(classes, minlength=_OTHER + 1).tolist()
-    size, words = max(1, len(window)), _runs(classes != _SPACE)
-    return np.array(
-        (
-            math.log1p(len(text)),
-            math.log1p(words),
-            math.log1p(_runs(classes == _DIGIT)),
-            math.log1p(window.count(b"\n")),
-            (len(window) - counts[_SPACE]) / max(1, words) / 10,
-            *(count / size for count in counts[:_OTHER]),
-        ),
-        np.float32,
+    """`LEXICAL_FEATURES` of a text, float32; but for its length, of its first 4,096 characters."""
+    plain = normalised(text[: 2 * _WINDOW])[:_WINDOW]
+    size = len(plain) if len(text) <= _WINDOW else len(text)
+    words, numbers = _WORD.findall(plain), _NUMBER.findall(plain)
+    distinct, amount = set(words), max(1, len(words))
+    counted = (
+        math.log1p(size),
+        math.log1p(len(words)),
+        math.log1p(len(numbers)),
+        math.log1p(len(_SENTENCE.findall(plain))),
+        *_option_facts(plain),
+        max((float(one) if len(one) < 16 else 1e16 for one in numbers), default=0.0) ** 0.1,
+        sum(map(len, words)) / amount,
+        len(distinct) / amount,
+        sum(len(word) > 9 for word in words) / amount,
     )
+    window = plain.encode("utf-8", "replace")
+    classes = np.frombuffer(window.translate(_CLASS_OF_BYTE), np.uint8)
+    shares = np.bincount(classes, minlength=9)[:8] / max(1, len(window))
+    told = [word in distinct for word in _TOLD]
+    return np.concatenate((counted, shares, told)).astype(np.float32)
 
 
-def features(text: str, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The embedding [d] followed by the lexical features: float32 [d + 15]."""
-    return np.concatenate((embedding, lexical(text)))
-
-
-def _runs(mask: NDArray[np.bool_]) -> int:
-    """Number of unbroken runs of True."""
-    if not mask.size:
-        return 0
-    return int(mask[0]) + int(np.count_nonzero(mask[1:] > mask[:-1]))
+def _option_facts(plain: str) -> Sequence[float]:
+    """Of options that follow one another from ` a. `, ` a) ` or `(a) ` on: `log_stem` to `numeric_options`."""
+    starts: list[int] = []
+    for letter in _LETTERS:
+        after = starts[-1] + 3 if starts else 0
+        marks = (f" {letter}. ", f" {letter}) ", f"({letter}) ")
+        found = [place for mark in marks if (place := plain.find(mark, after)) >= 0]
+        if not found:
+            break
+        starts.append(min(found))
+    if len(starts) < 2:
+        return math.log1p(len(plain)), 0.0, 0.0, 0.0, 0.0
+    options = [plain[start + 4 : end] for start, end in zip(starts, [*starts[1:], len(plain)], strict=True)]
+    lengths = [len(option) for option in options]
+    numeric = sum(_DIGIT.search(option) is not None for option in options)
+    return (
+        math.log1p(starts[0]),
+        math.log1p(len(options)),
+        math.log1p(sum(lengths) / len(options)),
+        math.log1p(max(lengths) - min(lengths)),
+        numeric / len(options),
+    )

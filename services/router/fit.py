@@ -1,4 +1,4 @@
-"""Fits a router's artefact from prompts, embeddings and each model's scores: logistic models, then calibration."""
+"""Fits a router's artefact from prompts, embeddings and each model's scores: the ensemble, then its calibration."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,17 +6,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
-from sklearn.linear_model import LogisticRegressionCV
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import GroupKFold, GroupShuffleSplit
-from sklearn.preprocessing import StandardScaler
+from sklearn.model_selection import GroupShuffleSplit
 
 from services.router.artefact import Artefact, Facts
-from services.router.features import FEATURE_VERSION, features
+from services.router.ensemble import fit_ensemble
+from services.router.features import FEATURE_VERSION, lexical
 from services.router.predictor import Predictor
+from services.router.prior import Prior, without_heads
 
-_LEAST_PROMPTS = 100
-_PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+LEAST_PROMPTS = 100
 
 
 @dataclass(frozen=True)
@@ -26,14 +25,16 @@ class Outcomes:
     Args:
         prompts: n texts.
         embeddings: float32 [n, d], L2-normalised.
-        scores: 0 to 1 by model, [n] each; from 0.5 on a model answered well.
+        scores: 0 to 1 by model, [n] each, not a number where it was not asked; from 0.5 on a model answered well.
         groups: n labels; prompts of one group never part between fitting and calibration.
+        domains: n labels, empty where unknown.
     """
 
     prompts: Sequence[str]
     embeddings: NDArray[np.float32]
     scores: Mapping[str, NDArray[np.float64]]
     groups: Sequence[str]
+    domains: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -53,17 +54,17 @@ class Recipe:
     seed: int = 0
 
 
-def fit_artefact(outcomes: Outcomes, default_model: str, encoder_digest: str, recipe: Recipe) -> Artefact:
-    """Fits on one part of the groups, calibrates on the other.
+def fit_artefact(
+    outcomes: Outcomes, default_model: str, encoder_digest: str, recipe: Recipe, prior: Prior | None = None
+) -> Artefact:
+    """Fits on one part of the groups, calibrates on the other; a `prior` brings what other outcomes tell.
 
     Raises:
-        ValueError: too few prompts, lengths that differ, or a default that was not scored.
+        ValueError: too few prompts, lengths that differ, or a default that was not scored or not with every model.
     """
     _check(outcomes, default_model)
-    right = np.stack([np.asarray(scores) >= 0.5 for scores in outcomes.scores.values()], axis=1)
-    harms = ~right & right[:, [list(outcomes.scores).index(default_model)]]
     splitter = GroupShuffleSplit(1, test_size=recipe.calibration_share, random_state=recipe.seed)
-    fitted, calibrated = next(splitter.split(right, groups=outcomes.groups))
+    fitted, calibrated = next(splitter.split(outcomes.embeddings, groups=outcomes.groups))
     facts = Facts(
         models=tuple(outcomes.scores),
         default_model=default_model,
@@ -73,31 +74,35 @@ def fit_artefact(outcomes: Outcomes, default_model: str, encoder_digest: str, re
         least_similarity=0.0,
         most_characters=max(len(outcomes.prompts[row]) for row in fitted),
         fitted_prompts=len(fitted),
+        domains=(),
         metrics={},
     )
-    return _calibrated(_fitted(facts, outcomes, fitted, right, harms, recipe), outcomes, calibrated, harms)
+    return _calibrated(_fitted(facts, outcomes, fitted, recipe, prior), outcomes, calibrated)
 
 
-def _fitted(
-    facts: Facts,
-    outcomes: Outcomes,
-    rows: NDArray[np.intp],
-    right: NDArray[np.bool_],
-    harms: NDArray[np.bool_],
-    recipe: Recipe,
-) -> Artefact:
-    """The artefact with weights and centroids from these rows, not calibrated yet."""
-    inputs = np.stack([features(outcomes.prompts[row], outcomes.embeddings[row]) for row in rows])
-    groups = np.asarray(outcomes.groups)[rows]
-    quality = [_logistic(inputs, labels, groups, recipe) for labels in right[rows].T]
-    loss = [_logistic(inputs, labels, groups, recipe) for labels in harms[rows].T]
-    centroids, least_similarity = _familiarity(outcomes.embeddings[rows], groups, recipe)
+def targets(scores: Mapping[str, NDArray[np.float64]], default_model: str) -> NDArray[np.float64]:
+    """For each model its score, then that it is wrong where the default is right: [n, 2 m], nan where unknown."""
+    quality = np.stack([np.asarray(one, np.float64) for one in scores.values()], axis=1)
+    default = quality[:, [list(scores).index(default_model)]]
+    loss = np.where(np.isnan(quality + default), np.nan, (quality < 0.5) & (default >= 0.5))
+    return np.concatenate((quality, loss), axis=1)
+
+
+def _fitted(facts: Facts, outcomes: Outcomes, rows: NDArray[np.intp], recipe: Recipe, prior: Prior | None) -> Artefact:
+    """The artefact with ensemble and centroids from these rows, not calibrated yet."""
+    embeddings = outcomes.embeddings[rows]
+    facts_of_text = np.stack([lexical(outcomes.prompts[row]) for row in rows])
+    ensemble, domains = fit_ensemble(
+        prior or without_heads(embeddings, facts_of_text),
+        embeddings,
+        facts_of_text,
+        targets(outcomes.scores, facts.default_model)[rows],
+        [outcomes.domains[row] for row in rows],
+    )
+    centroids, least_similarity = _familiarity(embeddings, np.asarray(outcomes.groups)[rows], recipe)
     return Artefact(
-        facts=replace(facts, least_similarity=least_similarity),
-        quality_weights=np.stack([weights for weights, _ in quality]),
-        quality_bias=np.array([bias for _, bias in quality], np.float32),
-        loss_weights=np.stack([weights for weights, _ in loss]),
-        loss_bias=np.array([bias for _, bias in loss], np.float32),
+        facts=replace(facts, least_similarity=least_similarity, domains=tuple(domains)),
+        ensemble=ensemble,
         centroids=centroids,
         calibration_losses=np.zeros((0, len(facts.models)), np.float32),
         calibration_harms=np.zeros((0, len(facts.models)), np.bool_),
@@ -110,33 +115,19 @@ def _check(outcomes: Outcomes, default_model: str) -> None:
         "prompts": len(outcomes.prompts),
         "embeddings": len(outcomes.embeddings),
         "groups": len(outcomes.groups),
+        "domains": len(outcomes.domains),
         **{f"scores of {model}": len(scores) for model, scores in outcomes.scores.items()},
     }
-    if len(set(lengths.values())) != 1 or len(outcomes.prompts) < _LEAST_PROMPTS:
-        raise ValueError(f"got lengths {lengths}, expected them equal and at least {_LEAST_PROMPTS}")
+    if len(set(lengths.values())) != 1 or len(outcomes.prompts) < LEAST_PROMPTS:
+        raise ValueError(f"got lengths {lengths}, expected them equal and at least {LEAST_PROMPTS}")
     if default_model not in outcomes.scores:
         raise ValueError(f"default_model: got {default_model!r}, expected one of {', '.join(outcomes.scores)}")
-
-
-def _logistic(
-    inputs: NDArray[np.float32], labels: NDArray[np.bool_], groups: NDArray[np.str_], recipe: Recipe
-) -> tuple[NDArray[np.float32], float]:
-    """Weights [d] and bias of a logit; a label that is nearly constant gives the constant."""
-    positives = int(labels.sum())
-    if min(positives, len(labels) - positives) < 10:
-        return np.zeros(inputs.shape[1], np.float32), float(np.log((positives + 0.5) / (len(labels) - positives + 0.5)))
-    scaler = StandardScaler().fit(inputs)
-    folds = list(GroupKFold(5, shuffle=True, random_state=recipe.seed).split(inputs, groups=groups))
-    model = LogisticRegressionCV(
-        Cs=_PENALTIES,
-        cv=folds,
-        l1_ratios=(0.0,),
-        scoring="neg_log_loss",
-        solver="newton-cholesky",
-        use_legacy_attributes=False,
-    ).fit(scaler.transform(inputs), labels)
-    weights = model.coef_[0] / scaler.scale_
-    return weights.astype(np.float32), float(model.intercept_[0] - weights @ scaler.mean_)
+    for model, known in outcomes.scores.items():
+        both = int(np.isfinite(known + outcomes.scores[default_model]).sum())
+        if both < LEAST_PROMPTS:
+            raise ValueError(
+                f"scores of {model}: {both} prompts have {default_model}'s too, expected at least {LEAST_PROMPTS}"
+            )
 
 
 def _familiarity(
@@ -152,9 +143,16 @@ def _familiarity(
     return centroids, float(np.quantile(nearest, recipe.unfamiliar_share))
 
 
-def _calibrated(artefact: Artefact, outcomes: Outcomes, rows: NDArray[np.intp], harms: NDArray[np.bool_]) -> Artefact:
-    """The artefact with its losses on prompts that it was not fitted on, predicted by the predictor that will serve."""
+def _calibrated(artefact: Artefact, outcomes: Outcomes, rows: NDArray[np.intp]) -> Artefact:
+    """The artefact with its losses on prompts that it was not fitted on, predicted by the predictor that will serve.
+
+    Only prompts that every model answered calibrate: a model that was not asked might have harmed.
+    """
     predictor, models = Predictor(artefact), artefact.facts.models
+    wanted = targets(outcomes.scores, artefact.facts.default_model)
+    rows = rows[np.isfinite(wanted[rows]).all(axis=1)]
+    if len(rows) < 2:
+        raise ValueError(f"scores: {len(rows)} prompts to calibrate on have every model's, expected at least 2")
     losses = np.full((len(rows), len(models)), np.inf, np.float32)
     quality = np.empty((len(rows), len(models)))
     for place, row in enumerate(rows):
@@ -162,17 +160,18 @@ def _calibrated(artefact: Artefact, outcomes: Outcomes, rows: NDArray[np.intp], 
         quality[place] = [prediction.quality[model] for model in models]
         if not prediction.unfamiliar:
             losses[place] = [prediction.loss[model] for model in models]
+    harms = wanted[rows, len(models) :] > 0
     metrics = {"unfamiliar_share": float(np.isinf(losses[:, 0]).mean())}
     for column, model in enumerate(models):
-        right = np.asarray(outcomes.scores[model])[rows] >= 0.5
+        right = wanted[rows, column] >= 0.5
         metrics[f"accuracy.{model}"] = float(right.mean())
-        metrics[f"harm.{model}"] = float(harms[rows, column].mean())
+        metrics[f"harm.{model}"] = float(harms[:, column].mean())
         if 0 < right.sum() < len(right):
             metrics[f"quality_auc.{model}"] = float(roc_auc_score(right, quality[:, column]))
     return replace(
         artefact,
         facts=replace(artefact.facts, metrics=metrics),
         calibration_losses=losses,
-        calibration_harms=harms[rows],
+        calibration_harms=harms,
         calibration_groups=np.unique(np.asarray(outcomes.groups)[rows], return_inverse=True)[1].astype(np.int32),
     )

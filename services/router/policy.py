@@ -1,6 +1,7 @@
 """The choice: the best by the goal of those whose predicted loss keeps the bound, else the strong one, and why."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -8,7 +9,9 @@ import numpy as np
 
 from services.chassis.errors import InvalidField
 from services.router.conversation import leaning
+from services.router.drift import HarmWatch, PromiseState, ShiftWatch
 from services.router.eligibility import Candidate, Eligibility
+from services.router.explanation import expected, limit, percent, rank
 from services.router.goals import MEASURES, rivals
 from services.router.predictor import Prediction, Predictor
 from services.router.query import Goal, Query
@@ -27,8 +30,11 @@ class Reason(Enum):
     BEST_WITHIN_LIMITS = "BEST_WITHIN_LIMITS"
     CACHED_PREFIX = "CACHED_PREFIX"
     NEEDS_CONVERSATION = "NEEDS_CONVERSATION"
+    PROMISE_SUSPENDED = "PROMISE_SUSPENDED"
+    CONTINUES_TOOL_CALL = "CONTINUES_TOOL_CALL"
 
 
+RIGHT = 0.5  # a score from which an answer counts as right
 _WITHIN = {
     Goal.CHEAPEST: Reason.CHEAPEST_WITHIN_LOSS,
     Goal.BEST: Reason.BEST_WITHIN_LIMITS,
@@ -49,12 +55,16 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Models in the order to try them, never none, the strongest of them, and why the first is first."""
+    """Models in the order to try them, never none, the strongest of them, and why the first is first.
+
+    `promised` is whether the first is a weaker one under the promise of how rarely it answers worse than the default.
+    """
 
     models: tuple[Planned, ...]
     strongest: str
     reason: Reason
     explanation: str
+    promised: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +81,20 @@ class Policy:
         """`predictor` must be relative to the catalogue's default; without one the default answers everything."""
         self._eligibility = eligibility
         self._predictor = predictor
+        self._harm = HarmWatch()
+        self._shift = ShiftWatch(predictor.calibration.mean_losses) if predictor else None
+
+    @property
+    def promise(self) -> PromiseState:
+        """What is known of whether the promise is kept."""
+        harm = self._harm
+        return PromiseState(harm.suspended, harm.judged, harm.harmed, self._shift.shift if self._shift else 0.0)
+
+    def scored(self, plan: Plan, scores: Mapping[str, float]) -> None:
+        """Learns how answers to one prompt were scored, by model, as soon as both that matter are."""
+        chosen, default = scores.get(plan.models[0].model), scores.get(plan.strongest)
+        if plan.promised and chosen is not None and default is not None:
+            self._harm.judge(chosen < RIGHT <= default)
 
     def plan(self, query: Query) -> Plan:
         """Ranks the models for a query.
@@ -82,11 +106,16 @@ class Policy:
         prediction = self._predict(query)
         ranked = self._by_strength(self._eligibility.candidates(query), prediction)
         choice = self._choose(query, ranked, prediction)
-        if query.cached_prefix_tokens and choice.model.name == query.current_model:
+        by_cost = query.objective.goal is Goal.CHEAPEST
+        if by_cost and query.cached_prefix_tokens and choice.model.name == query.current_model:
             choice = self._told_of_prefix(choice, query, ranked, prediction)
         order = [choice.model, *(one for one in ranked if one is not choice.model)]
         planned = tuple(_planned(one, prediction) for one in order)
-        return Plan(planned, ranked[0].name, choice.reason, f"{choice.model.name}: {choice.why}.")
+        weak = choice.model is not ranked[0]
+        if ranked[0].model.is_default:
+            self._harm.decided(weak, query.objective.max_quality_loss)
+        promised = weak and ranked[0].model.is_default
+        return Plan(planned, ranked[0].name, choice.reason, f"{choice.model.name}: {choice.why}.", promised)
 
     def _predict(self, query: Query) -> Prediction | None:
         if query.vector is None:
@@ -96,7 +125,11 @@ class Policy:
         if self._predictor is None:
             return None
         self._predictor.check(query.vector)
-        return self._predictor.predict(query.text, query.vector.values)
+        prediction = self._predictor.predict(query.text, query.vector.values)
+        if self._shift:
+            losses = prediction.loss.values()
+            self._shift.seen(math.inf if prediction.unfamiliar else sum(losses) / len(losses))
+        return prediction
 
     def _by_strength(self, candidates: Sequence[Candidate], prediction: Prediction | None) -> Sequence[Candidate]:
         """The default, then by predicted quality, then the dearest, for want of anything better to judge by."""
@@ -114,23 +147,37 @@ class Policy:
         strongest = ranked[0]
         if len(ranked) == 1:
             return _Choice(strongest, Reason.ONLY_CANDIDATE, "the only model that the request and its objective leave")
+        if query.answers_tool_call:
+            return self._going_on(query, ranked)
         if query.vector is None:
-            why = f"{_rank(strongest)}, as there is no embedding to predict from"
+            why = f"{rank(strongest)}, as there is no embedding to predict from"
             return _Choice(strongest, Reason.NO_EMBEDDING, why)
         if prediction is None or self._predictor is None:
-            return _Choice(strongest, Reason.NO_PREDICTOR, f"{_rank(strongest)}, as no predictor is fitted")
+            return _Choice(strongest, Reason.NO_PREDICTOR, f"{rank(strongest)}, as no predictor is fitted")
         preferred = rivals(query.objective.goal, ranked, prediction)
         fitted = [one for one in preferred if one.name in prediction.loss and not one.model.is_default]
         if preferred and not fitted:
             names = ", ".join(one.name for one in preferred)
-            return _Choice(strongest, Reason.NO_PREDICTOR, f"{_rank(strongest)}, as no predictor is fitted for {names}")
+            return _Choice(strongest, Reason.NO_PREDICTOR, f"{rank(strongest)}, as no predictor is fitted for {names}")
         if query.earlier_turns and (lacking := leaning(query.text)):
-            why = f"{_rank(strongest)}, as the turn says nothing without those before it: {lacking}"
+            why = f"{rank(strongest)}, as the turn says nothing without those before it: {lacking}"
             return _Choice(strongest, Reason.NEEDS_CONVERSATION, why)
+        if self._harm.suspended:
+            why = f"{rank(strongest)}, as weaker models were seen to harm more than the bound allows"
+            return _Choice(strongest, Reason.PROMISE_SUSPENDED, why)
         if prediction.unfamiliar:
-            why = f"{_rank(strongest)}, as the prompt is unlike every calibrated one: {prediction.unfamiliar}"
+            why = f"{rank(strongest)}, as the prompt is unlike every calibrated one: {prediction.unfamiliar}"
             return _Choice(strongest, Reason.UNFAMILIAR_PROMPT, why)
         return self._within_loss(query, strongest, fitted, prediction, self._predictor)
+
+    def _going_on(self, query: Query, ranked: Sequence[Candidate]) -> _Choice:
+        """Whoever called the tool was chosen for the question that its result is part of the answer to."""
+        strongest, careful = ranked[0], self._harm.suspended or not query.objective.max_quality_loss
+        calling = next((one for one in ranked if one.name == query.current_model), strongest)
+        if calling is strongest or careful:
+            why = f"{rank(strongest)}, as the turn is the result of a tool call, which says nothing by itself"
+            return _Choice(strongest, Reason.NEEDS_CONVERSATION, why)
+        return _Choice(calling, Reason.CONTINUES_TOOL_CALL, "it made the tool call that this turn is the result of")
 
     def _within_loss(
         self,
@@ -143,20 +190,20 @@ class Policy:
         goal, measure = query.objective.goal, MEASURES[query.objective.goal]
         refused = Reason.BEST_WITHIN_LIMITS if goal is Goal.BEST else Reason.NO_CHEAPER_FITS
         if not fitted:
-            return _Choice(strongest, refused, f"{_rank(strongest)}, and no other is known to be {measure.comparative}")
+            return _Choice(strongest, refused, f"{rank(strongest)}, and no other is known to be {measure.comparative}")
         bound, confidence = query.objective.max_quality_loss, query.objective.confidence
         names = tuple(one.name for one in fitted)
         threshold = predictor.calibration.threshold(names, bound, confidence, in_order=not measure.by_prompt)
-        promise = f"a bound of {_percent(bound)}" + (f" at {_percent(confidence)} confidence" if confidence else "")
-        limit = f"{_limit(threshold)} {predictor.calibration.prompts} calibrated prompts for {promise}"
+        promise = f"a bound of {percent(bound)}" + (f" at {percent(confidence)} confidence" if confidence else "")
+        allowed = f"{limit(threshold)} {predictor.calibration.prompts} calibrated prompts for {promise}"
         for one in fitted:
             loss = prediction.loss[one.name]
             if loss < threshold:
-                why = f"{measure.superlative} model within the bound: predicted loss {_percent(loss)}, where {limit}"
-                return _Choice(one, _WITHIN[goal], f"{why}; {_expected(one, strongest, goal, prediction)}")
+                why = f"{measure.superlative} model within the bound: predicted loss {percent(loss)}, where {allowed}"
+                return _Choice(one, _WITHIN[goal], f"{why}; {expected(one, strongest, goal, prediction)}")
         closest = min(fitted, key=lambda one: prediction.loss[one.name])
-        least = _percent(prediction.loss[closest.name])
-        why = f"{_rank(strongest)}, as {closest.name} is predicted to lose {least}, where {limit}"
+        least = percent(prediction.loss[closest.name])
+        why = f"{rank(strongest)}, as {closest.name} is predicted to lose {least}, where {allowed}"
         return _Choice(strongest, refused, why)
 
     def _told_of_prefix(
@@ -184,27 +231,3 @@ def _planned(candidate: Candidate, prediction: Prediction | None) -> Planned:
         cost_nano_usd=candidate.cost_nano_usd,
         seconds=candidate.seconds,
     )
-
-
-def _rank(strongest: Candidate) -> str:
-    return "the default model" if strongest.model.is_default else "the strongest left, though not the default model"
-
-
-def _expected(one: Candidate, strongest: Candidate, goal: Goal, prediction: Prediction) -> str:
-    """What the goal measures of the chosen model, beside the strongest."""
-    if goal is Goal.FASTEST:
-        return f"expected to take {one.seconds:.3g} s, {strongest.name} {strongest.seconds:.3g} s"
-    if goal is Goal.BEST:
-        ours, theirs = (_percent(prediction.quality[which.name]) for which in (one, strongest))
-        return f"predicted to answer well with {ours}, {strongest.name} with {theirs}"
-    return f"expected cost {one.cost_nano_usd} nano-dollars, {strongest.name} {strongest.cost_nano_usd}"
-
-
-def _limit(threshold: float) -> str:
-    if np.isfinite(threshold):
-        return f"below {_percent(threshold)} is allowed by"
-    return "any is allowed by" if threshold > 0 else "nothing is proven by"
-
-
-def _percent(share: float) -> str:
-    return f"{share * 100:.3g} %"

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from services.chassis.errors import FailedPrecondition, InvalidField
 from services.router.artefact import Artefact
 from services.router.calibration import Calibration
-from services.router.features import features
+from services.router.features import lexical
+
+_LEAST_CHANCE = 0.01  # where estimates bend, so that they keep their order and stay above 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +32,23 @@ class Prediction:
     quality: Mapping[str, float]
     loss: Mapping[str, float]
     unfamiliar: str  # why the prompt is unlike those calibrated, as the end of a sentence; empty where it is familiar
+    uncertainty: float = 0.0  # standard error of a probability of one half, given the fitted prompts nearby
+    domain: str = ""  # the likeliest of those fitted; empty where none is
 
 
 class Predictor:
-    """Logistic models over a prompt's features, with the calibration that says how far to trust them."""
+    """A fitted ensemble, with the calibration that says how far to trust it."""
 
     def __init__(self, artefact: Artefact) -> None:
         self._facts = artefact.facts
-        self._weights, self._bias = _stacked(artefact)
-        calibrated = artefact.calibration_losses, artefact.calibration_harms, artefact.calibration_groups
-        self.calibration = Calibration(artefact.facts.models, *calibrated)
+        self._ensemble, self._centroids = artefact.ensemble, artefact.centroids
+        self._weight = artefact.facts.fitted_prompts / len(artefact.ensemble.landmarks)
+        self.calibration = Calibration(
+            artefact.facts.models,
+            artefact.calibration_losses,
+            artefact.calibration_harms,
+            artefact.calibration_groups,
+        )
 
     @property
     def models(self) -> Sequence[str]:
@@ -68,15 +77,17 @@ class Predictor:
 
     def predict(self, text: str, embedding: NDArray[np.float32]) -> Prediction:
         """Predicts for a prompt whose embedding, float32 [d], passed `check`."""
-        models = self._facts.models
-        found = self._weights @ features(text, embedding) + self._bias
-        chances = (1 / (1 + np.exp(-found[: 2 * len(models)]))).tolist()
-        loss = dict(zip(models, chances[len(models) :], strict=True))
+        models, domains = self._facts.models, self._facts.domains
+        expected, chances, evidence = self._ensemble.predict_with_evidence(embedding, lexical(text))
+        found = probabilities(expected).tolist()
+        loss = dict(zip(models, found[len(models) :], strict=True))
         loss[self._facts.default_model] = 0.0
         return Prediction(
-            quality=dict(zip(models, chances[: len(models)], strict=True)),
+            quality=dict(zip(models, found[: len(models)], strict=True)),
             loss=loss,
-            unfamiliar=self._unfamiliar(len(text), float(found[2 * len(models) :].max())),
+            unfamiliar=self._unfamiliar(len(text), float((self._centroids @ embedding).max())),
+            uncertainty=0.5 / float(np.sqrt(1 + self._weight * float(evidence))),
+            domain=domains[int(chances.argmax())] if domains else "",
         )
 
     def _unfamiliar(self, characters: int, similarity: float) -> str:
@@ -88,10 +99,13 @@ class Predictor:
         return ""
 
 
-def _stacked(artefact: Artefact) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Quality, loss and centroids as the rows of one matrix [2 m + c, d] with one bias: one product a prompt."""
-    centroids = np.zeros((len(artefact.centroids), artefact.quality_weights.shape[1]), np.float32)
-    centroids[:, : artefact.centroids.shape[1]] = artefact.centroids
-    weights = np.concatenate((artefact.quality_weights, artefact.loss_weights, centroids))
-    bias = np.concatenate((artefact.quality_bias, artefact.loss_bias, np.zeros(len(centroids), np.float32)))
-    return weights, bias
+def probabilities(expected: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Estimates of any size as probabilities, their order kept: those near 0 and 1 bend instead of being cut."""
+    low, high = np.minimum(expected, _LEAST_CHANCE), np.maximum(expected, 1 - _LEAST_CHANCE)
+    below = _LEAST_CHANCE * np.exp(low / _LEAST_CHANCE - 1)
+    above = 1 - _LEAST_CHANCE * np.exp((1 - high) / _LEAST_CHANCE - 1)
+    middle = np.clip(expected, _LEAST_CHANCE, 1 - _LEAST_CHANCE)
+    found: NDArray[np.float32] = np.where(
+        expected < 0.5, middle + below - _LEAST_CHANCE, middle + above - 1 + _LEAST_CHANCE
+    )
+    return found

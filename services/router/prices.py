@@ -50,6 +50,8 @@ class ListPrice:
 
     def at(self, input_tokens: int) -> "ListPrice | PriceTier":
         """The highest tier that a prompt of so many tokens is above, or this price itself."""
+        if not self.tiers:
+            return self
         above = [tier for tier in self.tiers if input_tokens > tier.above_input_tokens]
         return max(above, key=lambda tier: tier.above_input_tokens, default=self)
 

@@ -48,4 +48,5 @@ class Query:
     current_model: str = ""
     cached_prefix_tokens: int = 0
     earlier_turns: int = 0
+    answers_tool_call: bool = False
     speeds: Mapping[str, Speed] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from services.router.artefact import load_artefact
 from services.router.assessment import Assessment, Signals, assess
 from services.router.catalogue import Catalogue, load_catalogue
 from services.router.decisions import Decisions, place
+from services.router.drift import PromiseState
 from services.router.eligibility import Eligibility
 from services.router.outcome_log import Outcome, OutcomeLog
 from services.router.policy import Plan, Policy
@@ -33,6 +34,11 @@ class Router:
         self._decisions = decisions
         self._outcomes = outcomes
 
+    @property
+    def promise(self) -> PromiseState:
+        """What is known of whether the promise is kept."""
+        return self._policy.promise
+
     def route(self, query: Query) -> tuple[str, Plan]:
         """A decision's id and its plan; errors as `Policy.plan`."""
         plan = self._policy.plan(query)
@@ -44,7 +50,9 @@ class Router:
 
     async def feedback(self, decision_id: str, model: str, score: float, source: str) -> None:
         """Logs a score from 0 to 1 where a log is set; NotFound as `assess`, Overloaded where the log lags."""
-        planned = place(self._decisions.recall(decision_id), model, "model")
+        plan = self._decisions.recall(decision_id)
+        planned = place(plan, model, "model")
+        self._policy.scored(plan, self._decisions.score(decision_id, model, score))
         if self._outcomes:
             await self._outcomes.append(Outcome(decision_id, planned, score, source))
 

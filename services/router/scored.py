@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from services.router.spelled import mended
+
 
 class InvalidOutcomes(ValueError):
     """Outcomes that nothing can be fitted from; the text names file, line, field and expectation."""
@@ -65,9 +67,12 @@ def read_scored(paths: Iterable[Path]) -> Scored:
     """
     found: dict[str, list[Mapping[str, float]]] = {}
     domains: dict[str, str] = {}
+    spelled = 0
     for path in paths:
         for place, row in enumerate(_objects(path), 1):
-            prompt, scores = _checked(f"{path}, line {place}", row)
+            written, scores = _checked(f"{path}, line {place}", row)
+            prompt = mended(written)
+            spelled += prompt != written
             found.setdefault(prompt, []).append(scores)
             domains.setdefault(prompt, str(row.get("domain", "")))
     if not found:
@@ -78,7 +83,7 @@ def read_scored(paths: Iterable[Path]) -> Scored:
     for place, rows in enumerate(found.values()):
         for model in {name for scores in rows for name in scores}:
             matrix[place, column[model]] = np.mean([scores[model] for scores in rows if model in scores])
-    return Scored(tuple(found), tuple(domains.values()), tuple(models), matrix, _remarks(found, matrix))
+    return Scored(tuple(found), tuple(domains.values()), tuple(models), matrix, _remarks(found, matrix, spelled))
 
 
 def _objects(path: Path) -> Iterable[Any]:
@@ -107,10 +112,12 @@ def _checked(where: str, row: Any) -> tuple[str, Mapping[str, float]]:
     return row["prompt"], scores
 
 
-def _remarks(found: Mapping[str, Sequence[object]], matrix: NDArray[np.float64]) -> Sequence[str]:
+def _remarks(found: Mapping[str, Sequence[object]], matrix: NDArray[np.float64], spelled: int) -> Sequence[str]:
     again = sum(len(rows) - 1 for rows in found.values())
     missing = float(np.isnan(matrix).mean())
     remarks = [f"{again} rows repeat a prompt: its scores were averaged"] if again else []
-    return (
-        [*remarks, f"{missing:.1%} of the scores are missing: each model learns from its own"] if missing else remarks
-    )
+    if spelled:
+        remarks.append(f"{spelled} prompts spell their options one letter a line: they were put together again")
+    if missing:
+        remarks.append(f"{missing:.1%} of the scores are missing: each model learns from its own")
+    return remarks

@@ -26,7 +26,7 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
     """Serves a router once it is loaded."""
 
     def __init__(self) -> None:
-        self.metrics = RouterMetrics()
+        self.metrics = RouterMetrics(lambda: self._loaded.promise if self._loaded else None)
         self._loaded: Router | None = None
 
     def open(self, router: Router) -> None:
@@ -77,7 +77,7 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         self, request: router_service_pb2.ListModelsRequest, context: Any
     ) -> router_service_pb2.ListModelsResponse:
         """The catalogue from the page token on, which is the first model's place."""
-        models = self._router.catalogue.models
+        models, promise = self._router.catalogue.models, self._router.promise
         token = request.page_token or "0"
         if not token.isascii() or not token.isdigit() or int(token) > len(models):
             raise InvalidField("page_token", f"{len(token)} characters", "a next_page_token of ListModels")
@@ -86,6 +86,12 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         return router_service_pb2.ListModelsResponse(
             models=[_catalogue_model(model) for model in models[begin:end]],
             next_page_token=str(end) if end < len(models) else "",
+            promise=router_service_pb2.PromiseState(
+                suspended=promise.suspended,
+                judged_answers=promise.judged,
+                harmed_answers=promise.harmed,
+                shift=promise.shift,
+            ),
         )
 
 
@@ -102,6 +108,7 @@ def _query(request: router_service_pb2.RouteRequest, unset: Objective) -> Query:
         current_model=request.current_model,
         cached_prefix_tokens=request.cached_prefix_tokens,
         earlier_turns=request.earlier_turns,
+        answers_tool_call=request.answers_tool_call,
         speeds=_speeds(request.measured_speeds),
     )
 

@@ -13,7 +13,7 @@ class Speed:
     """Seconds to the first token, and tokens of the answer a second from then on."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-    first_token_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    first_token_s: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
     output_tokens_per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
     def seconds(self, output_tokens: int) -> float:

@@ -67,6 +67,22 @@ async def test_complete_streams_and_prints_a_receipt(running: SuiteProcess) -> N
     assert "exact hit" in again.out
 
 
+async def test_an_objective_on_the_command_line(running: SuiteProcess) -> None:
+    """Goal and limits reach the router; the receipt says who could have answered; what no model can do is explained."""
+    asked = ("complete", "Reverse the word stone.", "--address", running.address, "--goal", "best")
+    limits = ("--max-quality-loss", "1", "--confidence", "0.9", "--max-cost", "1", "--max-latency", "60")
+    best = await fulcrum(*asked, *limits)
+    assert (best.status, best.err) == (0, "")
+    shown = " ".join(best.out.replace("│", " ").split())
+    assert "could answer fulcrum-large, right with" in shown
+    assert "fulcrum-small, right with" in shown
+    denied = await fulcrum(*asked, "--deny", "fulcrum-large")
+    assert "fulcrum-small" in denied.out
+    poor = await fulcrum(*asked, "--max-cost", "0.000000001")
+    assert poor.status == 1
+    assert "objective.max_cost_nano_usd: got '1', expected at least" in poor.err
+
+
 async def test_stats_and_models(running: SuiteProcess) -> None:
     """Sums, cache sizes and the catalogue are shown."""
     stats = await fulcrum("stats", "--address", running.address)

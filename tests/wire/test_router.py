@@ -83,6 +83,14 @@ async def test_a_turn_that_leans_on_its_conversation(suite: Suite) -> None:
     assert (response.plan[0].model, response.reason) == ("fulcrum-large", pb.ROUTE_REASON_NEEDS_CONVERSATION)
 
 
+async def test_a_tools_result_goes_back_to_its_caller(suite: Suite) -> None:
+    """The model that made a tool call goes on with its result, which nothing can be predicted from."""
+    request = pb.RouteRequest(text='{"celsius": 20}', earlier_turns=2, answers_tool_call=True)
+    request.current_model, request.objective.max_quality_loss = "fulcrum-small", 0.1
+    response = await suite.router.Route(request, timeout=5)
+    assert (response.plan[0].model, response.reason) == ("fulcrum-small", pb.ROUTE_REASON_CONTINUES_TOOL_CALL)
+
+
 async def test_a_session_stays_while_its_prefix_is_worth_more(suite: Suite) -> None:
     """With most of the prompt held by the strong model, a cheaper one that has to read it all is not cheaper."""
     text = "Reverse the word stone."
@@ -137,6 +145,8 @@ async def test_lists_the_catalogue(suite: Suite) -> None:
     assert models[0].name == "fulcrum-small"
     assert [model.name for model in models if model.is_default] == ["fulcrum-large"]
     assert all(model.WhichOneof("price") for model in models)
+    assert not first.promise.suspended
+    assert first.promise.judged_answers >= first.promise.harmed_answers
     bad = pb.ListModelsRequest(page_token="?")
     await refused(suite.router.ListModels(bad, timeout=5), INVALID, "FIELD_INVALID", "page_token")
 

@@ -1,12 +1,18 @@
 """What edge knows of a conversation's last turn, and of models' speeds, and that the router is told."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
+import grpc
 import pytest
+from fulcrum.router.v1 import objective_pb2
+from fulcrum.router.v1 import router_service_pb2 as router_pb
 
+from services.edge.bindings import RouterBinding
 from services.edge.chat import CacheNote, Finish, FinishReason, Message, Objective, Outcome, Request, TextDelta, Usage
 from services.edge.conversations import Conversations, Held, turn_digests
-from services.edge.ports import Circumstances
+from services.edge.ports import Circumstances, Speed
 from services.edge.price import ListPrice, Price
 from services.edge.speeds import Speeds
 from tests.unit.edge.parts import LARGE, LARGE_PRICE, SMALL, SMALL_PRICE, Bench, request
@@ -116,3 +122,25 @@ def test_speeds_are_moving_means_of_answers_that_tell() -> None:
     for _ in range(60):
         speeds.note("m", 0.1, 1.1, 100)
     assert speeds.known()["m"].output_tokens_per_second == pytest.approx(100, rel=0.05)
+
+
+@pytest.mark.parametrize("role", ["user", "tool"])
+async def test_the_route_tells_of_a_tools_result(role: str) -> None:
+    """What the binding sends says whether the last turn is a tool's, how many went before, and who answered them."""
+    asked: list[router_pb.RouteRequest] = []
+
+    async def route(request: router_pb.RouteRequest, **_: Any) -> router_pb.RouteResponse:
+        asked.append(request)
+        return router_pb.RouteResponse(decision_id="d", plan=[{"model": SMALL}])
+
+    binding = RouterBinding(grpc.aio.insecure_channel("127.0.0.1:1"), 1.0)
+    binding._stub = SimpleNamespace(Route=route)  # type: ignore[assignment]
+    first = request("What is it?")
+    turns = (*first.messages, Message("assistant", ""), Message(role, "20 degrees"))
+    known = Circumstances(SMALL, 77, {SMALL: Speed(0.5, 50)})
+    await binding.route(replace(first, messages=turns), None, Objective(goal="FASTEST"), known)
+    (sent,) = asked
+    assert (sent.answers_tool_call, sent.earlier_turns) == (role == "tool", 2)
+    assert (sent.current_model, sent.cached_prefix_tokens) == (SMALL, 77)
+    assert (sent.measured_speeds[0].model, sent.measured_speeds[0].speed.output_tokens_per_second) == (SMALL, 50)
+    assert sent.objective.goal == objective_pb2.GOAL_FASTEST

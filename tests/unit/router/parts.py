@@ -10,10 +10,12 @@ import numpy as np
 from services.router.artefact import Artefact, Facts
 from services.router.catalogue import Catalogue, Model
 from services.router.eligibility import Eligibility
+from services.router.ensemble import Ensemble
 from services.router.features import FEATURE_VERSION, LEXICAL_FEATURES
 from services.router.policy import Policy
 from services.router.predictor import Predictor, Vector
 from services.router.prices import ListPrice
+from services.router.prior import Prior
 from services.router.query import Objective, Query
 
 DIMENSION = 4
@@ -43,10 +45,6 @@ def catalogue(*extra: Model) -> Catalogue:
     return Catalogue([strong, model("small", 1), model("middle", 4, context_tokens=2000), *extra])
 
 
-def logit(chance: float) -> float:
-    return float(np.log(chance / (1 - chance)))
-
-
 def artefact(
     losses: Sequence[float] = (0.08, 0.03, 0.001),
     quality: Sequence[float] = (0.6, 0.7, 0.9),
@@ -56,7 +54,6 @@ def artefact(
 ) -> Artefact:
     """Predicts the same for every prompt along the first axis; calibrated on prompts harmed as often as predicted."""
     rng = np.random.default_rng(seed)
-    features = DIMENSION + len(LEXICAL_FEATURES)
     calibration_losses = rng.uniform(0, 0.5, (prompts, 3)).astype(np.float32)
     calibration_losses[:, 2] = 0
     known: dict[str, Any] = {
@@ -68,18 +65,39 @@ def artefact(
         "least_similarity": 0.5,
         "most_characters": 5000,
         "fitted_prompts": 1000,
+        "domains": (),
         "metrics": {"accuracy.small": 0.6},
     }
     return Artefact(
         facts=Facts(**(known | facts)),
-        quality_weights=np.zeros((3, features), np.float32),
-        quality_bias=np.array([logit(one) for one in quality], np.float32),
-        loss_weights=np.zeros((3, features), np.float32),
-        loss_bias=np.array([logit(one) for one in losses], np.float32),
+        ensemble=constant([*quality, *losses]),
         centroids=np.eye(1, DIMENSION, dtype=np.float32),
         calibration_losses=calibration_losses,
         calibration_harms=rng.uniform(size=(prompts, 3)) < calibration_losses,
         calibration_groups=np.arange(prompts, dtype=np.int32),
+    )
+
+
+def constant(expected: Sequence[float]) -> Ensemble:
+    """Expects the same of every prompt."""
+    lexical = len(LEXICAL_FEATURES)
+    width = DIMENSION + lexical
+    prior = Prior(
+        projection=np.eye(DIMENSION, dtype=np.float32),
+        centre=np.zeros(lexical, np.float32),
+        spread=np.ones(lexical, np.float32),
+        landmarks=np.zeros((0, width), np.float32),
+        coefficients=np.zeros((0, 0), np.float32),
+        offset=np.zeros(0, np.float32),
+    )
+    return Ensemble(
+        prior=prior,
+        centre=np.zeros(lexical, np.float32),
+        spread=np.ones(lexical, np.float32),
+        landmarks=np.zeros((1, width), np.float32),
+        coefficients=np.zeros((1, len(expected)), np.float32),
+        offset=np.array(expected, np.float32),
+        domain_targets=np.zeros((0, len(expected)), np.float32),
     )
 
 

@@ -11,6 +11,7 @@ from safetensors.numpy import load, save
 
 from services.chassis.settings import ConfigError
 from services.router.artefact import FORMAT, METADATA_KEY, load_artefact
+from services.router.features import LEXICAL_FEATURES
 from services.router.predictor import Predictor
 from tests.unit.router.parts import artefact, familiar
 
@@ -29,9 +30,8 @@ def test_round_trip(tmp_path: Path) -> None:
     written.save(path)
     read = load_artefact(path)
     assert read.facts == written.facts
-    for name, value in vars(written).items():
-        if name != "facts":
-            np.testing.assert_array_equal(getattr(read, name), value)
+    for name, value in written.tensors().items():
+        np.testing.assert_array_equal(read.tensors()[name], value)
     again = tmp_path / "again.safetensors"
     read.save(again)
     assert again.read_bytes() == path.read_bytes()
@@ -47,11 +47,13 @@ def test_round_trip(tmp_path: Path) -> None:
         ({}, {"default_model": "huge"}, {}, "huge among them"),
         ({}, {"encoder_digest": "ab12"}, {}, "facts.encoder_digest"),
         ({}, {"fitted": 1}, {}, "facts.fitted"),
-        ({}, {"embedding_dimension": 5}, {}, "quality_weights: got float32"),
-        ({"loss_bias": np.zeros(3)}, {}, {}, "loss_bias: got float64"),
-        ({"loss_bias": np.full(3, np.nan, np.float32)}, {}, {}, "loss_bias: got a value that is not finite"),
-        ({"loss_bias": np.zeros(3, np.float32)}, {}, {}, "sha256"),
+        ({}, {"embedding_dimension": 5}, {}, "prior_projection: got float32"),
+        ({"offset": np.zeros(6)}, {}, {}, "offset: got float64"),
+        ({"offset": np.full(6, np.nan, np.float32)}, {}, {}, "offset: got a value that is not finite"),
+        ({"offset": np.zeros(6, np.float32)}, {}, {}, "sha256"),
         ({"calibration_losses": np.zeros((9, 3), np.float32)}, {}, {}, "as many rows"),
+        ({"spread": np.zeros(len(LEXICAL_FEATURES), np.float32)}, {}, {}, "spread: got a value that is not above 0"),
+        ({"landmarks": np.zeros(3, np.float32)}, {}, {}, "landmarks: got float32"),
         ({"extra": np.zeros(3, np.float32)}, {}, {}, "tensors: got"),
         ({}, {}, {"format": "other"}, f"format: got 'other', expected '{FORMAT}'"),
         ({}, {}, {"facts": None}, "facts: Input should be"),

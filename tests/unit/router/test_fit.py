@@ -1,5 +1,7 @@
 """Fitting: it finds what can be known, calibrates on prompts of other groups, and repeats itself."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,7 @@ def outcomes(rows: int = 600, seed: int = 1) -> Outcomes:
         embeddings=embeddings,
         scores={"weak": weak, "strong": np.ones(rows)},
         groups=[str(number // 3) for number in range(rows)],
+        domains=["hard" if one else "easy" for one in hard],
     )
 
 
@@ -43,7 +46,7 @@ def test_repeats_itself() -> None:
     """The same outcomes and seed give the same artefact."""
     first, second = (fit_artefact(outcomes(), "strong", DIGEST, Recipe()) for _ in range(2))
     assert first.facts == second.facts
-    np.testing.assert_array_equal(first.loss_weights, second.loss_weights)
+    np.testing.assert_array_equal(first.ensemble.coefficients, second.ensemble.coefficients)
     np.testing.assert_array_equal(first.calibration_losses, second.calibration_losses)
 
 
@@ -63,8 +66,6 @@ def test_refuses_what_cannot_be_fitted() -> None:
         fit_artefact(outcomes(99), "strong", DIGEST, Recipe())
     uneven = outcomes()
     with pytest.raises(ValueError, match="'prompts': 599"):
-        fit_artefact(
-            Outcomes(uneven.prompts[1:], uneven.embeddings, uneven.scores, uneven.groups), "strong", DIGEST, Recipe()
-        )
+        fit_artefact(replace(uneven, prompts=uneven.prompts[1:]), "strong", DIGEST, Recipe())
     with pytest.raises(ValueError, match="default_model: got 'gpt'"):
         fit_artefact(outcomes(), "gpt", DIGEST, Recipe())

@@ -285,3 +285,14 @@ def test_a_turn_that_stands_alone_is_routed_in_a_conversation(text: str) -> None
     """A new question within a conversation is routed as it would be alone."""
     plan = policy(predictor=PREDICTOR).plan(query(text, vector=familiar(), loss=0.5, earlier_turns=6))
     assert (plan.models[0].model, plan.reason) == ("small", Reason.CHEAPEST_WITHIN_LOSS)
+
+
+def test_a_tools_result_goes_to_the_model_that_called_it() -> None:
+    """A tool call is part of the answer that its model was chosen for; without such a model the default goes on."""
+    asked: dict[str, Any] = {"vector": familiar(), "loss": 0.1, "earlier_turns": 2, "answers_tool_call": True}
+    result = "twenty degrees and " * 20
+    goes_on = policy(predictor=PREDICTOR).plan(query(result, current_model="middle", **asked))
+    assert (goes_on.models[0].model, goes_on.reason) == ("middle", Reason.CONTINUES_TOOL_CALL)
+    for changes in ({}, {"current_model": "large"}, {"current_model": "gone"}, {"current_model": "small", "loss": 0.0}):
+        plan = policy(predictor=PREDICTOR).plan(query(result, **{**asked, **changes}))
+        assert (plan.models[0].model, plan.reason) == ("large", Reason.NEEDS_CONVERSATION)

@@ -26,6 +26,8 @@ class RouteReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ROUTE_REASON_BEST_WITHIN_LIMITS: _ClassVar[RouteReason]
     ROUTE_REASON_CACHED_PREFIX: _ClassVar[RouteReason]
     ROUTE_REASON_NEEDS_CONVERSATION: _ClassVar[RouteReason]
+    ROUTE_REASON_PROMISE_SUSPENDED: _ClassVar[RouteReason]
+    ROUTE_REASON_CONTINUES_TOOL_CALL: _ClassVar[RouteReason]
 
 class AssessAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -43,12 +45,14 @@ ROUTE_REASON_FASTEST_WITHIN_LOSS: RouteReason
 ROUTE_REASON_BEST_WITHIN_LIMITS: RouteReason
 ROUTE_REASON_CACHED_PREFIX: RouteReason
 ROUTE_REASON_NEEDS_CONVERSATION: RouteReason
+ROUTE_REASON_PROMISE_SUSPENDED: RouteReason
+ROUTE_REASON_CONTINUES_TOOL_CALL: RouteReason
 ASSESS_ACTION_UNSPECIFIED: AssessAction
 ASSESS_ACTION_ACCEPT: AssessAction
 ASSESS_ACTION_ESCALATE: AssessAction
 
 class RouteRequest(_message.Message):
-    __slots__ = ("text", "embedding", "objective", "candidates", "input_tokens", "max_output_tokens", "needs_tools", "current_model", "cached_prefix_tokens", "input_bytes", "earlier_turns", "measured_speeds")
+    __slots__ = ("text", "embedding", "objective", "candidates", "input_tokens", "max_output_tokens", "needs_tools", "current_model", "cached_prefix_tokens", "input_bytes", "earlier_turns", "measured_speeds", "answers_tool_call")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_FIELD_NUMBER: _ClassVar[int]
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +65,7 @@ class RouteRequest(_message.Message):
     INPUT_BYTES_FIELD_NUMBER: _ClassVar[int]
     EARLIER_TURNS_FIELD_NUMBER: _ClassVar[int]
     MEASURED_SPEEDS_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_TOOL_CALL_FIELD_NUMBER: _ClassVar[int]
     text: str
     embedding: _embedding_pb2.Embedding
     objective: _objective_pb2.Objective
@@ -73,7 +78,8 @@ class RouteRequest(_message.Message):
     input_bytes: int
     earlier_turns: int
     measured_speeds: _containers.RepeatedCompositeFieldContainer[MeasuredSpeed]
-    def __init__(self, text: _Optional[str] = ..., embedding: _Optional[_Union[_embedding_pb2.Embedding, _Mapping]] = ..., objective: _Optional[_Union[_objective_pb2.Objective, _Mapping]] = ..., candidates: _Optional[_Iterable[str]] = ..., input_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., needs_tools: _Optional[bool] = ..., current_model: _Optional[str] = ..., cached_prefix_tokens: _Optional[int] = ..., input_bytes: _Optional[int] = ..., earlier_turns: _Optional[int] = ..., measured_speeds: _Optional[_Iterable[_Union[MeasuredSpeed, _Mapping]]] = ...) -> None: ...
+    answers_tool_call: bool
+    def __init__(self, text: _Optional[str] = ..., embedding: _Optional[_Union[_embedding_pb2.Embedding, _Mapping]] = ..., objective: _Optional[_Union[_objective_pb2.Objective, _Mapping]] = ..., candidates: _Optional[_Iterable[str]] = ..., input_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., needs_tools: _Optional[bool] = ..., current_model: _Optional[str] = ..., cached_prefix_tokens: _Optional[int] = ..., input_bytes: _Optional[int] = ..., earlier_turns: _Optional[int] = ..., measured_speeds: _Optional[_Iterable[_Union[MeasuredSpeed, _Mapping]]] = ..., answers_tool_call: _Optional[bool] = ...) -> None: ...
 
 class Speed(_message.Message):
     __slots__ = ("first_token", "output_tokens_per_second")
@@ -174,12 +180,26 @@ class ListModelsRequest(_message.Message):
     def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ListModelsResponse(_message.Message):
-    __slots__ = ("models", "next_page_token")
+    __slots__ = ("models", "next_page_token", "promise")
     MODELS_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PROMISE_FIELD_NUMBER: _ClassVar[int]
     models: _containers.RepeatedCompositeFieldContainer[CatalogueModel]
     next_page_token: str
-    def __init__(self, models: _Optional[_Iterable[_Union[CatalogueModel, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+    promise: PromiseState
+    def __init__(self, models: _Optional[_Iterable[_Union[CatalogueModel, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., promise: _Optional[_Union[PromiseState, _Mapping]] = ...) -> None: ...
+
+class PromiseState(_message.Message):
+    __slots__ = ("suspended", "judged_answers", "harmed_answers", "shift")
+    SUSPENDED_FIELD_NUMBER: _ClassVar[int]
+    JUDGED_ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    HARMED_ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    SHIFT_FIELD_NUMBER: _ClassVar[int]
+    suspended: bool
+    judged_answers: int
+    harmed_answers: int
+    shift: float
+    def __init__(self, suspended: _Optional[bool] = ..., judged_answers: _Optional[int] = ..., harmed_answers: _Optional[int] = ..., shift: _Optional[float] = ...) -> None: ...
 
 class CatalogueModel(_message.Message):
     __slots__ = ("name", "context_tokens", "domains", "supports_tools", "is_default", "list_price", "machine_price", "speed")

@@ -1,0 +1,116 @@
+"""Whether the promise still holds in traffic: a bet on judged harms against the bound, and how far predictions moved.
+
+Harm: of the answers that a weaker model gave, some have the strong model's answer scored beside theirs. The bound
+allows such an answer a harm with chance bound / share of weaker answers. A stake grows with each harm and shrinks with
+each answer that did none; as long as the bound is kept it grows past `_RARELY` no sooner than after as many judged
+answers on average (Shiryaev-Roberts e-detector; Shin, Ramdas and Rinaldo 2023, arXiv:2203.03532). Past it, the strong
+model answers everything until a new calibration is loaded: a weaker model that is not asked does no harm.
+
+Shift: the predicted losses of the last prompts, beside those of the calibrated ones, by the population stability index.
+It says that the promise was made for other prompts, not that it is broken, so it warns and changes nothing.
+"""
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+_RARELY = 5_000
+_BETS = np.array([0.5, 1.0, 2.0, 4.0, 8.0])  # on a harm; the more it exceeds what is allowed the higher one wins
+_MOST_LOST = 0.9  # of a stake in one bet
+_MEMORY = 1_000  # decisions that the mean bound and the share of weaker answers are of
+_BLOCK, _BINS, SHIFTED = 500, 10, 0.25  # 0.25 is what the index's users call a major shift; chance gives 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseState:
+    """What is known of the promise: whether it is suspended, weaker answers judged and harms among them, and shift."""
+
+    suspended: bool
+    judged: int
+    harmed: int
+    shift: float
+
+
+class HarmWatch:
+    """The bet on harms."""
+
+    def __init__(self) -> None:
+        self.suspended = False
+        self.judged = self.harmed = 0
+        self._decisions = 0
+        self._share = self._bound = 0.0
+        self._stakes = np.zeros(len(_BETS))
+
+    def decided(self, weak: bool, bound: float) -> None:
+        """One more decision: whether a weaker model answers, and how much harm its caller allows."""
+        self._decisions += 1
+        weight = 1 / min(self._decisions, _MEMORY)
+        self._share += weight * (weak - self._share)
+        self._bound += weight * (bound - self._bound)
+
+    @property
+    def allowed(self) -> float:
+        """The chance of harm that the bound allows a weaker answer."""
+        return min(1.0, self._bound / self._share) if self._share > 0 else 1.0
+
+    def judge(self, harmed: bool) -> None:
+        """A weaker answer with the strong model's beside it: whether it is wrong where that is right."""
+        allowed = max(self.allowed, 1e-4)
+        bets = np.minimum(_BETS, _MOST_LOST / allowed)
+        self._stakes = np.minimum((self._stakes + 1) * (1 + bets * (harmed - allowed)), 1e12)
+        self.judged += 1
+        self.harmed += harmed
+        if self._stakes.mean() >= _RARELY and not self.suspended:
+            self.suspended = True
+            structlog.get_logger("router").error(
+                "promise suspended: weaker models harm more than the bound allows, so the default model answers",
+                judged=self.judged,
+                harmed=self.harmed,
+                allowed_share=round(allowed, 4),
+                remedy="calibrate on recent outcomes and load the new artefact",
+            )
+
+
+class ShiftWatch:
+    """The population stability index of predicted losses, block by block."""
+
+    def __init__(self, calibrated: NDArray[np.float32]) -> None:
+        """`calibrated` are mean predicted losses of the calibrated prompts, [n]; infinite where unfamiliar."""
+        self.shift = 0.0
+        known = calibrated[np.isfinite(calibrated)]
+        self._edges = np.unique(np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1])) if len(known) else np.zeros(0)
+        self._expected = self._shares(np.bincount(self._bins(calibrated), minlength=len(self._edges) + 2))
+        self._ascending = self._edges.tolist()
+        self._counts, self._seen = np.zeros(len(self._expected), np.intp), 0
+
+    def seen(self, loss: float) -> None:
+        """One more prompt's mean predicted loss, infinite where it is unfamiliar."""
+        self._counts[bisect_right(self._ascending, loss) if isfinite(loss) else -1] += 1
+        self._seen += 1
+        if self._seen < _BLOCK:
+            return
+        found = self._shares(self._counts)
+        shift = float(((found - self._expected) * np.log(found / self._expected)).sum())
+        if shift > SHIFTED >= self.shift:
+            structlog.get_logger("router").warning(
+                "prompts differ from those calibrated: promises were made for others",
+                shift=round(shift, 3),
+                prompts=_BLOCK,
+                remedy="calibrate on recent outcomes and load the new artefact",
+            )
+        self.shift = shift
+        self._counts[:], self._seen = 0, 0
+
+    def _bins(self, losses: NDArray[np.float32]) -> NDArray[np.intp]:
+        """Between which edges; the last bin is that of unfamiliar prompts."""
+        familiar = np.searchsorted(self._edges, losses, side="right")
+        return np.where(np.isfinite(losses), familiar, len(self._edges) + 1)
+
+    @staticmethod
+    def _shares(counts: NDArray[np.intp]) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
+        return found

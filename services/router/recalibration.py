@@ -1,0 +1,107 @@
+"""Calibrates a fitted router anew on logged outcomes; `python -m services.router.recalibration` is the command.
+
+The fit stays, only how far it may be trusted is read anew: from decisions whose answers by the default and by every
+weaker model were scored. What counts is what was predicted then, so that the artefact is calibrated which made these
+decisions. Where only some weaker models were scored nothing is known of the others, and the decision is passed over.
+Where only answers of weaker models are scored, and not those that went to the default, harm is counted among fewer
+than all prompts: the threshold is then stricter than need be, and never beyond what was scored.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from services.chassis.settings import ConfigError
+from services.router.artefact import Artefact, load_artefact
+from services.router.policy import RIGHT
+from services.router.scored import InvalidOutcomes
+
+LEAST_DECISIONS = 100
+
+
+def logged(path: Path) -> Iterable[Mapping[str, Any]]:
+    """The lines of an outcome log, of the file before it was last rotated too.
+
+    Raises:
+        InvalidOutcomes: names file, line and field of the first mistake.
+    """
+    older = path.with_name(path.name + ".1")
+    for file in (older, path) if older.exists() else (path,):
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidOutcomes(f"{file}: cannot be read: {error}") from error
+        for place, line in enumerate(lines, 1):
+            yield _checked(f"{file}, line {place}", line)
+
+
+def recalibrated(artefact: Artefact, outcomes: Iterable[Mapping[str, Any]]) -> Artefact:
+    """The artefact with its calibration replaced by the decisions that all its models were scored on.
+
+    Raises:
+        InvalidOutcomes: fewer than 100 such decisions.
+    """
+    models, default = artefact.facts.models, artefact.facts.default_model
+    decisions: dict[str, dict[str, tuple[float | None, float]]] = {}
+    for line in outcomes:
+        scored = decisions.setdefault(line["decision_id"], {})
+        scored.setdefault(line["planned"]["model"], (line["planned"]["loss"], line["score"]))  # the first score counts
+    whole = [scored for scored in decisions.values() if all(scored.get(m, (None,))[0] is not None for m in models)]
+    if len(whole) < LEAST_DECISIONS:
+        got = f"{len(whole)} of {len(decisions)} decisions with scores and predictions of all of {', '.join(models)}"
+        raise InvalidOutcomes(f"outcomes: got {got}, expected at least {LEAST_DECISIONS}")
+    losses = np.array([[scored[model][0] for model in models] for scored in whole], np.float32)
+    right = np.array([[scored[model][1] >= RIGHT for model in models] for scored in whole])
+    harms = right[:, [models.index(default)]] & ~right
+    metrics = {**artefact.facts.metrics, "recalibrated_decisions": float(len(whole))}
+    metrics |= {f"harm.{model}": float(harms[:, column].mean()) for column, model in enumerate(models)}
+    return replace(
+        artefact,
+        facts=replace(artefact.facts, metrics=metrics),
+        calibration_losses=losses,
+        calibration_harms=harms,
+        calibration_groups=np.arange(len(whole), dtype=np.int32),
+    )
+
+
+def _checked(where: str, line: str) -> Mapping[str, Any]:
+    try:
+        found = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InvalidOutcomes(f"{where}: is not JSON: {error.msg}") from error
+    planned = found.get("planned") if isinstance(found, dict) else None
+    if not isinstance(planned, dict) or not isinstance(planned.get("model"), str):
+        raise InvalidOutcomes(f"{where}: planned: got {planned!r}, expected a model with what was predicted of it")
+    if not isinstance(found.get("decision_id"), str):
+        raise InvalidOutcomes(f"{where}: decision_id: got {found.get('decision_id')!r}, expected a text")
+    for field, value in (("score", found.get("score")), ("planned.loss", planned.get("loss") or 0.0)):
+        if not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise InvalidOutcomes(f"{where}: {field}: got {value!r}, expected a number from 0 to 1")
+    return {**found, "planned": {"loss": None, **planned}}
+
+
+def main() -> None:
+    """Reads an artefact and a log, writes the calibrated artefact, and says what it was calibrated on."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("artefact", type=Path, help="the one that made the decisions")
+    parser.add_argument("outcomes", type=Path, help="router.outcome_log")
+    parser.add_argument("out", type=Path, help="the artefact to write")
+    arguments = parser.parse_args()
+    try:
+        found = recalibrated(load_artefact(arguments.artefact), logged(arguments.outcomes))
+    except (ConfigError, InvalidOutcomes) as error:
+        sys.exit(f"error: {error}")
+    found.save(arguments.out)
+    harms = {name: share for name, share in found.facts.metrics.items() if name.startswith("harm.")}
+    told = ", ".join(f"{name.removeprefix('harm.')} {share:.2%}" for name, share in harms.items())
+    print(f"{arguments.out}: calibrated on {len(found.calibration_losses)} decisions; harm if always chosen: {told}")
+
+
+if __name__ == "__main__":
+    main()

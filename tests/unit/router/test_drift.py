@@ -1,0 +1,115 @@
+"""Alarms: rare while the bound is kept, soon where it is broken, and what they change."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fulcrum.router.v1 import router_service_pb2 as pb
+from prometheus_client import CollectorRegistry, generate_latest
+from structlog.testing import capture_logs
+
+from services.router.drift import SHIFTED, HarmWatch, ShiftWatch
+from services.router.policy import Plan, Reason
+from services.router.predictor import Predictor
+from services.router.router import load_router
+from services.router.service import RouterServicer
+from tests.unit.router.parts import artefact, familiar, policy, query
+from tests.unit.router.test_service import embedding, settings
+
+CONTEXT: Any = None
+BOUND, SHARE = 0.02, 0.5
+
+
+def run(harm: float, answers: int, seed: int) -> HarmWatch:
+    """Judged weaker answers that harm with a chance, half of all decisions being weaker ones."""
+    rng, watch = np.random.default_rng(seed), HarmWatch()
+    for number in range(1000):
+        watch.decided(number % 2 == 0, BOUND)
+    for harmed in rng.uniform(size=answers) < harm:
+        if not watch.suspended:
+            watch.judge(bool(harmed))
+    return watch
+
+
+def test_an_alarm_is_rare_while_the_bound_is_kept() -> None:
+    """At just what the bound allows, one of five runs of 1,000 judged answers may raise an alarm, and fewer do."""
+    assert run(0.0, 1, 0).allowed == pytest.approx(BOUND / SHARE, rel=0.01)
+    alarms = [run(BOUND / SHARE, 1000, seed).suspended for seed in range(60)]
+    assert np.mean(alarms) <= 1000 / 5000
+    assert not any(run(0.5 * BOUND / SHARE, 5000, seed).suspended for seed in range(5))
+
+
+def test_an_alarm_comes_soon_where_the_bound_is_broken() -> None:
+    """Three times as much harm as allowed is seen within some hundred judged answers, ten times within some dozen."""
+    found = {times: [run(times * BOUND / SHARE, 2000, seed) for seed in range(20)] for times in (3, 10)}
+    assert all(watch.suspended for watches in found.values() for watch in watches)
+    assert np.median([watch.judged for watch in found[3]]) < 250
+    assert np.median([watch.judged for watch in found[10]]) < 40
+
+
+def test_a_shift_of_predictions_is_told_once() -> None:
+    """Prompts like the calibrated ones give an index near nothing, others one beyond the mark and a line in the log."""
+    rng = np.random.default_rng(0)
+    calibrated = rng.beta(2, 8, 2000).astype(np.float32)
+    calibrated[:40] = np.inf
+    watch = ShiftWatch(calibrated)
+    for loss in rng.permutation(calibrated)[:1000]:
+        watch.seen(float(loss))
+    assert 0 < watch.shift < 0.1
+    with capture_logs() as logs:
+        for loss in rng.beta(4, 6, 1500):
+            watch.seen(float(loss))
+    assert watch.shift > SHIFTED
+    assert [line["event"][:14] for line in logs] == ["prompts differ"]
+    unfamiliar = ShiftWatch(calibrated)
+    for _ in range(500):
+        unfamiliar.seen(np.inf)
+    assert unfamiliar.shift > SHIFTED
+
+
+def test_a_broken_promise_is_suspended() -> None:
+    """Once weaker answers were seen to harm too often, the default answers whatever may be lost, and says why."""
+    made = policy(predictor=Predictor(artefact()))
+    asked = query(loss=0.1, vector=familiar())
+    plan: Plan = made.plan(asked)
+    assert (plan.models[0].model, plan.promised) == ("small", True)
+    made.scored(plan, {"small": 0.0})  # nothing is known of the default's answer
+    assert made.promise.judged == 0
+    while not made.promise.suspended:
+        made.scored(plan, {"small": 0.0, "large": 1.0})
+    assert made.promise.harmed == made.promise.judged > 3
+    after = made.plan(asked)
+    assert (after.models[0].model, after.reason) == ("large", Reason.PROMISE_SUSPENDED)
+    assert not after.promised
+
+
+async def test_feedback_raises_the_alarm(tmp_path: Path) -> None:
+    """Scores of both answers to a prompt are a judgement; state and metrics tell; loading anew begins anew."""
+    servicer = RouterServicer()
+    servicer.open(load_router(settings(tmp_path, max_quality_loss=0.1)))
+    registry = CollectorRegistry()
+    for collector in servicer.metrics.collectors:
+        registry.register(collector)
+
+    async def promise() -> pb.PromiseState:
+        return (await servicer.ListModels(pb.ListModelsRequest(), CONTEXT)).promise
+
+    request = pb.RouteRequest(text="hello", embedding=embedding())
+    with capture_logs() as logs:
+        while not (await promise()).suspended:
+            response = await servicer.Route(request, CONTEXT)
+            assert response.plan[0].model == "small"
+            for model, score in (("small", 0.0), ("small", 1.0), ("large", 1.0)):  # of two scores the first counts
+                scored = pb.FeedbackRequest(decision_id=response.decision_id, model=model, score=score, source="judge")
+                await servicer.Feedback(scored, CONTEXT)
+    state = await promise()
+    assert state.judged_answers == state.harmed_answers > 0
+    assert [line["log_level"] for line in logs if "suspended" in line["event"]] == ["error"]
+    told = generate_latest(registry).decode()
+    assert "fulcrum_router_promise_suspended 1.0" in told
+    assert f"fulcrum_router_harmed_answers_total {state.harmed_answers}.0" in told
+    response = await servicer.Route(request, CONTEXT)
+    assert (response.plan[0].model, response.reason) == ("large", pb.ROUTE_REASON_PROMISE_SUSPENDED)
+    servicer.open(load_router(settings(tmp_path, max_quality_loss=0.1)))
+    assert not (await promise()).suspended
