@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy.stats import binom, norm
 
 from services.router.fit import Outcomes
-from services.router.policy import RIGHT, Policy
+from services.router.plan import RIGHT
+from services.router.policy import Policy
 from services.router.predictor import Vector
 from services.router.query import Objective, Query
 
@@ -42,13 +43,14 @@ class Verdict:
     refused: str
 
 
-def judge(
+def compare(
     new: Policy, serving: Policy | None, outcomes: Outcomes, encoder_digest: str, objective: Objective
 ) -> Verdict:
     """Has both decide every prompt.
 
     Args:
-        new, serving: as they would serve; None where nothing serves yet.
+        new: the one that would serve.
+        serving: the one that does; None where nothing serves yet.
         outcomes: prompts that neither was fitted on, with scores of all models that may be chosen.
         encoder_digest: of the embeddings.
         objective: the operator's, whose bound is held.
@@ -61,7 +63,7 @@ def judge(
         raise ValueError(f"outcomes: got {len(outcomes.prompts)} prompts, expected at least {LEAST_PROMPTS}")
     decided = _decided(new, outcomes, encoder_digest, objective)
     before = _decided(serving, outcomes, encoder_digest, objective) if serving else None
-    return Verdict(decided, before, _refusal(decided, before, objective.max_quality_loss))
+    return Verdict(decided, before, refusal(decided, before, objective.max_quality_loss))
 
 
 def _decided(policy: Policy, outcomes: Outcomes, encoder_digest: str, objective: Objective) -> Decided:
@@ -76,7 +78,8 @@ def _decided(policy: Policy, outcomes: Outcomes, encoder_digest: str, objective:
     return Decided(np.array(harmed), np.array(cost, np.float64))
 
 
-def _refusal(new: Decided, serving: Decided | None, bound: float) -> str:
+def refusal(new: Decided, serving: Decided | None, bound: float) -> str:
+    """Why the new one may not serve; empty where it may."""
     prompts = len(new.harmed)
     if new.breaks(bound):
         return f"it harms {new.harmed.sum()} of {prompts} prompts, more than a bound of {bound:.3g} allows by chance"

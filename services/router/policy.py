@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 
 import numpy as np
 
@@ -13,59 +12,15 @@ from services.router.drift import HarmWatch, PromiseState, ShiftWatch
 from services.router.eligibility import Candidate, Eligibility
 from services.router.explanation import expected, limit, percent, rank
 from services.router.goals import MEASURES, rivals
+from services.router.plan import RIGHT, Plan, Planned, Reason
 from services.router.predictor import Prediction, Predictor
 from services.router.query import Goal, Query
 
-
-class Reason(Enum):
-    """Why a model was chosen; the names of fulcrum.router.v1.RouteReason without its prefix."""
-
-    CHEAPEST_WITHIN_LOSS = "CHEAPEST_WITHIN_LOSS"
-    NO_CHEAPER_FITS = "NO_CHEAPER_FITS"
-    ONLY_CANDIDATE = "ONLY_CANDIDATE"
-    NO_EMBEDDING = "NO_EMBEDDING"
-    UNFAMILIAR_PROMPT = "UNFAMILIAR_PROMPT"
-    NO_PREDICTOR = "NO_PREDICTOR"
-    FASTEST_WITHIN_LOSS = "FASTEST_WITHIN_LOSS"
-    BEST_WITHIN_LIMITS = "BEST_WITHIN_LIMITS"
-    CACHED_PREFIX = "CACHED_PREFIX"
-    NEEDS_CONVERSATION = "NEEDS_CONVERSATION"
-    PROMISE_SUSPENDED = "PROMISE_SUSPENDED"
-    CONTINUES_TOOL_CALL = "CONTINUES_TOOL_CALL"
-
-
-RIGHT = 0.5  # a score from which an answer counts as right
 _WITHIN = {
     Goal.CHEAPEST: Reason.CHEAPEST_WITHIN_LOSS,
     Goal.BEST: Reason.BEST_WITHIN_LIMITS,
     Goal.FASTEST: Reason.FASTEST_WITHIN_LOSS,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """One model of a plan; None where a figure is not known."""
-
-    model: str
-    quality: float | None
-    loss: float | None
-    cost_nano_usd: int | None
-    seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Models in the order to try them, never none, the strongest of them, and why the first is first.
-
-    `promised` is whether the first is a weaker one under the promise of how rarely it answers worse than the default.
-    """
-
-    models: tuple[Planned, ...]
-    strongest: str
-    reason: Reason
-    explanation: str
-    promised: bool
-    version: str  # of the predictor; empty where there is none
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ import numpy as np
 
 from services.chassis.settings import ConfigError
 from services.router.artefact import Artefact, load_artefact, same_fit
-from services.router.policy import RIGHT
+from services.router.plan import RIGHT
 from services.router.scored import InvalidOutcomes
 
 LEAST_DECISIONS = 100

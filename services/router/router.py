@@ -10,7 +10,8 @@ from services.router.decisions import Decisions, place
 from services.router.drift import PromiseState
 from services.router.eligibility import Eligibility
 from services.router.outcome_log import Outcome, OutcomeLog
-from services.router.policy import Plan, Policy
+from services.router.plan import Plan
+from services.router.policy import Policy
 from services.router.predictor_file import PredictorFile
 from services.router.query import Objective, Query
 from services.router.settings import RouterSettings

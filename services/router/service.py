@@ -12,7 +12,7 @@ from services.chassis.errors import InvalidField, Unavailable
 from services.router.assessment import Signals
 from services.router.catalogue import Model
 from services.router.metrics import RouterMetrics
-from services.router.policy import Plan
+from services.router.plan import Plan
 from services.router.predictor import Vector
 from services.router.prices import ListPrice, MachinePrice
 from services.router.query import Goal, Objective, Query

@@ -9,7 +9,7 @@ from services.chassis.errors import NotFound, Overloaded
 from services.router.assessment import Signals, assess
 from services.router.decisions import Decisions, place
 from services.router.outcome_log import Outcome, OutcomeLog
-from services.router.policy import Plan, Planned
+from services.router.plan import Plan, Planned
 from services.router.predictor import Predictor
 from tests.unit.router.parts import artefact, familiar, policy, query
 

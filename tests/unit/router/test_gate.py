@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from services.router.fit import Outcomes
-from services.router.gate import Verdict, judge
+from services.router.gate import Decided, Verdict, compare, refusal
 from services.router.policy import Policy
 from services.router.predictor import Predictor
 from services.router.query import Objective
@@ -33,7 +33,7 @@ def outcomes(small_wrong: float, prompts: int = _PROMPTS, seed: int = 0) -> Outc
 
 
 def verdict(new: Policy, serving: Policy | None, known: Outcomes, bound: float = 0.05) -> Verdict:
-    return judge(new, serving, known, DIGEST, Objective(bound))
+    return compare(new, serving, known, DIGEST, Objective(bound))
 
 
 CHEAP: Any = (0.0, 0.001, 0.0)  # sends all to small
@@ -62,15 +62,21 @@ def test_a_dearer_one_may_replace_one_that_breaks_the_bound() -> None:
     assert not verdict(deciding(*CAREFUL), deciding(*CHEAP), outcomes(0.2)).refused
 
 
-def test_more_harm_for_no_saving_is_refused() -> None:
-    """Both cost the same and keep the bound, but one alone harms."""
-    known = outcomes(0.03)
-    swapped = Outcomes(known.prompts, known.embeddings, {**known.scores}, known.groups, known.domains)
-    swapped.scores["middle"] = known.scores["small"]  # type: ignore[index]
-    same = verdict(deciding(*CAREFUL), deciding(*CAREFUL), swapped)
-    assert not same.refused
-    harmless = Outcomes(known.prompts, known.embeddings, {**known.scores}, known.groups, known.domains)
-    assert not verdict(deciding(*CHEAP), deciding(*CAREFUL), harmless).refused  # harms some, and saves
+@pytest.mark.parametrize(("saved", "refused"), [(0.0, True), (1.0, False)])
+def test_more_harm_is_refused_where_it_saves_nothing(saved: float, refused: bool) -> None:
+    """Both keep the bound; twelve harms against two are no chance, and are worth what they save."""
+    harmed, before = np.arange(_PROMPTS) < 12, np.arange(_PROMPTS) >= _PROMPTS - 2
+    cost = np.random.default_rng(0).uniform(5, 10, _PROMPTS)
+    found = refusal(Decided(harmed, cost - saved), Decided(before, cost), 0.05)
+    assert found == ("on 12 prompts it alone harms, on 2 what serves, and it costs no less" if refused else "")
+
+
+def test_chance_is_not_taken_for_harm() -> None:
+    """Three harms against two say nothing, nor does the same router beside itself."""
+    cost = np.ones(_PROMPTS)
+    three, two = np.arange(_PROMPTS) < 3, np.arange(_PROMPTS) >= _PROMPTS - 2
+    assert not refusal(Decided(three, cost), Decided(two, cost), 0.05)
+    assert not verdict(deciding(*CAREFUL), deciding(*CAREFUL), outcomes(0.5)).refused
 
 
 def test_the_first_has_only_the_bound_to_keep() -> None:
