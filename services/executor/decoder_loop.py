@@ -19,6 +19,7 @@ from services.executor.sampling import likeliest, top
 from services.executor.scheduler import Keeper, Scheduler
 
 _NICE = 10  # who computes gives way to who answers and refuses, where they share cores
+_PAUSE_S = 1.0  # after a defect that is nobody's
 
 Logits = NDArray[np.float32]
 Planned = Sequence[tuple[Generation, Chunk]]
@@ -87,8 +88,12 @@ class DecoderLoop:
             try:
                 self._turn()
             except Exception as error:  # noqa: BLE001 - a defect of ours must leave nobody without an end
-                for generation in self._scheduler.running:
+                found = self._scheduler.running or self._scheduler.empty()  # the waiting, where that is what fails
+                for generation in found:
                     self._fail(generation, error)
+                if not found:
+                    self._log.error("nothing can be scheduled", model=self._name, exc_info=error)
+                    self._wanted.wait(_PAUSE_S)
             self._emit()
         self._out = [(generation, self._closing()) for generation in self._scheduler.empty()]
         self._emit()

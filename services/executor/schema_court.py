@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import sys
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
 from services.chassis.errors import InvalidField, Overloaded
 from services.executor.constraint import FIELD
@@ -13,7 +13,7 @@ from services.executor.constraint import FIELD
 LONGEST_TRIAL_S = 1.0
 DEEPEST = 32
 _PROCESSES = 2
-_MOST_WAITING = 32
+_MOST_WAITING, _MOST_OF_A_TENANT = 256, 8
 _REMEMBERED = 1_000
 
 
@@ -24,7 +24,7 @@ class SchemaCourt:
         self._verdicts: OrderedDict[str, str] = OrderedDict()
         self._trials = [_Trial() for _ in range(_PROCESSES)]
         self._free = asyncio.Semaphore(_PROCESSES)
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()  # by tenant
         self._tenants: dict[str, asyncio.Lock] = {}
 
     async def check(self, schema: str, tenant: str) -> None:
@@ -48,10 +48,12 @@ class SchemaCourt:
             await trial.end()
 
     async def _try(self, schema: str, tenant: str) -> None:
-        if self._waiting >= _MOST_WAITING:
-            expected = f"at most {_MOST_WAITING}"
-            raise Overloaded("schemas", f"{self._waiting} waiting", expected, retry_after_s=LONGEST_TRIAL_S)
-        self._waiting += 1
+        own = self._waiting[tenant]
+        if own >= _MOST_OF_A_TENANT or self._waiting.total() >= _MOST_WAITING:
+            found = f"{own} of this tenant waiting, {self._waiting.total()} in all"
+            expected = f"at most {_MOST_OF_A_TENANT}, and {_MOST_WAITING}"
+            raise Overloaded("schemas", found, expected, retry_after_s=LONGEST_TRIAL_S)
+        self._waiting[tenant] += 1
         try:
             turn = self._tenants.setdefault(tenant, asyncio.Lock())
             async with turn:
@@ -61,7 +63,7 @@ class SchemaCourt:
             if not turn.locked():
                 self._tenants.pop(tenant, None)
         finally:
-            self._waiting -= 1
+            self._waiting -= Counter((tenant,))
 
     async def _decide(self, schema: str) -> None:
         trial = self._trials.pop()
