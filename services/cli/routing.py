@@ -14,6 +14,7 @@ from services.chassis.settings import ConfigError
 from services.cli.printing import show
 from services.executor.sentence_encoder import SentenceEncoder
 from services.router.artefact import Artefact, load_artefact
+from services.router.disturb import nuisance
 from services.router.evaluation import Predicted
 from services.router.features import lexical
 from services.router.fit import Outcomes, Recipe, calibrated, fit_artefact
@@ -39,8 +40,9 @@ def router(arguments: argparse.Namespace) -> None:
 
 def _fit(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     outcomes = _outcomes(_read(arguments.outcomes), encoder)
-    prior = _prior(arguments.prior, encoder) if arguments.prior else None
-    _keep(fit_artefact(outcomes, arguments.default, encoder.digest, Recipe(), prior), arguments.out)
+    blind = nuisance(outcomes.prompts, lambda prompts: encoder_vectors(prompts, encoder))
+    prior = _prior(arguments.prior, encoder, blind) if arguments.prior else None
+    _keep(fit_artefact(outcomes, arguments.default, encoder.digest, Recipe(), prior, blind), arguments.out)
 
 
 def _calibrate(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
@@ -146,13 +148,13 @@ def encoder_vectors(prompts: Sequence[str], encoder: SentenceEncoder) -> NDArray
     return vectors
 
 
-def _prior(paths: Sequence[Path], encoder: SentenceEncoder) -> Prior:
+def _prior(paths: Sequence[Path], encoder: SentenceEncoder, blind: NDArray[np.float32]) -> Prior:
     sources = []
     for path in paths:
         scored = _read([path])
         facts = np.stack([lexical(prompt) for prompt in scored.prompts])
         sources.append(Source(encoder_vectors(scored.prompts, encoder), facts, scored.scores))
-    return fit_prior(sources)
+    return fit_prior(sources, nuisance=blind)
 
 
 def _loaded(path: Path, encoder: SentenceEncoder) -> Artefact:
