@@ -21,13 +21,19 @@ from services.executor.models.emitter import CachedAttention, HeadNorms, Weight
 
 @dataclass
 class DirectMemory:
-    """Keys and values `[slots, kv_heads, max_positions, head_dim]` by layer, and what each row of a pass needs."""
+    """Keys and values `[slots, kv_heads, max_positions, head_dim]` by layer, and what each row of a pass needs.
+
+    `cosine` and `sine` are of all positions, on the device: a pass copies nothing from the host, so that it can be
+    captured in a CUDA graph.
+    """
 
     keys: Sequence[Any]
     values: Sequence[Any]
     starts: Any
     new_lengths: Any
     table: Any
+    cosine: Any
+    sine: Any
 
 
 def empty_memory(shape: DecoderShape, slots: int, activation: str, device: str) -> DirectMemory:
@@ -37,7 +43,8 @@ def empty_memory(shape: DecoderShape, slots: int, activation: str, device: str) 
     keys, values = ([torch.zeros(buffer, dtype=kind, device=device) for _ in range(shape.layers)] for _ in range(2))
     starts = torch.zeros(slots, dtype=torch.int32, device=device)
     table = torch.arange(slots, dtype=torch.int32, device=device)[:, None]
-    return DirectMemory(keys, values, starts, torch.ones_like(starts), table)
+    cosine, sine = (torch.from_numpy(one).to(device) for one in attention.rotary.tables(attention.max_positions))
+    return DirectMemory(keys, values, starts, torch.ones_like(starts), table, cosine, sine)
 
 
 class DirectEmitter:
@@ -58,8 +65,11 @@ class DirectEmitter:
         self._memory = memory
         self._activation = activation
         self._architecture = architecture
-        self._angles: tuple[Any, Any] | None = None
         self.tokens: Any = tokens
+        positions = tokens.shape[1]
+        place = torch.arange(1, positions + 1, dtype=torch.int32, device=tokens.device)
+        self._lengths = (memory.starts[:, None] + place[None, :]).reshape(-1)
+        self._table = memory.table.repeat_interleave(positions, 0) if positions > 1 else memory.table
 
     def embed(self, ids: Any, table: Weight) -> Any:
         """Indexing."""
@@ -84,24 +94,16 @@ class DirectEmitter:
 
     def attend_cached(self, qkv: Any, layer: int, attention: CachedAttention) -> Any:
         """Our kernels; where a row has several positions, each is a row of its own for the split kernel."""
-        memory, positions = self._memory, qkv.shape[1]
+        memory = self._memory
         sizes = (attention.heads, attention.kv_heads, attention.head_dim, attention.max_positions)
-        if self._angles is None:
-            cosine, sine = (
-                torch.from_numpy(angles).to(qkv.device) for angles in attention.rotary.tables(attention.max_positions)
-            )
-            self._angles = cosine, sine
         if attention.norms is not None:
             qkv = self._normed(qkv, attention.norms, attention)
         inputs = {"qkv": qkv, "starts": memory.starts, "new_lengths": memory.new_lengths, "table": memory.table}
-        inputs |= {"cosine": self._angles[0], "sine": self._angles[1]}
+        inputs |= {"cosine": memory.cosine, "sine": memory.sine}
         inputs |= {"keys": memory.keys[layer], "values": memory.values[layer]}
         queries, keys, values = self._launch(rope.ROPE_KV_APPEND, rope.constants(*sizes), inputs)
         flat = queries.view(-1, queries.shape[2])
-        place = torch.arange(1, positions + 1, dtype=torch.int32, device=qkv.device)
-        lengths = (memory.starts[:, None] + place[None, :]).reshape(-1)
-        table = memory.table.repeat_interleave(positions, 0) if positions > 1 else memory.table
-        asked = {"queries": flat, "keys": keys, "values": values, "table": table, "lengths": lengths}
+        asked = {"queries": flat, "keys": keys, "values": values, "table": self._table, "lengths": self._lengths}
         partial, statistics = self._launch(
             decode.GQA_DECODE_SPLIT, decode.split_constants(*sizes, window=attention.window), asked
         )

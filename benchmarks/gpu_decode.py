@@ -1,17 +1,24 @@
 """Tokens a second of the direct emitter on random weights, beside transformers and what bandwidth allows."""
 
+import importlib.util
+import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks.direct_emitter import emit_pass, empty_memory
+from benchmarks.gpu_cases import Target
+from benchmarks.gpu_timing import captured, step_seconds
 from kernels.launch import TORCH_TYPES
 from services.executor.models.decoder import DecoderShape
 from services.executor.models.emitter import CachedAttention
 from services.executor.models.rotary import Rotary
 
 HELD = 1024
+ITEM_BYTES = 2
 STEPS = 50
 BATCHES = (1, 8, 64)
 SHAPES = {
@@ -41,9 +48,9 @@ def shape_of(name: str) -> DecoderShape:
     )
 
 
-def random_weights(shape: DecoderShape, activation: str, device: str) -> dict[str, Any]:
-    """By checkpoint name, small enough that nothing overflows."""
-    kind, attention = TORCH_TYPES[activation], shape.attention
+def weight_sizes(shape: DecoderShape) -> dict[str, tuple[int, ...]]:
+    """By checkpoint name."""
+    attention = shape.attention
     queries, keys = (count * attention.head_dim for count in (attention.heads, attention.kv_heads))
     sizes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (shape.vocabulary, shape.hidden)}
     sizes["model.norm.weight"] = (shape.hidden,)
@@ -57,37 +64,58 @@ def random_weights(shape: DecoderShape, activation: str, device: str) -> dict[st
         for name in ("gate_proj", "up_proj"):
             sizes[f"{prefix}.mlp.{name}.weight"] = (shape.intermediate, shape.hidden)
         sizes[f"{prefix}.mlp.down_proj.weight"] = (shape.hidden, shape.intermediate)
-    return {name: torch.randn(size, dtype=kind, device=device) * 0.02 for name, size in sizes.items()}
+    return sizes
 
 
-def step_bytes(weights: dict[str, Any], shape: DecoderShape, rows: int, held: int) -> int:
-    """What one decode step must read: every weight once (the tied table as the head), and each row's memory."""
-    item = next(iter(weights.values())).element_size()
+def random_weights(shape: DecoderShape, activation: str, device: str) -> dict[str, Any]:
+    """By checkpoint name, small enough that nothing overflows."""
+    kind = TORCH_TYPES[activation]
+    return {name: torch.randn(size, dtype=kind, device=device) * 0.02 for name, size in weight_sizes(shape).items()}
+
+
+def step_bytes(shape: DecoderShape, rows: int, held: int) -> int:
+    """What one decode step must read in 16 bits: every weight once (the tied table as the head), each row's memory."""
     attention = shape.attention
     memory = 2 * shape.layers * rows * held * attention.kv_heads * attention.head_dim
-    stored: int = sum(weight.numel() for weight in weights.values())
-    return int(item) * (stored + memory)
+    return ITEM_BYTES * (sum(math.prod(size) for size in weight_sizes(shape).values()) + memory)
 
 
-def direct_rate(shape: DecoderShape, rows: int, architecture: int) -> tuple[float, int]:
-    """Tokens a second of all rows, out of a CUDA graph, and the bytes that a step must read."""
-    weights = random_weights(shape, "bf16", "cuda")
-    moved = step_bytes(weights, shape, rows, HELD)
-    memory = empty_memory(shape, rows, "bf16", "cuda")
+def add_to(add: Callable[..., None], name: str, target: Target, bandwidth: float) -> None:
+    """Adds tokens a second of a decoder at each batch, ours and transformers' as it is and compiled."""
+    shape = shape_of(name)
+    compiled = partial(transformers_rate, compiled=True)
+    beside = {"transformers": partial(transformers_rate, compiled=False), "transformers, compiled": compiled}
+    ways = {"direct emitter": direct_rate} | (beside if importlib.util.find_spec("transformers") else {})
+    for rows in BATCHES:
+        for way, rate in ways.items():
+
+            def measure(way: str = way, rate: Any = rate, rows: int = rows) -> dict[str, Any]:
+                torch.cuda.empty_cache()
+                found = rate(shape, rows, target)
+                share = found * step_bytes(shape, rows, HELD) / (rows * bandwidth)
+                return {"shape": name, "rows": rows, "way": way, "tokens_per_s": found, "share_of_bound": share}
+
+            add("decode", f"{name}, {rows} rows, {way}", measure)
+
+
+def direct_rate(shape: DecoderShape, rows: int, target: Target) -> float:
+    """Tokens a second of all rows, out of a CUDA graph."""
+    weights = random_weights(shape, target.activation, target.device)
+    memory = empty_memory(shape, rows, target.activation, target.device)
     memory.starts.fill_(HELD)
-    tokens = torch.zeros((rows, 1), dtype=torch.int64, device="cuda")
+    tokens = torch.zeros((rows, 1), dtype=torch.int64, device=target.device)
+    step = captured(lambda: emit_pass(weights, shape, tokens, memory, target.activation, target.architecture))
+    return rows * STEPS / step_seconds(step, STEPS)
+
+
+def transformers_rate(shape: DecoderShape, rows: int, target: Target, compiled: bool) -> float:
+    """The same of transformers with its static cache: as it is, or compiled into CUDA graphs as its guide says."""
     with torch.no_grad():
-        for _ in range(3):  # compiles, tunes and stacks before the graph is captured
-            emit_pass(weights, shape, tokens, memory, "bf16", architecture)
-        torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            emit_pass(weights, shape, tokens, memory, "bf16", architecture)
-        return rows * STEPS / _seconds(graph.replay), moved
+        return rows * STEPS / step_seconds(transformers_step(shape, rows, target.device, HELD, compiled), STEPS)
 
 
-def transformers_rate(shape: DecoderShape, rows: int) -> float:
-    """The same of transformers with its static cache, as it is."""
+def transformers_step(shape: DecoderShape, rows: int, device: str, held: int, compiled: bool) -> Callable[[], Any]:
+    """One token a row. Its cache has `held` places, all of which a step reads, and is full after 2 STEPS steps."""
     from transformers import LlamaConfig, LlamaForCausalLM, StaticCache
 
     attention = shape.attention
@@ -102,23 +130,11 @@ def transformers_rate(shape: DecoderShape, rows: int) -> float:
         tie_word_embeddings=True,
         max_position_embeddings=attention.max_positions,
     )
-    with torch.device("cuda"):
+    with torch.device(device):
         model = LlamaForCausalLM(config).to(torch.bfloat16).eval()
-    cache = StaticCache(config=config, max_cache_len=attention.max_positions)
-    ids = torch.zeros((rows, HELD), dtype=torch.int64, device="cuda")
-    place = torch.arange(HELD, device="cuda")
-    with torch.no_grad():
-        model(ids, past_key_values=cache, cache_position=place, logits_to_keep=1)
-        one, last = ids[:, :1], place[-1:] + 1
-        return rows * STEPS / _seconds(lambda: model(one, past_key_values=cache, cache_position=last))
-
-
-def _seconds(step: Any) -> float:
-    """Of STEPS steps, after as many to warm up."""
-    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    for event in (begin, end):
-        for _ in range(STEPS):
-            step()
-        event.record()
-    torch.cuda.synchronize()
-    return float(begin.elapsed_time(end)) / 1000
+    cache = StaticCache(config=config, max_cache_len=held)
+    ids = torch.zeros((rows, held - 2 * STEPS), dtype=torch.int64, device=device)
+    model(ids, past_key_values=cache, logits_to_keep=1)
+    one = ids[:, :1].clone()
+    step = torch.compile(model, mode="reduce-overhead", fullgraph=True) if compiled else model
+    return lambda: step(one, past_key_values=cache)

@@ -36,7 +36,7 @@ class _Copy2d(ctypes.Structure):
 
 
 class CudaDriver:
-    """The first device. Addresses are ints; copies and launches are in order on one stream.
+    """The first device. Addresses are ints; copies and launches are in order on one stream. Who made it closes it.
 
     Raises:
         CudaUnavailable: there is none.
@@ -56,6 +56,16 @@ class CudaDriver:
         self.activate()
         self._call("cuStreamCreate", ctypes.byref(stream), 1)
         self.stream = stream.value or 0
+        self._held: set[int] = set()
+
+    def close(self) -> None:
+        """Gives all memory back that it gave out, and the device; any thread may call, once nothing runs."""
+        self.activate()
+        self.wait()
+        for address in tuple(self._held):
+            self.free(address)
+        self._call("cuStreamDestroy_v2", ctypes.c_void_p(self.stream))
+        self._call("cuDevicePrimaryCtxRelease_v2", self._device)
 
     def activate(self) -> None:
         """Must precede other calls in every thread."""
@@ -82,11 +92,14 @@ class CudaDriver:
         """The address of `size` bytes of zeros."""
         address = ctypes.c_uint64()
         self._call("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(size))
-        self._call("cuMemsetD8_v2", address, ctypes.c_ubyte(0), ctypes.c_size_t(size))
+        self._held.add(address.value)
+        zero, stream = ctypes.c_ubyte(0), ctypes.c_void_p(self.stream)
+        self._call("cuMemsetD8Async", address, zero, ctypes.c_size_t(size), stream)  # before any copy of ours
         return address.value
 
     def free(self, address: int) -> None:
         """Gives memory back."""
+        self._held.remove(address)
         self._call("cuMemFree_v2", ctypes.c_uint64(address))
 
     def upload(self, address: int, values: NDArray[Any]) -> None:
@@ -123,15 +136,23 @@ class CudaDriver:
         return function
 
     def launch(
-        self, function: Any, grid: Sequence[int], threads: int, shared_bytes: int, values: Sequence[Any]
+        self,
+        function: Any,
+        grid: Sequence[int],
+        threads: int,
+        shared_bytes: int,
+        values: Sequence[Any],
+        stream: int | None = None,
     ) -> None:
-        """Launches with arguments in the kernel's order: addresses as `numpy.uint64`, sizes as `numpy.int32`."""
+        """Launches with arguments in the kernel's order: addresses as `numpy.uint64`, sizes as `numpy.int32`.
+
+        On the driver's own stream, unless another is named.
+        """
         held = [ctypes.c_uint64(int(v)) if isinstance(v, np.uint64) else ctypes.c_int32(int(v)) for v in values]
         packed = (ctypes.c_void_p * len(held))(*(ctypes.addressof(value) for value in held))
         shape = [*grid, 1, 1][:3]
-        self._call(
-            "cuLaunchKernel", function, *shape, threads, 1, 1, shared_bytes, ctypes.c_void_p(self.stream), packed, None
-        )
+        on = ctypes.c_void_p(self.stream if stream is None else stream)
+        self._call("cuLaunchKernel", function, *shape, threads, 1, 1, shared_bytes, on, packed, None)
 
     def wait(self) -> None:
         """Until all that was begun is done."""

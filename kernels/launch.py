@@ -24,8 +24,9 @@ def launch(
     activation: str,
     options: Mapping[str, int] | None = None,
     kernel: Any = None,
+    outputs: Sequence[torch.Tensor] | None = None,
 ) -> Sequence[torch.Tensor]:
-    """The outputs, made here but for those that alias an input, which are that input, changed.
+    """The outputs: given, or made as `new_outputs` makes them.
 
     Args:
         contract: of the kernel.
@@ -34,17 +35,26 @@ def launch(
         activation: Triton's name of the activations' type.
         options: warps and stages.
         kernel: another function than the contract's, for tests that change one.
+        outputs: where results go.
     """
     dims = {name: tuple(tensor.shape) for name, tensor in inputs.items()}
-    device = next(iter(inputs.values())).device
-    outputs = [
-        inputs[one.aliases]
-        if one.aliases
-        else torch.empty(tuple(shape), dtype=TORCH_TYPES[contract.element_type(one, activation)], device=device)
-        for one, shape in zip(contract.outputs, contract.shapes_of(dims, constants), strict=True)
-    ]
+    outputs = new_outputs(contract, inputs, constants, activation) if outputs is None else outputs
     function = kernel or contract.function()
     arguments = [*(inputs[one.name] for one in contract.inputs), *contract.sizes_of(dims, constants), *outputs]
     named = {name: constants[name] for name in (*contract.constants, *contract.tuned)}
     function[tuple(contract.grid_of(dims, constants))](*arguments, **named, **(options or {}))
     return outputs
+
+
+def new_outputs(
+    contract: Contract, inputs: Mapping[str, torch.Tensor], constants: Constants, activation: str
+) -> Sequence[torch.Tensor]:
+    """Memory for the outputs, but for those that alias an input, which are that input, to be changed."""
+    dims = {name: tuple(tensor.shape) for name, tensor in inputs.items()}
+    device = next(iter(inputs.values())).device
+    return [
+        inputs[one.aliases]
+        if one.aliases
+        else torch.empty(tuple(shape), dtype=TORCH_TYPES[contract.element_type(one, activation)], device=device)
+        for one, shape in zip(contract.outputs, contract.shapes_of(dims, constants), strict=True)
+    ]

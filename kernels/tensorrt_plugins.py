@@ -3,10 +3,13 @@
 TensorRT itself is handed in, so that one file elsewhere imports it.
 """
 
+import hashlib
 import inspect
 import json
 from collections.abc import Sequence
 from functools import cache
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from kernels.add_rms_norm.plugin import ADD_RMS_NORM, ADD_RMS_NORM_FP8
@@ -45,6 +48,15 @@ def build_field(constants: Constants, activation: str, architecture: int) -> str
     return json.dumps(
         {"constants": dict(constants), "activation": activation, "architecture": architecture}, sort_keys=True
     )
+
+
+@cache
+def kernels_version() -> str:
+    """Digest of what the plugins' machine code is made by: sources, tuned configurations and Triton's version."""
+    folder, total = Path(__file__).parent, hashlib.sha256(version("triton").encode())
+    for path in sorted([*folder.rglob("*.py"), *folder.glob("*.toml")]):
+        total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()[:16]
 
 
 def register(trt: Any, trtp: Any, contracts: Sequence[Contract] = CONTRACTS) -> None:

@@ -95,9 +95,10 @@ def parser() -> argparse.ArgumentParser:
     add_router_arguments(
         add(
             "router",
-            "fit, calibrate, evaluate and explain a router on your own outcomes",
+            "fit, calibrate, evaluate, explain and publish a router on your own outcomes",
             "services.cli.routing:router",
-        )
+        ),
+        _default_config(),
     )
     return top
 

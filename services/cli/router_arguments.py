@@ -15,12 +15,16 @@ a first router from your own outcomes, in three steps:
   fulcrum router evaluate mine.safetensors test.jsonl --price gpt-4o=2.5/10 --price gpt-4o-mini=0.15/0.6
   FULCRUM_ROUTER__PREDICTOR=mine.safetensors fulcrum up
 
+and later, while it runs:
+  fulcrum router publish better.safetensors fresh-outcomes.jsonl      # or it says why not
+  fulcrum router rollback
+
 300 outcomes are a start, 1,500 are good. With fewer than 1,500 add --prior with outcomes of any other models on
 any other prompts, such as published evaluations: they teach which prompts are hard."""
 
 
-def add_router_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds fit, calibrate, evaluate and explain."""
+def add_router_arguments(parser: argparse.ArgumentParser, default_config: Path | None) -> None:
+    """Adds fit, calibrate, evaluate, explain, publish, versions and rollback."""
     parser.epilog, parser.formatter_class = _EPILOG, argparse.RawDescriptionHelpFormatter
     actions = parser.add_subparsers(metavar="action", dest="action", required=True)
 
@@ -37,9 +41,19 @@ def add_router_arguments(parser: argparse.ArgumentParser) -> None:
     calibrate = add("calibrate", "calibrate a fitted router anew", "Give it outcomes that it was not fitted on.")
     evaluate = add("evaluate", "write what a router gives as a page", "Give it outcomes that it never saw.")
     explain = add("explain", "say what a router expects of a prompt, and what it would choose")
-    for one in (calibrate, evaluate, explain):
+    publish = add(
+        "publish",
+        "let a router serve from now on, if it is no worse than the one that does",
+        "Both decide the outcomes that you give, which neither may have been fitted on; a worse one is refused with "
+        "figures. A running suite takes the new one within a second.",
+    )
+    versions = add("versions", "list what was published, and what serves")
+    rollback = add("rollback", "let the router serve that served before")
+    for one in (publish, versions, rollback):
+        one.add_argument("--config", type=Path, default=default_config, help="YAML settings (default: %(default)s)")
+    for one in (calibrate, evaluate, explain, publish):
         one.add_argument("artefact", type=Path, help="what `fulcrum router fit` wrote")
-    for one in (calibrate, evaluate):
+    for one in (calibrate, evaluate, publish):
         one.add_argument("outcomes", type=Path, nargs="+", help="files of outcomes")
     for one in (fit, calibrate):
         one.add_argument("--out", type=Path, default=Path("router.safetensors"), help="(default: %(default)s)")
@@ -56,7 +70,7 @@ def add_router_arguments(parser: argparse.ArgumentParser) -> None:
             metavar="MODEL=IN/OUT",
             help="dollars per million tokens (repeatable); without prices a call of the default costs 1, others 0",
         )
-    for one in (fit, calibrate, evaluate, explain):
+    for one in (fit, calibrate, evaluate, explain, publish):
         one.add_argument(
             "--encoder", type=Path, default=Path(".models/all-MiniLM-L6-v2"), help="folder (default: %(default)s)"
         )

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from services.chassis.settings import ConfigError
 from services.cli.printing import show
+from services.cli.router_versions import change, publish
 from services.executor.sentence_encoder import SentenceEncoder
 from services.router.artefact import Artefact, load_artefact
 from services.router.disturb import nuisance
@@ -29,11 +30,13 @@ _BATCH = 16
 
 def router(arguments: argparse.Namespace) -> None:
     """Runs one action."""
+    if arguments.action in ("versions", "rollback"):
+        return change(arguments)
     try:
         encoder = SentenceEncoder(arguments.encoder, arguments.precision, threads=1)
-        {"fit": _fit, "calibrate": _calibrate, "evaluate": _evaluate, "explain": _explain}[arguments.action](
-            arguments, encoder
-        )
+        {"fit": _fit, "calibrate": _calibrate, "evaluate": _evaluate, "explain": _explain, "publish": _publish}[
+            arguments.action
+        ](arguments, encoder)
     except (InvalidOutcomes, ValueError) as error:
         raise ConfigError(str(error)) from error
 
@@ -80,6 +83,13 @@ def _evaluate(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
         f"score {found.score:.3f}, always {default} {strong.score:.3f}; cost {found.cost:.4g}, {strong.cost:.4g} {unit}"
     )
     print(f"worse than {default} on {rows.harm(chosen):.2%} of prompts; the page is {arguments.html}")
+
+
+def _publish(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
+    artefact = _loaded(arguments.artefact, encoder)
+    scored = _read(arguments.outcomes).only(artefact.facts.models)
+    scored = scored.at(np.flatnonzero(np.isfinite(scored.scores).all(axis=1)))
+    publish(arguments, artefact, _outcomes(scored, encoder), encoder.digest)
 
 
 def _threshold(predictor: Predictor, rows: Predicted, arguments: argparse.Namespace) -> float:

@@ -1,5 +1,6 @@
 """Measures what goes into each linear layer on sample texts, for precisions that quantise activations."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.executor.chat_text import load_tokenizer
-from services.executor.models.checkpoint import InvalidCheckpoint, open_checkpoint
+from services.executor.models.checkpoint import InvalidCheckpoint, digest_of, open_checkpoint
 from services.executor.models.decoder import decoder_shape, emit_decoder
 from services.executor.models.emitter import Weight
 from services.executor.models.numpy_emitter import NumpyEmitter, empty_memory
@@ -34,7 +35,8 @@ def largest_inputs(folder: Path, texts: Path | None) -> Mapping[str, float]:
     """By the first weight's name, the largest magnitude of a layer's input over the lines of a text file.
 
     Takes the first 64 lines and of each the first 256 tokens, on the CPU in NumPy: for a large model this takes as long
-    as loading it a hundred times, so the result is kept beside the texts as `<texts>.<digest>.json`.
+    as loading it a hundred times, so the result is kept beside the texts as `<texts>.<digest>.json`, with the digest of
+    texts, model and tokenizer.
 
     Raises:
         InvalidCheckpoint: no texts are named, or the file has none.
@@ -42,7 +44,8 @@ def largest_inputs(folder: Path, texts: Path | None) -> Mapping[str, float]:
     if texts is None:
         raise InvalidCheckpoint(f"{folder}: calibration is not set, expected a text file, a sample a line")
     checkpoint = open_checkpoint(folder)
-    kept = texts.with_name(f"{texts.name}.{checkpoint.digest()[:16]}.json")
+    measured = f"{checkpoint.digest()} {digest_of(folder / 'tokenizer.json', texts)} {MOST_TEXTS} {MOST_TOKENS}"
+    kept = texts.with_name(f"{texts.name}.{hashlib.sha256(measured.encode()).hexdigest()[:16]}.json")
     if kept.exists():
         found: dict[str, float] = json.loads(kept.read_text(encoding="utf-8"))
         return found

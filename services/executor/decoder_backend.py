@@ -1,7 +1,8 @@
 """Chooses what a decoder runs on: TensorRT, ONNX Runtime on a GPU, or ONNX Runtime on the CPU, and says why."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import structlog
@@ -49,8 +50,18 @@ class Decoder(Protocol):
     def run(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
         """One pass; logits of the chunks that want them, in order."""
 
+    def close(self) -> None:
+        """Gives back what it holds beside this process's memory."""
 
-def open_decoder(name: str, model: LocalModel) -> Decoder:
+
+class Opened(NamedTuple):
+    """A decoder and the precision that it runs in."""
+
+    decoder: Decoder
+    precision: str
+
+
+def open_decoder(name: str, model: LocalModel) -> Opened:
     """The decoder on the backend that the settings name, or with `auto` on the first that can be had.
 
     Raises:
@@ -61,38 +72,52 @@ def open_decoder(name: str, model: LocalModel) -> Decoder:
     *faster, last = BACKENDS if model.backend == "auto" else (model.backend,)
     for backend in faster:
         try:
-            decoder = BACKENDS[backend](model)
+            opened = BACKENDS[backend](model)
         except Exception as error:  # noqa: BLE001 - whatever a GPU's libraries raise, the CPU still serves
             reasons.append(f"{backend}: {error}")
         else:
             log.info("decoder backend", model=name, backend=backend, not_chosen=reasons)
-            return decoder
-    decoder = BACKENDS[last](model)
+            return opened
+    opened = BACKENDS[last](model)
     log.info("decoder backend", model=name, backend=last, not_chosen=reasons)
-    return decoder
+    return opened
 
 
-def _tensorrt(model: LocalModel) -> Decoder:
-    library, driver = load_tensorrt(), CudaDriver()
+@contextmanager
+def _device() -> Iterator[CudaDriver]:
+    """A device, given back where what was to run on it cannot be made."""
+    driver = CudaDriver()
+    try:
+        yield driver
+    except BaseException:
+        driver.close()
+        raise
+
+
+def _tensorrt(model: LocalModel) -> Opened:
+    library = load_tensorrt()
     wanted = model.gpu_precision
     kind: Kind = "full" if wanted == "bf16" or wanted == "fp16" else wanted
     scales = largest_inputs(model.folder, model.calibration) if kind in ("int8", "fp8") else {}
     activation = "fp16" if wanted == "fp16" else "bf16"
     sizes = (model.context_tokens, model.places, model.kv_memory_mb * MB, model.prefix_memory_mb * MB)
     precision = Precision(kind, scales)
-    return TensorRtSession(library, driver, model.folder, precision, activation, model.engines, *sizes)
+    with _device() as driver:
+        session = TensorRtSession(library, driver, model.folder, precision, activation, model.engines, *sizes)
+    return Opened(session, wanted)
 
 
-def _cuda(model: LocalModel) -> Decoder:
+def _cuda(model: LocalModel) -> Opened:
     check_cuda()
     if model.gpu_precision not in ("bf16", "fp16"):
         raise OSError(f"gpu_precision is {model.gpu_precision}, expected bf16 or fp16: ONNX Runtime runs float16")
     sizes = (model.context_tokens, model.places, model.kv_memory_mb * MB, model.prefix_memory_mb * MB)
-    return EvenSession(model.folder, CudaDriver(), model.threads, *sizes)
+    with _device() as driver:
+        return Opened(EvenSession(model.folder, driver, model.threads, *sizes), "fp16")
 
 
-def _cpu(model: LocalModel) -> Decoder:
-    return DecoderSession(
+def _cpu(model: LocalModel) -> Opened:
+    session = DecoderSession(
         model.folder,
         DECODER_LINEARS[model.precision],
         model.threads,
@@ -102,6 +127,7 @@ def _cpu(model: LocalModel) -> Decoder:
         model.prefix_memory_mb * MB,
         GraphCache(model.graph_cache, model.precision) if model.graph_cache else None,
     )
+    return Opened(session, model.precision)
 
 
-BACKENDS: Mapping[str, Callable[[LocalModel], Decoder]] = {"tensorrt": _tensorrt, "cuda": _cuda, "cpu": _cpu}
+BACKENDS: Mapping[str, Callable[[LocalModel], Opened]] = {"tensorrt": _tensorrt, "cuda": _cuda, "cpu": _cpu}

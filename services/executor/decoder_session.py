@@ -108,6 +108,9 @@ class DecoderSession:
         feeds = {TOKENS: tokens, PLACES: places, ORIGINS: origins, NEW_LENGTHS: new, LAST_POSITIONS: last, ENDS: ends}
         return self._session.run(feeds, rows)[: len(wanted)]
 
+    def close(self) -> None:
+        """Nothing is held but this process's memory, which goes with the session."""
+
     def logits_after(self, tokens: Sequence[int], start: int) -> NDArray[np.float32]:
         """Logits `[vocabulary]` behind `tokens` in the first slot."""
         logits: NDArray[np.float32] = self.run([Chunk(0, start, tokens)])[0]

@@ -8,7 +8,7 @@ from services.executor.models.decoder import DecoderShape
 
 
 class DeviceMemory:
-    """What `KvMemory` is on the host. Everything is reserved here, and nothing later.
+    """What `KvMemory` is on the host: how much there will be is known at once, all of it is taken by `reserve`.
 
     Args:
         driver: of the device.
@@ -37,9 +37,15 @@ class DeviceMemory:
         self.slot_count = min(slots, (most_bytes - kept_bytes) // slot_bytes)
         self._stretch = BLOCK_TOKENS * self._token
         self.block_count: int = kept_bytes // (2 * shape.layers * self._heads * self._stretch)
-        self.sides = [driver.allocate(self.slot_count * self._heads * self._row) for _ in range(2 * shape.layers)]
-        size = max(1, self.block_count) * self._heads * self._stretch
-        self._blocks = [driver.allocate(size) for _ in range(2 * shape.layers)]
+        self._buffers = 2 * shape.layers
+        self.sides: list[int] = []
+        self._blocks: list[int] = []
+
+    def reserve(self) -> None:
+        """Takes the memory, which is the driver's to give back: `sides`, then blocks."""
+        row, stretch = self._heads * self._row, self._heads * self._stretch
+        self.sides = [self._driver.allocate(self.slot_count * row) for _ in range(self._buffers)]
+        self._blocks = [self._driver.allocate(max(1, self.block_count) * stretch) for _ in range(self._buffers)]
 
     def keep(self, slot: int, first: int, blocks: Sequence[int]) -> None:
         """Copies what a slot holds, from its block number `first` on, into these blocks."""

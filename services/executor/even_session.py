@@ -32,7 +32,7 @@ class EvenSession:
 
     Args:
         folder: Hugging Face folder.
-        driver: of the GPU, where it runs in float16; on the CPU, in float32, where None.
+        driver: of the GPU, where it runs in float16, and closed with the session; on the CPU, in float32, where None.
         threads: threads within an operator on the CPU.
         context_tokens: lowers the model's own limit of prompt and answer together, and with it the memory.
         slots: conversations that may lie in memory at once; fewer where that does not hold them.
@@ -64,6 +64,7 @@ class EvenSession:
         try:
             if driver:
                 self.memory = memory = DeviceMemory(driver, shape, 2, slots, memory_bytes, kept_bytes)
+                memory.reserve()
                 buffers = {name: DeviceBuffer(at, row, kind) for name, at in zip(names, memory.sides, strict=True)}
                 self.slots = memory.slot_count
             else:
@@ -90,6 +91,12 @@ class EvenSession:
         found |= {id(chunk): self._alone(chunk) for chunk in chunks if len(chunk.tokens) > 1}
         wanted = [found[id(chunk)] for chunk in chunks if chunk.wants_logits]
         return np.array(wanted, np.float32).reshape(len(wanted), self.vocabulary)
+
+    def close(self) -> None:
+        """Gives the device's memory back, if it has one; nothing runs after it."""
+        del self._session
+        if self._driver:
+            self._driver.close()
 
     def _alone(self, chunk: Chunk) -> NDArray[np.float32]:
         """Logits `[vocabulary]` behind one chunk, on its own row of memory."""

@@ -4,9 +4,9 @@ import math
 from pathlib import Path
 
 from services.chassis.errors import FailedPrecondition
+from services.executor.models import onnx_linear, tensorrt_linear
 from services.executor.models.checkpoint import open_checkpoint
 from services.executor.models.decoder import decoder_shape
-from services.executor.models.onnx_linear import BYTES_A_WEIGHT
 from services.executor.settings import LocalModel
 
 MB = 1_000_000
@@ -44,7 +44,9 @@ class MemoryBudget:
 
 
 def estimate(model: LocalModel) -> int:
-    """Bytes that a model takes once it is loaded, from its folder's headers alone.
+    """Bytes that a model takes once it is loaded, from its folder's headers alone, wherever they lie.
+
+    With the backend `auto` they are those of the CPU, where they are most.
 
     Raises:
         InvalidCheckpoint, OSError: the folder cannot be used.
@@ -52,14 +54,17 @@ def estimate(model: LocalModel) -> int:
     checkpoint = open_checkpoint(model.folder)
     shape = decoder_shape(checkpoint, model.context_tokens)
     attention = shape.attention
+    on_gpu = model.backend in ("tensorrt", "cuda")
+    item = 2 if on_gpu else 4
+    a_weight = (tensorrt_linear if on_gpu else onnx_linear).BYTES_A_WEIGHT[model.expected_precision]
     weights = 0.0
     for name, tensor in checkpoint.tensors.items():
         count = math.prod(tensor.shape)
         linear = len(tensor.shape) > 1 and _EMBEDDING not in name
-        weights += count * (BYTES_A_WEIGHT[model.precision] if linear else 4)
+        weights += count * (a_weight if linear else item)
     if "lm_head.weight" not in checkpoint.tensors:  # the head is the embedding once more, stored as a linear layer
-        weights += shape.vocabulary * shape.hidden * BYTES_A_WEIGHT[model.precision]
-    slot = 2 * shape.layers * attention.kv_heads * attention.head_dim * 4 * attention.max_positions
+        weights += shape.vocabulary * shape.hidden * a_weight
+    slot = 2 * shape.layers * attention.kv_heads * attention.head_dim * item * attention.max_positions
     kept = min(model.prefix_memory_mb * MB, max(0, model.kv_memory_mb * MB - slot))
     slots = min(model.places, (model.kv_memory_mb * MB - kept) // slot)
     return int(weights) + kept + slots * slot + _RUNTIME_BYTES + _vocabulary_bytes(model.folder)

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from typing import TypeVar, cast
 
 import numpy as np
@@ -55,6 +56,8 @@ class OnnxEngine:
         self._state = ModelState.LOADING
         self._threads = ThreadPoolExecutor(TEXT_THREADS, thread_name_prefix=name)
         self._encoding = 0
+        self._held = ExitStack()
+        self._precision = model.expected_precision
         self._session: Decoder
         self._text: ChatText
         self._vocabulary: Vocabulary | None = None
@@ -70,7 +73,7 @@ class OnnxEngine:
             kind=ModelKind.LOCAL,
             state=self._state,
             context_tokens=self._session.context_tokens if ready else 0,
-            precision=self._model.precision,
+            precision=self._precision,
             digest=self._session.digest if ready else "",
             supports_tools=False,
             supports_json_schema=self._vocabulary is not None,
@@ -111,17 +114,20 @@ class OnnxEngine:
         yield Finish(cast(FinishReason, generation.reason), generation.usage, timing, generation.mean_logprob)
 
     async def close(self) -> None:
-        """Waits for the pass under way."""
+        """Waits for the pass under way; a GPU's memory is then free."""
         if self._loop:
             await self._loop.close()
         if self._closes_court:
             await self._court.close()
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
+        await asyncio.to_thread(self._held.close)
 
     def _load(self) -> None:
         model = self._model
         self._text = ChatText(model.folder)
-        self._session = session = open_decoder(self._name, model)
+        opened = open_decoder(self._name, model)
+        self._session = session = self._held.enter_context(closing(opened.decoder))
+        self._precision = opened.precision
         self._text.check_vocabulary(session.vocabulary)
         logits = session.run([Chunk(slot, 0, [0, 0]) for slot in range(session.slots)])
         if not (np.isfinite(logits).all() and np.isfinite(session.run([Chunk(0, 2, [0])])).all()):

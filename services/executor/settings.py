@@ -49,6 +49,11 @@ class LocalModel(BaseModel):
     share_prefixes: bool = Field(False, description="whether tenants find one another's prefixes, and so can time them")
     waiting_limit: int = Field(16, ge=0, description="requests that may wait; more are refused at once")
 
+    @property
+    def expected_precision(self) -> str:
+        """Of weights, as far as the settings tell before it is loaded: with `auto`, the CPU's."""
+        return {"tensorrt": self.gpu_precision, "cuda": "fp16"}.get(self.backend, self.precision)
+
 
 class RemoteModel(BaseModel):
     """A model on an OpenAI-compatible server."""

@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.cuda_driver import CudaDriver
+from kernels.tensorrt_plugins import kernels_version
 from services.executor.decoder_session import Chunk
 from services.executor.device_memory import DeviceMemory
 from services.executor.models.checkpoint import InvalidCheckpoint, open_checkpoint
 from services.executor.models.decoder import decoder_shape
+from services.executor.models.graph_cache import code_version
 from services.executor.models.tensorrt_attention import KEY_POSITIONS, NEW_LENGTHS, STARTS, TABLE, memory_names
 from services.executor.models.tensorrt_emitter import LOGITS, TOKENS, emit_decoder_network
 from services.executor.models.tensorrt_linear import Precision
@@ -20,7 +22,6 @@ from services.executor.tensorrt_library import TensorRt
 
 ITEM_BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
 LONGEST_CHUNK = 1024
-NETWORK_VERSION = 1  # raise it with every change of the emitter: engines on disk are then built anew
 ONE, MANY = 0, 1  # profiles: a token of each of many rows, many tokens of one
 
 
@@ -29,7 +30,7 @@ class TensorRtSession:
 
     Args:
         library: TensorRT.
-        driver: of the device.
+        driver: of the device, which is closed with the session.
         folder: Hugging Face folder.
         precision: how linear layers are stored and multiplied.
         activation: "bf16", "fp16" or "fp32", the type of activations and memory.
@@ -69,7 +70,7 @@ class TensorRtSession:
         self._driver = driver
         self.vocabulary = shape.vocabulary
         options = {
-            "network": NETWORK_VERSION,
+            "code": [code_version(), kernels_version()],
             "precision": [precision.kind, dict(precision.largest_inputs)],
             "activation": activation,
             "slots": self.slots,
@@ -82,6 +83,7 @@ class TensorRtSession:
 
         plan = find_or_build(library, key, engines, activation, emit, self._profiles())
         self._engine = _load(library, plan)
+        self.memory.reserve()  # last, so that what is built has the device to itself
         self._contexts = [self._context(profile, shape.layers) for profile in (ONE, MANY)]
 
     def run(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
@@ -94,6 +96,12 @@ class TensorRtSession:
                 found[id(chunk)] = self._read(chunk)
         wanted = [found[id(chunk)] for chunk in chunks if chunk.wants_logits]
         return np.array(wanted, np.float32).reshape(len(wanted), self.vocabulary)
+
+    def close(self) -> None:
+        """Gives the device's memory back; nothing runs after it."""
+        self._contexts.clear()
+        self._engine = None
+        self._driver.close()
 
     def _read(self, chunk: Chunk) -> NDArray[np.float32]:
         """Logits behind a chunk of any length."""

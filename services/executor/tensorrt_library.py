@@ -5,9 +5,12 @@ from typing import Any, NamedTuple
 
 from kernels import tensorrt_plugins
 
+LEAST_MAJOR = 11
+EXPECTED = "expected `pip install tensorrt` of 11 or later, with its libraries, and `pip install triton`"
+
 
 class TensorRtMissing(OSError):
-    """TensorRT's Python bindings or the libraries below them cannot be loaded; the message says what is wanted."""
+    """TensorRT of 11 or later, the libraries below it or Triton cannot be loaded; the message says what is wanted."""
 
 
 class TensorRt(NamedTuple):
@@ -32,8 +35,12 @@ def load_tensorrt() -> TensorRt:
     try:
         import tensorrt
         import tensorrt.plugin
+
+        tensorrt_plugins.kernels_version()  # needs Triton, by which the plugins are compiled
     except (ImportError, OSError) as error:
-        expected = "expected `pip install tensorrt` of 11 or later, with its libraries"
-        raise TensorRtMissing(f"TensorRT cannot be loaded: {error}; {expected}") from error
+        raise TensorRtMissing(f"TensorRT cannot be loaded: {error}; {EXPECTED}") from error
+    found = tensorrt.__version__
+    if int(found.split(".")[0]) < LEAST_MAJOR:
+        raise TensorRtMissing(f"TensorRT cannot be loaded: it is {found}; {EXPECTED}")
     tensorrt_plugins.register(tensorrt, tensorrt.plugin)
     return TensorRt(tensorrt, tensorrt.plugin)

@@ -1,68 +1,16 @@
 """A TensorRT network that evaluates itself in NumPy: what is emitted is checked by name against the real bindings, by
-type as strong typing would, and by what it computes."""
+type as strong typing would, and by what it computes, whose attributes it reads as TensorRT's documents say."""
 
-import json
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from ml_dtypes import float8_e4m3fn
 from scipy.special import erf
 
-from kernels import tensorrt_plugins
-from tests.kernels import plugin_references
+from tests.kernels.network_values import KINDS, Condition, Layer, Tensor, spread, wide
 
 _SIGNATURE = re.compile(r"^\w+\((.*)\) -> (?:tensorrt_bindings\.tensorrt\.)?(\w+)")
-
-
-class Tensor:
-    """A value that was computed; `shape` as ITensor has it."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = np.asarray(value)
-        self.name = ""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.value.shape
-
-
-class Layer:
-    """A layer of a real class, whose attributes alone it takes; evaluated when its output is asked for."""
-
-    def __init__(self, real: Any, evaluate: Any, inputs: Sequence[Any]) -> None:
-        self.__dict__.update(_real=real, _evaluate=evaluate, _inputs=list(inputs), _set={}, _outputs=None)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        assert hasattr(self._real, name), f"{self._real.__name__} has no {name}"
-        self._set[name] = value
-
-    def set_input(self, place: int, tensor: Tensor) -> None:
-        self._inputs.extend([None] * (place + 1 - len(self._inputs)))
-        self._inputs[place] = tensor
-
-    def get_output(self, place: int) -> Tensor:
-        if self._outputs is None:
-            self.__dict__["_outputs"] = self._evaluate(self._inputs, self._set)
-        return self._outputs[place]
-
-
-class Condition:
-    """An if of which both sides were computed; only the chosen one counts."""
-
-    def set_condition(self, tensor: Tensor) -> None:
-        assert tensor.value.dtype == bool
-        assert tensor.shape == ()
-        self.held = bool(tensor.value)
-
-    def add_input(self, tensor: Tensor) -> Any:
-        return Layer(Layer, lambda inputs, _: [Tensor(inputs[0].value)], [tensor])
-
-    def add_output(self, one: Tensor, other: Tensor) -> Any:
-        assert one.shape == other.shape
-        assert one.value.dtype == other.value.dtype
-        return Layer(Layer, lambda inputs, _: [inputs[0] if self.held else inputs[1]], [one, other])
 
 
 class Network:
@@ -97,7 +45,7 @@ class Network:
 
     def _input(self, name: str, kind: Any, shape: tuple[int, ...]) -> Tensor:
         value = np.asarray(self._feeds[name])
-        assert np.dtype(self._trt.nptype(kind)) == value.dtype, name
+        assert KINDS[kind.name] == value.dtype, name
         assert len(shape) == value.ndim, name
         assert all(size in (-1, real) for size, real in zip(shape, value.shape, strict=True)), name
         return Tensor(value)
@@ -110,7 +58,7 @@ class Network:
 
     def _constant(self, inputs: Any, _: Any) -> Any:
         shape, weights = inputs
-        return np.array(weights.numpy()).reshape(shape)
+        return weights.numpy().reshape(shape)
 
     def _gather(self, inputs: Any, given: Any) -> Any:
         data, indices, axis = inputs[0].value, inputs[1].value, inputs[2]
@@ -131,23 +79,26 @@ class Network:
     def _activation(self, inputs: Any, _: Any) -> Any:
         x = inputs[0].value
         if inputs[1].name == "SIGMOID":
-            return 1 / (1 + np.exp(-x))
+            return (1 / (1 + np.exp(-wide(x)))).astype(x.dtype)
         assert inputs[1].name == "GELU_ERF"
-        return (x * 0.5 * (1 + erf(x / np.sqrt(2)))).astype(x.dtype)
+        return (wide(x) * 0.5 * (1 + erf(wide(x) / np.sqrt(2)))).astype(x.dtype)
 
     def _reduce(self, inputs: Any, _: Any) -> Any:
         tensor, operation, axes, keep = inputs
         chosen = tuple(axis for axis in range(tensor.value.ndim) if axes >> axis & 1)
-        return {"AVG": np.mean, "SUM": np.sum}[operation.name](tensor.value, axis=chosen, keepdims=keep)
+        found = {"AVG": np.mean, "SUM": np.sum}[operation.name](wide(tensor.value), axis=chosen, keepdims=keep)
+        return found.astype(tensor.value.dtype)
 
     def _cast(self, inputs: Any, _: Any) -> Any:
-        return inputs[0].value.astype(self._trt.nptype(inputs[1]))
+        return inputs[0].value.astype(KINDS[inputs[1].name])
 
     def _matrix_multiply(self, inputs: Any, _: Any) -> Any:
         first, _, second, turned = inputs
         assert first.value.dtype == second.value.dtype
         assert first.value.ndim == second.value.ndim
-        return first.value @ (second.value.swapaxes(-1, -2) if turned.name == "TRANSPOSE" else second.value)
+        right = wide(second.value)
+        product = wide(first.value) @ (right.swapaxes(-1, -2) if turned.name == "TRANSPOSE" else right)
+        return product.astype(first.value.dtype)
 
     def _shuffle(self, inputs: Any, given: Any) -> Any:
         value = inputs[0].value
@@ -171,67 +122,48 @@ class Network:
     def _normalization_v2(self, inputs: Any, given: Any) -> Any:
         x, scale, bias, axes = inputs[0].value, inputs[1].value, inputs[2].value, inputs[3]
         assert axes == 1 << (x.ndim - 1)
-        centred = x - x.mean(-1, keepdims=True)
-        return (
-            centred / np.sqrt(np.square(centred).mean(-1, keepdims=True) + np.float32(given["epsilon"])) * scale + bias
-        )
+        assert x.dtype == scale.dtype == bias.dtype
+        centred = wide(x) - wide(x).mean(-1, keepdims=True)
+        length = np.sqrt(np.square(centred).mean(-1, keepdims=True) + np.float32(given["epsilon"]))
+        return (centred / length * wide(scale) + wide(bias)).astype(x.dtype)
 
     def _quantize(self, inputs: Any, given: Any) -> Any:
-        value, scale = inputs[0].value, _spread(inputs[1].value, inputs[0].value, given)
+        assert inputs[0].value.dtype == inputs[1].value.dtype, "an input and its scale are of one type"
+        value, scale = wide(inputs[0].value), spread(inputs[1].value, inputs[0].value, given)
+        limit = {"FP8": 448, "INT8": 127, "INT4": 7}[inputs[2].name]
+        if scale.ndim:  # weights, which no scale of theirs may cut off
+            assert np.abs(value / scale).max() < 1.01 * limit
         if inputs[2].name == "FP8":
-            return np.clip(value / scale, -448, 448).astype(float8_e4m3fn)
-        limit = {"INT8": 127, "INT4": 7}[inputs[2].name]
+            return np.clip(value / scale, -limit, limit).astype(float8_e4m3fn)
         return np.clip(np.rint(value / scale), -limit - 1, limit).astype(np.int8)
 
     def _dequantize(self, inputs: Any, given: Any) -> Any:
-        scale = _spread(inputs[1].value, inputs[0].value, given)
-        return (inputs[0].value.astype(np.float32) * scale).astype(self._trt.nptype(inputs[2]))
+        kind = KINDS[inputs[2].name]
+        assert inputs[1].value.dtype == kind, "a scale and what it gives are of one type"
+        return (wide(inputs[0].value) * spread(inputs[1].value, inputs[0].value, given)).astype(kind)
 
     def _attention_v2(self, inputs: Any, given: Any) -> Any:
-        queries, keys, values = (tensor.value for tensor in inputs[:3])
+        assert len({tensor.value.dtype for tensor in inputs[:3]}) == 1
+        queries, keys, values = (wide(tensor.value) for tensor in inputs[:3])
+        normalised, causal = inputs[3].name, inputs[4].name
         group = queries.shape[1] // keys.shape[1]
         scores = queries @ keys.repeat(group, 1).swapaxes(-1, -2)
         if "mask" in given:
             assert given["mask"].value.dtype == bool
+            assert causal == "NONE", "a mask cannot be set together with a causal one"
             scores = np.where(given["mask"].value, scores, -np.inf)
-        powers = np.exp(scores - scores.max(-1, keepdims=True))
-        return (powers / powers.sum(-1, keepdims=True)) @ values.repeat(group, 1)
+        if causal != "NONE":
+            behind = 0 if causal == "UPPER_LEFT" else scores.shape[3] - scores.shape[2]
+            scores = np.where(np.tri(*scores.shape[2:], behind, bool), scores, -np.inf)
+        if normalised == "SOFTMAX":
+            powers = np.exp(scores - scores.max(-1, keepdims=True))
+            scores = powers / powers.sum(-1, keepdims=True)
+        return (scores @ values.repeat(group, 1)).astype(inputs[0].value.dtype)
 
     def _plugin(self, inputs: Any, _: Any) -> Any:
         definition, ahead = inputs
         assert ahead is True
         return definition()
-
-
-class Plugins:
-    """`tensorrt.plugin.op.fulcrum`: each checks its arguments as registered and computes by the kernel's reference."""
-
-    def __init__(self, registry: Any) -> None:
-        self._registry = registry
-
-    def __getattr__(self, name: str) -> Any:
-        plugin = self._registry[f"{tensorrt_plugins.NAMESPACE}::{name}"]
-
-        def define(*inputs: Tensor, build: str) -> Any:
-            assert len(inputs) == len(plugin.input_tensor_names)
-            given = json.loads(build)
-            contract = next(one for one in tensorrt_plugins.CONTRACTS if one.name == name)
-            assert set(given["constants"]) == set(contract.constants)
-            values = {one.name: tensor.value for one, tensor in zip(contract.inputs, inputs, strict=True)}
-            for one in contract.inputs:
-                kind = {"fp32": "f4", "fp16": "f2", "i32": "i4"}[contract.element_type(one, given["activation"])]
-                assert values[one.name].dtype == kind, f"{name}: {one.name} is {values[one.name].dtype}"
-                assert values[one.name].ndim == one.rank, f"{name}: {one.name} has shape {values[one.name].shape}"
-            return lambda: plugin_references.REFERENCES[name](values, given)
-
-        return define
-
-
-def _spread(scale: Any, value: Any, given: Any) -> Any:
-    """Scales as wide as what they scale."""
-    if "block_shape" in given:
-        return np.repeat(scale, given["block_shape"][1], axis=1)
-    return scale[:, None] if "axis" in given else scale
 
 
 def _tensors(values: Any) -> list[Tensor]:

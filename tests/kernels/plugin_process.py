@@ -1,13 +1,14 @@
 """Runs in a process of its own with TensorRT's real bindings over stub libraries; prints what the plugins answer.
 
-Output: one JSON object, by kernel: shapes, types, PTX parameters, launch and int32 arguments.
+Output: one JSON object, by kernel: shapes, types, PTX parameters, launch and int32 arguments, and the shared memory
+that a kernel takes when it is compiled without a plugin.
 """
 
 import json
 from typing import Any, ClassVar
 
 from kernels import tensorrt_plugins
-from kernels.aot import parameter_types
+from kernels.aot import compile_ahead, parameter_types
 from kernels.specimens import specimens
 from tests.kernels.stub_bindings import load
 
@@ -74,9 +75,12 @@ def _answers(one: Any) -> dict[str, Any]:
         "outputs": [[size._expr.value for size in output.shape_expr] for output in outputs],
         "aliases": [inputs.index(output.get_aliased()) if output.is_aliased else None for output in outputs],
         "types": types,
+        "output_types": [None if output.is_aliased else str(output.dtype) for output in outputs],
         "entry": entry,
         "parameters": parameter_types(ptx),
         "launch": [getattr(launch, f"{part}_{axis}")._expr.value for part in ("grid", "block") for axis in "xyz"],
+        "shared_bytes": launch.shared_mem._expr.value,
+        "needed_shared_bytes": compile_ahead(one).shared_bytes,
         "sizes": [extra[place]._expr.value for place in range(len(extra))],
     }
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from services.executor.models.tensorrt_graph import TensorRtGraph
 from tests.kernels.network_fake import Network
+from tests.kernels.network_values import KINDS, Bindings
 
 
 class Checked:
@@ -36,7 +37,10 @@ class Checked:
 
 
 def fake_trt(trt: Any, plugins: Any, emitted: dict[str, Any]) -> Any:
-    """`tensorrt` with a builder and a runtime; an engine runs `emitted["decoder"]` within `emitted["profiles"]`."""
+    """`tensorrt` with a builder and a runtime; an engine runs `emitted["decoder"]` within `emitted["profiles"]`.
+
+    `emitted["built"]` counts engines that were built, of which each must have been configured as ours need it.
+    """
 
     class Anything(Checked):
         def __init__(self, real: Any) -> None:
@@ -50,21 +54,28 @@ def fake_trt(trt: Any, plugins: Any, emitted: dict[str, Any]) -> Any:
     class Config(Checked):
         real = trt.IBuilderConfig
 
+        def __init__(self) -> None:
+            self._profiles: list[Any] = []
+            self._limits: dict[Any, int] = {}
+            self._features: set[Any] = set()
+            self._timings: bytes | None = None
+
         def set_memory_pool_limit(self, pool: Any, size: int) -> None:
-            assert pool == trt.MemoryPoolType.WORKSPACE
+            self._limits[pool] = size
 
         def set_preview_feature(self, feature: Any, wanted: bool) -> None:
-            assert feature == trt.PreviewFeature.ALIASED_PLUGIN_IO_10_03
+            (self._features.add if wanted else self._features.discard)(feature)
 
         def add_optimization_profile(self, profile: Any) -> None:
-            assert profile._kept in emitted["profiles"]
+            self._profiles.append(profile._kept)
 
         def create_timing_cache(self, content: bytes) -> bytes:
-            assert content in (b"", b"timings")
+            assert content == (b"timings" if emitted["built"] else b""), "timings of builds before are used"
             return content
 
         def set_timing_cache(self, cache: bytes, mismatch: bool) -> None:
             assert not mismatch
+            self._timings = cache
 
         def get_timing_cache(self) -> Any:
             return Timings()
@@ -93,6 +104,11 @@ def fake_trt(trt: Any, plugins: Any, emitted: dict[str, Any]) -> Any:
             return Anything(trt.IOptimizationProfile)
 
         def build_serialized_network(self, network: Network, config: Config) -> bytes:
+            assert config._features == {trt.PreviewFeature.ALIASED_PLUGIN_IO_10_03}, "plugins change memory in place"
+            assert config._profiles == emitted["profiles"]
+            assert config._limits[trt.MemoryPoolType.WORKSPACE] > 0
+            assert config._timings is not None
+            emitted["built"] += 1
             return b"plan"
 
     class Context(Checked):
@@ -115,7 +131,7 @@ def fake_trt(trt: Any, plugins: Any, emitted: dict[str, Any]) -> Any:
 
         def execute_async_v3(self, stream: int) -> bool:
             network = OnDevice(trt, self._shapes, self._addresses)
-            emitted["decoder"](TensorRtGraph(trt, network, plugins, "fp32", 90))
+            emitted["decoder"](TensorRtGraph(Bindings(trt), network, plugins, "fp32", 90))
             for name, value in network.outputs.items():
                 view(self._addresses[name], value.shape, value.dtype)[...] = value
             return True
@@ -139,11 +155,7 @@ def fake_trt(trt: Any, plugins: Any, emitted: dict[str, Any]) -> Any:
             assert plan == b"plan"
             return Engine()
 
-    class Module:
-        def __getattr__(self, name: str) -> Any:
-            return {"Builder": Builder, "Runtime": Runtime}.get(name) or getattr(trt, name)
-
-    return Module()
+    return Bindings(trt, Builder=Builder, Runtime=Runtime)
 
 
 class OnDevice(Network):
@@ -156,7 +168,7 @@ class OnDevice(Network):
 
     def _input(self, name: str, kind: Any, shape: tuple[int, ...]) -> Any:
         real = self._shapes.get(name, shape)
-        self._feeds[name] = view(self._addresses[name], real, self._trt.nptype(kind)).copy()
+        self._feeds[name] = view(self._addresses[name], real, KINDS[kind.name]).copy()
         return super()._input(name, kind, shape)
 
 

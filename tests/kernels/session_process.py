@@ -1,6 +1,7 @@
 """Runs in a process of its own: the TensorRT session over a fake runtime and a stub driver, beside ONNX Runtime's.
 
-Output: one JSON object: the largest difference, files of the engine cache, and the driver's launch of given arguments.
+Output: one JSON object: the largest difference, files of the engine cache and how many engines were built, what of the
+device is held, and the driver's launch of given arguments.
 """
 
 import ctypes
@@ -13,38 +14,40 @@ import numpy as np
 
 from kernels import tensorrt_plugins
 from kernels.cuda_driver import CudaDriver
-from services.executor import tensorrt_builder, tensorrt_engine
+from services.executor import decoder_backend, tensorrt_builder, tensorrt_engine
 from services.executor.decoder_session import Chunk, DecoderSession
 from services.executor.device_memory import DeviceMemory
 from services.executor.kv_memory import KvMemory
-from services.executor.models.checkpoint import open_checkpoint
+from services.executor.models.checkpoint import InvalidCheckpoint, open_checkpoint
 from services.executor.models.decoder import decoder_shape
 from services.executor.models.onnx_linear import full_linear
 from services.executor.models.tensorrt_linear import Precision
+from services.executor.settings import LocalModel
 from services.executor.tensorrt_library import TensorRt
-from tests.kernels.network_fake import Plugins
+from tests.kernels.plugins_fake import Plugins
 from tests.kernels.runtime_fake import fake_trt, view
 from tests.kernels.stub_bindings import load
 from tests.unit.executor.folders import llama_folder
 
+BUILT: dict[str, Any] = {"built": 0}
+FULL = Precision()
 SLOTS, CONTEXT, MEMORY, KEPT = 3, 48, 2_000_000, 200_000
 
 
-def _sessions(folder: Path, engines: Path) -> tuple[Any, Any]:
+def _sessions(folder: Path, engines: Path, precision: Precision = FULL) -> tuple[Any, Any]:
     trt, trtp = load()
     if not trtp._lib.QDP_REGISTRY:
         tensorrt_plugins.register(trt, trtp)
-    emitted: dict[str, Any] = {}
-    build = tensorrt_builder.find_or_build
+    build = tensorrt_builder.find_or_build  # of the module, which stays as it is
 
     def remembered(library: Any, key: Any, folder: Path, activation: str, emit: Any, profiles: Any) -> bytes:
-        emitted["decoder"], emitted["profiles"] = emit, profiles
+        BUILT["decoder"], BUILT["profiles"] = emit, profiles
         return build(library, key, folder, activation, lambda graph: None, profiles)
 
     tensorrt_engine.find_or_build = remembered
-    library = TensorRt(fake_trt(trt, Plugins(trtp._lib.QDP_REGISTRY), emitted), trtp)
+    library = TensorRt(fake_trt(trt, Plugins(trtp._lib.QDP_REGISTRY), BUILT), trtp)
     sizes = (CONTEXT, SLOTS, MEMORY, KEPT)
-    gpu = tensorrt_engine.TensorRtSession(library, CudaDriver(), folder, Precision(), "fp32", engines, *sizes)
+    gpu = tensorrt_engine.TensorRtSession(library, CudaDriver(), folder, precision, "fp32", engines, *sizes)
     return gpu, DecoderSession(folder, full_linear, 1, *sizes)
 
 
@@ -71,14 +74,36 @@ def _memory_is_the_same(folder: Path) -> bool:
     shape = decoder_shape(open_checkpoint(folder), CONTEXT)
     host, driver = KvMemory(shape, SLOTS, MEMORY, KEPT), CudaDriver()
     device = DeviceMemory(driver, shape, 4, SLOTS, MEMORY, KEPT)
+    device.reserve()
     host.slots[...] = np.random.default_rng(1).normal(size=host.slots.shape)
     for address, values in zip(device.sides, host.slots, strict=True):
         driver.upload(address, values)
     for memory in (host, device):
         memory.keep(1, 1, [3, 0])
         memory.restore([0, 3], 2)
-    found = [view(address, host.slots.shape[1:], np.float32) for address in device.sides]
-    return bool(np.array_equal(np.array(found), host.slots)) and device.block_count == host.block_count
+    found = np.array([view(address, host.slots.shape[1:], np.float32) for address in device.sides])
+    driver.close()
+    return bool(np.array_equal(found, host.slots)) and device.block_count == host.block_count
+
+
+def _held() -> int:
+    """What was taken of the device and not given back."""
+    return ctypes.c_int.in_dll(ctypes.CDLL("libcuda.so.1"), "stub_held").value
+
+
+def _opened_in_vain(folder: Path, engines: Path) -> int:
+    """What is held once TensorRT has refused the network and the backend is another."""
+
+    def refused(*_: Any) -> bytes:
+        raise InvalidCheckpoint("refused")
+
+    tensorrt_engine.find_or_build = refused
+    decoder_backend.load_tensorrt = lambda: TensorRt(None, None)
+    before = _held()
+    opened = decoder_backend.open_decoder("tiny", LocalModel(folder=folder, engines=engines, context_tokens=CONTEXT))
+    assert opened.precision == "int8"
+    opened.decoder.close()
+    return _held() - before
 
 
 def _launch() -> list[int]:
@@ -98,9 +123,17 @@ if __name__ == "__main__":
         path, engines = Path(made, "model"), Path(made, "engines")
         path.mkdir()
         llama_folder(path)
-        difference = _difference(*_sessions(path, engines))
-        files = sorted(file.name for file in engines.iterdir())
-        _sessions(path, engines)
-        again = sorted(file.name for file in engines.iterdir())
-        same = _memory_is_the_same(path)
-    print(json.dumps({"difference": difference, "files": files, "again": again, "memory": same, "launch": _launch()}))
+        first, beside = _sessions(path, engines)
+        found = {"difference": _difference(first, beside), "files": sorted(file.name for file in engines.iterdir())}
+        found["held"] = [_held()]
+        first.close()
+        found["held"] += [_held(), _opened_in_vain(path, engines)]
+        _sessions(path, engines)[0].close()
+        found["built"] = [BUILT["built"]]
+        _sessions(path, engines, Precision("int4"))[0].close()
+        found["built"].append(BUILT["built"])
+        tensorrt_engine.kernels_version = lambda: "kernels that were changed"
+        _sessions(path, engines)[0].close()
+        found["built"].append(BUILT["built"])
+        found["memory"] = _memory_is_the_same(path)
+    print(json.dumps({**found, "launch": _launch()}))

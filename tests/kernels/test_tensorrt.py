@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kernels.aot import expected_types
+from kernels.contract import ACTIVATION
 from kernels.specimens import specimens
 from kernels.tensorrt_plugins import CONTRACTS
 from services.executor.tensorrt_builder import EngineKey
@@ -23,6 +24,18 @@ LIBRARIES = {
     "libcuda.so.1": "cuda_stub.c",
 }
 ARCHITECTURE = 90
+TYPES = {
+    ACTIVATION: "BF16", "fp32": "FLOAT", "fp16": "HALF", "i32": "INT32", "i8": "INT8", "fp8e4nv": "FP8"
+}  # fmt: skip
+# How far rounding alone may take results: a network of random weights makes steps of another layer's rounding larger.
+ROUNDING = {
+    "full": {"fp32": 1e-5, "fp16": 0.01, "bf16": 0.05},
+    "int8": {"fp32": 1e-5, "fp16": 0.15, "bf16": 0.3},
+    "fp8": {"fp32": 1e-5, "fp16": 0.15, "bf16": 0.3},
+    "int4": {"fp32": 1e-5, "fp16": 0.02, "bf16": 0.1},
+    "bert mean": {"fp32": 1e-5, "fp16": 0.003, "bf16": 0.02},
+    "bert cls": {"fp32": 1e-5, "fp16": 0.003, "bf16": 0.02},
+}
 
 
 @pytest.fixture(scope="session")
@@ -71,19 +84,29 @@ def test_a_plugin_answers_as_contracted(answers: Any, contract: Any) -> None:
     assert found["sizes"] == list(contract.sizes_of(dims, chosen.constants))
     assert found["parameters"] == expected_types(contract)
     assert found["entry"] == contract.name
-    assert len(found["types"]) == len(contract.inputs) + len(contract.outputs)
+    assert found["shared_bytes"] == found["needed_shared_bytes"]
+    kinds = [f"DataType.{TYPES[one.type]}" for one in (*contract.inputs, *contract.outputs)]
+    assert found["types"] == kinds
+    described = zip(contract.outputs, kinds[len(names) :], strict=True)
+    assert found["output_types"] == [None if one.aliases else kind for one, kind in described]
 
 
-@pytest.mark.parametrize("case", [*FAMILIES, "bert mean", "bert cls"])
+@pytest.mark.parametrize("case", FAMILIES)
 def test_a_network_computes_the_model(networks: Any, case: str) -> None:
     """Ragged prefill, further chunks and single tokens over slots in any order give the NumPy emitter's results."""
     assert networks["errors"][case] < 1e-5
 
 
-@pytest.mark.parametrize("case", ["int8", "fp8", "int4"])
-def test_quantising_is_explicit(networks: Any, case: str) -> None:
-    """With quantise and dequantise in the network, results are those of the same rounding in NumPy, a step aside."""
-    assert networks["errors"][case] < 0.02
+@pytest.mark.parametrize("activation", ["fp32", "fp16", "bf16"])
+@pytest.mark.parametrize("case", ROUNDING)
+def test_a_network_is_of_its_type(networks: Any, case: str, activation: str) -> None:
+    """In every type of activations and precision of weights, types agree at each layer, and so do results: in float32
+    with the same rounding in NumPy, in the others with it but for their own."""
+    assert networks["errors"][f"{case} {activation}"] < ROUNDING[case][activation]
+
+
+def test_quantising_is_explicit(networks: Any) -> None:
+    """Quantise and dequantise stand in the network."""
     assert {"add_quantize", "add_dequantize"} <= set(networks["called"])
 
 
@@ -99,9 +122,17 @@ def test_the_session_answers_as_the_one_on_the_cpu(session: Any) -> None:
 
 
 def test_an_engine_is_built_once(session: Any) -> None:
-    """It is found again by model, TensorRT's version, GPU and options; timings lie beside it."""
-    assert session["files"] == session["again"]
+    """It is found again by model, TensorRT's version, GPU, options and our code; timings lie beside it."""
+    assert session["built"] == [1, 2, 3], "first and again, in another precision, with other kernels"
     assert [name.rsplit(".", 1)[1] for name in session["files"]] == ["plan", "cache"]
+
+
+def test_the_device_is_given_back(session: Any) -> None:
+    """Memory, stream and device: when a session is closed, and when TensorRT refused and the CPU serves instead."""
+    open_session, closed, refused = session["held"]
+    assert open_session > 10
+    assert closed == 0
+    assert refused == 0
 
 
 def test_prefixes_move_on_the_device_as_on_the_host(session: Any) -> None:

@@ -50,7 +50,7 @@ class TensorRtGraph:
         stored = np.ascontiguousarray(_bfloat16(value) if chosen == "bf16" else value.astype(STORED[chosen]))
         weights = self.trt.Weights(self._type(chosen), stored.ctypes.data, stored.size)
         self._kept += [stored, weights]
-        return self.layer("add_constant", tuple(stored.shape), weights)
+        return self.layer("add_constant", value.shape, weights)  # not its own: a scalar was given an axis
 
     def integers(self, values: Sequence[int], kind: str = "i32") -> Any:
         """A constant row of whole numbers."""

@@ -11,7 +11,8 @@ from services.executor.models.tensorrt_graph import TensorRtGraph
 
 GROUP = 128
 LARGEST = {"INT8": 127.0, "FP8": 448.0, "INT4": 7.0}
-SMALLEST_SCALE = 1e-9
+SMALLEST_SCALE = 2.0**-24  # the least above 0 that float16 holds
+BYTES_A_WEIGHT: Mapping[str, float] = {"bf16": 2.0, "fp16": 2.0, "int8": 1.0, "fp8": 1.0, "int4": 0.5 + 2 / GROUP}
 Kind = Literal["full", "int8", "fp8", "int4"]
 
 
@@ -19,8 +20,8 @@ Kind = Literal["full", "int8", "fp8", "int4"]
 class Precision:
     """`full` keeps the activations' type; `int4` stores weights in groups of inputs; `int8` and `fp8` quantise both.
 
-    The latter need `largest_inputs`: by the first weight's name, the largest magnitude that a layer's input had on
-    samples of what the model is for.
+    Scales are of the activations' type, as strong typing asks. `int8` and `fp8` need `largest_inputs`: by the first
+    weight's name, the largest magnitude that a layer's input had on samples of what the model is for.
     """
 
     kind: Kind = "full"
@@ -41,9 +42,9 @@ def linear(graph: TensorRtGraph, x: Any, weight: NDArray[np.float32], precision:
         if name not in precision.largest_inputs:
             raise ValueError(f"largest_inputs: {name} is missing, expected the largest magnitude of its layer's input")
         step = max(precision.largest_inputs[name] / LARGEST[kind], SMALLEST_SCALE)
-        x = graph.quantised(x, graph.constant(np.array(step), "fp32"), kind)
+        x = graph.quantised(x, graph.constant(np.array(step)), kind)
         steps = np.maximum(np.abs(weight).max(axis=1) / LARGEST[kind], SMALLEST_SCALE)
-        stored = graph.quantised(stored, graph.constant(steps, "fp32"), kind, axis=0)
+        stored = graph.quantised(stored, graph.constant(steps), kind, axis=0)
     return graph.product(x, graph.reshape(stored, [1, *weight.shape]), transposed=True)
 
 

@@ -12,7 +12,9 @@ from services.executor.calibration import largest_inputs
 from services.executor.decoder_backend import open_decoder
 from services.executor.decoder_session import Chunk, DecoderSession
 from services.executor.even_session import EvenSession
-from services.executor.models.checkpoint import InvalidCheckpoint
+from services.executor.memory_budget import estimate
+from services.executor.models.checkpoint import InvalidCheckpoint, open_checkpoint
+from services.executor.models.decoder import decoder_shape
 from services.executor.models.onnx_linear import full_linear
 from services.executor.registry import make_registry
 from services.executor.settings import LocalModel
@@ -23,10 +25,10 @@ from tests.unit.executor.folders import llama_folder
 def test_without_a_gpu_the_cpu_is_chosen_and_the_reason_logged(tmp_path: Path) -> None:
     """With auto, what is faster is tried first, and the log names why it was not that."""
     with structlog.testing.capture_logs() as logs:
-        decoder = open_decoder("tiny", LocalModel(folder=llama_folder(tmp_path), context_tokens=32, places=2))
+        decoder, precision = open_decoder("tiny", LocalModel(folder=llama_folder(tmp_path), context_tokens=32))
     assert isinstance(decoder, DecoderSession)
     (line,) = logs
-    assert line["backend"] == "cpu"
+    assert (line["backend"], precision) == ("cpu", "int8")
     assert line["not_chosen"][0].startswith("tensorrt: TensorRT cannot be loaded: ")
     assert line["not_chosen"][1].startswith("cuda: ONNX Runtime offers ")
     assert decoder.run([Chunk(0, 0, [1, 2])]).shape[0] == 1
@@ -47,7 +49,27 @@ async def test_a_backend_that_is_asked_for_and_missing_fails_the_model_alone(tmp
     assert failed["model"] == "gpu"
     assert "expected `pip install tensorrt` of 11 or later" in failed["why"]
     assert registry.failed() == ["gpu"]
+    assert {info.name: info.precision for info in registry.infos} == {"gpu": "bf16", "cpu": "int8"}
     await registry.close()
+
+
+def test_a_gpu_that_is_asked_for_is_estimated(tmp_path: Path) -> None:
+    """Weights in its precision, keys and values in 16 bits; with auto what the CPU takes, which is more."""
+    folder = llama_folder(tmp_path)
+    keys = {"kv_memory_mb": 64, "prefix_memory_mb": 0, "context_tokens": 512, "places": 256}
+    sizes = {
+        kind: estimate(LocalModel.model_validate({"folder": folder, **keys, **changes}))
+        for kind, changes in {
+            "bf16": {"backend": "tensorrt"},
+            "cuda": {"backend": "cuda", "gpu_precision": "fp16"},
+            "int8": {"backend": "tensorrt", "gpu_precision": "int8"},
+            "cpu": {"precision": "fp32"},
+        }.items()
+    }
+    assert sizes["int8"] < sizes["bf16"] == sizes["cuda"] < sizes["cpu"]
+    shape = decoder_shape(open_checkpoint(folder), 512)
+    weights = shape.vocabulary * shape.hidden  # the head, of which all kinds have one
+    assert sizes["bf16"] - sizes["int8"] >= weights
 
 
 def test_a_gpu_that_fails_leaves_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +80,7 @@ def test_a_gpu_that_fails_leaves_the_cpu(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(decoder_backend, "BACKENDS", {**decoder_backend.BACKENDS, "tensorrt": broken})
     with structlog.testing.capture_logs() as logs:
-        decoder = open_decoder("tiny", LocalModel(folder=llama_folder(tmp_path), context_tokens=32))
+        decoder, _ = open_decoder("tiny", LocalModel(folder=llama_folder(tmp_path), context_tokens=32))
     assert isinstance(decoder, DecoderSession)
     assert logs[0]["not_chosen"][0] == "tensorrt: out of memory"
 
@@ -97,6 +119,8 @@ def test_calibration_is_measured_once(tmp_path: Path) -> None:
     (kept,) = tmp_path.glob("texts.txt.*.json")
     kept.write_text(json.dumps({"kept": 1.0}), encoding="utf-8")
     assert largest_inputs(folder, texts) == {"kept": 1.0}
+    texts.write_text("other texts under the same name\n", encoding="utf-8")
+    assert largest_inputs(folder, texts).keys() == found.keys()
 
 
 @pytest.mark.parametrize(("content", "message"), [(None, "calibration is not set"), ("\n \n", "has no text")])
