@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.routing.disturb import DISTURBANCES
 from benchmarks.routing.draws import Prompts, promise, ranking
 from services.executor.sentence_encoder import SentenceEncoder
-from services.router.disturb import nuisance, typos
 from services.router.ensemble import fit_ensemble
 from services.router.features import lexical
 from services.router.predictor import probabilities
@@ -22,18 +22,13 @@ from services.router.scored import InvalidOutcomes, Scored, read_scored
 
 _ENCODER, _BATCH, _MOST_FITTED, _MODELS, _TIMED = Path(".models/all-MiniLM-L6-v2"), 16, 6000, 20, 500
 
-DISTURBANCES: Mapping[str, Callable[[str], str]] = {
-    "typos": typos,
-    "upper case": str.upper,
-    "lower case": str.lower,
-    "white space": lambda text: "\n\n" + text.replace(" ", "  ") + "  \n",
-    "politeness": lambda text: f"Hello! Could you please help me with this? {text}\nThank you very much!",
-}
 
-
-def encoded(prompts: Sequence[str], encoder: SentenceEncoder) -> NDArray[np.float32]:
-    """Embeddings [n, d] of prompts."""
-    tokens = [encoder.tokenise(prompt) for prompt in prompts]
+def embedded(scored: Scored, kept: Path | None) -> NDArray[np.float32]:
+    """Embeddings [n, d] of the prompts, read from `kept` where it holds as many rows, else encoded and kept there."""
+    if kept is not None and kept.exists() and len(found := np.load(kept)) == len(scored):
+        return np.asarray(found, np.float32)
+    encoder = SentenceEncoder(_ENCODER, "fp32", threads=1)
+    tokens = [encoder.tokenise(prompt) for prompt in scored.prompts]
     by_length: dict[int, list[int]] = {}
     for row, found_tokens in enumerate(tokens):
         by_length.setdefault(len(found_tokens.ids), []).append(row)
@@ -42,14 +37,7 @@ def encoded(prompts: Sequence[str], encoder: SentenceEncoder) -> NDArray[np.floa
         for start in range(0, len(same), _BATCH):
             batch = same[start : start + _BATCH]
             rows.update(zip(batch, encoder.encode([tokens[row] for row in batch]), strict=True))
-    return np.stack([rows[row] for row in range(len(tokens))])
-
-
-def embedded(scored: Scored, kept: Path | None) -> NDArray[np.float32]:
-    """Embeddings [n, d] of the prompts, read from `kept` where it holds as many rows, else encoded and kept there."""
-    if kept is not None and kept.exists() and len(found := np.load(kept)) == len(scored):
-        return np.asarray(found, np.float32)
-    vectors = encoded(scored.prompts, SentenceEncoder(_ENCODER, "fp32", threads=1))
+    vectors = np.stack([rows[row] for row in range(len(tokens))])
     if kept is not None:
         np.save(kept, vectors)
     return vectors
@@ -70,7 +58,7 @@ def cpu_us(prompts: Prompts, texts: Sequence[str], labelled: NDArray[np.intp]) -
     near = prompts.embeddings[labelled], prompts.lexical[labelled]
     wanted = np.repeat(np.stack([prompts.strong, prompts.weak], axis=1)[labelled], _MODELS, axis=1)
     domains = [prompts.domains[row] for row in labelled]
-    ensemble, _ = fit_ensemble(prompts.prior or without_heads(*near, prompts.nuisance), *near, wanted, domains)
+    ensemble, _ = fit_ensemble(prompts.prior or without_heads(*near), *near, wanted, domains)
     best = np.inf
     for _ in range(3):
         started = time.process_time()
@@ -81,7 +69,7 @@ def cpu_us(prompts: Prompts, texts: Sequence[str], labelled: NDArray[np.intp]) -
 
 
 def robustness(prompts: Prompts, texts: Sequence[str], labelled: NDArray[np.intp]) -> dict[str, dict[str, float]]:
-    """Of 500 decisions at half strong calls: percent that a disturbance turns, percent of the score that costs."""
+    """Of 500 decisions at half strong calls: percent that a disturbance turns, points of mean score that this costs."""
     encoder = SentenceEncoder(_ENCODER, "fp32", threads=1)
     asked = np.setdiff1d(np.arange(len(texts)), labelled)[:_TIMED]
     plain = prompts.gains(labelled, asked)
@@ -89,7 +77,7 @@ def robustness(prompts: Prompts, texts: Sequence[str], labelled: NDArray[np.intp
     found = {}
     for name, disturb in DISTURBANCES.items():
         changed = [disturb(texts[row]) for row in asked]
-        vectors = encoded(changed, encoder)
+        vectors = np.concatenate([encoder.encode([encoder.tokenise(text)]) for text in changed])
         other = replace(
             prompts,
             embeddings=np.concatenate((prompts.embeddings, vectors)),
@@ -102,7 +90,7 @@ def robustness(prompts: Prompts, texts: Sequence[str], labelled: NDArray[np.intp
     return found
 
 
-def based_on(paths: Sequence[Path], cache: Callable[[Path], Path | None], blind: NDArray[np.float32]) -> Prior | None:
+def based_on(paths: Sequence[Path], cache: Callable[[Path], Path | None]) -> Prior | None:
     """What the fit files tell; None where there are none."""
     sources = []
     for path in paths:
@@ -110,7 +98,7 @@ def based_on(paths: Sequence[Path], cache: Callable[[Path], Path | None], blind:
         rows = np.random.default_rng(0).permutation(len(scored))[:_MOST_FITTED]
         facts = np.array([lexical(scored.prompts[row]) for row in rows])
         sources.append(Source(embedded(scored, cache(path))[rows], facts, scored.scores[rows]))
-    return fit_prior(sources, nuisance=blind) if sources else None
+    return fit_prior(sources) if sources else None
 
 
 def report(arguments: argparse.Namespace) -> dict[str, object]:
@@ -122,9 +110,8 @@ def report(arguments: argparse.Namespace) -> dict[str, object]:
     test = read_scored([arguments.test])
     strong, weak = test.of(arguments.strong), test.of(arguments.weak)
     lexicals, vectors = np.array([lexical(prompt) for prompt in test.prompts]), embedded(test, cache(arguments.test))
-    blind = nuisance(test.prompts, lambda texts: encoded(texts, SentenceEncoder(_ENCODER, "fp32", threads=1)))
-    prior = based_on(arguments.fit, cache, blind)
-    prompts = Prompts(vectors, lexicals, test.domains, strong, weak, prior, blind)
+    prior = based_on(arguments.fit, cache)
+    prompts = Prompts(vectors, lexicals, test.domains, strong, weak, prior)
     usable = np.flatnonzero(np.isfinite(prompts.strong) & np.isfinite(prompts.weak))
     if len(usable) < arguments.labels + 2 or arguments.labels == 1:
         raise InvalidOutcomes(f"--labels: got {arguments.labels}, expected 0 or from 2 to {len(usable) - 2}")

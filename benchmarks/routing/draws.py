@@ -19,10 +19,7 @@ _STRONG, _WEAK, _LOSS = 0, 1, 3  # columns of the ensemble's targets
 
 @dataclass(frozen=True)
 class Prompts:
-    """n prompts with both models' scores [n], and the prior of what other files tell; None where there is none.
-
-    `nuisance` are directions of embeddings that a fit without a prior is blind to.
-    """
+    """n prompts with both models' scores [n], and the prior of what other files tell; None where there is none."""
 
     embeddings: NDArray[np.float32]
     lexical: NDArray[np.float32]
@@ -30,13 +27,12 @@ class Prompts:
     strong: NDArray[np.float64]
     weak: NDArray[np.float64]
     prior: Prior | None
-    nuisance: NDArray[np.float32] | None
 
     def expected(self, fitted: NDArray[np.intp], asked: NDArray[np.intp]) -> NDArray[np.float32]:
         """The targets of the prompts `asked` as the serving ensemble expects them, learned from those `fitted`."""
         wanted = targets({"strong": self.strong[fitted], "weak": self.weak[fitted]}, "strong")
         near = self.embeddings[fitted], self.lexical[fitted]
-        prior = self.prior or without_heads(*near, self.nuisance)
+        prior = self.prior or without_heads(*near)
         ensemble, _ = fit_ensemble(prior, *near, wanted, [self.domains[row] for row in fitted])
         return ensemble.predict(self.embeddings[asked], self.lexical[asked])
 

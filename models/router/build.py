@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from models.router.card import write_card
 from services.executor.sentence_encoder import SentenceEncoder
 from services.router.artefact import load_artefact
-from services.router.disturb import nuisance
 from services.router.fit import Outcomes, Recipe, fit_artefact
 from services.router.predictor import Predictor
 
@@ -42,17 +41,12 @@ def read(path: Path) -> Sequence[Mapping[str, Any]]:
         return [json.loads(line) for line in lines]
 
 
-def embedded(prompts: Sequence[str], encoder: SentenceEncoder) -> NDArray[np.float32]:
-    """Embeddings [n, d]."""
-    return np.concatenate([encoder.encode([encoder.tokenise(prompt)]) for prompt in prompts])
-
-
 def outcomes(rows: Sequence[Mapping[str, Any]], encoder: SentenceEncoder) -> Outcomes:
     """Rows with their embeddings, grouped by what they ask, so that no wording of a question is on both sides."""
     prompts = [row["prompt"] for row in rows]
     return Outcomes(
         prompts=prompts,
-        embeddings=embedded(prompts, encoder),
+        embeddings=np.concatenate([encoder.encode([encoder.tokenise(prompt)]) for prompt in prompts]),
         scores={model: np.array([row["scores"][model] for row in rows], float) for model in (CHEAP, STRONG)},
         groups=[f"{row['domain']} {row['key']}" for row in rows],
         domains=[row["domain"] for row in rows],
@@ -95,8 +89,7 @@ def main() -> None:
     rows = read(options.outcomes)
     fit, test = (outcomes([row for row in rows if row["split"] == split], encoder) for split in ("fit", "test"))
     path = options.out / "router.safetensors"
-    blind = nuisance(fit.prompts, lambda prompts: embedded(prompts, encoder))
-    fit_artefact(fit, STRONG, encoder.digest, Recipe(), nuisance=blind).save(path)
+    fit_artefact(fit, STRONG, encoder.digest, Recipe()).save(path)
     artefact = load_artefact(path)
     predictor = Predictor(artefact)
     losses = predicted_losses(predictor, test)

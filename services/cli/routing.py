@@ -15,7 +15,6 @@ from services.cli.printing import show
 from services.cli.router_versions import change, publish
 from services.executor.sentence_encoder import SentenceEncoder
 from services.router.artefact import Artefact, load_artefact
-from services.router.disturb import nuisance
 from services.router.evaluation import Predicted
 from services.router.features import lexical
 from services.router.fit import Outcomes, Recipe, calibrated, fit_artefact
@@ -43,9 +42,8 @@ def router(arguments: argparse.Namespace) -> None:
 
 def _fit(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     outcomes = _outcomes(_read(arguments.outcomes), encoder)
-    blind = nuisance(outcomes.prompts, lambda prompts: encoder_vectors(prompts, encoder))
-    prior = _prior(arguments.prior, encoder, blind) if arguments.prior else None
-    _keep(fit_artefact(outcomes, arguments.default, encoder.digest, Recipe(), prior, blind), arguments.out)
+    prior = _prior(arguments.prior, encoder) if arguments.prior else None
+    _keep(fit_artefact(outcomes, arguments.default, encoder.digest, Recipe(), prior), arguments.out)
 
 
 def _calibrate(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
@@ -158,13 +156,13 @@ def encoder_vectors(prompts: Sequence[str], encoder: SentenceEncoder) -> NDArray
     return vectors
 
 
-def _prior(paths: Sequence[Path], encoder: SentenceEncoder, blind: NDArray[np.float32]) -> Prior:
+def _prior(paths: Sequence[Path], encoder: SentenceEncoder) -> Prior:
     sources = []
     for path in paths:
         scored = _read([path])
         facts = np.stack([lexical(prompt) for prompt in scored.prompts])
         sources.append(Source(encoder_vectors(scored.prompts, encoder), facts, scored.scores))
-    return fit_prior(sources, nuisance=blind)
+    return fit_prior(sources)
 
 
 def _loaded(path: Path, encoder: SentenceEncoder) -> Artefact:

@@ -55,16 +55,9 @@ class Recipe:
 
 
 def fit_artefact(
-    outcomes: Outcomes,
-    default_model: str,
-    encoder_digest: str,
-    recipe: Recipe,
-    prior: Prior | None = None,
-    nuisance: NDArray[np.float32] | None = None,
+    outcomes: Outcomes, default_model: str, encoder_digest: str, recipe: Recipe, prior: Prior | None = None
 ) -> Artefact:
-    """Fits on one part of the groups, calibrates on the other.
-
-    A `prior` brings what other outcomes tell; where there is none, the fit is blind to `nuisance`, directions [k, d].
+    """Fits on one part of the groups, calibrates on the other; a `prior` brings what other outcomes tell.
 
     Raises:
         ValueError: too few prompts, lengths that differ, or a default that was not scored or not with every model.
@@ -84,9 +77,7 @@ def fit_artefact(
         domains=(),
         metrics={},
     )
-    near = outcomes.embeddings[fitted], np.stack([lexical(outcomes.prompts[row]) for row in fitted])
-    known = prior or without_heads(*near, nuisance)
-    return calibrated(_fitted(facts, outcomes, fitted, recipe, known), outcomes, others)
+    return calibrated(_fitted(facts, outcomes, fitted, recipe, prior), outcomes, others)
 
 
 def targets(scores: Mapping[str, NDArray[np.float64]], default_model: str) -> NDArray[np.float64]:
@@ -97,12 +88,12 @@ def targets(scores: Mapping[str, NDArray[np.float64]], default_model: str) -> ND
     return np.concatenate((quality, loss), axis=1)
 
 
-def _fitted(facts: Facts, outcomes: Outcomes, rows: NDArray[np.intp], recipe: Recipe, prior: Prior) -> Artefact:
+def _fitted(facts: Facts, outcomes: Outcomes, rows: NDArray[np.intp], recipe: Recipe, prior: Prior | None) -> Artefact:
     """The artefact with ensemble and centroids from these rows, not calibrated yet."""
     embeddings = outcomes.embeddings[rows]
     facts_of_text = np.stack([lexical(outcomes.prompts[row]) for row in rows])
     ensemble, domains = fit_ensemble(
-        prior,
+        prior or without_heads(embeddings, facts_of_text),
         embeddings,
         facts_of_text,
         targets(outcomes.scores, facts.default_model)[rows],

@@ -15,7 +15,7 @@ from services.router.kernel import Machine, fit_machine
 
 EMBEDDING_SCALE, LEXICAL_SCALE = 2.0, 0.05  # of squared distances in the exponent, twice
 DIRECTIONS = 160  # of the embedding that are kept: more costs time and tells nothing
-_CLIP, _LEAST_SPREAD, _LEAST_SIZE = 3.0, 1e-3, 1e-5
+_CLIP, _LEAST_SPREAD = 3.0, 1e-3
 _PENALTY, _LANDMARKS, _COMPONENTS, _STRONGEST = 1.0, 256, 4, 5
 
 
@@ -75,24 +75,18 @@ def standard(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[
     return values.mean(axis=0).astype(np.float32), (values.std(axis=0) + _LEAST_SPREAD).astype(np.float32)
 
 
-def without_heads(
-    embeddings: NDArray[np.float32], lexical: NDArray[np.float32], nuisance: NDArray[np.float32] | None = None
-) -> Prior:
-    """A prior that knows nothing but where these prompts lie, blind to `nuisance` directions [k, e] of embeddings."""
-    blind = embeddings if nuisance is None else embeddings - (embeddings @ nuisance.T) @ nuisance
-    _, sizes, directions = np.linalg.svd(blind, full_matrices=False)
-    directions = directions[sizes > _LEAST_SIZE * sizes[0]]
+def without_heads(embeddings: NDArray[np.float32], lexical: NDArray[np.float32]) -> Prior:
+    """A prior that knows nothing but where these prompts lie."""
+    _, _, directions = np.linalg.svd(embeddings, full_matrices=False)
     projection = np.ascontiguousarray(directions[:DIRECTIONS].T * np.sqrt(EMBEDDING_SCALE), np.float32)
     empty = np.zeros((0, projection.shape[1] + lexical.shape[1]), np.float32)
     return Prior(projection, *standard(lexical), empty, np.zeros((0, 0), np.float32), np.zeros(0, np.float32))
 
 
-def fit_prior(
-    sources: Sequence[Source], landmarks: int = _LANDMARKS, nuisance: NDArray[np.float32] | None = None
-) -> Prior:
+def fit_prior(sources: Sequence[Source], landmarks: int = _LANDMARKS) -> Prior:
     """Fits each source's models by themselves; its heads are their strongest's mean score and main components."""
     everything = np.concatenate([source.embeddings for source in sources])
-    plain = without_heads(everything, np.concatenate([source.lexical for source in sources]), nuisance)
+    plain = without_heads(everything, np.concatenate([source.lexical for source in sources]))
     machines = [_heads(plain, source, landmarks) for source in sources]
     widths = [machine.coefficients.shape[1] for machine in machines]
     coefficients = np.zeros((sum(len(machine.landmarks) for machine in machines), sum(widths)), np.float32)

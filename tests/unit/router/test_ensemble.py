@@ -65,20 +65,6 @@ def test_a_prior_helps_where_labels_are_few() -> None:
     assert helped > alone + 0.1
 
 
-def test_a_fit_is_blind_to_nuisance() -> None:
-    """What moves an embedding along a direction that says nothing of the question moves no expectation."""
-    embeddings, lexical = prompts(200, 7)
-    away = np.eye(1, 8, 2, dtype=np.float32)
-    targets = embeddings[:, :1].astype(np.float64)
-    near = embeddings, lexical
-    seeing, blind = (
-        fit_ensemble(without_heads(*near, nuisance), *near, targets, [""] * 200)[0] for nuisance in (None, away)
-    )
-    moved = embeddings + 0.3 * away
-    np.testing.assert_allclose(blind.predict(moved, lexical), blind.predict(*near), atol=1e-4)
-    assert np.abs(seeing.predict(moved, lexical) - seeing.predict(*near)).max() > 0.01
-
-
 def test_a_specialist_wins_on_its_domain() -> None:
     """Two models, each right in one domain of two: each is expected to be better there, and the domain is told."""
     rng = np.random.default_rng(4)
