@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from kernels import aot, resources
+from kernels import aot, machine_code, resources
 from kernels.add_rms_norm.plugin import ADD_RMS_NORM, ADD_RMS_NORM_FP8
 from kernels.specimens import specimens
 from kernels.tuning import ARCHITECTURES, configuration
+from kernels.w4a16_gemv.plugin import W4A16_GEMV
 
 ROOT = Path(__file__).parents[2]
 HEADER = ".target sm_90a\n\t// f\n.visible .entry f(\n"
@@ -44,9 +45,35 @@ def test_compiles_for_every_architecture(measured: Any) -> None:
 
 
 def test_nothing_grows(measured: Any) -> None:
-    """Registers, spills and shared memory are at most what is committed; smaller is recorded by --write."""
+    """Registers, spills, shared memory and loops are at most what is committed; smaller is recorded by --write."""
     assert resources.growth(measured, resources.recorded()) == []
     assert sum(one["spill_bytes"] for kernels in measured.values() for one in kernels.values()) == 0
+
+
+def test_a_weight_costs_few_instructions(measured: Any) -> None:
+    """The 4-bit product's loop: at more than four a weight and thread, unpacking and not memory would be its limit."""
+    for architecture in ARCHITECTURES:
+        chosen = next(one for one in specimens(architecture) if one.contract is W4A16_GEMV)
+        sizes, threads = chosen.constants, 32 * chosen.configuration.num_warps
+        weights = sizes["GROUP"] * sizes["BLOCK_GROUPS"] * sizes["BLOCK_OUTPUTS"] // threads
+        loop = measured[f"sm_{architecture}"][W4A16_GEMV.name]["loop_instructions"]
+        assert 1 < loop / weights < 4
+
+
+def test_a_loop_is_found_in_machine_code() -> None:
+    """From a label to the branch back to it; a branch forward is none."""
+    code = [
+        "        /*0000*/                   MOV R1, c[0x0][0x28] ;",
+        "        /*0010*/              @P0 BRA `(.L_x_1) ;",
+        ".L_x_0:",
+        "        /*0020*/                   FADD R1, R1, R2 ;",
+        "        /*0030*/             @!P1 FMUL R1, R1, R2 ;",
+        "        /*0040*/               @P0 BRA `(.L_x_0) ;",
+        ".L_x_1:",
+        "        /*0050*/                   EXIT ;",
+    ]
+    assert machine_code.longest(code) == 3
+    assert machine_code.longest(code[:2] + code[6:]) == 0
 
 
 def test_growth_is_noticed() -> None:
@@ -85,4 +112,4 @@ def test_swapped_arguments_are_noticed() -> None:
 def test_every_kernel_has_a_configuration(architecture: int) -> None:
     """All contracts are tuned, for architectures that nobody has written down too."""
     for one in specimens(architecture):
-        assert configuration(one.contract, architecture).num_warps in (1, 2, 4, 8)
+        assert configuration(one.contract, architecture).num_warps in (1, 2, 4, 8, 16)

@@ -21,7 +21,7 @@ from kernels.specimens import specimens
 from services.executor.models.rotary import Rotary
 
 SMALL = Sizes(
-    heads=4, kv_heads=2, head_dim=16, hidden=64, outputs=24, group=32, vocabulary=90, page_size=32, held=19, rows=3,
+    heads=4, kv_heads=2, head_dim=16, hidden=64, outputs=24, group=64, vocabulary=90, page_size=32, held=19, rows=3,
     positions=1, texts=3, words=7, features=40, vectors=300, k=5,
 )  # fmt: skip
 CPU = Target(90, "fp32", "cpu")
