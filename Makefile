@@ -85,5 +85,8 @@ bench: setup ## Measure every published number that needs no data from elsewhere
 	$(BIN)/python -m benchmarks.edge --json -
 
 .PHONY: soak
-soak: setup ## Everything that clients do for an hour (SOAK_S=3600): memory, descriptors, threads, tasks stay flat
+soak: setup ## An hour of everything (SOAK_S=3600): nothing grows; a million stores, thousands of kills of the cache
 	FULCRUM_SOAK_S=$(SOAK_S) $(BIN)/pytest -s tests/faults/test_soak.py
+	FULCRUM_CACHE_STORES=1000000 $(BIN)/pytest -s tests/faults/test_cache_soak.py
+	FULCRUM_CACHE_KILLS=2000 $(BIN)/pytest -s tests/faults/test_cache_kill.py tests/faults/test_cache_mixed_kill.py
+	FULCRUM_FLIPS=500 $(BIN)/pytest -s tests/unit/cache/test_database.py tests/unit/cache/test_every_file.py

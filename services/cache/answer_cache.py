@@ -219,9 +219,8 @@ class AnswerCache:
             raise InvalidField("answer.text", f"{new.size} bytes", expected)
 
     def _keep(self, new: NewEntry, vector: npt.NDArray[np.float32] | None, lookup_id: str) -> str:
-        gone, evicted = self._memory.room_for(new, self._store.expired(self._clock_ns(), _SWEEP))
-        self._store.write_hits(self._memory.take_touched(_SWEEP))
-        entry = self._store.insert(new, gone + evicted)
+        gone, evicted, worth = self._memory.room_for(new, self._store.expired(self._clock_ns(), _SWEEP))
+        entry = self._store.insert(new, gone + evicted, worth, self._memory.take_touched(_SWEEP))
         self._memory.give_up(evicted)
         self._forget(gone + evicted)
         self._memory.add(entry, new, lookup_id)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from services.cache.entry import Partition, Standing
+from services.cache.entry import NewEntry, Partition, Standing
 from services.cache.eviction import EvictionOrder, SavedPerByte
 from services.cache.principals import Principals
 from services.cache.record import Record
@@ -32,7 +32,6 @@ class Directory:
         """Takes in a record."""
         self._count(record)
         self._order.add(record)
-        self._touched.add(record.sequence)  # so that the disk hears of its worth
 
     def remove(self, sequence: int) -> Record | None:
         """Forgets a record and returns it; None where it was gone."""
@@ -88,6 +87,11 @@ class Directory:
             if entries <= self._max_entries and total <= self._max_bytes:
                 break
         return victims
+
+    def worth_of(self, new: NewEntry, victims: Iterable[int]) -> float:
+        """What `add` will reckon a new entry to be worth once the victims have gone."""
+        age = self._order.age_after(self._by_sequence[victim] for victim in victims)
+        return self._worth.of(new.answer.cost_nano_usd, new.size, new.hits, age)
 
     def give_up(self, sequences: Iterable[int]) -> None:
         """Notes that entries are about to be removed for want of room."""

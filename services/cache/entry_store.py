@@ -59,16 +59,17 @@ class EntryStore:
             structlog.get_logger("cache").warning("damaged entries removed", count=len(damaged))
             self.delete(damaged)
 
-    def insert(self, new: NewEntry, drop: Sequence[int]) -> Entry:
-        """Keeps an entry in place of those in `drop`, and its request id: all or nothing."""
+    def insert(self, new: NewEntry, drop: Sequence[int], worth: float, used: Sequence[Record]) -> Entry:
+        """Keeps an entry in place of those in `drop`, its request id, and how others were used: all or nothing."""
         with self._session.transaction():
-            return self._insert(new, drop)
+            self._write_hits(used)
+            return self._insert(new, drop, worth)
 
     def insert_all(self, entries: Iterable[tuple[NewEntry, Sequence[int]]]) -> Iterator[Entry]:
         """Keeps entries within one transaction, each as `insert` does, once all are drawn."""
         with self._session.transaction():
             for new, drop in entries:
-                yield self._insert(new, drop)
+                yield self._insert(new, drop, 0.0)
 
     def answered(self, tenant: str, request_id: str) -> str | None:
         """The entry id that was answered to a request id of this tenant."""
@@ -134,16 +135,14 @@ class EntryStore:
 
     def write_hits(self, records: Sequence[Record]) -> None:
         """Brings hits, times of use and worth up to date."""
-        if not records:
-            return
         with self._session.transaction():
-            for record in records:
-                values = (record.hits, record.last_used_ns, record.worth, record.sequence)
-                self._session.rows(
-                    "UPDATE entries SET hits = ?, last_used_ns = ?, worth = ? WHERE sequence = ?", values
-                )
+            self._write_hits(records)
 
-    def _insert(self, new: NewEntry, drop: Sequence[int]) -> Entry:
+    def _write_hits(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self._session.rows(_USED, (record.hits, record.last_used_ns, record.worth, record.sequence))
+
+    def _insert(self, new: NewEntry, drop: Sequence[int], worth: float) -> Entry:
         self._delete(drop)
         sequence, foreign_id = self._place_for(new.entry_id)
         partition, answer, source = new.partition, new.answer, new.provenance
@@ -155,7 +154,9 @@ class EntryStore:
             *(sequence, new.key, partition.tenant, partition.fingerprint, source.principal, new.size),
             *(new.create_ns, new.expire_ns, answer.cost_nano_usd, int(new.standing), seal(*texts)),
         )
-        self._session.rows(_NEW, (*sealed, seal(*sealed), new.vector is not None, new.hits, new.create_ns, 0.0, *texts))
+        self._session.rows(
+            _NEW, (*sealed, seal(*sealed), new.vector is not None, new.hits, new.create_ns, worth, *texts)
+        )
         self._next = max(self._next, sequence + 1)
         if new.vector is not None:
             self.vectors.put(sequence, new.vector)

@@ -1,7 +1,7 @@
 """Which entry goes when there is no room: the one that saves the least money for the room it takes."""
 
 import heapq
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from services.cache.record import Record
 
@@ -26,11 +26,14 @@ class SavedPerByte:
 
     def __call__(self, record: Record, age: float) -> float:
         """The worth of an entry that is used at this age of the cache."""
-        price = record.cost_nano_usd
+        return self.of(record.cost_nano_usd, record.size, record.hits, age)
+
+    def of(self, price: int | None, size: int, hits: int, age: float) -> float:
+        """The worth of an entry of this price and size, used so often."""
         if price is None:
             price = self._price // self._priced if self._priced else 1
-        share = max(self._entry_share, record.size * self._byte_share)
-        return age + (1 + record.hits) * max(price, 1) / share
+        share = max(self._entry_share, size * self._byte_share)
+        return age + (1 + hits) * max(price, 1) / share
 
 
 class EvictionOrder:
@@ -62,6 +65,10 @@ class EvictionOrder:
     def evicted(self, record: Record) -> None:
         """Ages the cache to the worth of what it gave up, so that old glory fades."""
         self._age = max(self._age, record.worth)
+
+    def age_after(self, evicted: Iterable[Record]) -> float:
+        """The age of the cache once these are given up."""
+        return max((self._age, *(record.worth for record in evicted)))
 
     def least(self, but: Collection[int]) -> Iterator[Record]:
         """Records from the least worth on; those drawn stay in the order."""

@@ -142,14 +142,15 @@ class Memory:
             record = self._directory.find(key)
             return record.create_ns if record else -1
 
-    def room_for(self, new: NewEntry, expired: Sequence[int]) -> tuple[list[int], list[int]]:
-        """What a new entry replaces, with the expired, and what is evicted for it."""
+    def room_for(self, new: NewEntry, expired: Sequence[int]) -> tuple[list[int], list[int], float]:
+        """What a new entry replaces, with the expired, what is evicted for it, and what it is worth itself."""
         with self._lock:
             former = self._directory.find(new.key)
             gone = [*expired]
             if former is not None and former.sequence not in gone:
                 gone.append(former.sequence)
-            return gone, self._directory.make_room(new.size, gone)
+            evicted = self._directory.make_room(new.size, gone)
+            return gone, evicted, self._directory.worth_of(new, evicted)
 
     def add(self, entry: Entry, new: NewEntry, lookup_id: str) -> None:
         """Takes in an entry that the store keeps from now on."""

@@ -13,6 +13,7 @@ _OVERHEAD_BYTES = 4096
 _BY_HASH = 2  # faiss.DirectMap.Hashtable: a removal costs 13 us instead of a look at every vector
 _TRAINED_ON = 32  # vectors of the sample by cluster
 _PROBED = 128  # clusters that a search looks at
+_DROPPED_AT = 64  # removals
 _GROWN = 4  # times as many vectors as a clustering was made for, from which on it is made anew
 
 
@@ -35,6 +36,7 @@ class Nearest:
     def __init__(self, index: Any, made_for: int) -> None:
         self._index = index
         self._made_for = made_for
+        self._gone: set[int] = set()  # of an exact index, what a search still finds and leaves out
 
     @classmethod
     def exact(cls, stored: Vectors, dimension: int) -> "Nearest":
@@ -78,9 +80,11 @@ class Nearest:
 
     def copy(self) -> "Nearest":
         """One that another thread may write."""
+        self._drop_gone()
         return Nearest(faiss.clone_index(self._index), self._made_for)
 
     def __len__(self) -> int:
+        """How many vectors it holds, those among them that are about to be dropped."""
         return int(self._index.ntotal)
 
     @property
@@ -108,26 +112,36 @@ class Nearest:
     def search(self, vector: npt.NDArray[np.float32], k: int) -> list[tuple[int, float]]:
         """At most `k` (sequence, cosine similarity), nearest first."""
         faiss.omp_set_num_threads(1)  # per thread, and one query gains nothing from a second one
-        similarities, sequences = self._index.search(vector[np.newaxis], min(k, max(len(self), 1)))
-        return [
-            (int(sequence), float(similarity))
-            for sequence, similarity in zip(sequences[0], similarities[0], strict=True)
-            if sequence >= 0
-        ]
+        wanted = min(k + len(self._gone), max(len(self), 1))
+        similarities, sequences = self._index.search(vector[np.newaxis], wanted)
+        found = zip(sequences[0].tolist(), similarities[0].tolist(), strict=True)
+        return [one for one in found if one[0] >= 0 and one[0] not in self._gone][:k]
 
     def add(self, added: Vectors) -> None:
         """Adds vectors whose sequences are new."""
         faiss.omp_set_num_threads(1)
         if len(added.sequences):
+            if not self._gone.isdisjoint(added.sequences.tolist()):
+                self._drop_gone()
             self._index.add_with_ids(added.matrix, added.sequences)
 
     def remove(self, sequences: npt.NDArray[np.int64]) -> None:
-        """Removes vectors, known or not."""
-        kind = faiss.IDSelectorBatch if self.is_exact else faiss.IDSelectorArray
-        self._index.remove_ids(kind(sequences))
+        """Removes vectors, known or not; an exact index moves all that follow one, so that it drops many at once."""
+        if not self.is_exact:
+            self._index.remove_ids(faiss.IDSelectorArray(sequences))
+            return
+        self._gone.update(sequences.tolist())
+        if len(self._gone) >= _DROPPED_AT:
+            self._drop_gone()
+
+    def _drop_gone(self) -> None:
+        if self._gone:
+            self._index.remove_ids(faiss.IDSelectorBatch(np.array(list(self._gone), np.int64)))
+            self._gone.clear()
 
     def vectors(self) -> Vectors:
         """All vectors, as it holds them."""
+        self._drop_gone()
         if self.is_exact:
             inner = faiss.downcast_index(self._index.index)
             matrix = inner.reconstruct_n(0, inner.ntotal)
@@ -141,6 +155,7 @@ class Nearest:
 
     def sequences(self) -> npt.NDArray[np.int64]:
         """The sequences of all vectors."""
+        self._drop_gone()
         if self.is_exact:
             return np.asarray(faiss.vector_to_array(self._index.id_map), np.int64)
         lists = self._index.invlists

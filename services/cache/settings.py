@@ -1,5 +1,6 @@
 """What an operator may set of the cache."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -69,5 +70,10 @@ class CacheSettings(Section, section="cache"):
     def of(self, tenant: str) -> TenantSettings:
         """What holds for a tenant's entries."""
         own = self.tenants.get(tenant)
-        given = own.model_dump(include=own.model_fields_set) if own else {}
-        return TenantSettings(**({name: getattr(self, name) for name in TenantSettings.model_fields} | given))
+        return (
+            self._everyones.model_copy(update=own.model_dump(include=own.model_fields_set)) if own else self._everyones
+        )
+
+    @cached_property
+    def _everyones(self) -> TenantSettings:
+        return TenantSettings(**{name: getattr(self, name) for name in TenantSettings.model_fields})

@@ -15,18 +15,17 @@ class VectorStore:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        fact = session.fact("encoder")
+        self._encoder = Encoder(fact.split()[0], int(fact.split()[1])) if fact else None
 
     def encoder(self) -> Encoder | None:
         """The encoder of the stored vectors; None where there was none yet."""
-        fact = self._session.fact("encoder")
-        if fact is None:
-            return None
-        digest, dimension = fact.split()
-        return Encoder(digest, int(dimension))
+        return self._encoder
 
     def adopt(self, encoder: Encoder) -> None:
         """Notes the encoder of the vectors to come."""
         self._session.set_fact("encoder", f"{encoder.digest} {encoder.dimension}")
+        self._encoder = encoder
 
     def put(self, sequence: int, vector: bytes) -> None:
         """Keeps a vector, within a transaction of the entry's."""
@@ -72,6 +71,7 @@ class VectorStore:
             self._session.rows("DELETE FROM vectors")
             self._session.rows("UPDATE entries SET embedded = 0")
             self._session.rows("DELETE FROM facts WHERE name GLOB 'encoder*'")
+        self._encoder = None
 
 
 def _vectors(rows: list[tuple[int, bytes]]) -> Vectors:

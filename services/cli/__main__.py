@@ -16,6 +16,7 @@ from services.cli.address import add_connection_arguments
 from services.cli.argument_types import dimensions, number, span, text, whole
 from services.cli.cache_arguments import add_cache_arguments
 from services.cli.key_arguments import add_key_arguments
+from services.cli.router_arguments import add_router_arguments
 
 _SERVICES = ("edge", "cache", "router", "executor")
 
@@ -26,6 +27,7 @@ _EPILOG = """examples:
   fulcrum stats --by day,model --watch    the same split by day and model, kept up to date
   fulcrum serve cache --config cache.yaml run one service by itself, as in a cluster
   fulcrum cache ls                        what the cache keeps; show, purge, export, import
+  fulcrum router fit log.jsonl --default gpt-4o   learn which model answers what from your own outcomes
   fulcrum keys create --tenant acme       make an API key, for a suite that asks for them
 
 a suite that asks for a key gets the one in FULCRUM_API_KEY; see docs/identity.md.
@@ -90,6 +92,14 @@ def parser() -> argparse.ArgumentParser:
         add("cache", "list, show, remove, export and import cached answers", "services.cli.cache:cache")
     )
     add_key_arguments(add("keys", "make, list and revoke API keys", "services.cli.keys:keys"), _default_config())
+    add_router_arguments(
+        add(
+            "router",
+            "fit, calibrate, evaluate, explain and publish a router on your own outcomes",
+            "services.cli.routing:router",
+        ),
+        _default_config(),
+    )
     return top
 
 

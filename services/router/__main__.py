@@ -19,7 +19,9 @@ def assemble(settings: RouterSettings) -> Component:
         router_service_pb2_grpc.add_RouterServiceServicer_to_server(servicer, server)
 
     async def start() -> None:
-        servicer.open(await asyncio.to_thread(load_router, settings))
+        router = await asyncio.to_thread(load_router, settings)
+        router.follow()
+        servicer.open(router)
 
     return Component(
         name="router",

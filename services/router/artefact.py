@@ -71,12 +71,27 @@ class Artefact:
         partial.write_bytes(save_tensors(tensors, metadata))
         partial.replace(path)
 
+    @property
+    def version(self) -> str:
+        """Tells it from every other artefact: `fit.calibration`, each the beginning of a digest; see `same_fit`."""
+        tensors = self.tensors()
+        calibration = {name: value for name, value in tensors.items() if name.startswith("calibration_")}
+        facts = {name: value for name, value in asdict(self.facts).items() if name != "metrics"}
+        fit = _digest({name: value for name, value in tensors.items() if name not in calibration})
+        named = hashlib.sha256(f"{json.dumps(facts, sort_keys=True)} {fit}".encode()).hexdigest()
+        return f"{named[:8]}.{_digest(calibration)[:8]}"
+
     def tensors(self) -> Mapping[str, NDArray[np.generic]]:
         """Every array by the name that it has in the file."""
         own = {name: value for name, value in vars(self).items() if name not in ("facts", "ensemble")}
         prior = {f"prior_{one.name}": getattr(self.ensemble.prior, one.name) for one in fields(Prior)}
         ensemble = {one.name: getattr(self.ensemble, one.name) for one in fields(Ensemble) if one.name != "prior"}
         return own | prior | ensemble
+
+
+def same_fit(version: str, other: str) -> bool:
+    """Whether artefacts of these versions predict the same, however they are calibrated."""
+    return version.partition(".")[0] == other.partition(".")[0]
 
 
 def load_artefact(path: Path) -> Artefact:

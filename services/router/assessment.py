@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from services.router.decisions import place
-from services.router.policy import Plan
+from services.router.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 
 from services.chassis.errors import NotFound
-from services.router.policy import Plan, Planned
+from services.router.plan import Plan, Planned
 
 
 class Decisions:

@@ -64,7 +64,7 @@ def fit_artefact(
     """
     _check(outcomes, default_model)
     splitter = GroupShuffleSplit(1, test_size=recipe.calibration_share, random_state=recipe.seed)
-    fitted, calibrated = next(splitter.split(outcomes.embeddings, groups=outcomes.groups))
+    fitted, others = next(splitter.split(outcomes.embeddings, groups=outcomes.groups))
     facts = Facts(
         models=tuple(outcomes.scores),
         default_model=default_model,
@@ -77,7 +77,7 @@ def fit_artefact(
         domains=(),
         metrics={},
     )
-    return _calibrated(_fitted(facts, outcomes, fitted, recipe, prior), outcomes, calibrated)
+    return calibrated(_fitted(facts, outcomes, fitted, recipe, prior), outcomes, others)
 
 
 def targets(scores: Mapping[str, NDArray[np.float64]], default_model: str) -> NDArray[np.float64]:
@@ -118,10 +118,15 @@ def _check(outcomes: Outcomes, default_model: str) -> None:
         "domains": len(outcomes.domains),
         **{f"scores of {model}": len(scores) for model, scores in outcomes.scores.items()},
     }
-    if len(set(lengths.values())) != 1 or len(outcomes.prompts) < LEAST_PROMPTS:
-        raise ValueError(f"got lengths {lengths}, expected them equal and at least {LEAST_PROMPTS}")
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"got lengths {lengths}, expected them equal")
+    if len(outcomes.prompts) < LEAST_PROMPTS:
+        raise ValueError(f"outcomes: got {len(outcomes.prompts)} prompts, expected at least {LEAST_PROMPTS}")
     if default_model not in outcomes.scores:
         raise ValueError(f"default_model: got {default_model!r}, expected one of {', '.join(outcomes.scores)}")
+    losses = targets(outcomes.scores, default_model)[:, len(outcomes.scores) :]
+    if not (losses == 1).any():
+        raise ValueError(f"scores: no model is wrong where {default_model} is right, so there is nothing to learn")
     for model, known in outcomes.scores.items():
         both = int(np.isfinite(known + outcomes.scores[default_model]).sum())
         if both < LEAST_PROMPTS:
@@ -143,7 +148,7 @@ def _familiarity(
     return centroids, float(np.quantile(nearest, recipe.unfamiliar_share))
 
 
-def _calibrated(artefact: Artefact, outcomes: Outcomes, rows: NDArray[np.intp]) -> Artefact:
+def calibrated(artefact: Artefact, outcomes: Outcomes, rows: NDArray[np.intp]) -> Artefact:
     """The artefact with its losses on prompts that it was not fitted on, predicted by the predictor that will serve.
 
     Only prompts that every model answered calibrate: a model that was not asked might have harmed.

@@ -8,7 +8,7 @@ from prometheus_client.registry import Collector
 
 from services.chassis.tracing import annotate
 from services.router.drift import PromiseState
-from services.router.policy import Plan
+from services.router.plan import Plan
 
 
 class PromiseMetrics(Collector):

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from services.chassis.errors import Overloaded
-from services.router.policy import Planned
+from services.router.plan import Planned
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,7 @@ class Outcome:
     planned: Planned
     score: float
     source: str
+    version: str  # of the predictor that planned it
 
 
 class OutcomeLog:

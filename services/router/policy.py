@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 
 import numpy as np
 
@@ -13,58 +12,15 @@ from services.router.drift import HarmWatch, PromiseState, ShiftWatch
 from services.router.eligibility import Candidate, Eligibility
 from services.router.explanation import expected, limit, percent, rank
 from services.router.goals import MEASURES, rivals
+from services.router.plan import RIGHT, Plan, Planned, Reason
 from services.router.predictor import Prediction, Predictor
 from services.router.query import Goal, Query
 
-
-class Reason(Enum):
-    """Why a model was chosen; the names of fulcrum.router.v1.RouteReason without its prefix."""
-
-    CHEAPEST_WITHIN_LOSS = "CHEAPEST_WITHIN_LOSS"
-    NO_CHEAPER_FITS = "NO_CHEAPER_FITS"
-    ONLY_CANDIDATE = "ONLY_CANDIDATE"
-    NO_EMBEDDING = "NO_EMBEDDING"
-    UNFAMILIAR_PROMPT = "UNFAMILIAR_PROMPT"
-    NO_PREDICTOR = "NO_PREDICTOR"
-    FASTEST_WITHIN_LOSS = "FASTEST_WITHIN_LOSS"
-    BEST_WITHIN_LIMITS = "BEST_WITHIN_LIMITS"
-    CACHED_PREFIX = "CACHED_PREFIX"
-    NEEDS_CONVERSATION = "NEEDS_CONVERSATION"
-    PROMISE_SUSPENDED = "PROMISE_SUSPENDED"
-    CONTINUES_TOOL_CALL = "CONTINUES_TOOL_CALL"
-
-
-RIGHT = 0.5  # a score from which an answer counts as right
 _WITHIN = {
     Goal.CHEAPEST: Reason.CHEAPEST_WITHIN_LOSS,
     Goal.BEST: Reason.BEST_WITHIN_LIMITS,
     Goal.FASTEST: Reason.FASTEST_WITHIN_LOSS,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """One model of a plan; None where a figure is not known."""
-
-    model: str
-    quality: float | None
-    loss: float | None
-    cost_nano_usd: int | None
-    seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Models in the order to try them, never none, the strongest of them, and why the first is first.
-
-    `promised` is whether the first is a weaker one under the promise of how rarely it answers worse than the default.
-    """
-
-    models: tuple[Planned, ...]
-    strongest: str
-    reason: Reason
-    explanation: str
-    promised: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +37,7 @@ class Policy:
         """`predictor` must be relative to the catalogue's default; without one the default answers everything."""
         self._eligibility = eligibility
         self._predictor = predictor
+        self._version = predictor.version if predictor else ""
         self._harm = HarmWatch()
         self._shift = ShiftWatch(predictor.calibration.mean_losses) if predictor else None
 
@@ -91,7 +48,12 @@ class Policy:
         return PromiseState(harm.suspended, harm.judged, harm.harmed, self._shift.shift if self._shift else 0.0)
 
     def scored(self, plan: Plan, scores: Mapping[str, float]) -> None:
-        """Learns how answers to one prompt were scored, by model, as soon as both that matter are."""
+        """Learns how answers to one prompt were scored, by model, as soon as both that matter are.
+
+        A plan of another predictor says nothing of this one.
+        """
+        if plan.version != self._version:
+            return
         chosen, default = scores.get(plan.models[0].model), scores.get(plan.strongest)
         if plan.promised and chosen is not None and default is not None:
             self._harm.judge(chosen < RIGHT <= default)
@@ -115,7 +77,9 @@ class Policy:
         if ranked[0].model.is_default:
             self._harm.decided(weak, query.objective.max_quality_loss)
         promised = weak and ranked[0].model.is_default
-        return Plan(planned, ranked[0].name, choice.reason, f"{choice.model.name}: {choice.why}.", promised)
+        return Plan(
+            planned, ranked[0].name, choice.reason, f"{choice.model.name}: {choice.why}.", promised, self._version
+        )
 
     def _predict(self, query: Query) -> Prediction | None:
         if query.vector is None:

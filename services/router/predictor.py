@@ -40,6 +40,7 @@ class Predictor:
     """A fitted ensemble, with the calibration that says how far to trust it."""
 
     def __init__(self, artefact: Artefact) -> None:
+        self.version = artefact.version
         self._facts = artefact.facts
         self._ensemble, self._centroids = artefact.ensemble, artefact.centroids
         self._weight = artefact.facts.fitted_prompts / len(artefact.ensemble.landmarks)

@@ -1,8 +1,8 @@
 """Calibrates a fitted router anew on logged outcomes; `python -m services.router.recalibration` is the command.
 
 The fit stays, only how far it may be trusted is read anew: from decisions whose answers by the default and by every
-weaker model were scored. What counts is what was predicted then, so that the artefact is calibrated which made these
-decisions. Where only some weaker models were scored nothing is known of the others, and the decision is passed over.
+weaker model were scored. What counts is what was predicted then, so decisions of another fit are
+passed over. Where only some weaker models were scored nothing is known of the others, and the decision is passed over.
 Where only answers of weaker models are scored, and not those that went to the default, harm is counted among fewer
 than all prompts: the threshold is then stricter than need be, and never beyond what was scored.
 """
@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from services.chassis.settings import ConfigError
-from services.router.artefact import Artefact, load_artefact
-from services.router.policy import RIGHT
+from services.router.artefact import Artefact, load_artefact, same_fit
+from services.router.plan import RIGHT
 from services.router.scored import InvalidOutcomes
 
 LEAST_DECISIONS = 100
@@ -50,6 +50,8 @@ def recalibrated(artefact: Artefact, outcomes: Iterable[Mapping[str, Any]]) -> A
     models, default = artefact.facts.models, artefact.facts.default_model
     decisions: dict[str, dict[str, tuple[float | None, float]]] = {}
     for line in outcomes:
+        if not same_fit(line["version"], artefact.version):
+            continue
         scored = decisions.setdefault(line["decision_id"], {})
         scored.setdefault(line["planned"]["model"], (line["planned"]["loss"], line["score"]))  # the first score counts
     whole = [scored for scored in decisions.values() if all(scored.get(m, (None,))[0] is not None for m in models)]
@@ -80,6 +82,8 @@ def _checked(where: str, line: str) -> Mapping[str, Any]:
         raise InvalidOutcomes(f"{where}: planned: got {planned!r}, expected a model with what was predicted of it")
     if not isinstance(found.get("decision_id"), str):
         raise InvalidOutcomes(f"{where}: decision_id: got {found.get('decision_id')!r}, expected a text")
+    if not isinstance(found.get("version"), str):
+        raise InvalidOutcomes(f"{where}: version: got {found.get('version')!r}, expected that of a predictor")
     for field, value in (("score", found.get("score")), ("planned.loss", planned.get("loss") or 0.0)):
         if not isinstance(value, int | float) or not 0 <= value <= 1:
             raise InvalidOutcomes(f"{where}: {field}: got {value!r}, expected a number from 0 to 1")

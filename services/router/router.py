@@ -1,17 +1,18 @@
 """The router as a whole: catalogue, policy, the decisions made lately and the log of how they turned out."""
 
-import numpy as np
+import asyncio
+
 import structlog
 
-from services.router.artefact import load_artefact
 from services.router.assessment import Assessment, Signals, assess
 from services.router.catalogue import Catalogue, load_catalogue
 from services.router.decisions import Decisions, place
 from services.router.drift import PromiseState
 from services.router.eligibility import Eligibility
 from services.router.outcome_log import Outcome, OutcomeLog
-from services.router.policy import Plan, Policy
-from services.router.predictor import Predictor
+from services.router.plan import Plan
+from services.router.policy import Policy
+from services.router.predictor_file import PredictorFile
 from services.router.query import Objective, Query
 from services.router.settings import RouterSettings
 
@@ -22,17 +23,25 @@ class Router:
     def __init__(
         self,
         catalogue: Catalogue,
-        policy: Policy,
+        eligibility: Eligibility,
+        file: PredictorFile | None,
         decisions: Decisions,
         objective: Objective,
         outcomes: OutcomeLog | None = None,
     ) -> None:
-        """`objective` is the operator's: it holds wherever a request sets nothing."""
+        """`objective` is the operator's: it holds wherever a request sets nothing.
+
+        Raises:
+            ConfigError: the predictor's file cannot be used.
+        """
         self.catalogue = catalogue
         self.objective = objective
-        self._policy = policy
+        self._eligibility = eligibility
+        self._file = file
+        self._policy = Policy(eligibility, file.read() if file else None)
         self._decisions = decisions
         self._outcomes = outcomes
+        self._following: asyncio.Task[None] | None = None
 
     @property
     def promise(self) -> PromiseState:
@@ -54,10 +63,22 @@ class Router:
         planned = place(plan, model, "model")
         self._policy.scored(plan, self._decisions.score(decision_id, model, score))
         if self._outcomes:
-            await self._outcomes.append(Outcome(decision_id, planned, score, source))
+            await self._outcomes.append(Outcome(decision_id, planned, score, source, plan.version))
+
+    def follow(self) -> None:
+        """Decides by each predictor that replaces the file's; decisions that were made stay as they are."""
+        if self._file:
+            self._following = asyncio.create_task(self._follow(self._file))
+
+    async def _follow(self, file: PredictorFile) -> None:
+        async for predictor in file.changes():
+            self._policy = Policy(self._eligibility, predictor)
 
     async def close(self) -> None:
         """Writes what the log still holds."""
+        if self._following:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
         if self._outcomes:
             await self._outcomes.close()
 
@@ -70,11 +91,12 @@ def load_router(settings: RouterSettings) -> Router:
     """
     catalogue = load_catalogue(settings.catalogue, settings.prices)
     _tell_unpriced(catalogue)
-    predictor = _load_predictor(settings, catalogue)
+    file = PredictorFile(settings.predictor, catalogue.default.name) if settings.predictor else None
     outcomes = OutcomeLog(settings.outcome_log, settings.outcome_log_max_bytes) if settings.outcome_log else None
     return Router(
         catalogue,
-        Policy(Eligibility(catalogue, settings.expected_output_tokens), predictor),
+        Eligibility(catalogue, settings.expected_output_tokens),
+        file,
         Decisions(settings.remembered_decisions),
         Objective(settings.max_quality_loss, settings.confidence),
         outcomes,
@@ -89,19 +111,3 @@ def _tell_unpriced(catalogue: Catalogue) -> None:
             models=unpriced,
             remedy="give each a price in router.catalogue or router.prices, or the provider that publishes it",
         )
-
-
-def _load_predictor(settings: RouterSettings, catalogue: Catalogue) -> Predictor | None:
-    if settings.predictor is None:
-        return None
-    predictor = Predictor(load_artefact(settings.predictor))
-    if predictor.default_model != catalogue.default.name:
-        structlog.get_logger("router").warning(
-            "predictor unused: it was fitted against another default model",
-            predictor=str(settings.predictor),
-            fitted_against=predictor.default_model,
-            default=catalogue.default.name,
-        )
-        return None
-    predictor.predict("warm up", np.zeros(predictor.dimension, np.float32))
-    return predictor

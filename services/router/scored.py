@@ -1,7 +1,8 @@
 """Scored prompts, as read from outcome files: what a router is fitted, calibrated and evaluated on.
 
 A file is JSON lines, gzipped where its name ends in .gz: `prompt` (text), `scores` (model: 0 to 1) and optionally
-`domain`. What cannot be used is refused with file and line; what can, with a remark.
+`domain` and `group` (the same for prompts that ask the same). What cannot be used is refused with
+file and line; what can, with a remark.
 """
 
 import gzip
@@ -30,6 +31,7 @@ class Scored:
         domains: n labels, empty where unknown.
         models: m names.
         scores: float64 [n, m] from 0 to 1; not a number where a model was not asked.
+        groups: n labels, equal where prompts ask the same.
         remarks: what was made of the file, a sentence each.
     """
 
@@ -37,6 +39,7 @@ class Scored:
     domains: Sequence[str]
     models: Sequence[str]
     scores: NDArray[np.float64]
+    groups: Sequence[str]
     remarks: Sequence[str] = field(default=())
 
     def __len__(self) -> int:
@@ -51,12 +54,13 @@ class Scored:
     def only(self, models: Sequence[str]) -> "Scored":
         """These models alone, in this order."""
         scores = np.stack([self.of(model) for model in models], axis=1)
-        return Scored(self.prompts, self.domains, tuple(models), scores, self.remarks)
+        return Scored(self.prompts, self.domains, tuple(models), scores, self.groups, self.remarks)
 
     def at(self, rows: NDArray[np.intp]) -> "Scored":
         """Some prompts, by place."""
         prompts = [self.prompts[row] for row in rows]
-        return Scored(prompts, [self.domains[row] for row in rows], self.models, self.scores[rows], self.remarks)
+        domains, groups = ([labels[row] for row in rows] for labels in (self.domains, self.groups))
+        return Scored(prompts, domains, self.models, self.scores[rows], groups, self.remarks)
 
 
 def read_scored(paths: Iterable[Path]) -> Scored:
@@ -67,6 +71,7 @@ def read_scored(paths: Iterable[Path]) -> Scored:
     """
     found: dict[str, list[Mapping[str, float]]] = {}
     domains: dict[str, str] = {}
+    groups: dict[str, str] = {}
     spelled = 0
     for path in paths:
         for place, row in enumerate(_objects(path), 1):
@@ -75,6 +80,7 @@ def read_scored(paths: Iterable[Path]) -> Scored:
             spelled += prompt != written
             found.setdefault(prompt, []).append(scores)
             domains.setdefault(prompt, str(row.get("domain", "")))
+            groups.setdefault(prompt, str(row.get("group", prompt)))
     if not found:
         raise InvalidOutcomes("outcomes: got no rows, expected at least one")
     models = sorted({model for rows in found.values() for scores in rows for model in scores})
@@ -83,7 +89,14 @@ def read_scored(paths: Iterable[Path]) -> Scored:
     for place, rows in enumerate(found.values()):
         for model in {name for scores in rows for name in scores}:
             matrix[place, column[model]] = np.mean([scores[model] for scores in rows if model in scores])
-    return Scored(tuple(found), tuple(domains.values()), tuple(models), matrix, _remarks(found, matrix, spelled))
+    return Scored(
+        tuple(found),
+        tuple(domains.values()),
+        tuple(models),
+        matrix,
+        tuple(groups.values()),
+        _remarks(found, matrix, spelled),
+    )
 
 
 def _objects(path: Path) -> Iterable[Any]:

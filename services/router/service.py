@@ -12,7 +12,7 @@ from services.chassis.errors import InvalidField, Unavailable
 from services.router.assessment import Signals
 from services.router.catalogue import Model
 from services.router.metrics import RouterMetrics
-from services.router.policy import Plan
+from services.router.plan import Plan
 from services.router.predictor import Vector
 from services.router.prices import ListPrice, MachinePrice
 from services.router.query import Goal, Objective, Query
@@ -162,6 +162,7 @@ def _route_response(decision_id: str, plan: Plan) -> router_service_pb2.RouteRes
         ],
         reason=f"ROUTE_REASON_{plan.reason.value}",
         explanation=plan.explanation,
+        predictor_version=plan.version,
     )
 
 

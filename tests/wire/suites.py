@@ -117,7 +117,7 @@ async def over_grpc(folder: Path) -> AsyncIterator[Suite]:
 
         async def serve(component: Component, **changes: Any) -> str:
             server = configured.server.model_copy(update=changes)
-            return await stack.enter_async_context(_serving(component, server))
+            return await stack.enter_async_context(serving(component, server))
 
         backend = {"identity": IdentitySettings()}  # edge speaks to them for every tenant
 
@@ -136,7 +136,8 @@ async def over_grpc(folder: Path) -> AsyncIterator[Suite]:
 
 
 @asynccontextmanager
-async def _serving(component: Component, server: ServerSettings) -> AsyncIterator[str]:
+async def serving(component: Component, server: ServerSettings) -> AsyncIterator[str]:
+    """One component on a server of its own; its address."""
     stop = asyncio.Event()
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(ServerProcess(server).serve([component], stop, port.set_result))

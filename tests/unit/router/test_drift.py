@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from structlog.testing import capture_logs
 
 from services.router.drift import SHIFTED, HarmWatch, ShiftWatch
-from services.router.policy import Plan, Reason
+from services.router.plan import Plan, Reason
 from services.router.predictor import Predictor
 from services.router.router import load_router
 from services.router.service import RouterServicer

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from services.chassis.errors import FailedPrecondition, FulcrumError, InvalidField, NotFound
-from services.router.policy import Plan, Reason
+from services.router.plan import Plan, Reason
 from services.router.predictor import Predictor, Vector
 from services.router.prices import MachinePrice
 from services.router.query import Goal

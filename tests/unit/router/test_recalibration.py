@@ -16,10 +16,12 @@ from services.router.recalibration import logged, recalibrated
 from services.router.scored import InvalidOutcomes
 from tests.unit.router.parts import MODELS, artefact
 
+VERSION = artefact().version
+
 
 def line(decision: str, model: str, loss: float | None, score: float) -> dict[str, Any]:
     planned = {"model": model, "quality": None, "loss": loss, "cost_nano_usd": 1, "seconds": None}
-    return {"decision_id": decision, "planned": planned, "score": score, "source": "judge"}
+    return {"decision_id": decision, "planned": planned, "score": score, "source": "judge", "version": VERSION}
 
 
 def outcomes(decisions: int, seed: int = 0) -> Iterator[dict[str, Any]]:
@@ -68,10 +70,14 @@ def test_decisions_that_say_too_little_are_passed_over() -> None:
         ('{"decision_id": "d", "score": 1}', "line 1: planned: got None"),
         ('{"score": 1, "planned": {"model": "m", "loss": 0}}', "line 1: decision_id: got None"),
         (
-            '{"decision_id": "d", "score": 2, "planned": {"model": "m"}}',
+            '{"decision_id": "d", "version": "a.b", "score": 2, "planned": {"model": "m"}}',
             "line 1: score: got 2, expected a number from 0",
         ),
-        ('{"decision_id": "d", "score": 1, "planned": {"model": "m", "loss": 3}}', "planned.loss: got 3"),
+        (
+            '{"decision_id": "d", "version": "a.b", "score": 1, "planned": {"model": "m", "loss": 3}}',
+            "planned.loss: got 3",
+        ),
+        ('{"decision_id": "d", "score": 1, "planned": {"model": "m", "loss": 0}}', "version: got None"),
     ],
 )
 def test_a_damaged_log_is_refused(tmp_path: Path, text: str, message: str) -> None:

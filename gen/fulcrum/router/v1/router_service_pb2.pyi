@@ -98,16 +98,18 @@ class MeasuredSpeed(_message.Message):
     def __init__(self, model: _Optional[str] = ..., speed: _Optional[_Union[Speed, _Mapping]] = ...) -> None: ...
 
 class RouteResponse(_message.Message):
-    __slots__ = ("decision_id", "plan", "reason", "explanation")
+    __slots__ = ("decision_id", "plan", "reason", "explanation", "predictor_version")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    PREDICTOR_VERSION_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     plan: _containers.RepeatedCompositeFieldContainer[PlannedModel]
     reason: RouteReason
     explanation: str
-    def __init__(self, decision_id: _Optional[str] = ..., plan: _Optional[_Iterable[_Union[PlannedModel, _Mapping]]] = ..., reason: _Optional[_Union[RouteReason, str]] = ..., explanation: _Optional[str] = ...) -> None: ...
+    predictor_version: str
+    def __init__(self, decision_id: _Optional[str] = ..., plan: _Optional[_Iterable[_Union[PlannedModel, _Mapping]]] = ..., reason: _Optional[_Union[RouteReason, str]] = ..., explanation: _Optional[str] = ..., predictor_version: _Optional[str] = ...) -> None: ...
 
 class PlannedModel(_message.Message):
     __slots__ = ("model", "predicted_quality", "predicted_loss", "expected_cost_nano_usd", "expected_latency")

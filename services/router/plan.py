@@ -1,0 +1,49 @@
+"""What a decision is: models in the order to try them, what is expected of each, and why the first is first."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+RIGHT = 0.5  # a score from which an answer counts as right
+
+
+class Reason(Enum):
+    """Why a model was chosen; the names of fulcrum.router.v1.RouteReason without its prefix."""
+
+    CHEAPEST_WITHIN_LOSS = "CHEAPEST_WITHIN_LOSS"
+    NO_CHEAPER_FITS = "NO_CHEAPER_FITS"
+    ONLY_CANDIDATE = "ONLY_CANDIDATE"
+    NO_EMBEDDING = "NO_EMBEDDING"
+    UNFAMILIAR_PROMPT = "UNFAMILIAR_PROMPT"
+    NO_PREDICTOR = "NO_PREDICTOR"
+    FASTEST_WITHIN_LOSS = "FASTEST_WITHIN_LOSS"
+    BEST_WITHIN_LIMITS = "BEST_WITHIN_LIMITS"
+    CACHED_PREFIX = "CACHED_PREFIX"
+    NEEDS_CONVERSATION = "NEEDS_CONVERSATION"
+    PROMISE_SUSPENDED = "PROMISE_SUSPENDED"
+    CONTINUES_TOOL_CALL = "CONTINUES_TOOL_CALL"
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One model of a plan; None where a figure is not known."""
+
+    model: str
+    quality: float | None
+    loss: float | None
+    cost_nano_usd: int | None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Models in the order to try them, never none, the strongest of them, and why the first is first.
+
+    `promised` is whether the first is a weaker one under the promise of how rarely it answers worse than the default.
+    """
+
+    models: tuple[Planned, ...]
+    strongest: str
+    reason: Reason
+    explanation: str
+    promised: bool
+    version: str  # of the predictor; empty where there is none

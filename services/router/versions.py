@@ -1,0 +1,98 @@
+"""The versions of a fitted router: the file that serves, and beside it every one that was ever put in its place."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from services.chassis.settings import ConfigError
+
+_FOLDER, _KEPT, _WITHDRAWN = ".versions", ".safetensors", ".withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """The `number`th of them, the beginning of its file's digest, and whether it serves now or was taken back."""
+
+    number: int
+    digest: str
+    path: Path
+    serves: bool
+    withdrawn: bool
+
+
+class Versions:
+    """Kept in `<serving file>.versions`; what serves changes by one rename, so that a reader finds one or the other."""
+
+    def __init__(self, serving: Path) -> None:
+        self._serving = serving
+        self._folder = serving.with_name(serving.name + _FOLDER)
+
+    def listed(self) -> Sequence[Version]:
+        """All of them, the oldest first; one that serves and was put there by hand is not among them."""
+        serving = _digest(self._serving) if self._serving.exists() else ""
+        found = []
+        for path in sorted(self._folder.glob("[0-9]*-*")):
+            number, _, digest = path.stem.partition("-")
+            withdrawn = path.suffix == _WITHDRAWN
+            found.append(Version(int(number), digest, path, digest == serving and not withdrawn, withdrawn))
+        last = max(
+            (one.number for one in found if one.serves), default=0
+        )  # the same file may have been published twice
+        return [replace(one, serves=one.number == last) for one in found]
+
+    def publish(self, new: Path) -> Version:
+        """Serves a copy of this file from now on; what served before is kept.
+
+        Raises:
+            ConfigError: a file cannot be read or written.
+        """
+        try:
+            if self._serving.exists() and not any(one.serves for one in self.listed()):
+                self._keep(self._serving)
+            self._serve(self._keep(new))
+        except OSError as error:
+            raise ConfigError(f"{error.filename}: cannot be used: {error.strerror}") from error
+        return self.listed()[-1]
+
+    def rollback(self) -> Version:
+        """Withdraws what serves, and serves what served before it.
+
+        Raises:
+            ConfigError: there is none before, or a file cannot be written.
+        """
+        standing = [one for one in self.listed() if not one.withdrawn]
+        place = next((place for place, one in enumerate(standing) if one.serves), None)
+        if place is None:
+            expected = "one that `fulcrum router publish` put there, which keeps what was before"
+            raise ConfigError(f"{self._serving}: got a file put there by hand, expected {expected}")
+        if place == 0:
+            raise ConfigError(f"{self._serving}: version {standing[0].number} is the first, expected one before it")
+        now, before = standing[place], standing[place - 1]
+        try:
+            self._serve(before.path)
+            now.path.rename(now.path.with_suffix(_WITHDRAWN))
+        except OSError as error:
+            raise ConfigError(f"{error.filename}: cannot be written: {error.strerror}") from error
+        return next(one for one in self.listed() if one.serves)
+
+    def _keep(self, path: Path) -> Path:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        number = max((one.number for one in self.listed()), default=0) + 1
+        kept = self._folder / f"{number:06d}-{_digest(path)}{_KEPT}"
+        shutil.copyfile(path, kept)
+        return kept
+
+    def _serve(self, path: Path) -> None:
+        partial = self._serving.with_name(self._serving.name + ".partial")
+        shutil.copyfile(path, partial)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(self._serving)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]

@@ -1,0 +1,65 @@
+"""`fulcrum router publish|versions|rollback`: a worse router is refused with figures, and one command goes back."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from services.cli.__main__ import main
+from services.router.artefact import load_artefact
+from tests.unit.cli.test_routing import fitted, outcomes  # noqa: F401 (a fixture)
+from tests.unit.router.test_service import CATALOGUE
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Settings of a router that serves no file yet, for the models of `outcomes`."""
+    (tmp_path / "catalogue.yaml").write_text(CATALOGUE)
+    section = {
+        "catalogue": str(tmp_path / "catalogue.yaml"),
+        "predictor": str(tmp_path / "serving.safetensors"),
+        "max_quality_loss": 0.05,
+    }
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({"router": section}))
+    return path
+
+
+def version(path: Path) -> str:
+    return load_artefact(path).version
+
+
+def test_publish_refuse_and_roll_back(
+    fitted: Path,  # noqa: F811
+    config: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The first serves; one calibrated on rosy outcomes is refused; a good one comes and goes."""
+    serving, fresh = tmp_path / "serving.safetensors", outcomes(tmp_path / "fresh.jsonl", 240, seed=5)
+    said = ["--config", str(config)]
+    main(["router", "publish", str(fitted), str(fresh), *said])
+    assert "version 1 (" in capsys.readouterr().out
+    assert version(serving) == version(fitted)
+
+    rosy = tmp_path / "rosy.jsonl"
+    rosy.write_text(fresh.read_text().replace('"small": 0', '"small": 1'))
+    careless = tmp_path / "careless.safetensors"
+    main(["router", "calibrate", str(fitted), str(rosy), "--out", str(careless)])
+    with pytest.raises(SystemExit) as ended:
+        main(["router", "publish", str(careless), str(fresh), *said])
+    assert ended.value.code == 2
+    assert "is refused on 240 prompts: it harms " in capsys.readouterr().err
+    assert version(serving) == version(fitted)
+
+    again = tmp_path / "again.safetensors"
+    main(["router", "calibrate", str(fitted), str(outcomes(tmp_path / "more.jsonl", 240, seed=6)), "--out", str(again)])
+    main(["router", "publish", str(again), str(fresh), *said])
+    assert version(serving) == version(again)
+    main(["router", "rollback", *said])
+    assert version(serving) == version(fitted)
+    capsys.readouterr()
+    main(["router", "versions", *said])
+    told = capsys.readouterr().out
+    assert "serves" in told
+    assert "withdrawn" in told

@@ -1,0 +1,119 @@
+"""`fulcrum router`: from a file of outcomes to a router and its page, and what it says of bad files."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from services.cli.__main__ import main
+
+EASY = "What is the capital of {}?"
+HARD = "Prove that the {} group of order {} is solvable."
+
+
+def outcomes(path: Path, rows: int = 240, seed: int = 0) -> Path:
+    """Capitals both models know; of proofs the small one fails four in five."""
+    chance = random.Random(seed)
+    lines = []
+    for number in range(rows):
+        hard = number % 2
+        prompt = HARD.format(f"{number}th", chance.randrange(9999)) if hard else EASY.format(f"land number {number}")
+        small = int(not hard or chance.random() < 0.2)
+        lines.append({"prompt": prompt, "scores": {"large": 1, "small": small}, "domain": "proof" if hard else "fact"})
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("router")
+    path = folder / "router.safetensors"
+    main(["router", "fit", str(outcomes(folder / "log.jsonl")), "--default", "large", "--out", str(path)])
+    return path
+
+
+def test_a_page_shows_what_the_router_gives(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Evaluated on rows it never saw, the page holds both plots and the domains, and loads nothing."""
+    page = tmp_path / "page.html"
+    asked = outcomes(tmp_path / "new.jsonl", 60, seed=1)
+    priced = ["--price", "large=10/30", "--price", "small=1/1"]
+    bound = ["--max-quality-loss", "0.05"]
+    main(["router", "evaluate", str(fitted), str(asked), "--html", str(page), *bound, *priced])
+    text = page.read_text()
+    assert text.count("<svg") == 2
+    assert "proof" in text
+    assert "always small" in text
+    assert "http" not in text
+    told = capsys.readouterr().out
+    cost, strong = (float(part.split()[0]) for part in told.split("cost ")[1].split(", ")[:2])
+    assert cost < 0.8 * strong
+
+
+def test_explains_a_prompt(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The choice comes with domain, uncertainty and the limit that decided; a bound of 0 leaves the default."""
+    cases = ((EASY.format("land number 8"), "0.05", "small"), (HARD.format("9th", 77), "0", "large"))
+    for prompt, bound, model in cases:
+        main(["router", "explain", str(fitted), prompt, "--max-quality-loss", bound])
+        told = capsys.readouterr().out
+        assert f"chosen: {model};" in told
+        assert "domain: " in told
+        assert "uncertainty: ±" in told
+
+
+def test_calibrates_anew(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Fresh outcomes replace the calibration and leave the fit."""
+    out = tmp_path / "again.safetensors"
+    main(["router", "calibrate", str(fitted), str(outcomes(tmp_path / "new.jsonl", 60, 2)), "--out", str(out)])
+    assert "fitted on 120 prompts, calibrated on 60 others" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda rows: rows[:20], "outcomes: got 20 prompts, expected at least 100"),
+        (lambda rows: [row | {"scores": {"large": 1, "small": 1}} for row in rows], "nothing to learn"),
+        (lambda rows: [*rows[:5], rows[5] | {"scores": {"large": 1.5}}], "line 6: scores of large: got 1.5"),
+        (
+            lambda rows: [row if place < 50 else row | {"scores": {"large": 1}} for place, row in enumerate(rows)],
+            "scores of small: 50 prompts have large's too, expected at least 100",
+        ),
+        (
+            lambda rows: [row | {"scores": {"small": row["scores"]["small"]}} for row in rows],
+            "default_model: got 'large'",
+        ),
+    ],
+)
+def test_bad_logs_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: object, expected: str
+) -> None:
+    """Too few rows, one class only, scores out of range and missing models are refused; nothing is written."""
+    path, out = outcomes(tmp_path / "log.jsonl", 120), tmp_path / "router.safetensors"
+    rows = change([json.loads(line) for line in path.read_text().splitlines()])  # type: ignore[operator]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(SystemExit) as ended:
+        main(["router", "fit", str(path), "--default", "large", "--out", str(out)])
+    assert ended.value.code == 2
+    assert expected in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_duplicates_and_constants_are_remarked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Repeated prompts are averaged, gaps learned around, a model that is always right told; a router results."""
+    path = outcomes(tmp_path / "log.jsonl", 240)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[0]["scores"].pop("small")
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *rows[:7]]))
+    main(["router", "fit", str(path), "--default", "large", "--out", str(tmp_path / "router.safetensors")])
+    told = capsys.readouterr().err
+    assert "7 rows repeat a prompt: its scores were averaged" in told
+    assert "of the scores are missing" in told
+    assert "large always answers well" in told
+
+
+@pytest.mark.parametrize("price", ["large", "large=1", "large=a/b", "=1/2", "large=1/-2"])
+def test_a_bad_price_is_refused(fitted: Path, capsys: pytest.CaptureFixture[str], price: str) -> None:
+    """The refusal shows what a price looks like."""
+    with pytest.raises(SystemExit):
+        main(["router", "explain", str(fitted), "hello", "--price", price])
+    assert "expected MODEL=IN/OUT" in capsys.readouterr().err

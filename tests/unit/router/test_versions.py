@@ -1,0 +1,66 @@
+"""Published versions take the place of what serves, by one rename, and go back the way they came."""
+
+from pathlib import Path
+
+import pytest
+
+from services.chassis.settings import ConfigError
+from services.router.artefact import load_artefact
+from services.router.versions import Versions
+from tests.unit.router.parts import artefact
+
+
+def fitted(folder: Path, seed: int) -> Path:
+    path = folder / f"fitted-{seed}.safetensors"
+    artefact(seed=seed).save(path)
+    return path
+
+
+def serves(path: Path) -> str:
+    return load_artefact(path).version
+
+
+def test_what_was_published_last_serves_and_one_command_goes_back(tmp_path: Path) -> None:
+    """A file put there by hand is kept when the first is published, and is what a rollback ends with."""
+    serving = tmp_path / "router.safetensors"
+    artefact(seed=0).save(serving)
+    made = [serves(serving), *(serves(fitted(tmp_path, seed)) for seed in (1, 2))]
+    versions = Versions(serving)
+    assert [versions.publish(fitted(tmp_path, seed)).number for seed in (1, 2)] == [2, 3]
+    assert serves(serving) == made[2]
+    assert versions.rollback().number == 2
+    assert serves(serving) == made[1]
+    assert versions.rollback().number == 1
+    assert serves(serving) == made[0]
+    assert [(one.number, one.serves, one.withdrawn) for one in versions.listed()] == [
+        (1, True, False),
+        (2, False, True),
+        (3, False, True),
+    ]
+
+
+def test_what_was_withdrawn_is_not_gone_back_to(tmp_path: Path) -> None:
+    """After 2 was withdrawn and 3 published, a rollback serves 1; a file published twice is two versions."""
+    serving = tmp_path / "router.safetensors"
+    versions = Versions(serving)
+    for seed in (0, 1):
+        versions.publish(fitted(tmp_path, seed))
+    versions.rollback()
+    assert versions.publish(fitted(tmp_path, 0)).number == 3
+    assert [one.number for one in versions.listed() if one.serves] == [3]
+    assert versions.rollback().number == 1
+
+
+def test_where_there_is_nothing_before(tmp_path: Path) -> None:
+    """The first, and a file that nobody published, stay, and it is said why."""
+    serving = tmp_path / "router.safetensors"
+    artefact().save(serving)
+    with pytest.raises(ConfigError, match="put there by hand"):
+        Versions(serving).rollback()
+    serving.unlink()
+    Versions(serving).publish(fitted(tmp_path, 1))
+    with pytest.raises(ConfigError, match="version 1 is the first"):
+        Versions(serving).rollback()
+    assert serves(serving) == serves(fitted(tmp_path, 1))
+    with pytest.raises(ConfigError, match="no-such-file"):
+        Versions(serving).publish(tmp_path / "no-such-file")
