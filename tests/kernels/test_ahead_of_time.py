@@ -108,6 +108,16 @@ def test_swapped_arguments_are_noticed() -> None:
     assert aot.expected_types(contracts["rope_kv_append"]) == ["u64"] * 8 + ["u32"] * 2 + ["u64"] * 3
 
 
+@pytest.mark.parametrize(("architecture", "family"), [(86, 80), (89, 80), (103, 100), (121, 120)])
+def test_an_architecture_is_tuned_as_the_last_before_it(architecture: int, family: int) -> None:
+    """What nobody has written down gets its family's blocks, and FP8 where there is any."""
+    known = {one.contract.name: one for one in specimens(family)}
+    for one in specimens(architecture):
+        assert one.configuration == configuration(one.contract, family)
+    assert {one.contract.name for one in specimens(architecture)} - set(known) <= {ADD_RMS_NORM_FP8.name}
+    assert (ADD_RMS_NORM_FP8.name in {one.contract.name for one in specimens(architecture)}) == (architecture >= 89)
+
+
 @pytest.mark.parametrize("architecture", [*ARCHITECTURES, 89])
 def test_every_kernel_has_a_configuration(architecture: int) -> None:
     """All contracts are tuned, for architectures that nobody has written down too."""
