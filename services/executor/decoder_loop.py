@@ -40,13 +40,22 @@ class DecoderLoop:
         model: what computes.
         scheduler: decides what of.
         keeper: remembers what was computed.
+        threads: of a pass; machine time is counted for each, whether it found work or waited for the others.
     """
 
-    def __init__(self, name: str, model: Passes, scheduler: Scheduler[Generation], keeper: Keeper[Generation]) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: Passes,
+        scheduler: Scheduler[Generation],
+        keeper: Keeper[Generation],
+        threads: int = 1,
+    ) -> None:
         self._name = name
         self._model = model
         self._scheduler = scheduler
         self._keeper = keeper
+        self._pass_threads = threads
         self._wanted = threading.Event()
         self._closed = False
         self._events = asyncio.get_running_loop()
@@ -168,7 +177,7 @@ class DecoderLoop:
     def _share_out(self, planned: Planned) -> None:
         """Divides this thread's time since the last pass, work without waits, by tokens of this one."""
         now = time.thread_time()
-        spent, self._counted_s = now - self._counted_s, now
+        spent, self._counted_s = (now - self._counted_s) * self._pass_threads, now
         tokens = sum(len(chunk.tokens) for _, chunk in planned)
         for generation, chunk in planned:
             generation.machine_s += spent * len(chunk.tokens) / tokens

@@ -93,7 +93,7 @@ class OnnxEngine:
         session, limit = self._session, self._model.waiting_limit
         keeper = KeptPrefixes(session.memory, self._model.share_prefixes)
         self._scheduler = Scheduler(f"model {self._name}", session.slots, session.context_tokens, limit, keeper)
-        self._loop = DecoderLoop(self._name, session, self._scheduler, keeper)
+        self._loop = DecoderLoop(self._name, session, self._scheduler, keeper, self._model.threads)
         self._state = ModelState.READY
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
