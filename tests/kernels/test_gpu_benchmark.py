@@ -1,4 +1,4 @@
-"""The pieces of `benchmarks.gpu` hold on a CPU: its verdicts can fail, what it compares is equal, its table is true."""
+"""The pieces of `benchmarks.gpu` hold on a CPU: it runs to its end, compares equal work, its table is true."""
 
 import json
 from collections.abc import Sequence
