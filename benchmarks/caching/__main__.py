@@ -2,9 +2,16 @@
 
 import argparse
 
-from benchmarks.caching import eviction, index, judge, pairs, stream
+from benchmarks.caching import eviction, index, judge, lookup, pairs, stream
 
-_SUBCOMMANDS = {"stream": stream, "pairs": pairs, "index": index, "eviction": eviction, "judge": judge}
+_SUBCOMMANDS = {
+    "stream": stream,
+    "pairs": pairs,
+    "index": index,
+    "eviction": eviction,
+    "judge": judge,
+    "lookup": lookup,
+}
 
 
 def main() -> None:

@@ -32,6 +32,6 @@ def is_english(text: str) -> bool:
         foreign = sum(ord(character) > _LAST_LATIN for character in letters)
         if foreign > _FOREIGN_LETTERS * len(letters):
             return False
-    words = [word.lower() for word in _WORD.findall(text[:2000])]
-    others = sum(word in _OTHERS for word in words)
-    return others < 2 or others <= sum(word in _ENGLISH for word in words)
+    words = _WORD.findall(text[:2000].lower())
+    others = len([word for word in words if word in _OTHERS])
+    return others < 2 or others <= len([word for word in words if word in _ENGLISH])

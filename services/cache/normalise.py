@@ -3,6 +3,7 @@
 import hashlib
 import re
 import unicodedata
+from functools import lru_cache
 
 from services.cache.entry import Partition
 
@@ -25,6 +26,7 @@ def normalise(text: str) -> str:
     return line if _HOLDS_DATA.search(line) else " ".join(line.split())
 
 
+@lru_cache(16)  # a lookup asks for it when it recalls and again when it searches
 def exact_key(partition: Partition, text: str) -> bytes:
     """Digest of 32 bytes over tenant, fingerprint and normalised prompt, each with its length."""
     digest = hashlib.sha256()

@@ -25,13 +25,18 @@ from services.cache.wording import (
 
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "«": '"', "»": '"'})
 _TOKEN = re.compile(r"(?:(?<![\w.,])\.)?\d+(?:[.,]\d+)*|[^\W\d_]+|[^\w\s]|_")
+_LETTERS = re.compile(r"[^\W\d_]+")
 _QUOTED = re.compile(r"\"[^\"]+\"|(?<!\w)'[^']+'(?!\w)")
 _CODE = re.compile(r"[{}\[\]<>\\|`;_\n\r\t]|[=!]=|\(\)")
 _SILENT = frozenset(".,:!?'\"-()")
+_NO_SIGN = _SILENT | {"."}
 _MINUS = re.compile(r"(?<![^\W\d_])-(?=\d)|(?<= )-(?= )")
 _FACTORIAL = re.compile(r"(?<=\d)!")
+_SIGNS = (("-", _MINUS), ("!", _FACTORIAL))
 _UNIT_LENGTH = 3
 _RELATED = RELATIONS | UNITS.keys() | SYNONYMS.keys()
+_STOP_BESIDE_RELATIONS = STOP | DIRECTIONS
+_NAMELIKE = _STOP_BESIDE_RELATIONS | QUESTIONS
 _KNOWN = SPELLING | RELATIONS | QUESTIONS
 _LONGEST = 4000  # characters; beyond any encoder's window
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
@@ -75,7 +80,8 @@ def sketch(text: str) -> Sketch:
     plain = _reworded(text)
     typed = _telling(plain)
     counted = any(token[0].isdigit() for token in typed)
-    words = tuple(_canonical(token, counted and not plain.startswith(token), plain.isupper()) for token in typed)
+    loud = plain.isupper()
+    words = tuple([_canonical(token, counted and not plain.startswith(token), loud) for token in typed])
     question = _question(plain)
     if not set(words) - RELATIONS:
         return Sketch(question, (), (), _all_words(text))
@@ -84,7 +90,7 @@ def sketch(text: str) -> Sketch:
     conversion = _conversion(words)
     if conversion and question in ("open", "how"):
         return Sketch("open", conversion)
-    counts = _QUOTED.search(plain) or not SPELLING.isdisjoint(words)
+    counts = not SPELLING.isdisjoint(words) or _QUOTED.search(plain)
     spelling = tuple(t for t, word in zip(typed, words, strict=True) if word not in _KNOWN) if counts else ()
     return Sketch(question, _in_order(words), spelling, names=_names(plain, typed, words))
 
@@ -105,31 +111,36 @@ def _reworded(text: str) -> str:
     opening = POLITE.match(plain)
     if opening:
         plain = plain[opening.end() :]
+    lower = plain.lower()
     for cue, pattern, shorter in REWORDINGS:
-        if cue in plain or cue in plain.lower():
+        if cue in lower:
             plain = pattern.sub(shorter, plain)
+            lower = plain.lower()
     return plain.strip()
 
 
 def _telling(plain: str) -> list[str]:
     """Tokens that carry meaning, as typed: everything inside quotation marks, and the last word, does."""
-    quoted = {at for match in _QUOTED.finditer(plain) for at in range(*match.span())}
-    signs = {match.start() for pattern in (_MINUS, _FACTORIAL) for match in pattern.finditer(plain)}
-    matches = list(_TOKEN.finditer(plain))
-    spoken = [match.start() for match in matches if match.group() not in _SILENT]
-    arithmetic = bool(signs) or any(not (m.group()[0].isalnum() or m.group() in _SILENT | {"."}) for m in matches)
-    words = {match.group().casefold() for match in matches}
-    overlooked = STOP | DIRECTIONS if words & _RELATED else STOP
+    quoted: set[int] = set()
+    if '"' in plain or "'" in plain:
+        quoted.update(at for match in _QUOTED.finditer(plain) for at in range(*match.span()))
+    signs = {match.start() for sign, found in _SIGNS if sign in plain for match in found.finditer(plain)}
+    tokens = [(match.group(), match.start()) for match in _TOKEN.finditer(plain)]
+    last = max((at for word, at in tokens if word not in _SILENT), default=-1)
+    arithmetic = bool(signs) or any(not word[0].isalnum() and word not in _NO_SIGN for word, _ in tokens)
+    overlooked = STOP if _RELATED.isdisjoint([word.casefold() for word, _ in tokens]) else _STOP_BESIDE_RELATIONS
+    loud = plain.isupper()
     kept = []
-    for match in matches:
-        word, at = match.group(), match.start()
-        tells = True
+    for word, at in tokens:
         if word in _SILENT:
-            tells = at in signs or (arithmetic and word in "()")
-        elif word.lower() in overlooked:
-            capitals = not plain.isupper() and at > 0 and word.isupper() and word != "I"
-            tells = capitals or at == spoken[-1] or at in quoted
-        if tells:
+            if at in signs or (arithmetic and word in "()"):
+                kept.append(word)
+        elif (
+            word.lower() not in overlooked
+            or at == last
+            or at in quoted
+            or (not loud and at > 0 and word != "I" and word.isupper())
+        ):
             kept.append(word)
     return kept
 
@@ -137,18 +148,18 @@ def _telling(plain: str) -> list[str]:
 def _canonical(token: str, beside_numbers: bool, loud: bool) -> str:
     word = token.casefold()
     unit = beside_numbers and len(token) <= _UNIT_LENGTH and not token.islower()  # a megabit is no megabyte
-    name = token.isupper() and len(token) > 1 and not loud and word in STOP | DIRECTIONS | QUESTIONS  # "IT", "WHO"
+    name = not loud and len(token) > 1 and token.isupper() and word in _NAMELIKE  # "IT", "WHO"
     if unit or name:
         return token
     if word[0] == ".":
         return "0" + word
-    if _THOUSANDS.fullmatch(word):
+    if "," in word and _THOUSANDS.fullmatch(word):
         return word.replace(",", "")
     return NUMBER_WORDS.get(word) or SYNONYMS.get(word, word)
 
 
 def _question(plain: str) -> str:
-    words = re.findall(r"[^\W\d_]+", plain.lower())
+    words = _LETTERS.findall(plain.lower())
     if words and words[0] in POLAR:
         return "polar"
     return next((word for word in words if word in QUESTIONS), "open")
