@@ -5,7 +5,7 @@ The NumPy emitter's twin: the same definition, on a GPU or in Triton's interpret
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,8 +15,16 @@ from kernels.gqa_decode_attention import plugin as decode
 from kernels.launch import TORCH_TYPES, launch
 from kernels.rope_kv_append import plugin as rope
 from kernels.specimens import specimen
+from kernels.w4a16_gemv import plugin as gemv
 from services.executor.models.decoder import DecoderShape, emit_decoder
 from services.executor.models.emitter import CachedAttention, HeadNorms, Weight
+
+
+class Packed(NamedTuple):
+    """Weights of 4 bits `[out, in / 2]` and scales `[out, groups]`, as `kernels.w4a16_gemv` has them, for few rows."""
+
+    packed: Any
+    scales: Any
 
 
 @dataclass
@@ -51,7 +59,8 @@ class DirectEmitter:
     """Evaluates a definition on `tokens` `[rows, positions]`; rows are equally long.
 
     Args:
-        weights: by name, in the activations' type, on the device; those that lie side by side are joined in it.
+        weights: by name, on the device, in the activations' type or, of linear layers, `Packed`; those that lie side by
+            side are joined in it.
         tokens: ids.
         memory: what the rows have seen; the caller adds the positions to `starts` after a pass.
         activation: "bf16", "fp16" or "fp32".
@@ -76,9 +85,15 @@ class DirectEmitter:
         return torch.nn.functional.embedding(ids, self._weights[table.name])
 
     def linear(self, x: Any, weights: Sequence[Weight], biases: Sequence[Weight] = ()) -> Any:
-        """Torch's product of the stacked weights."""
-        bias = self._stacked(biases) if biases else None
-        return torch.nn.functional.linear(x, self._stacked(weights), bias)
+        """Torch's product of the stacked weights, or our kernel's of those of 4 bits."""
+        bias, stacked = self._stacked(biases) if biases else None, self._stacked(weights)
+        if not isinstance(stacked, Packed):
+            return torch.nn.functional.linear(x, stacked, bias)
+        features = x.shape[-1]
+        fixed = gemv.constants(features, len(stacked.packed), features // stacked.scales.shape[1])
+        inputs = {"x": x.reshape(-1, features), "packed": stacked.packed, "scales": stacked.scales}
+        product = self._launch(gemv.W4A16_GEMV, fixed, inputs)[0].view(*x.shape[:-1], -1)
+        return product if bias is None else product + bias
 
     def rms_norm(self, x: Any, weight: Weight, epsilon: float) -> Any:
         """Torch's."""
@@ -136,7 +151,9 @@ class DirectEmitter:
         """Side by side; done at the first pass, after which the parts are forgotten."""
         name = "+".join(part.name for part in parts)
         if name not in self._weights:
-            self._weights[name] = torch.cat([self._weights.pop(part.name) for part in parts])
+            found = [self._weights.pop(part.name) for part in parts]
+            packed = isinstance(found[0], Packed)
+            self._weights[name] = Packed(*map(torch.cat, zip(*found, strict=True))) if packed else torch.cat(found)
         return self._weights[name]
 
 

@@ -9,16 +9,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.direct_emitter import emit_pass, empty_memory
+from benchmarks.direct_emitter import Packed, emit_pass, empty_memory
 from benchmarks.gpu_cases import Target
 from benchmarks.gpu_timing import captured, step_seconds
 from kernels.launch import TORCH_TYPES
+from kernels.specimens import GROUP
+from kernels.w4a16_gemv.plugin import MOST_ROWS
 from services.executor.models.decoder import DecoderShape
 from services.executor.models.emitter import CachedAttention
 from services.executor.models.rotary import Rotary
 
 HELD = 1024
 ITEM_BYTES = 2
+FOUR_BITS = "direct emitter, 4 bits"
 STEPS = 50
 BATCHES = (1, 8, 64)
 SHAPES = {
@@ -67,17 +70,32 @@ def weight_sizes(shape: DecoderShape) -> dict[str, tuple[int, ...]]:
     return sizes
 
 
-def random_weights(shape: DecoderShape, activation: str, device: str) -> dict[str, Any]:
-    """By checkpoint name, small enough that nothing overflows."""
+def random_weights(shape: DecoderShape, activation: str, device: str, packed: bool = False) -> dict[str, Any]:
+    """By checkpoint name, small enough that nothing overflows; linear layers in 4 bits where `packed`."""
     kind = TORCH_TYPES[activation]
-    return {name: torch.randn(size, dtype=kind, device=device) * 0.02 for name, size in weight_sizes(shape).items()}
+
+    def of_four_bits(out: int, features: int) -> Packed:
+        scales = torch.full((out, features // GROUP), 0.004, dtype=kind, device=device)
+        return Packed(torch.randint(-128, 128, (out, features // 2), dtype=torch.int8, device=device), scales)
+
+    return {
+        name: of_four_bits(*size) if packed and _linear(name) else torch.randn(size, dtype=kind, device=device) * 0.02
+        for name, size in weight_sizes(shape).items()
+    }
 
 
-def step_bytes(shape: DecoderShape, rows: int, held: int) -> int:
-    """What one decode step must read in 16 bits: every weight once (the tied table as the head), each row's memory."""
+def step_bytes(shape: DecoderShape, rows: int, held: int, packed: bool = False) -> float:
+    """What one decode step must read in 16 bits: every weight once (the tied table as the head), each row's memory;
+    linear layers in 4 bits with their scales where `packed`."""
     attention = shape.attention
     memory = 2 * shape.layers * rows * held * attention.kv_heads * attention.head_dim
-    return ITEM_BYTES * (sum(math.prod(size) for size in weight_sizes(shape).values()) + memory)
+    stored = {name: math.prod(size) for name, size in weight_sizes(shape).items()}
+    smaller = sum(size for name, size in stored.items() if packed and _linear(name))
+    return ITEM_BYTES * (sum(stored.values()) + memory) - smaller * (ITEM_BYTES - 0.5 - ITEM_BYTES / GROUP)
+
+
+def _linear(name: str) -> bool:
+    return "_proj." in name
 
 
 def add_to(add: Callable[..., None], name: str, target: Target, bandwidth: float) -> None:
@@ -85,22 +103,26 @@ def add_to(add: Callable[..., None], name: str, target: Target, bandwidth: float
     shape = shape_of(name)
     compiled = partial(transformers_rate, compiled=True)
     beside = {"transformers": partial(transformers_rate, compiled=False), "transformers, compiled": compiled}
-    ways = {"direct emitter": direct_rate} | (beside if importlib.util.find_spec("transformers") else {})
+    ways: dict[str, Any] = {"direct emitter": direct_rate, FOUR_BITS: partial(direct_rate, packed=True)} | (
+        beside if importlib.util.find_spec("transformers") else {}
+    )
     for rows in BATCHES:
         for way, rate in ways.items():
+            if way == FOUR_BITS and rows > MOST_ROWS:
+                continue
 
             def measure(way: str = way, rate: Any = rate, rows: int = rows) -> dict[str, Any]:
                 torch.cuda.empty_cache()
                 found = rate(shape, rows, target)
-                share = found * step_bytes(shape, rows, HELD) / (rows * bandwidth)
+                share = found * step_bytes(shape, rows, HELD, way == FOUR_BITS) / (rows * bandwidth)
                 return {"shape": name, "rows": rows, "way": way, "tokens_per_s": found, "share_of_bound": share}
 
             add("decode", f"{name}, {rows} rows, {way}", measure)
 
 
-def direct_rate(shape: DecoderShape, rows: int, target: Target) -> float:
+def direct_rate(shape: DecoderShape, rows: int, target: Target, packed: bool = False) -> float:
     """Tokens a second of all rows, out of a CUDA graph."""
-    weights = random_weights(shape, target.activation, target.device)
+    weights = random_weights(shape, target.activation, target.device, packed)
     memory = empty_memory(shape, rows, target.activation, target.device)
     memory.starts.fill_(HELD)
     tokens = torch.zeros((rows, 1), dtype=torch.int64, device=target.device)

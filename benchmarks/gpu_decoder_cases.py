@@ -129,11 +129,13 @@ def gemv_case(sizes: Sizes, target: Target) -> Case:
     packed = torch.randint(-128, 128, (sizes.outputs, sizes.hidden // 2), device=x.device, dtype=torch.int8)
     scales = target.random(sizes.outputs, sizes.hidden // sizes.group).abs() / 100
     inputs = {"x": x, "packed": packed, "scales": scales}
+    part, half = torch.arange(4, device=x.device), torch.arange(2, device=x.device)
+    shifts = (4 * part[:, None, None] + 16 * half).int()
     chosen = target.kernel(gemv.W4A16_GEMV, gemv.constants(sizes.hidden, sizes.outputs, sizes.group))
 
     def plain(given: Inputs) -> Sequence[Any]:
-        pairs = given["packed"].view(torch.uint8).view(sizes.outputs, -1, sizes.group // 2)
-        steps = torch.cat([pairs & 15, pairs >> 4], dim=-1).to(given["x"].dtype) - gemv_reference.ZERO
+        words = given["packed"].view(torch.int32).view(sizes.outputs, -1, 1, sizes.group // 8, 1)
+        steps = ((words >> shifts) & 15).to(given["x"].dtype).view(*given["scales"].shape, -1) - gemv_reference.ZERO
         return [given["x"] @ (steps * given["scales"][..., None]).view(sizes.outputs, -1).T]
 
     reference = lambda given: [gemv_reference.w4a16_gemv(**given)]  # noqa: E731

@@ -19,7 +19,7 @@ TOKENS = 512  # of a row, where many are read at once
 RAGGED = (
     Sizes(heads=6, kv_heads=2, head_dim=20, hidden=384, outputs=37, group=128, vocabulary=1003, page_size=7, pages=9,
           rows=5, positions=4, texts=5, words=19, features=50, vectors=777, queries=3, k=5, ragged=True),
-    Sizes(heads=8, kv_heads=8, head_dim=64, hidden=256, outputs=200, group=32, vocabulary=70, page_size=301, pages=1,
+    Sizes(heads=8, kv_heads=8, head_dim=64, hidden=256, outputs=200, group=64, vocabulary=70, page_size=301, pages=1,
           rows=1, positions=1, texts=1, words=1, features=384, vectors=9, queries=17, k=10, ragged=True),
     Sizes(heads=32, kv_heads=8, head_dim=128, hidden=512, outputs=513, group=64, vocabulary=40000, page_size=64,
           pages=21, rows=8, positions=3, texts=3, words=65, features=96, vectors=5000, queries=16, k=3, ragged=True),

@@ -103,13 +103,12 @@ class CudaDriver:
         self._call("cuMemFree_v2", ctypes.c_uint64(address))
 
     def upload(self, address: int, values: NDArray[Any]) -> None:
-        """Copies a contiguous array to the device."""
+        """Copies a contiguous array to the device, in order with what follows; the array may change at once."""
         stored = np.ascontiguousarray(values)
         size, stream = ctypes.c_size_t(stored.nbytes), ctypes.c_void_p(self.stream)
         self._call(
             "cuMemcpyHtoDAsync_v2", ctypes.c_uint64(address), stored.ctypes.data_as(ctypes.c_void_p), size, stream
-        )
-        self.wait()
+        )  # from pageable memory the driver returns only when it has read it: CUDA's "API synchronization behavior"
 
     def download(self, address: int, into: NDArray[Any]) -> None:
         """Copies from the device into a contiguous array, after all that came before."""

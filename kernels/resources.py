@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from kernels.aot import assemble, compile_ahead
+from kernels.machine_code import largest_loop
 from kernels.specimens import specimens
 from kernels.tuning import ARCHITECTURES
 
@@ -16,7 +17,7 @@ Resources = dict[str, dict[str, dict[str, int]]]
 
 
 def measure() -> Resources:
-    """Registers a thread, spilled bytes and shared bytes a block, by architecture and kernel."""
+    """Registers a thread, spilled and shared bytes a block, instructions of the longest loop, all by architecture."""
     found: Resources = {}
     for architecture in ARCHITECTURES:
         table = found[f"sm_{architecture}"] = {}
@@ -26,6 +27,7 @@ def measure() -> Resources:
                 "registers": made.registers,
                 "spill_bytes": made.spill_bytes,
                 "shared_bytes": made.shared_bytes,
+                "loop_instructions": largest_loop(made.cubin),
             }
     return found
 

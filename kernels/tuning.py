@@ -21,13 +21,14 @@ class Configuration:
 
 
 def configuration(contract: Contract, architecture: int) -> Configuration:
-    """How `contract` is launched on a compute capability; one without a table of its own gets the default.
+    """How `contract` is launched on a compute capability: as on the last before it that is tuned, 8.9 as 8.0.
 
     Raises:
         ValueError: the file names other constants than the contract does.
     """
     table = _tables()[contract.name]
-    found = {**table["default"], **table.get(f"sm_{architecture}", {})}
+    family = max((known for known in ARCHITECTURES if known <= architecture), default=ARCHITECTURES[0])
+    found = {**table["default"], **table.get(f"sm_{family}", {})}
     warps, stages = found.pop("num_warps"), found.pop("num_stages")
     if set(found) != set(contract.tuned):
         raise ValueError(f"tuning.toml: {contract.name} has {sorted(found)}, expected {sorted(contract.tuned)}")

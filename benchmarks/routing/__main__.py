@@ -68,8 +68,8 @@ def cpu_us(prompts: Prompts, texts: Sequence[str], labelled: NDArray[np.intp]) -
     return best
 
 
-def robustness(prompts: Prompts, texts: Sequence[str], labelled: NDArray[np.intp]) -> dict[str, float]:
-    """Percent of decisions at half strong calls that each kind of disturbance turns, of up to 500 prompts."""
+def robustness(prompts: Prompts, texts: Sequence[str], labelled: NDArray[np.intp]) -> dict[str, dict[str, float]]:
+    """Of 500 decisions at half strong calls: percent that a disturbance turns, points of mean score that this costs."""
     encoder = SentenceEncoder(_ENCODER, "fp32", threads=1)
     asked = np.setdiff1d(np.arange(len(texts)), labelled)[:_TIMED]
     plain = prompts.gains(labelled, asked)
@@ -84,7 +84,9 @@ def robustness(prompts: Prompts, texts: Sequence[str], labelled: NDArray[np.intp
             lexical=np.concatenate((prompts.lexical, [lexical(text) for text in changed])),
         )
         gains = other.gains(labelled, len(texts) + np.arange(len(asked)))
-        found[name] = round(100 * float(((gains > cut) != (plain > cut)).mean()), 2)
+        turned = (gains > cut) != (plain > cut)
+        lost = np.where(gains > cut, -1, 1) * turned * (prompts.strong - prompts.weak)[asked]
+        found[name] = {"flips": round(100 * float(turned.mean()), 2), "lost": round(100 * float(lost.mean()), 2)}
     return found
 
 

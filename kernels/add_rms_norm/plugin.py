@@ -29,7 +29,7 @@ ADD_RMS_NORM_FP8 = Contract(
     tuned=(),
     shapes_of=lambda dims, constants: (dims["residual"], dims["residual"]),
     grid_of=lambda dims, constants: (dims["residual"][0],),
-    lowest_architecture=90,
+    lowest_architecture=89,
 )
 
 

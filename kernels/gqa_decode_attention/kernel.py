@@ -3,6 +3,8 @@
 import triton
 import triton.language as tl
 
+SHARE_STEP: tl.constexpr = tl.constexpr(16)  # shares of whole blocks would leave some without keys
+
 
 @triton.jit
 def gqa_decode_split(
@@ -16,7 +18,8 @@ def gqa_decode_split(
     """One program takes one row, one KV head with all queries that share it, and one of SPLITS shares of the keys.
 
     `partial` is the sum of values weighted by 2^(score - largest), `statistics` the largest score and the weights' sum;
-    SCALE takes a product to the exponent of 2; the last WINDOW keys are seen, all where it is 0.
+    SCALE takes a product to the exponent of 2; the last WINDOW keys are seen, all where it is 0. A share without keys
+    has a largest score of -inf, and writes no `partial`.
     """
     row, kv_head, split = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2)
     group: tl.constexpr = HEADS // KV_HEADS
@@ -27,7 +30,7 @@ def gqa_decode_split(
 
     length = tl.load(lengths + row)
     first = tl.maximum(length - WINDOW, 0) if WINDOW else length * 0
-    share = tl.cdiv(tl.cdiv(length - first, SPLITS), BLOCK_KEYS) * BLOCK_KEYS
+    share = tl.cdiv(tl.cdiv(length - first, SPLITS), SHARE_STEP) * SHARE_STEP
     begin = first + split * share
     end = tl.minimum(begin + share, length)
     largest = tl.full([GROUP_BLOCK], float("-inf"), tl.float32)
@@ -51,7 +54,8 @@ def gqa_decode_split(
         largest = now
 
     slot = (row * HEADS + head) * SPLITS + split
-    tl.store(partial + slot[:, None] * HEAD_DIM + column[None, :], result, mask=asked)
+    written = (member < tl.where(begin < end, group, 0))[:, None] & (column < HEAD_DIM)[None, :]
+    tl.store(partial + slot[:, None] * HEAD_DIM + column[None, :], result, mask=written)
     tl.store(statistics + slot * 2, largest, mask=member < group)
     tl.store(statistics + slot * 2 + 1, weights, mask=member < group)
 
@@ -69,7 +73,7 @@ def gqa_decode_reduce(
     weights = tl.load(statistics + (slot + split) * 2 + 1, mask=split < SPLITS, other=0.0)
     highest = tl.max(largest, axis=0)
     factor = tl.exp2(largest - tl.where(highest > float("-inf"), highest, 0.0))
-    inside = (split < SPLITS)[:, None] & (column < HEAD_DIM)[None, :]
+    inside = (largest > float("-inf"))[:, None] & (column < HEAD_DIM)[None, :]
     shares = tl.load(partial + (slot + split)[:, None] * HEAD_DIM + column[None, :], mask=inside, other=0.0)
     total = tl.sum(weights * factor, axis=0)
     result = tl.sum(shares * factor[:, None], axis=0) / tl.where(total > 0.0, total, 1.0)

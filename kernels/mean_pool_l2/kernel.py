@@ -16,13 +16,14 @@ def mean_pool_l2(
     """One program takes one row. The mean's divisor falls out of a unit vector, so that only the sum is needed."""
     row = tl.program_id(0).to(tl.int64)
     column = tl.arange(0, FEATURE_BLOCK)
-    total = tl.zeros([FEATURE_BLOCK], tl.float32)
+    sums = tl.zeros([BLOCK_POSITIONS, FEATURE_BLOCK], tl.float32)  # threads share no sums within the loop
     for at in range(0, positions, BLOCK_POSITIONS):
         position = at + tl.arange(0, BLOCK_POSITIONS)
         counted = tl.load(mask + row * positions + position, mask=position < positions, other=0) != 0
         source = x + (row * positions + position)[:, None] * POSITION_STRIDE + column[None, :]
         values = tl.load(source, mask=counted[:, None] & (column < FEATURES)[None, :], other=0.0)
-        total += tl.sum(values.to(tl.float32), axis=0)
+        sums += values.to(tl.float32)
+    total = tl.sum(sums, axis=0)
     length = tl.sqrt(tl.sum(total * total, axis=0))
     result = total / tl.maximum(length, SHORTEST)
     tl.store(pooled + row * FEATURES + column, result.to(pooled.dtype.element_ty), mask=column < FEATURES)

@@ -17,10 +17,31 @@ def sample_top_k_top_p(
     row = tl.program_id(0).to(tl.int64)
     source = logits + row * ROW_STRIDE
     heat = tl.load(temperature + row)
-    greedy = heat <= 0.0
-    inverse = 1.0 / tl.where(greedy, 1.0, heat)
-    asked = tl.where(greedy, 1, tl.load(top_k + row))
-    asked = tl.where((asked <= 0) | (asked > VOCABULARY), VOCABULARY, asked)
+    if heat <= 0.0:
+        chosen = _likeliest(source, VOCABULARY, BLOCK)
+    else:
+        limits = tl.load(top_k + row), tl.load(top_p + row)
+        chosen = _drawn(source, 1.0 / heat, limits, tl.load(uniform + row), VOCABULARY, BLOCK)
+    tl.store(token + row, chosen)
+
+
+@triton.jit
+def _likeliest(source, VOCABULARY: tl.constexpr, BLOCK: tl.constexpr):
+    """One pass: each place of a block keeps its largest and where it was."""
+    found = tl.full([BLOCK], float("-inf"), tl.float32)
+    where = tl.arange(0, BLOCK)
+    for at in range(0, VOCABULARY, BLOCK):
+        column = at + tl.arange(0, BLOCK)
+        values = tl.load(source + column, mask=column < VOCABULARY, other=float("-inf"))
+        where = tl.where(values > found, column, where)
+        found = tl.maximum(found, values)
+    return tl.min(tl.where(found == tl.max(found, axis=0), where, VOCABULARY), axis=0)
+
+
+@triton.jit
+def _drawn(source, inverse, limits, uniform, VOCABULARY: tl.constexpr, BLOCK: tl.constexpr):
+    top_k, top_p = limits
+    asked = tl.where((top_k <= 0) | (top_k > VOCABULARY), VOCABULARY, top_k)
     largest = _largest(source, VOCABULARY, BLOCK)
 
     least = tl.full([], 0, tl.uint32)
@@ -29,7 +50,7 @@ def sample_top_k_top_p(
     above, mass_above, weight = _measure(source, largest, inverse, least, VOCABULARY, BLOCK)
     ties = asked - above
     edge, before = least, mass_above
-    goal = tl.load(top_p + row) * (mass_above + ties * weight)
+    goal = top_p * (mass_above + ties * weight)
     if goal <= mass_above:
         edge = _search(source, largest, inverse, goal, least, VOCABULARY, BLOCK, True)
         _, before, weight = _measure(source, largest, inverse, edge, VOCABULARY, BLOCK)
@@ -37,8 +58,7 @@ def sample_top_k_top_p(
     needed = tl.maximum(needed, 1.0).to(tl.int32)
     needed = tl.where(edge == least, tl.minimum(needed, ties), needed)
     kept = before + needed * weight
-    chosen = _draw(source, largest, inverse, edge, needed, tl.load(uniform + row) * kept, VOCABULARY, BLOCK)
-    tl.store(token + row, chosen)
+    return _draw(source, largest, inverse, edge, needed, uniform * kept, VOCABULARY, BLOCK)
 
 
 @triton.jit
@@ -82,21 +102,31 @@ def _search(
 ):  # fmt: skip
     """The highest edge at or above `floor` such that what lies at it or above reaches `goal`: a count, or a mass.
 
-    Four bits a pass, sixteen edges at once. At `floor` the goal is known to be reached.
+    Two bits a pass, three edges at once; threads add up what they see, and only at the end of a pass to one another. At
+    `floor` the goal is known to be reached.
     """
-    digit = tl.arange(0, 16).to(tl.uint32)
     edge = tl.full([], 0, tl.uint32)
-    for nibble in range(8):
-        tried = edge | (digit << (28 - 4 * nibble))
-        reach = tl.zeros([16], tl.float32)
+    step = tl.full([], 1 << 30, tl.uint32)
+    for _ in range(16):
+        low, middle, high = edge + step, edge + 2 * step, edge + 3 * step
+        at_low, at_middle, at_high = (
+            tl.zeros([BLOCK], tl.float32),
+            tl.zeros([BLOCK], tl.float32),
+            tl.zeros([BLOCK], tl.float32),
+        )
         for at in range(0, VOCABULARY, BLOCK):
             column = at + tl.arange(0, BLOCK)
             inside = column < VOCABULARY
             values = tl.load(source + column, mask=inside, other=float("-inf"))
-            worth = tl.exp((values - largest) * inverse) if BY_MASS else tl.full([BLOCK], 1.0, tl.float32)
-            counted = inside[:, None] & (_order(values)[:, None] >= tried[None, :])
-            reach += tl.sum(tl.where(counted, worth[:, None], 0.0), axis=0)
-        edge = tl.max(tl.where((reach >= goal) | (tried <= floor), tried, edge), axis=0)
+            order = tl.where(inside, _order(values), 0)
+            worth = tl.exp((values - largest) * inverse) if BY_MASS else 1.0
+            at_low += tl.where(order >= low, worth, 0.0)
+            at_middle += tl.where(order >= middle, worth, 0.0)
+            at_high += tl.where(order >= high, worth, 0.0)
+        edge = tl.where((tl.sum(at_low, axis=0) >= goal) | (low <= floor), low, edge)
+        edge = tl.where((tl.sum(at_middle, axis=0) >= goal) | (middle <= floor), middle, edge)
+        edge = tl.where((tl.sum(at_high, axis=0) >= goal) | (high <= floor), high, edge)
+        step = step >> 2
     return edge
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from kernels import aot, resources
+from kernels import aot, machine_code, resources
 from kernels.add_rms_norm.plugin import ADD_RMS_NORM, ADD_RMS_NORM_FP8
 from kernels.specimens import specimens
 from kernels.tuning import ARCHITECTURES, configuration
+from kernels.w4a16_gemv.plugin import W4A16_GEMV
 
 ROOT = Path(__file__).parents[2]
 HEADER = ".target sm_90a\n\t// f\n.visible .entry f(\n"
@@ -44,9 +45,35 @@ def test_compiles_for_every_architecture(measured: Any) -> None:
 
 
 def test_nothing_grows(measured: Any) -> None:
-    """Registers, spills and shared memory are at most what is committed; smaller is recorded by --write."""
+    """Registers, spills, shared memory and loops are at most what is committed; smaller is recorded by --write."""
     assert resources.growth(measured, resources.recorded()) == []
     assert sum(one["spill_bytes"] for kernels in measured.values() for one in kernels.values()) == 0
+
+
+def test_a_weight_costs_few_instructions(measured: Any) -> None:
+    """The 4-bit product's loop: at more than four a weight and thread, unpacking and not memory would be its limit."""
+    for architecture in ARCHITECTURES:
+        chosen = next(one for one in specimens(architecture) if one.contract is W4A16_GEMV)
+        sizes, threads = chosen.constants, 32 * chosen.configuration.num_warps
+        weights = sizes["GROUP"] * sizes["BLOCK_GROUPS"] * sizes["BLOCK_OUTPUTS"] // threads
+        loop = measured[f"sm_{architecture}"][W4A16_GEMV.name]["loop_instructions"]
+        assert 1 < loop / weights < 4
+
+
+def test_a_loop_is_found_in_machine_code() -> None:
+    """From a label to the branch back to it; a branch forward is none."""
+    code = [
+        "        /*0000*/                   MOV R1, c[0x0][0x28] ;",
+        "        /*0010*/              @P0 BRA `(.L_x_1) ;",
+        ".L_x_0:",
+        "        /*0020*/                   FADD R1, R1, R2 ;",
+        "        /*0030*/             @!P1 FMUL R1, R1, R2 ;",
+        "        /*0040*/               @P0 BRA `(.L_x_0) ;",
+        ".L_x_1:",
+        "        /*0050*/                   EXIT ;",
+    ]
+    assert machine_code.longest(code) == 3
+    assert machine_code.longest(code[:2] + code[6:]) == 0
 
 
 def test_growth_is_noticed() -> None:
@@ -81,8 +108,18 @@ def test_swapped_arguments_are_noticed() -> None:
     assert aot.expected_types(contracts["rope_kv_append"]) == ["u64"] * 8 + ["u32"] * 2 + ["u64"] * 3
 
 
+@pytest.mark.parametrize(("architecture", "family"), [(86, 80), (89, 80), (103, 100), (121, 120)])
+def test_an_architecture_is_tuned_as_the_last_before_it(architecture: int, family: int) -> None:
+    """What nobody has written down gets its family's blocks, and FP8 where there is any."""
+    known = {one.contract.name: one for one in specimens(family)}
+    for one in specimens(architecture):
+        assert one.configuration == configuration(one.contract, family)
+    assert {one.contract.name for one in specimens(architecture)} - set(known) <= {ADD_RMS_NORM_FP8.name}
+    assert (ADD_RMS_NORM_FP8.name in {one.contract.name for one in specimens(architecture)}) == (architecture >= 89)
+
+
 @pytest.mark.parametrize("architecture", [*ARCHITECTURES, 89])
 def test_every_kernel_has_a_configuration(architecture: int) -> None:
     """All contracts are tuned, for architectures that nobody has written down too."""
     for one in specimens(architecture):
-        assert configuration(one.contract, architecture).num_warps in (1, 2, 4, 8)
+        assert configuration(one.contract, architecture).num_warps in (1, 2, 4, 8, 16)

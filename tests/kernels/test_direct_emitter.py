@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.direct_emitter import emit_pass, empty_memory
+from benchmarks.direct_emitter import Packed, emit_pass, empty_memory
 from kernels.launch import TORCH_TYPES
+from kernels.w4a16_gemv.reference import dequantise, quantise
 from services.executor.models import numpy_emitter
 from services.executor.models.checkpoint import open_checkpoint
 from services.executor.models.decoder import decoder_shape, emit_decoder
@@ -35,3 +36,24 @@ def test_the_direct_emitter_computes_the_model(tmp_path: Path, family: str, acti
         reference.lengths += end - begin
         difference = np.linalg.norm(found.float().numpy() - expected) / np.linalg.norm(expected)
         assert difference < (1e-5 if activation == "fp32" else 0.1)
+
+
+def test_weights_of_four_bits_are_those_that_were_kept(tmp_path: Path) -> None:
+    """The same logits as of the unpacked weights, with biases, layers that are stacked among them."""
+    changes = {"hidden_size": 128, "intermediate_size": 128, "num_attention_heads": 4, "head_dim": 32}
+    checkpoint = open_checkpoint(llama_folder(tmp_path, **{**FAMILIES["qwen2"], **changes}))
+    shape = decoder_shape(checkpoint, 32)
+    plain, packed = {}, {}
+    for name, stored in checkpoint.tensors.items():
+        value = np.array(checkpoint.tensor(name, stored.shape))
+        plain[name] = packed[name] = torch.from_numpy(value)
+        if "_proj.weight" in name:
+            kept, scales = quantise(value, 64)
+            packed[name] = Packed(torch.from_numpy(kept), torch.from_numpy(scales))
+            plain[name] = torch.from_numpy(dequantise(kept, scales).astype(np.float32))
+    tokens = torch.from_numpy(np.random.default_rng(4).integers(0, 256, (1, 5)))
+    found, expected = (
+        emit_pass(weights, shape, tokens, empty_memory(shape, 1, "fp32", "cpu"), "fp32", 80)
+        for weights in (packed, plain)
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

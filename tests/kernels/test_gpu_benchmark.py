@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks import gpu, gpu_decode, gpu_search, gpu_table
-from benchmarks.direct_emitter import emit_pass, empty_memory
+from benchmarks.direct_emitter import Packed, emit_pass, empty_memory
 from benchmarks.gpu_cases import Sizes, Target
 from benchmarks.gpu_encoder_cases import RAGGED, every_case, timed_cases
 from benchmarks.gpu_launch import agrees, arguments_of, by_triton
@@ -21,7 +21,7 @@ from kernels.specimens import specimens
 from services.executor.models.rotary import Rotary
 
 SMALL = Sizes(
-    heads=4, kv_heads=2, head_dim=16, hidden=64, outputs=24, group=32, vocabulary=90, page_size=32, held=19, rows=3,
+    heads=4, kv_heads=2, head_dim=16, hidden=64, outputs=24, group=64, vocabulary=90, page_size=32, held=19, rows=3,
     positions=1, texts=3, words=7, features=40, vectors=300, k=5,
 )  # fmt: skip
 CPU = Target(90, "fp32", "cpu")
@@ -169,8 +169,8 @@ def test_arguments_are_in_tensorrts_order() -> None:
 
 def _tiny() -> Any:
     shape = gpu_decode.shape_of("1B")
-    attention = replace(shape.attention, heads=4, kv_heads=2, head_dim=16, rotary=Rotary((1.0,) * 8), max_positions=256)
-    return replace(shape, layers=1, hidden=64, intermediate=48, vocabulary=50, attention=attention)
+    attention = replace(shape.attention, heads=8, kv_heads=2, head_dim=16, rotary=Rotary((1.0,) * 8), max_positions=256)
+    return replace(shape, layers=1, hidden=128, intermediate=128, vocabulary=50, attention=attention)
 
 
 def test_a_pass_that_is_captured_copies_nothing_from_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +179,9 @@ def test_a_pass_that_is_captured_copies_nothing_from_the_host(monkeypatch: pytes
     weights, memory = gpu_decode.random_weights(small, "fp32", "cpu"), empty_memory(small, 2, "fp32", "cpu")
     stored = sum(weight.numel() for weight in weights.values())
     assert gpu_decode.step_bytes(small, 2, 10) == 2 * (stored + 2 * 2 * 10 * 2 * 16)
+    packed = gpu_decode.random_weights(small, "fp16", "cpu", packed=True).values()
+    least = sum(one.nbytes for kept in packed for one in (kept if isinstance(kept, Packed) else [kept]))
+    assert gpu_decode.step_bytes(small, 0, 10, packed=True) == least
     tokens = torch.zeros((2, 1), dtype=torch.int64)
     first = emit_pass(weights, small, tokens, memory, "fp32", 80)
 
@@ -225,7 +228,12 @@ def test_it_runs_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert found["failed"] == []
     assert {one["kernel"] for one in found["checks"]} == {case.name for case in every_case(SMALL, CPU)}
     assert len(found["kernels"]) == 5
-    assert [one["way"] for one in found["decode"]] == ["direct emitter", "transformers", "transformers, compiled"]
+    assert [one["way"] for one in found["decode"]] == [
+        "direct emitter",
+        "direct emitter, 4 bits",
+        "transformers",
+        "transformers, compiled",
+    ]
     assert "kernel" in [one["way"] for one in found["search"]]
     monkeypatch.setattr(gpu, "timed_cases", lambda sizes, target: [])
     monkeypatch.setattr(gpu, "ByDriver", lambda driver, stream, timed=False: _changed(1, lambda one: one * 0))

@@ -55,7 +55,11 @@ def _attention(kernel: Any) -> None:
 
 
 def _gemv(kernel: Any) -> None:
-    test_w4a16_gemv.check(kernel, 1, rows=5, groups=3, group=32, outputs=37, kind="fp32")
+    test_w4a16_gemv.check(kernel, 1, rows=5, groups=3, group=64, outputs=37, kind="fp32")
+
+
+def _gemv_bf16(kernel: Any) -> None:
+    test_w4a16_gemv.check(kernel, 1, rows=2, groups=1, group=128, outputs=9, kind="bf16")
 
 
 def _pool(kernel: Any) -> None:
@@ -66,6 +70,11 @@ def _sample(kernel: Any) -> None:
     for top_k, top_p, digits in [(0, 1.0, 1), (7, 1.0, 0), (0, 0.5, 0), (9, 0.8, 0)]:
         for seed in range(2):
             test_sample_top_k_top_p.check(kernel, seed, 100, 1.5, top_k, top_p, digits, gap=1)
+
+
+def _greedy(kernel: Any) -> None:
+    for seed in range(4):
+        test_sample_top_k_top_p.check(kernel, seed, 200, 0.0, 0, 1.0, 0, gap=1)
 
 
 def _similarity(kernel: Any) -> None:
@@ -79,8 +88,10 @@ CHECKS = {
     "rope": _rope,
     "attention": _attention,
     "gemv": _gemv,
+    "gemv_bf16": _gemv_bf16,
     "pool": _pool,
     "sample": _sample,
+    "greedy": _greedy,
     "similarity": _similarity,
 }
 PLANTED = [

@@ -18,8 +18,8 @@ ROUNDING = 1e-5
 def check(
     kernel: Any, seed: int, vocabulary: int, temperature: float, top_k: int, top_p: float, digits: int, gap: int
 ) -> None:
-    """Four rows of logits, rounded so that some are equal; sums may round either way at a boundary, in float32."""
-    source, rows = Source(seed), 4
+    """Three rows of logits, rounded so that some are equal; sums may round either way at a boundary, in float32."""
+    source, rows = Source(seed), 3
     logits = source.spread(rows, vocabulary, kind="fp32", gap=gap)
     logits.copy_(torch.round(logits * 3, decimals=digits))
     uniform = torch.from_numpy(source.numbers.random(rows, np.float32))
@@ -44,7 +44,7 @@ def check(
 @REPEATABLE
 @given(
     seeds,
-    st.integers(1, 200),
+    st.integers(1, 150),
     st.sampled_from([0.0, 0.5, 1.0, 2.0]),
     st.sampled_from([0, 1, 2, 10, 500]),
     st.sampled_from([0.01, 0.5, 0.9, 1.0]),

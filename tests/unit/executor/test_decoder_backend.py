@@ -1,12 +1,16 @@
 """What a decoder runs on is chosen by what can be had, and said."""
 
 import json
+import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import structlog
 
+from kernels import tensorrt_plugins
 from services.executor import decoder_backend
 from services.executor.calibration import largest_inputs
 from services.executor.decoder_backend import open_decoder
@@ -18,6 +22,7 @@ from services.executor.models.decoder import decoder_shape
 from services.executor.models.onnx_linear import full_linear
 from services.executor.registry import make_registry
 from services.executor.settings import LocalModel
+from services.executor.tensorrt_library import TensorRtMissing, load_tensorrt
 from tests.unit.executor.families import FAMILIES
 from tests.unit.executor.folders import llama_folder
 
@@ -51,6 +56,31 @@ async def test_a_backend_that_is_asked_for_and_missing_fails_the_model_alone(tmp
     assert registry.failed() == ["gpu"]
     assert {info.name: info.precision for info in registry.infos} == {"gpu": "bf16", "cpu": "int8"}
     await registry.close()
+
+
+@pytest.mark.parametrize(
+    ("found", "triton", "message"), [("10.9.0", True, "it is 10.9.0"), ("11.4.0", False, "triton")]
+)
+def test_an_old_tensorrt_or_no_triton_is_refused(
+    monkeypatch: pytest.MonkeyPatch, found: str, triton: bool, message: str
+) -> None:
+    """Before an engine is built; the message says what is there and what to install."""
+
+    def version(name: str) -> str:
+        if not triton:
+            raise PackageNotFoundError(name)
+        return "3.9"
+
+    module = ModuleType("tensorrt")
+    module.__version__ = found  # type: ignore[attr-defined]
+    module.plugin = ModuleType("tensorrt.plugin")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tensorrt", module)
+    monkeypatch.setitem(sys.modules, "tensorrt.plugin", module.plugin)
+    monkeypatch.setattr(tensorrt_plugins, "version", version)
+    tensorrt_plugins.kernels_version.cache_clear()
+    with pytest.raises(TensorRtMissing, match=f"{message}.*expected `pip install tensorrt` of 11 or later.*triton"):
+        load_tensorrt()
+    tensorrt_plugins.kernels_version.cache_clear()
 
 
 def test_a_gpu_that_is_asked_for_is_estimated(tmp_path: Path) -> None:
