@@ -83,6 +83,15 @@ def test_settings_tell_local_from_remote() -> None:
         load(ExecutorSettings, {"executor": {"models": {"local": {"folder": "x", "precision": "fp4"}}}})
 
 
+@pytest.mark.parametrize(
+    "section", [{"encoder": {"threads": 257}}, {"models": {"m": {"folder": "x", "threads": 10**9}}}]
+)
+def test_threads_have_an_upper_limit(section: dict[str, Any]) -> None:
+    """A slip of the finger is refused rather than exhaust the machine."""
+    with pytest.raises(ConfigError, match=r"threads .*less than or equal to 256"):
+        load(ExecutorSettings, {"executor": section})
+
+
 def local(folder: Path, **changes: Any) -> LocalModel:
     return LocalModel.model_validate({"folder": folder, "threads": 1, "kv_memory_mb": 8} | changes)
 
@@ -174,6 +183,11 @@ async def test_loading_and_unloading_are_done_once(tmp_path: Path) -> None:
     await registry.start()
     model = registry.model("m")
     assert model.info.state is ModelState.UNLOADED
+    with (
+        pytest.raises(Unavailable, match="got 'unloaded', expected ready: `fulcrum models load m` loads it"),
+        model.using(),
+    ):
+        pass
     leaving, staying = (asyncio.create_task(model.load()) for _ in range(2))
     await asyncio.sleep(0)
     leaving.cancel()
