@@ -19,6 +19,7 @@ from services.executor.sampling import likeliest, top
 from services.executor.scheduler import Keeper, Scheduler
 
 _NICE = 10  # who computes gives way to who answers and refuses, where they share cores
+_PAUSE_S = 1.0  # after a defect that is nobody's
 
 Logits = NDArray[np.float32]
 Planned = Sequence[tuple[Generation, Chunk]]
@@ -39,13 +40,22 @@ class DecoderLoop:
         model: what computes.
         scheduler: decides what of.
         keeper: remembers what was computed.
+        threads: of a pass; machine time is counted for each, whether it found work or waited for the others.
     """
 
-    def __init__(self, name: str, model: Passes, scheduler: Scheduler[Generation], keeper: Keeper[Generation]) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: Passes,
+        scheduler: Scheduler[Generation],
+        keeper: Keeper[Generation],
+        threads: int = 1,
+    ) -> None:
         self._name = name
         self._model = model
         self._scheduler = scheduler
         self._keeper = keeper
+        self._pass_threads = threads
         self._wanted = threading.Event()
         self._closed = False
         self._events = asyncio.get_running_loop()
@@ -87,8 +97,12 @@ class DecoderLoop:
             try:
                 self._turn()
             except Exception as error:  # noqa: BLE001 - a defect of ours must leave nobody without an end
-                for generation in self._scheduler.running:
+                found = self._scheduler.running or self._scheduler.empty()  # the waiting, where that is what fails
+                for generation in found:
                     self._fail(generation, error)
+                if not found:
+                    self._log.error("nothing can be scheduled", model=self._name, exc_info=error)
+                    self._wanted.wait(_PAUSE_S)
             self._emit()
         self._out = [(generation, self._closing()) for generation in self._scheduler.empty()]
         self._emit()
@@ -163,7 +177,7 @@ class DecoderLoop:
     def _share_out(self, planned: Planned) -> None:
         """Divides this thread's time since the last pass, work without waits, by tokens of this one."""
         now = time.thread_time()
-        spent, self._counted_s = now - self._counted_s, now
+        spent, self._counted_s = (now - self._counted_s) * self._pass_threads, now
         tokens = sum(len(chunk.tokens) for _, chunk in planned)
         for generation, chunk in planned:
             generation.machine_s += spent * len(chunk.tokens) / tokens

@@ -1,9 +1,10 @@
 """Who waits for a slot, and who is next: tenants by the tokens that they were served, their requests in order."""
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from typing import Generic, Protocol, TypeVar
 
 _REMEMBERED_TENANTS = 10_000
+_NOBODY: Counter[str] = Counter()
 
 
 class Queued(Protocol):
@@ -37,9 +38,13 @@ class FairQueue(Generic[Q]):
         self._clock = 0.0  # where the least served of those present stand
         self.size = 0
 
-    def admits(self, tenant: str, room: int) -> bool:
-        """Whether one more of this tenant may wait, while `room` of those that wait can go on at once."""
-        return self.size < self._limit + room or self._most_beyond_share(tenant) is not None
+    def admits(self, tenant: str, room: int, arriving: Counter[str] = _NOBODY) -> bool:
+        """Whether one more of this tenant may wait, while `room` of those that wait can go on at once.
+
+        `arriving` are on their way in, by tenant, and count as if they waited.
+        """
+        waiting = self.size + arriving.total()
+        return waiting < self._limit + room or self._most_beyond_share(tenant, arriving) is not None
 
     def push(self, one: Q, room: int) -> Q | None:
         """Lets one wait that `admits` admits; where all places were taken, returns who lost its own.
@@ -106,9 +111,10 @@ class FairQueue(Generic[Q]):
     def _line(self, tenant: str) -> deque[Q]:
         return self._lines.setdefault(tenant, deque())
 
-    def _most_beyond_share(self, newcomer: str) -> str | None:
+    def _most_beyond_share(self, newcomer: str, arriving: Counter[str] = _NOBODY) -> str | None:
         """The tenant with most in line, where the newcomer has less than an equal share and that one more."""
-        fresh = {tenant: sum(not one.resumed for one in line) for tenant, line in self._lines.items()}
+        fresh = Counter({tenant: sum(not one.resumed for one in line) for tenant, line in self._lines.items()})
+        fresh += arriving
         share = self._limit / len(fresh.keys() | {newcomer})
         most = max(fresh, key=lambda tenant: fresh[tenant], default=newcomer)
-        return most if fresh.get(newcomer, 0) + 1 <= share < fresh.get(most, 0) else None
+        return most if fresh[newcomer] + 1 <= share < fresh[most] else None

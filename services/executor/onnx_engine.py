@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -55,7 +56,7 @@ class OnnxEngine:
         self._log = structlog.get_logger("models")
         self._state = ModelState.LOADING
         self._threads = ThreadPoolExecutor(TEXT_THREADS, thread_name_prefix=name)
-        self._encoding = 0
+        self._arriving: Counter[str] = Counter()  # prompts that become tokens, by tenant
         self._held = ExitStack()
         self._precision = model.expected_precision
         self._session: Decoder
@@ -78,7 +79,7 @@ class OnnxEngine:
             supports_tools=False,
             supports_json_schema=self._vocabulary is not None,
             supports_logprobs=self._vocabulary is not None,
-            waiting=self._scheduler.waiting + self._encoding if ready else 0,
+            waiting=self._scheduler.waiting + self._arriving.total() if ready else 0,
             kv_used=self._scheduler.used if ready else 0.0,
         )
 
@@ -92,7 +93,7 @@ class OnnxEngine:
         session, limit = self._session, self._model.waiting_limit
         keeper = KeptPrefixes(session.memory, self._model.share_prefixes)
         self._scheduler = Scheduler(f"model {self._name}", session.slots, session.context_tokens, limit, keeper)
-        self._loop = DecoderLoop(self._name, session, self._scheduler, keeper)
+        self._loop = DecoderLoop(self._name, session, self._scheduler, keeper, self._model.threads)
         self._state = ModelState.READY
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
@@ -154,17 +155,18 @@ class OnnxEngine:
             raise FailedPrecondition(FIELD, "a schema", "a model that supports them")
         if self._vocabulary is None and request.sampling.top_logprobs is not None:
             raise FailedPrecondition("sampling.top_logprobs", request.sampling.top_logprobs, "a model that tells them")
-        self._scheduler.check_room(request.tenant, self._encoding)
+        self._scheduler.check_room(request.tenant, self._arriving)
         return self._loop
 
     async def _begin(self, request: GenerateRequest) -> Generation:
-        self._encoding += 1
+        if request.sampling.json_schema is not None:
+            await self._court.check(request.sampling.json_schema, request.tenant)
+            self._scheduler.check_room(request.tenant, self._arriving)  # others may have come meanwhile
+        self._arriving[request.tenant] += 1
         try:
-            if request.sampling.json_schema is not None:
-                await self._court.check(request.sampling.json_schema, request.tenant)
             prompt, constraint = await self._in_thread(self._read, request)
         finally:
-            self._encoding -= 1
+            self._arriving -= Counter((request.tenant,))
         room = self._session.context_tokens - len(prompt)
         if room < 1 or not prompt:
             expected = f"1 to {self._session.context_tokens - 1} tokens"

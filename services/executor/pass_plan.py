@@ -49,8 +49,11 @@ def plan(running: Sequence[T], capacity: int, passes: int) -> list[tuple[T, Chun
     budget = READ_TOKENS_BESIDE if decoding else READ_TOKENS_ALONE
     reading.sort(key=lambda task: task.read_at)
     reading = sorted(reading[: budget // READ_LEAST], key=_unread)
-    room = min((capacity - task.computed for task in (*decoding, *reading)), default=0)
     rows = max((task.slot for task in running if task.slot is not None), default=0) + 1
+    if passes % 2 and reading:  # who is near the end of its context would have others read in small pieces for long
+        wanted = min(budget, MOST_PADDED // rows, _unread(reading[-1]))
+        decoding = [task for task in decoding if capacity - task.computed >= wanted]
+    room = min((capacity - task.computed for task in (*decoding, *reading)), default=0)
     width = min(room, MOST_PADDED // rows)
     planned = [(task, _chunk(task, 1)) for task in decoding]
     for left, task in zip(range(len(reading), 0, -1), reading, strict=True):

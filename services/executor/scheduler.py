@@ -75,11 +75,11 @@ class Scheduler(Generic[T]):
         """Whether there is nothing to do."""
         return not self._running and not self._queue.size
 
-    def check_room(self, tenant: str, arriving: int = 0) -> None:
-        """Raises Overloaded where no more of this tenant may wait; `arriving` are on their way in."""
+    def check_room(self, tenant: str, arriving: Counter[str]) -> None:
+        """Raises Overloaded where no more of this tenant may wait; `arriving` are on their way in, by tenant."""
         with self._lock:
-            if not self._queue.admits(tenant, self._slots.free - arriving):
-                raise self.refusal()
+            if not self._queue.admits(tenant, self._slots.free, arriving):
+                raise self.refusal(arriving.total())
 
     def submit(self, task: T) -> T | None:
         """Lets a task wait; returns one that lost its place for it, which is to be refused.
@@ -118,10 +118,11 @@ class Scheduler(Generic[T]):
         """Notes how long one that ended had its slot."""
         self._stay_s += _STAY_WEIGHT * (seconds - self._stay_s)
 
-    def refusal(self) -> Overloaded:
-        """What is said to one that may not wait."""
-        found, expected = f"{self._queue.size} waiting", f"at most {self._limit}, shared among tenants"
-        delay = self._stay_s * (self._queue.size + 1) / self._slots.count
+    def refusal(self, arriving: int = 0) -> Overloaded:
+        """What is said to one that may not wait, while so many are on their way in."""
+        waiting = self._queue.size + arriving
+        found, expected = f"{waiting} waiting", f"at most {self._limit} beyond free slots, shared among tenants"
+        delay = self._stay_s * (waiting + 1) / self._slots.count
         return Overloaded(self._what, found, expected, retry_after_s=delay)
 
     def schedule(self) -> list[tuple[T, Chunk]]:

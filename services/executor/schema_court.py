@@ -5,7 +5,9 @@ import contextlib
 import json
 import os
 import sys
-from collections import OrderedDict
+import time
+from collections import Counter, OrderedDict
+from dataclasses import dataclass
 
 from services.chassis.errors import InvalidField, Overloaded
 from services.executor.constraint import FIELD
@@ -13,8 +15,10 @@ from services.executor.constraint import FIELD
 LONGEST_TRIAL_S = 1.0
 DEEPEST = 32
 _PROCESSES = 2
-_MOST_WAITING = 32
+_MOST_WAITING, _MOST_OF_A_TENANT = 256, 8
 _REMEMBERED = 1_000
+_HELD_AGAINST_S = 60.0
+_BEGUN_WITHIN_S = 30.0
 
 
 class SchemaCourt:
@@ -22,9 +26,10 @@ class SchemaCourt:
 
     def __init__(self) -> None:
         self._verdicts: OrderedDict[str, str] = OrderedDict()
+        self._costly_until: OrderedDict[tuple[str, str], float] = OrderedDict()  # monotonic seconds
         self._trials = [_Trial() for _ in range(_PROCESSES)]
         self._free = asyncio.Semaphore(_PROCESSES)
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()  # by tenant
         self._tenants: dict[str, asyncio.Lock] = {}
 
     async def check(self, schema: str, tenant: str) -> None:
@@ -38,6 +43,9 @@ class SchemaCourt:
             if (depth := _depth(schema)) > DEEPEST:
                 raise InvalidField(FIELD, f"brackets {depth} deep", f"at most {DEEPEST}")
             await self._try(schema, tenant)
+        if self._costly(schema, tenant):
+            expected = "a JSON schema that can be held to: it takes too long, or too much memory, to find out"
+            raise InvalidField(FIELD, f"{len(schema)} characters", expected)
         self._verdicts.move_to_end(schema)  # there is no wait in which it might have gone
         if why := self._verdicts[schema]:
             raise InvalidField(FIELD, f"{len(schema)} characters", f"a JSON schema that can be held to: {why}")
@@ -48,30 +56,49 @@ class SchemaCourt:
             await trial.end()
 
     async def _try(self, schema: str, tenant: str) -> None:
-        if self._waiting >= _MOST_WAITING:
-            expected = f"at most {_MOST_WAITING}"
-            raise Overloaded("schemas", f"{self._waiting} waiting", expected, retry_after_s=LONGEST_TRIAL_S)
-        self._waiting += 1
+        own = self._waiting[tenant]
+        if own >= _MOST_OF_A_TENANT or self._waiting.total() >= _MOST_WAITING:
+            found = f"{own} of this tenant waiting, {self._waiting.total()} in all"
+            expected = f"at most {_MOST_OF_A_TENANT}, and {_MOST_WAITING}"
+            raise Overloaded("schemas", found, expected, retry_after_s=LONGEST_TRIAL_S)
+        self._waiting[tenant] += 1
         try:
-            turn = self._tenants.setdefault(tenant, asyncio.Lock())
-            async with turn:
-                if schema not in self._verdicts:
+            async with self._tenants.setdefault(tenant, asyncio.Lock()):
+                if schema not in self._verdicts and not self._costly(schema, tenant):
                     async with self._free:
-                        await self._decide(schema)
-            if not turn.locked():
-                self._tenants.pop(tenant, None)
+                        await self._decide(schema, tenant)
         finally:
-            self._waiting -= 1
+            self._waiting -= Counter((tenant,))
+            if not self._waiting[tenant]:
+                self._tenants.pop(tenant, None)
 
-    async def _decide(self, schema: str) -> None:
+    async def _decide(self, schema: str, tenant: str) -> None:
+        """Asks a process, and another where it died; what neither says is held against the schema for a while."""
         trial = self._trials.pop()
         try:
-            verdict = await trial.verdict(schema)
+            verdict = await trial.verdict(schema) or await trial.verdict(schema)
         finally:
             self._trials.append(trial)
-        self._verdicts[schema] = verdict
+        if verdict is None or verdict.late:
+            self._costly_until[tenant, schema] = time.monotonic() + _HELD_AGAINST_S
+            if len(self._costly_until) > _REMEMBERED:
+                self._costly_until.popitem(last=False)
+            return
+        self._verdicts[schema] = verdict.why
         if len(self._verdicts) > _REMEMBERED:
             self._verdicts.popitem(last=False)
+
+    def _costly(self, schema: str, tenant: str) -> bool:
+        """Whether a trial for this tenant did not end lately; others try anew, as it may be the machine's fault."""
+        return self._costly_until.get((tenant, schema), 0.0) > time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """Why a schema cannot be used; empty where it can, or where the trial was `late`."""
+
+    why: str
+    late: bool = False
 
 
 class _Trial:
@@ -80,18 +107,21 @@ class _Trial:
     def __init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
 
-    async def verdict(self, schema: str) -> str:
-        """Why a schema cannot be used; empty where it can."""
-        process = self._process = self._process or await _begin()
-        to, answers = _pipes(process)
+    async def verdict(self, schema: str) -> _Verdict | None:
+        """What the process says, or that it took too long; None where it died."""
         try:
+            process = self._process = self._process or await _begin()
+            to, answers = _pipes(process)
             to.write(json.dumps(schema).encode() + b"\n")
             async with asyncio.timeout(LONGEST_TRIAL_S):
                 answer = await answers.readline()
-            return str(json.loads(answer))
-        except (TimeoutError, OSError, ValueError):
+            return _Verdict(str(json.loads(answer)))
+        except TimeoutError:
             await self.end()
-            return "it takes too long, or too much memory, to find out what satisfies it"
+            return _Verdict("", late=True)
+        except (OSError, ValueError):
+            await self.end()
+            return None
         except BaseException:  # its answer would be taken for the next one's
             await self.end()
             raise
@@ -112,7 +142,9 @@ async def _begin() -> asyncio.subprocess.Process:
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, env={**os.environ, **paths})
     to, answers = _pipes(process)
     to.write(b'"{}"\n')  # so that what follows does not wait for its imports
-    await answers.readline()
+    async with asyncio.timeout(_BEGUN_WITHIN_S):
+        if not await answers.readline():
+            raise OSError("a process that ended at once")
     return process
 
 

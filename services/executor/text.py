@@ -9,31 +9,40 @@ MOST_TOKENS_A_CHARACTER = 8
 
 
 class Detokeniser:
-    """Text as tokens come, held back while a character is incomplete."""
+    """Text as tokens come; of a character that is incomplete nothing, of what stands before it all."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._tokens: list[int] = []
         self._context = 0  # decoding starts here, so that spacing rules see the token before
         self._given = 0  # tokens before this one have been given out
+        self._told = 0  # characters of those after it, too
+        self._grew = 0  # tokens there were when the last of these came
 
     def push(self, token: int) -> str:
         """The text that `token` completes; empty while a character is incomplete."""
         self._tokens.append(token)
         text = self._pending()
-        if text.endswith(REPLACEMENT):
-            if len(self._tokens) - self._given <= MOST_TOKENS_A_CHARACTER:
-                return ""
-            self._context = self._given = len(self._tokens)  # not a character but broken bytes
-            return text
-        self._context, self._given = self._given, len(self._tokens)
-        return text
+        whole = text.rstrip(REPLACEMENT)
+        if len(whole) == len(text):
+            self._context, self._given = self._given, len(self._tokens)
+            return self._told_of(text, 0)
+        if len(whole) > self._told:
+            return self._told_of(whole, len(whole))
+        if len(self._tokens) - self._grew <= MOST_TOKENS_A_CHARACTER:
+            return ""
+        self._context = self._given = len(self._tokens)  # not a character but broken bytes
+        return self._told_of(text, 0)
 
     def flush(self) -> str:
         """What is left when no token follows; broken bytes become replacement characters."""
         text = self._pending()
         self._context = self._given = len(self._tokens)
-        return text
+        return self._told_of(text, 0)
+
+    def _told_of(self, text: str, told: int) -> str:
+        new, self._told, self._grew = text[self._told :], told, len(self._tokens)
+        return new
 
     def _pending(self) -> str:
         before: str = self._tokenizer.decode(self._tokens[self._context : self._given])

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from services.chassis.errors import InvalidField
+from services.chassis.errors import InvalidField, Overloaded
+from services.executor import schema_court
 from services.executor.constraint import Constraint
 from services.executor.schema_court import LONGEST_TRIAL_S, SchemaCourt
 from services.executor.vocabulary import Vocabulary
@@ -98,6 +99,47 @@ async def test_what_cannot_be_held_to_is_refused(court: SchemaCourt, schema: str
     """No schema, one that needs what is not there, and one beyond the limits name the field."""
     with pytest.raises(InvalidField, match="response_format"):
         await court.check(schema, "a")
+
+
+async def test_a_process_that_died_condemns_no_schema(court: SchemaCourt) -> None:
+    """Whatever ended it, the next schema is tried in another."""
+    await court.check(json.dumps({"type": "boolean"}), "warm")
+    for trial in court._trials:
+        if trial._process:
+            trial._process.kill()
+            await trial._process.wait()
+    await court.check(json.dumps({"type": "string"}), "a")
+
+
+async def test_a_slow_moment_is_held_against_a_schema_for_a_while_and_by_its_tenant_alone(
+    court: SchemaCourt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What did not end in time is refused at once to who sent it, tried anew for others, and later for all."""
+    schema = json.dumps({"type": "number"})
+    with monkeypatch.context() as slow:
+        slow.setattr(schema_court, "LONGEST_TRIAL_S", 1e-6)
+        with pytest.raises(InvalidField, match="takes too long"):
+            await court.check(schema, "a")
+    with pytest.raises(InvalidField, match="takes too long"):
+        await court.check(schema, "a")
+    await court.check(schema, "b")
+    court._costly_until.clear()
+    await court.check(schema, "a")
+
+
+async def test_one_tenants_schemas_leave_room_for_others(court: SchemaCourt) -> None:
+    """Eight of a tenant may wait, whoever else waits; those who leave, and who are done, leave nothing behind."""
+    schemas = [json.dumps({"type": "integer", "minimum": number}) for number in range(9)]
+    async with asyncio.TaskGroup() as tried:
+        mine = [tried.create_task(court.check(schema, "many")) for schema in schemas[:8]]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded, match="8 of this tenant waiting"):
+            await court.check(schemas[8], "many")
+        tried.create_task(court.check(schemas[8], "other"))
+        await asyncio.sleep(0)
+        mine[-1].cancel()
+    assert not court._tenants
+    assert not court._waiting
 
 
 async def test_a_hostile_schema_holds_up_its_own_tenant_alone(court: SchemaCourt) -> None:

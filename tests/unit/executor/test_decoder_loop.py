@@ -143,6 +143,28 @@ async def test_a_defect_of_the_loop_itself_leaves_nobody_waiting(
     assert await text_of(loop, answer()) == expected
 
 
+async def test_a_defect_that_nobody_runs_at_ends_those_who_wait(
+    loop: DecoderLoop, scheduler: Scheduler[Generation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where scheduling itself fails, who waits hears of it, and the thread does not spin."""
+    calls = 0
+
+    def broken() -> None:
+        nonlocal calls
+        calls += 1
+        raise ZeroDivisionError
+
+    expected = await text_of(loop, answer())
+    with monkeypatch.context() as defect:
+        defect.setattr(scheduler, "schedule", broken)
+        for _ in range(2):
+            with pytest.raises(Internal, match="ZeroDivisionError"):
+                await text_of(loop, answer())
+        await asyncio.sleep(0.2)
+        assert calls < 10
+    assert await text_of(loop, answer()) == expected
+
+
 async def test_leaving_in_every_state(loop: DecoderLoop, model: Model, scheduler: Scheduler[Generation]) -> None:
     """Waiting, in the middle of a pass, between passes, complete: the slot is free by the next pass."""
     model.free.clear()

@@ -26,6 +26,7 @@ from services.executor.engine import (
 )
 from services.executor.models.checkpoint import InvalidCheckpoint
 from services.executor.onnx_engine import OnnxEngine
+from services.executor.schema_court import SchemaCourt
 from services.executor.settings import LocalModel
 from tests.unit.executor.folders import END, llama_folder
 
@@ -144,6 +145,30 @@ async def test_leaving_while_waiting(endless: OnnxEngine) -> None:
     await waiting
 
 
+class SlowCourt(SchemaCourt):
+    """Tries for ever."""
+
+    async def check(self, schema: str, tenant: str) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_schemas_on_trial_take_no_places(tmp_path: Path) -> None:
+    """However many of a tenant's schemas are being tried, another tenant's requests are answered."""
+    engine = OnnxEngine("tiny", LocalModel(folder=llama_folder(tmp_path), threads=1), SlowCourt())
+    await engine.start()
+    trials = [
+        asyncio.create_task(events_of(engine, replace(ask(json_schema=f'{{"const": {number}}}'), tenant="many")))
+        for number in range(40)
+    ]
+    await asyncio.sleep(0)
+    _, finish = await events_of(engine, replace(ask(max_output_tokens=2), tenant="other"))
+    assert finish.timing.queue_s < 0.5
+    for trial in trials:
+        trial.cancel()
+    await asyncio.gather(*trials, return_exceptions=True)
+    await engine.close()
+
+
 async def test_a_deadline_stops_the_model(endless: OnnxEngine) -> None:
     """A timeout around the consumer ends the generation, and the next request is served."""
     with pytest.raises(TimeoutError):
@@ -172,21 +197,26 @@ async def test_sixty_four_at_once_get_what_each_gets_alone(tmp_path: Path, preci
     """Greedy texts of more requests than there are places, of all lengths and several tenants, preempted and with known
     prefixes, are those of one at a time, and their probabilities the same to the last bit."""
     folder = llama_folder(tmp_path, max_position_embeddings=300, hidden_size=64, intermediate_size=96)
-    engine = OnnxEngine("tiny", LocalModel(folder=folder, precision=precision, threads=2, places=24, waiting_limit=64))
-    await engine.start()
+    model = LocalModel(folder=folder, precision=precision, threads=2, places=24, waiting_limit=64)
     rng = random.Random(7)
     letters = "etaoin shrdlu "
     asked = [
         ask(
-            "".join(rng.choices(letters, k=rng.choice((0, 1, 5, 40, 90, 250)))) + "?",
+            "All begin alike here. " * (number % 2)
+            + "".join(rng.choices(letters, k=rng.choice((0, 1, 5, 40, 90, 220))))
+            + "?",
             max_output_tokens=rng.randint(1, 24),
         )
-        for _ in range(64)
+        for number in range(64)
     ]
     asked = [replace(one, tenant=f"tenant {number % 3}") for number, one in enumerate(asked)]
-    alone = [await events_of(engine, one) for one in asked]
-    together = await asyncio.gather(*(events_of(engine, one) for one in asked))
-    await engine.close()
+    first, second = (OnnxEngine("tiny", model) for _ in range(2))  # which knows no prefix of the other
+    await first.start()
+    alone = [await events_of(first, one) for one in asked]
+    await first.close()
+    await second.start()
+    together = await asyncio.gather(*(events_of(second, one) for one in asked))
+    await second.close()
     assert [(text, end.mean_logprob) for text, end in together] == [(text, end.mean_logprob) for text, end in alone]
     assert any(end.usage.cached_input_tokens for _, end in together if end.usage)
     assert max(end.timing.queue_s for _, end in together) > 0

@@ -68,3 +68,26 @@ def test_holds_back_no_more_than_it_must() -> None:
     finder = StopFinder(["END"])
     assert [finder.push(piece) for piece in ("some E", "N", "x", "E", "ND more")] == ["some ", "", "ENx", "", ""]
     assert (finder.found, finder.flush()) == (True, "")
+
+
+class Straddling:
+    """Tokens that are any three bytes of a text, so that nearly all of them end within a character."""
+
+    def __init__(self, text: str) -> None:
+        self._bytes = text.encode()
+
+    def tokens(self) -> list[int]:
+        return list(range(0, len(self._bytes), 4))
+
+    def decode(self, tokens: list[int]) -> str:
+        return b"".join(self._bytes[token : token + 4] for token in tokens).decode("utf-8", "replace")
+
+
+def test_tokens_that_straddle_characters() -> None:
+    """However long no token ends with a character, each character comes as soon as it is whole, and none is broken."""
+    text = "日本語文字列試験用文章長文例です" * 3 + "."
+    tokenizer = Straddling(text)
+    detokeniser = Detokeniser(tokenizer)  # type: ignore[arg-type]
+    pieces = [*(detokeniser.push(token) for token in tokenizer.tokens()), detokeniser.flush()]
+    assert "".join(pieces) == text
+    assert max(map(len, pieces)) <= 2
