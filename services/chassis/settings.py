@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, Tag, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -148,6 +148,8 @@ def refuse_unknown(
 
 def _explain(cls: type[Section], problem: Any) -> str:
     path = [str(part) for part in problem["loc"]]
+    if len(path) > 2 and path[2] in _tags(cls.model_fields[path[0]].annotation):
+        path.pop(2)  # which kind of value it is, of those that a mapping may hold: no key
     if not path:  # what several values say together
         return f"{cls.section}.{problem['ctx']['error']}"
     key = ".".join([cls.section, *path])
@@ -156,6 +158,11 @@ def _explain(cls: type[Section], problem: Any) -> str:
         known = _keys(cls, path[:-1])
         return f"{key} (or {variable}): unknown key" + (f", expected one of {', '.join(known)}" if known else "")
     return f"{key} (or {variable}): got {problem.get('input')!r}, expected: {problem['msg']}"
+
+
+def _tags(annotation: Any) -> Iterable[str]:
+    for part in get_args(annotation):
+        yield from [part.tag] if isinstance(part, Tag) else _tags(part)
 
 
 def _keys(model: type[BaseModel], path: list[str]) -> Iterable[str]:

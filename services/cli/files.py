@@ -4,15 +4,18 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeAlias
 
+from services.chassis.errors import FulcrumError
 from services.chassis.keys import KeyRing
 from services.chassis.settings import ConfigError, ServerSettings
 from services.chassis.tls import ClientCertificates, ServerCertificates
 from services.cli.assembly import SuiteSettings
 from services.edge.settings import EdgeSettings
 from services.executor.chat_text import ChatText, load_tokenizer
+from services.executor.memory_budget import MemoryBudget, estimate
 from services.executor.models.checkpoint import InvalidCheckpoint, open_checkpoint
 from services.executor.models.decoder import decoder_shape
 from services.executor.models.encoder import encoder_shape
+from services.executor.models.header_check import check_decoder, check_encoder
 from services.executor.registry import make_registry
 from services.executor.settings import EncoderSettings, ExecutorSettings, LocalModel
 from services.router.artefact import load_artefact
@@ -35,7 +38,7 @@ def problems(settings: SuiteSettings, service: str | None = None) -> list[str]:
     for setting, read in (one for name, some in reads.items() if name in (service or name, "server") for one in some):
         try:
             read()
-        except (ConfigError, InvalidCheckpoint, OSError) as error:
+        except (ConfigError, FulcrumError, InvalidCheckpoint, OSError) as error:
             found.append(str(error) if str(error).startswith(setting) else f"{setting}: {error}")
     return found
 
@@ -65,16 +68,23 @@ def _of_executor(settings: ExecutorSettings) -> Reads:
     yield "executor.models", partial(make_registry, settings.models)
     if settings.encoder:
         yield "executor.encoder.folder", partial(_read_encoder, settings.encoder)
-    for name, model in settings.models.items():
+    budget = MemoryBudget(settings.memory_bytes)
+    for name, model in sorted(settings.models.items()):  # in the order of loading
         if isinstance(model, LocalModel):
-            yield f"executor.models.{name}.folder", partial(_read_decoder, model)
+            yield f"executor.models.{name}.folder", partial(_read_decoder, name, model, budget)
 
 
 def _read_encoder(settings: EncoderSettings) -> None:
-    encoder_shape(open_checkpoint(settings.folder))
+    checkpoint = open_checkpoint(settings.folder)
+    check_encoder(checkpoint, encoder_shape(checkpoint))
     load_tokenizer(settings.folder)
 
 
-def _read_decoder(model: LocalModel) -> None:
-    decoder_shape(open_checkpoint(model.folder), model.context_tokens)
-    ChatText(model.folder)
+def _read_decoder(name: str, model: LocalModel, budget: MemoryBudget) -> None:
+    checkpoint = open_checkpoint(model.folder)
+    shape = decoder_shape(checkpoint, model.context_tokens)
+    check_decoder(checkpoint, shape)
+    ChatText(model.folder).check_vocabulary(shape.vocabulary)
+    budget.take(name, estimate(model))
+    if not model.load_at_start:
+        budget.give(name)

@@ -30,7 +30,7 @@ def up(arguments: argparse.Namespace) -> None:
             console.print(welcome(settings.server, port))
             failed = ", ".join(name for component in components for name in component.failed())
             if failed:
-                console.print(f"  [bold red]could not be loaded: {escape(failed)}[/]; `fulcrum config check` says why")
+                console.print(f"  [bold red]could not be loaded: {escape(failed)}[/]; `fulcrum models` says why")
 
         await process.serve(components, stop_on_signals(), ready)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,5 +60,7 @@ def largest_inputs(folder: Path, texts: Path | None) -> Mapping[str, float]:
         observer = _Observer(checkpoint, ids, empty_memory(shape.layers, 1, shape.attention))
         observer.largest = largest
         emit_decoder(observer, shape)
-    kept.write_text(json.dumps(largest), encoding="utf-8")
+    fresh = kept.with_name(f"{kept.name}.{os.getpid()}")
+    fresh.write_text(json.dumps(largest), encoding="utf-8")
+    fresh.replace(kept)  # whole or not at all
     return largest

@@ -17,6 +17,8 @@ LARGEST_TOKEN = 2**31 - 1
 _REMEMBERED_WORDS = 2_000  # where a tokenizer splits nothing, each prompt is one: 1.7 kB
 _CUTS = [chr(code) for code in range(0xF0000, 0xF0400)]  # for private use, so that hardly any text holds one
 
+_NEUTRAL = "x"  # said in place of what was said, to see which special tokens are the template's own
+
 
 class ChatText:
     """A model folder's tokenizer and chat template.
@@ -44,7 +46,8 @@ class ChatText:
         """The prompt that asks the model to continue the conversation.
 
         Special tokens come from the template alone: where someone wrote the text of one, it is cut in two before it is
-        encoded, and so read as the characters that it consists of.
+        encoded, and so read as the characters that it consists of. Where the template makes one of what was said, so
+        that the prompt has others than the same turns with a plain word in each, the messages are refused.
 
         Raises:
             InvalidField: the template refuses the messages, or some text cannot be kept from being a special token.
@@ -57,14 +60,9 @@ class ChatText:
             said = [self._special_text.sub(lambda found: _halved(found[0], cut), text) for text in said]
         if self._special_text.search("".join(text.strip() for text in said)):
             raise _unsafe()
-        turns = [{"role": message.role, "content": text} for message, text in zip(messages, said, strict=True)]
-        rendered = self._template.render(turns)
-        ids: list[int] = []
-        meant = 0
-        for piece in rendered.split(cut) if cut else [rendered]:
-            ids += self.tokenizer.encode(piece, add_special_tokens=False).ids
-            meant += len(self._special_text.findall(piece))
-        if sum(number in self._special_ids for number in ids) > meant:
+        ids = self._ids(self._rendered(messages, said), cut)
+        neutral = [_NEUTRAL if text.strip() else text for text in said]
+        if self._specials(ids) != self._specials(self._ids(self._rendered(messages, neutral), "")):
             raise _unsafe()
         return ids
 
@@ -80,6 +78,17 @@ class ChatText:
             if token >= vocabulary:
                 found = f"{self._folder}: {name!a} has id {token}"
                 raise InvalidCheckpoint(f"{found}, expected less than vocab_size in config.json, {vocabulary}")
+
+    def _rendered(self, messages: Sequence[Message], said: Sequence[str]) -> str:
+        turns = [{"role": message.role, "content": text} for message, text in zip(messages, said, strict=True)]
+        return self._template.render(turns)
+
+    def _ids(self, rendered: str, cut: str) -> list[int]:
+        pieces = rendered.split(cut) if cut else [rendered]
+        return [token for piece in pieces for token in self.tokenizer.encode(piece, add_special_tokens=False).ids]
+
+    def _specials(self, ids: Sequence[int]) -> list[int]:
+        return [number for number in ids if number in self._special_ids]
 
     def _end_tokens(self, folder: Path) -> frozenset[int]:
         """Tokens that end an answer: those of the generation and model configuration, and the tokenizer's own."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kernels.cuda_driver import CudaDriver
-from services.executor.kv_memory import BLOCK_TOKENS
+from services.executor.kv_memory import BLOCK_TOKENS, kv_capacity
 from services.executor.models.decoder import DecoderShape
 
 
@@ -30,13 +30,8 @@ class DeviceMemory:
         self._heads = attention.kv_heads
         self._token = attention.head_dim * item_bytes
         self._row = attention.max_positions * self._token
-        slot_bytes = 2 * shape.layers * self._heads * self._row
-        if most_bytes < slot_bytes:
-            raise ValueError(f"{attention.max_positions} tokens take {slot_bytes} bytes of KV memory")
-        kept_bytes = min(kept_bytes, most_bytes - slot_bytes)
-        self.slot_count = min(slots, (most_bytes - kept_bytes) // slot_bytes)
+        self.slot_count, self.block_count = kv_capacity(shape, item_bytes, slots, most_bytes, kept_bytes)
         self._stretch = BLOCK_TOKENS * self._token
-        self.block_count: int = kept_bytes // (2 * shape.layers * self._heads * self._stretch)
         self._buffers = 2 * shape.layers
         self.sides: list[int] = []
         self._blocks: list[int] = []

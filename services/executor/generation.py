@@ -1,13 +1,14 @@
 """One answer under way: its tokens, which the scheduler deals out to passes, and the text that they become."""
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from typing import TypeAlias
 
 from tokenizers import Tokenizer
 
-from services.chassis.errors import FulcrumError
+from services.chassis.errors import FulcrumError, Internal
 from services.executor.constraint import Constraint
 from services.executor.engine import (
     AlternativeToken,
@@ -136,7 +137,12 @@ class Generation:
         """Appends the token chosen behind the last; returns text that became certain, and what is to tell of it.
 
         Sets `reason` when the answer is complete, after which no token may follow. `others` are the likeliest tokens.
+
+        Raises:
+            Internal: the probability is not a number, and neither then were the logits.
         """
+        if math.isnan(logprob):
+            raise Internal("logits", "NaN", "numbers: the model's weights do not suit its precision, or it is broken")
         self.tokens.append(token)
         self._logprob_sum += logprob
         text = self._text_after(token)

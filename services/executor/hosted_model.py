@@ -71,7 +71,10 @@ class HostedModel:
         """
         if self._state is not ModelState.READY:
             reason = "STARTING" if self._state is ModelState.LOADING else None
-            expected = f"ready{': ' if self._failure else ''}{self._failure}"
+            hint = (
+                f"`fulcrum models load {self._name}` loads it" if self._state is ModelState.UNLOADED else self._failure
+            )
+            expected = f"ready{': ' if hint else ''}{hint}"
             retry = 1.0 if self._state is ModelState.LOADING else None
             raise Unavailable(f"model {self._name}", self._state.value, expected, reason=reason, retry_after_s=retry)
         self._users += 1

@@ -1,12 +1,43 @@
 """Keys and values: a slot for each conversation that runs, and blocks for the prefixes kept of past ones."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from services.executor.models.decoder import DecoderShape
 
 BLOCK_TOKENS = 16
+
+
+class KvCapacity(NamedTuple):
+    """How many slots and blocks there are."""
+
+    slots: int
+    blocks: int
+
+
+def kv_token_bytes(shape: DecoderShape, item_bytes: int) -> int:
+    """Keys and values of one token in all layers."""
+    return 2 * shape.layers * shape.attention.kv_heads * shape.attention.head_dim * item_bytes
+
+
+def kv_capacity(
+    shape: DecoderShape, item_bytes: int, slots: int, most_bytes: int | None, kept_bytes: int
+) -> KvCapacity:
+    """What fits: one slot first, then the blocks asked for, then the other slots; arguments as in `KvMemory`.
+
+    Raises:
+        ValueError: it does not hold one conversation.
+    """
+    token_bytes = kv_token_bytes(shape, item_bytes)
+    slot_bytes = token_bytes * shape.attention.max_positions
+    if most_bytes is not None:
+        if most_bytes < slot_bytes:
+            raise ValueError(f"{shape.attention.max_positions} tokens take {slot_bytes} bytes of KV memory")
+        kept_bytes = min(kept_bytes, most_bytes - slot_bytes)
+        slots = min(slots, (most_bytes - kept_bytes) // slot_bytes)
+    return KvCapacity(slots, kept_bytes // (token_bytes * BLOCK_TOKENS))
 
 
 class KvMemory:
@@ -25,14 +56,7 @@ class KvMemory:
     def __init__(self, shape: DecoderShape, slots: int, most_bytes: int | None = None, kept_bytes: int = 0) -> None:
         attention = shape.attention
         sides = 2 * shape.layers  # keys and values
-        self.token_bytes = sides * attention.kv_heads * attention.head_dim * 4
-        slot_bytes = self.token_bytes * attention.max_positions
-        if most_bytes is not None:
-            if most_bytes < slot_bytes:
-                raise ValueError(f"{attention.max_positions} tokens take {slot_bytes} bytes of KV memory")
-            kept_bytes = min(kept_bytes, most_bytes - slot_bytes)
-            slots = min(slots, (most_bytes - kept_bytes) // slot_bytes)
-        blocks = kept_bytes // (self.token_bytes * BLOCK_TOKENS)
+        slots, blocks = kv_capacity(shape, 4, slots, most_bytes, kept_bytes)
         heads, size = attention.kv_heads, attention.head_dim
         self.slots = np.zeros((sides, slots, heads, attention.max_positions, size), np.float32)
         self.blocks = np.zeros((sides, blocks, heads, BLOCK_TOKENS, size), np.float32)

@@ -4,13 +4,15 @@ import math
 from pathlib import Path
 
 from services.chassis.errors import FailedPrecondition
+from services.executor.kv_memory import BLOCK_TOKENS, kv_capacity, kv_token_bytes
 from services.executor.models import onnx_linear, tensorrt_linear
-from services.executor.models.checkpoint import open_checkpoint
-from services.executor.models.decoder import decoder_shape
+from services.executor.models.checkpoint import InvalidCheckpoint, open_checkpoint
+from services.executor.models.decoder import DecoderShape, decoder_shape
+from services.executor.pass_plan import MOST_PADDED, READ_TOKENS_ALONE
 from services.executor.settings import LocalModel
 
 MB = 1_000_000
-_RUNTIME_BYTES = 24 * MB  # of graph, kernels and scratch, whatever the model
+_RUNTIME_BYTES = 24 * MB  # of graph, kernels and small scratch, whatever the model
 _EMBEDDING = "embed_tokens"
 
 
@@ -53,7 +55,6 @@ def estimate(model: LocalModel) -> int:
     """
     checkpoint = open_checkpoint(model.folder)
     shape = decoder_shape(checkpoint, model.context_tokens)
-    attention = shape.attention
     on_gpu = model.backend in ("tensorrt", "cuda")
     item = 2 if on_gpu else 4
     a_weight = (tensorrt_linear if on_gpu else onnx_linear).BYTES_A_WEIGHT[model.expected_precision]
@@ -64,10 +65,21 @@ def estimate(model: LocalModel) -> int:
         weights += count * (a_weight if linear else item)
     if "lm_head.weight" not in checkpoint.tensors:  # the head is the embedding once more, stored as a linear layer
         weights += shape.vocabulary * shape.hidden * a_weight
-    slot = 2 * shape.layers * attention.kv_heads * attention.head_dim * item * attention.max_positions
-    kept = min(model.prefix_memory_mb * MB, max(0, model.kv_memory_mb * MB - slot))
-    slots = min(model.places, (model.kv_memory_mb * MB - kept) // slot)
-    return int(weights) + kept + slots * slot + _RUNTIME_BYTES + _vocabulary_bytes(model.folder)
+    most, token = model.kv_memory_mb * MB, kv_token_bytes(shape, item)
+    try:
+        slots, blocks = kv_capacity(shape, item, model.places, most, model.prefix_memory_mb * MB)
+    except ValueError as error:
+        raise InvalidCheckpoint(f"{model.folder}: {error}, expected at most {most}: lower context_tokens") from None
+    kv = token * (slots * shape.attention.max_positions + blocks * BLOCK_TOKENS)
+    return int(weights) + kv + _pass_bytes(shape, slots) + _RUNTIME_BYTES + _vocabulary_bytes(model.folder)
+
+
+def _pass_bytes(shape: DecoderShape, slots: int) -> int:
+    """Of the widest pass: each head's scores of every position that attention lays out, in float32, beside logits of
+    all slots and what their probabilities are told from."""
+    positions = min(MOST_PADDED, slots * READ_TOKENS_ALONE, slots * shape.attention.max_positions)
+    scores = 4 * shape.attention.heads * positions * shape.attention.max_positions
+    return scores + 2 * 4 * slots * shape.vocabulary
 
 
 def _vocabulary_bytes(folder: Path) -> int:

@@ -8,6 +8,7 @@ from services.executor.engine import Sampling
 
 Logits = NDArray[np.float32]
 Logprobs = NDArray[np.float64]
+LEAST_TEMPERATURE = 1e-6  # below it only ties could differ from the likeliest, and quotients overflow
 
 
 class Sampler:
@@ -20,7 +21,7 @@ class Sampler:
 
     def __init__(self, sampling: Sampling, constraint: Constraint | None = None) -> None:
         self._temperature = sampling.temperature or 0.0
-        self._greedy = self._temperature == 0.0
+        self._greedy = self._temperature < LEAST_TEMPERATURE
         self._top_k = sampling.top_k
         self._top_p = sampling.top_p
         self._random = np.random.default_rng(sampling.seed)

@@ -220,7 +220,7 @@ async def test_up_names_models_that_failed(tmp_path: Path) -> None:
         ask = ("complete", "What is the capital of Peru?", "--address", suite.address, "--model")
         failed, answered = await fulcrum(*ask, "fulcrum-large"), await fulcrum(*ask, "fulcrum-small")
     told = (tmp_path / "suite.log").read_text()
-    assert "could not be loaded: fulcrum-large; `fulcrum config check` says why" in told
+    assert "could not be loaded: fulcrum-large; `fulcrum models` says why" in told
     assert failed.status == 1
     assert "model fulcrum-large: got 'failed', expected ready" in failed.err
     assert answered.status == 0, answered.err

@@ -43,11 +43,11 @@ class Checkpoint:
     tensors: Mapping[str, StoredTensor]
     weight_files: Sequence[Path]
 
-    def tensor(self, name: str, shape: Sequence[int]) -> NDArray[np.float32]:
-        """One tensor as float32, memory-mapped where it is stored so.
+    def stored(self, name: str, shape: Sequence[int]) -> tuple[StoredTensor, np.dtype[Any]]:
+        """Where one tensor lies and what it is stored as, from the header alone.
 
         Raises:
-            InvalidCheckpoint: it is absent, shaped otherwise, of a type other than fp32, fp16 and bf16, or not finite.
+            InvalidCheckpoint: it is absent, shaped otherwise, or of a type other than fp32, fp16 and bf16.
         """
         stored = self.tensors.get(name)
         if stored is None:
@@ -59,6 +59,15 @@ class Checkpoint:
             raise InvalidCheckpoint(
                 f"{self.folder}: tensor {name} has type {stored.type_name}, expected one of {', '.join(STORED_TYPES)}"
             )
+        return stored, stored_type
+
+    def tensor(self, name: str, shape: Sequence[int]) -> NDArray[np.float32]:
+        """One tensor as float32, memory-mapped where it is stored so.
+
+        Raises:
+            InvalidCheckpoint: as `stored` says, or it holds what is not finite.
+        """
+        stored, stored_type = self.stored(name, shape)
         values: NDArray[Any] = stored.data.view(stored_type)
         if stored.type_name == "BF16":
             values = (values.astype(np.uint32) << 16).view(np.float32)

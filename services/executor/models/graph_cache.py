@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from services.executor.models.onnx_graph import OnnxGraph
 
 GRAPH = "graph"
 TENSORS, DIGEST = "graph.safetensors", "sha256"
+UNFINISHED, LONGEST_WRITE_S = ".new-", 3600
 WORTH_KEEPING_BYTES = 64 << 20  # what is smaller is built in the time that it takes to be read
 TYPES = {"U8": np.uint8, "I8": np.int8, "I32": np.int32, "I64": np.int64, "F32": np.float32}
 
@@ -70,7 +72,8 @@ class GraphCache:
     def _write(self, place: Path, graph: OnnxGraph) -> None:
         """Whole or not at all: it is written beside its place and moved there."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._folder, prefix=".new-", ignore_cleanup_errors=True) as name:
+        self._drop_unfinished()
+        with tempfile.TemporaryDirectory(dir=self._folder, prefix=UNFINISHED, ignore_cleanup_errors=True) as name:
             fresh = Path(name) / place.name
             fresh.mkdir()
             tensors = {GRAPH: np.frombuffer(graph.model, np.uint8), **graph.constants}
@@ -78,6 +81,15 @@ class GraphCache:
             (fresh / DIGEST).write_text(digest_of(fresh / TENSORS))
             shutil.rmtree(place, ignore_errors=True)
             os.rename(fresh, place)  # noqa: PTH104 (fails where another process was faster, and that is as good)
+
+    def _drop_unfinished(self) -> None:
+        """What processes left that were killed as they wrote; nobody takes so long who still does."""
+        for left in self._folder.glob(f"{UNFINISHED}*"):
+            try:
+                if time.time() - left.stat().st_mtime > LONGEST_WRITE_S:
+                    shutil.rmtree(left, ignore_errors=True)
+            except FileNotFoundError:  # its writer has just ended
+                continue
 
     def _drop_older(self, owner: str, place: Path) -> None:
         for other in self._folder.glob(f"{owner}-*"):

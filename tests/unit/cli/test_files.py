@@ -1,12 +1,19 @@
 """`fulcrum config check`: files that settings name are read, and each that cannot be used is named with its setting."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from services.cli.assembly import suite_settings
 from services.cli.files import problems
+from services.executor.memory_budget import estimate
+from services.executor.settings import LocalModel
+from tests.unit.executor.folders import llama_folder
 
 SHIPPED = Path("deploy/local.yaml")
 
@@ -48,6 +55,54 @@ def test_a_missing_file_is_named(overrides: dict[str, Any], told: str) -> None:
     found = problems(suite_settings(SHIPPED, overrides))
     assert [line for line in found if line.startswith(told)], found
     assert len(found) == 1
+
+
+def _as_integers(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"] = weights["model.norm.weight"].astype(np.int64)
+    save_file(weights, folder / "model.safetensors")
+
+
+def _without(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors")
+
+
+def _short_of_embeddings(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"eos_token_id": 400}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (_as_integers, "tensor model.norm.weight has type I64, expected one of F32, F16, BF16"),
+        (_without, "tensor model.layers.1.mlp.up_proj.weight is missing"),
+        (_short_of_embeddings, "'end token 400' has id 400, expected less than vocab_size"),
+    ],
+)
+def test_what_loading_would_refuse_is_told(tmp_path: Path, spoil: Callable[[Path], None], told: str) -> None:
+    """Tensors are held to what the model needs, tokens to its embeddings, without loading it."""
+    folder = llama_folder(tmp_path)
+    settings = suite_settings(SHIPPED, {"executor": {"models": {"m": {"folder": folder}}}})
+    assert problems(settings, "executor") == []
+    spoil(folder)
+    (line,) = problems(settings, "executor")
+    assert line.startswith("executor.models.m.folder: ")
+    assert told in line
+
+
+def test_models_that_do_not_fit_are_told(tmp_path: Path) -> None:
+    """Those loaded at the start share the memory, in name order; each of the others must fit alone."""
+    folder = llama_folder(tmp_path)
+    one = {"folder": folder, "kv_memory_mb": 8}
+    models = {"a": {**one, "load_at_start": False}, "b": one, "c": one}
+    each = estimate(LocalModel.model_validate(one))
+    settings = suite_settings(SHIPPED, {"executor": {"models": models, "memory_bytes": 2 * each - 1}})
+    (line,) = problems(settings, "executor")
+    assert line.startswith("executor.models.c.folder: memory of model c: got ")
+    assert "left of executor.memory_bytes" in line
 
 
 def test_one_service_alone() -> None:

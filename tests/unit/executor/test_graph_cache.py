@@ -1,6 +1,8 @@
 """Graphs are kept on disk and used again only where they are whole, of this code, and their owner's."""
 
 import json
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +43,16 @@ def test_kept_graphs_give_the_same_bits(tmp_path: Path, kept: Path, precision: s
     np.testing.assert_array_equal(logits(folder, precision, cache), built)
     np.testing.assert_array_equal(logits(folder, precision, None), built)
     assert len(list(kept.iterdir())) == 1
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path, kept: Path) -> None:
+    """Unfinished graphs of long ago go with the next that is written; those of writers that may still be at it stay."""
+    for name, age_s in {".new-old": 7200, ".new-fresh": 60}.items():
+        (kept / name / "graph").mkdir(parents=True)
+        then = time.time() - age_s
+        os.utime(kept / name, (then, then))
+    logits(llama_folder(tmp_path / "model"), "fp32", GraphCache(kept, "fp32", 0))
+    assert sorted(path.name for path in kept.iterdir() if path.name.startswith(".")) == [".new-fresh"]
 
 
 def _cut(place: Path) -> None:

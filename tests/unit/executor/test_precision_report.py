@@ -1,4 +1,4 @@
-"""What the catalogue carries about precision covers what settings offer, and bears out the default."""
+"""The report on precision in deploy/ covers what settings offer, and bears out the default."""
 
 import json
 from pathlib import Path

@@ -14,7 +14,10 @@ from structlog.testing import capture_logs
 from services.chassis.errors import FailedPrecondition, InvalidField, NotFound, Unavailable
 from services.chassis.settings import ConfigError, load
 from services.executor.engine import ModelState
+from services.executor.kv_memory import kv_token_bytes
 from services.executor.memory_budget import estimate
+from services.executor.models.checkpoint import InvalidCheckpoint, open_checkpoint
+from services.executor.models.decoder import decoder_shape
 from services.executor.registry import make_registry
 from services.executor.settings import ExecutorSettings, LocalModel, RemoteModel
 from tests.unit.executor.folders import llama_folder
@@ -70,13 +73,23 @@ def test_keys_come_from_the_named_variable(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_settings_tell_local_from_remote() -> None:
-    """A model with a base_url is remote, any other local; a wrong key is named with its path."""
+    """A model with a base_url is remote, any other local; a wrong key is named as it is written."""
     models = {"here": {"folder": "models/x"}, "there": {"base_url": "https://api.example.com/v1"}}
     settings = load(ExecutorSettings, {"executor": {"models": models}})
     assert isinstance(settings.models["here"], LocalModel)
     assert isinstance(settings.models["there"], RemoteModel)
-    with pytest.raises(ConfigError, match=r"executor\.models\.here\.local\.precision"):
-        load(ExecutorSettings, {"executor": {"models": {"here": {"folder": "x", "precision": "fp4"}}}})
+    told = r"^executor\.models\.local\.precision \(or FULCRUM_EXECUTOR__MODELS__LOCAL__PRECISION\): got 'fp4'"
+    with pytest.raises(ConfigError, match=told):
+        load(ExecutorSettings, {"executor": {"models": {"local": {"folder": "x", "precision": "fp4"}}}})
+
+
+@pytest.mark.parametrize(
+    "section", [{"encoder": {"threads": 257}}, {"models": {"m": {"folder": "x", "threads": 10**9}}}]
+)
+def test_threads_have_an_upper_limit(section: dict[str, Any]) -> None:
+    """A slip of the finger is refused rather than exhaust the machine."""
+    with pytest.raises(ConfigError, match=r"threads .*less than or equal to 256"):
+        load(ExecutorSettings, {"executor": section})
 
 
 def local(folder: Path, **changes: Any) -> LocalModel:
@@ -100,6 +113,30 @@ async def test_two_models_may_share_a_folder_and_not_all_fit(tmp_path: Path) -> 
     assert states == [ModelState.UNLOADED, ModelState.READY, ModelState.READY]
     assert registry.failed() == []
     await registry.close()
+
+
+def test_the_estimate_covers_scores_and_logits(tmp_path: Path) -> None:
+    """Twice the context or the places adds the widest pass's scores and logits, besides keys and values."""
+    folder = llama_folder(tmp_path, max_position_embeddings=8192)
+    changes = {"kv_memory_mb": 64, "prefix_memory_mb": 0}
+
+    def parts(context: int, places: int) -> tuple[int, int]:
+        decoder = decoder_shape(open_checkpoint(folder), context)
+        return kv_token_bytes(decoder, 4) * context * places, estimate(
+            local(folder, context_tokens=context, places=places, **changes)
+        )
+
+    (kv, all_of_it), (wide_kv, wide), (more_kv, more) = parts(4096, 1), parts(8192, 1), parts(4096, 2)
+    heads, logits = 4, 2 * 4 * 260
+    assert (wide - wide_kv) - (all_of_it - kv) == heads * 256 * 4096 * 4
+    assert (more - more_kv) - (all_of_it - kv) == heads * 256 * 4096 * 4 + logits
+
+
+def test_memory_for_less_than_one_conversation_is_refused(tmp_path: Path) -> None:
+    """The estimate says so in the words of loading."""
+    folder = llama_folder(tmp_path, max_position_embeddings=8192)
+    with pytest.raises(InvalidCheckpoint, match=r"8192 tokens take \d+ bytes of KV memory, expected at most 1000000"):
+        estimate(local(folder, kv_memory_mb=1))
 
 
 def break_weights(folder: Path) -> None:
@@ -146,6 +183,11 @@ async def test_loading_and_unloading_are_done_once(tmp_path: Path) -> None:
     await registry.start()
     model = registry.model("m")
     assert model.info.state is ModelState.UNLOADED
+    with (
+        pytest.raises(Unavailable, match="got 'unloaded', expected ready: `fulcrum models load m` loads it"),
+        model.using(),
+    ):
+        pass
     leaving, staying = (asyncio.create_task(model.load()) for _ in range(2))
     await asyncio.sleep(0)
     leaving.cancel()

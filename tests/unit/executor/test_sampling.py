@@ -56,6 +56,21 @@ def test_draws_follow_the_distribution() -> None:
     np.testing.assert_allclose(counts / 4000, expected / expected.sum(), atol=0.03)
 
 
+@pytest.mark.parametrize("temperature", [5e-324, 1e-310, 1e-20, 9e-7])
+@given(logits=LOGITS)
+def test_tiny_temperatures_are_greedy(temperature: float, logits: np.ndarray) -> None:
+    """Where quotients would overflow, the likeliest token is taken."""
+    with np.errstate(all="raise", under="ignore"):
+        assert Sampler(Sampling(temperature=temperature, seed=1)).choose(logits)[0] == int(np.argmax(logits))
+
+
+def test_the_least_temperature_draws_without_overflow() -> None:
+    """Of the largest logits that there are."""
+    logits = np.array([-3e38, 3e38, 2.9e38], np.float32)
+    with np.errstate(all="raise", under="ignore"):
+        assert Sampler(Sampling(temperature=1e-6, seed=1)).choose(logits)[0] == 1
+
+
 def test_unseeded_samplers_differ() -> None:
     """Without a seed two samplers draw differently."""
     logits = np.zeros(1000, np.float32)
