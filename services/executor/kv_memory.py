@@ -8,6 +8,7 @@ import numpy as np
 from services.executor.models.decoder import DecoderShape
 
 BLOCK_TOKENS = 16
+_KEPT_SHARE = 4  # so that little memory still serves several conversations
 
 
 class KvCapacity(NamedTuple):
@@ -25,7 +26,7 @@ def kv_token_bytes(shape: DecoderShape, item_bytes: int) -> int:
 def kv_capacity(
     shape: DecoderShape, item_bytes: int, slots: int, most_bytes: int | None, kept_bytes: int
 ) -> KvCapacity:
-    """What fits: one slot first, then the blocks asked for, then the other slots; arguments as in `KvMemory`.
+    """What fits: one slot first, then the blocks asked for, of a quarter at most, then slots, then blocks in what is left; see `KvMemory`.
 
     Raises:
         ValueError: it does not hold one conversation.
@@ -35,8 +36,9 @@ def kv_capacity(
     if most_bytes is not None:
         if most_bytes < slot_bytes:
             raise ValueError(f"{shape.attention.max_positions} tokens take {slot_bytes} bytes of KV memory")
-        kept_bytes = min(kept_bytes, most_bytes - slot_bytes)
-        slots = min(slots, (most_bytes - kept_bytes) // slot_bytes)
+        reserved = min(kept_bytes, most_bytes // _KEPT_SHARE, most_bytes - slot_bytes)
+        slots = min(slots, (most_bytes - reserved) // slot_bytes)
+        kept_bytes = min(kept_bytes, most_bytes - slots * slot_bytes)
     return KvCapacity(slots, kept_bytes // (token_bytes * BLOCK_TOKENS))
 
 

@@ -91,6 +91,14 @@ class OnnxEngine:
             self._state = ModelState.FAILED
             raise
         session, limit = self._session, self._model.waiting_limit
+        if session.slots < self._model.places:
+            self._log.warning(
+                "fewer places than asked for",
+                model=self._name,
+                places=session.slots,
+                asked=self._model.places,
+                remedy="more kv_memory_mb, or fewer context_tokens",
+            )
         keeper = KeptPrefixes(session.memory, self._model.share_prefixes)
         self._scheduler = Scheduler(f"model {self._name}", session.slots, session.context_tokens, limit, keeper)
         self._loop = DecoderLoop(self._name, session, self._scheduler, keeper, self._model.threads)
