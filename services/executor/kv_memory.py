@@ -26,7 +26,7 @@ def kv_token_bytes(shape: DecoderShape, item_bytes: int) -> int:
 def kv_capacity(
     shape: DecoderShape, item_bytes: int, slots: int, most_bytes: int | None, kept_bytes: int
 ) -> KvCapacity:
-    """What fits: one slot first, then the blocks asked for, of a quarter at most, then slots, then blocks in what is left; see `KvMemory`.
+    """What fits: a slot, blocks of a quarter at most, more slots, more blocks in what is left; see `KvMemory`.
 
     Raises:
         ValueError: it does not hold one conversation.
