@@ -47,7 +47,9 @@ class LocalModel(BaseModel):
     context_tokens: int | None = Field(None, ge=16, description="lowers the model's own limit, and with it the memory")
     places: int = Field(16, ge=1, le=256, description="requests that run at once, as far as kv_memory_mb reaches")
     kv_memory_mb: int = Field(1024, ge=1, description="most megabytes for keys and values, kept prefixes included")
-    prefix_memory_mb: int = Field(128, ge=0, description="of these, for kept prefixes: up to a quarter, and what places leave")
+    prefix_memory_mb: int = Field(
+        128, ge=0, description="of these, for kept prefixes: up to a quarter, and what places leave"
+    )
     share_prefixes: bool = Field(False, description="whether tenants find one another's prefixes, and so can time them")
     waiting_limit: int = Field(16, ge=0, description="requests that may wait; more are refused at once")
 
