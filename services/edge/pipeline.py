@@ -38,7 +38,7 @@ from services.edge.speeds import Speeds
 from services.edge.twins import Twins
 from services.edge.work import Work
 
-_LOOKUPS_WHEN_FULL = 2
+_LOOKUPS_WHEN_FULL = 1
 
 
 class Pipeline:
