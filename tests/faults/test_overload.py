@@ -10,7 +10,7 @@ import yaml
 
 from benchmarks.suite_process import suite_process
 from services.chassis.channel import connect
-from tests.load import Report, closed_loop, kept, open_loop
+from tests.load import Report, closed_loop, kept, open_loop, probed
 from tests.processes import fleet
 from tests.unit.executor.chat_server import Reply, chat_server, delta, streaming, usage
 
@@ -22,6 +22,7 @@ AFTER_S = 5.0
 LOCAL_CALLERS, LOCAL_PEAK, LOCAL_CALM = 8, 600, 100
 LOCAL_TIMES, LOCAL_FLOOD_S = 3.0, 8.0
 RECOVERED_S = 2.0
+HEALTH_CHECKS = 3.0  # a refusal takes no longer than so many of them at the same time, whatever the machine does else
 
 
 def slow_model() -> Reply:
@@ -67,29 +68,42 @@ async def test_goodput_holds_and_rejects_are_quick(tmp_path: Path) -> None:
             capacity = PEAK_REQUESTS / (time.monotonic() - begin)
             assert not peak.failed
             begin = time.monotonic()
-            flood = await open_loop(channel, TIMES * capacity, OVERLOAD_S, lambda n: kept(n + 10_000))
+            async with probed(channel) as probes:
+                flood = await open_loop(channel, TIMES * capacity, OVERLOAD_S, lambda n: kept(n + 10_000))
             goodput = flood.codes["OK"] / (time.monotonic() - begin)
             over = time.monotonic()
             after = await open_loop(channel, capacity / 2, AFTER_S, lambda n: kept(n + 1_000_000))
             await channel.close()
-    print(
-        f"capacity {capacity:.0f}/s, goodput {goodput:.0f}/s, rejects p99 {rejects_ms(flood):.1f} ms\n{flood}\n{after}"
-    )
+    print(f"capacity {capacity:.0f}/s, goodput {goodput:.0f}/s, {refusals(flood, probes)}\n{flood}\n{after}")
     assert set(flood.codes) == {"OK", "RESOURCE_EXHAUSTED"}
     assert all(answer.error.retry_after_s for answer in flood.answers if answer.error)
     assert goodput >= 0.9 * capacity
     recovered = after.since(over + 2.0)
     assert set(recovered.codes) == {"OK"}
     assert recovered.percentile_s(0.5) <= 1.5 * peak.percentile_s(0.5)
-    assert rejects_ms(flood) <= 20.0
+    assert quick(flood, probes)
 
 
 def nice(pid: int) -> int:
     return os.getpriority(os.PRIO_PROCESS, pid)
 
 
-def rejects_ms(report: Report) -> float:
-    return report.percentile_s(0.99, "RESOURCE_EXHAUSTED") * 1000
+def quick(flood: Report, probes: Report) -> bool:
+    """Whether refusals came at once: within a few health checks, at the median and in the tail."""
+    return all(
+        flood.percentile_s(share, "RESOURCE_EXHAUSTED") <= HEALTH_CHECKS * probes.percentile_s(share)
+        for share in (0.5, 0.95, 0.99)
+    )
+
+
+def refusals(flood: Report, probes: Report) -> str:
+    """What refusals took, and the health checks beside them."""
+
+    def times(report: Report, code: str) -> str:
+        return "/".join(f"{report.percentile_s(share, code) * 1000:.1f}" for share in (0.5, 0.95, 0.99))
+
+    rejects, checks = times(flood, "RESOURCE_EXHAUSTED"), times(probes, "OK")
+    return f"rejects p50/p95/p99 {rejects} ms, health checks {checks} ms"
 
 
 async def test_local_models_in_one_process(tmp_path: Path) -> None:
@@ -105,16 +119,16 @@ async def test_local_models_in_one_process(tmp_path: Path) -> None:
         peak = await closed_loop(channel, LOCAL_PEAK, LOCAL_CALLERS, lambda n: kept(n + 2_000))
         capacity = LOCAL_PEAK / (time.monotonic() - begin)
         begin = time.monotonic()
-        flood = await open_loop(channel, LOCAL_TIMES * capacity, LOCAL_FLOOD_S, lambda n: kept(n + 10_000))
+        async with probed(channel) as probes:
+            flood = await open_loop(channel, LOCAL_TIMES * capacity, LOCAL_FLOOD_S, lambda n: kept(n + 10_000))
         goodput = flood.codes["OK"] / (time.monotonic() - begin)
         await asyncio.sleep(RECOVERED_S)
         after = await closed_loop(channel, LOCAL_CALM, 1, lambda n: kept(n + 1_000_000))
         await channel.close()
-    median_ms = flood.percentile_s(0.5, "RESOURCE_EXHAUSTED") * 1000
-    print(f"capacity {capacity:.0f}/s, goodput {goodput:.0f}/s, rejects p50 {median_ms:.1f} ms")
+    print(f"capacity {capacity:.0f}/s, goodput {goodput:.0f}/s, {refusals(flood, probes)}")
     print(before, flood, after, sep="\n")
     assert set(before.codes) == set(peak.codes) == set(after.codes) == {"OK"}
     assert set(flood.codes) == {"OK", "RESOURCE_EXHAUSTED"}
     assert all(answer.error.retry_after_s for answer in flood.answers if answer.error)
-    assert median_ms <= 50.0
+    assert quick(flood, probes)
     assert after.percentile_s(0.5) <= 1.5 * before.percentile_s(0.5)
