@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from services.chassis.errors import FulcrumError, Unavailable
+from services.edge.background import BackgroundCalls
 from services.edge.chat import Delta, Finish, FinishReason, Request, TextDelta, Usage
 from services.edge.judges import Comparison
 from services.edge.model_judge import ModelJudge
@@ -112,7 +113,8 @@ async def test_the_model_is_asked_for_a_share_of_the_comparisons_alone(
     """Beyond a reserve of ten, a tenth of what comes to it is asked, and what is too long never is."""
     executor = JudgeAndModels('{"verdict": "same"}')
     monkeypatch.setattr(judging.pipeline.attempts, "_executor", executor)
-    judge = ModelJudge(judging.pipeline.attempts, judging.pipeline._accounts, "judge", 0.1)
+    calls = BackgroundCalls(judging.pipeline.attempts, judging.pipeline._accounts)
+    judge = ModelJudge(calls, "judge", 0.1)
     verdicts = [await judge.same(Comparison(request(), KEPT, MADE)) for _ in range(110)]
     assert len(executor.asked) == verdicts.count(True) == 20
     assert verdicts.count(None) == 90
