@@ -66,7 +66,7 @@ class Router:
         """
         plan = self._decisions.recall(decision_id)
         planned = place(plan, model, "model")
-        self._policy.scored(plan, self._decisions.score(decision_id, model, score))
+        self._policy.scored(plan, model, self._decisions.score(decision_id, model, score))
         if self._outcomes:
             await self._outcomes.append(Outcome(decision_id, planned, score, source, plan.version, sampled))
 
@@ -77,7 +77,7 @@ class Router:
 
     async def _follow(self, file: PredictorFile) -> None:
         async for predictor in file.changes():
-            self._policy = Policy(self._eligibility, predictor)
+            self._policy = Policy(self._eligibility, predictor, self._policy)
 
     async def close(self) -> None:
         """Writes what the log still holds."""

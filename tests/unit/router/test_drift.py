@@ -74,10 +74,10 @@ def test_a_broken_promise_is_suspended() -> None:
     asked = query(loss=0.1, vector=familiar())
     plan: Plan = made.plan(asked)
     assert (plan.models[0].model, plan.promised) == ("small", True)
-    made.scored(plan, {"small": 0.0})  # nothing is known of the default's answer
+    made.scored(plan, "small", {"small": 0.0})  # nothing is known of the default's answer
     assert made.promise.judged == 0
     while not made.promise.suspended:
-        made.scored(plan, {"small": 0.0, "large": 1.0})
+        made.scored(plan, "large", {"small": 0.0, "large": 1.0})
     assert made.promise.harmed == made.promise.judged > 3
     after = made.plan(asked)
     assert (after.models[0].model, after.reason) == ("large", Reason.PROMISE_SUSPENDED)
