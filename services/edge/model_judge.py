@@ -34,11 +34,14 @@ class ModelJudge:
         self._budget = RetryBudget(share, _RESERVE)
 
     async def same(self, comparison: Comparison) -> bool | None:
-        """None too where the model is not to be asked any more, or does not answer in time, or as it was told.
+        """None too where the request keeps itself from this model, where it is not to be asked any more, or does not
+        answer in time, or as it was told.
 
         Raises:
             FulcrumError: it cannot be asked.
         """
+        if not comparison.request.objective.allows(self._model):
+            return None
         asked = question(comparison.request, (comparison.kept, comparison.made), _INSTRUCTIONS, _SCHEMA)
         self._budget.earn()
         if asked.size_bytes > LONGEST_BYTES or not self._budget.take():

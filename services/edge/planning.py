@@ -10,6 +10,8 @@ from services.edge.ports import Circumstances, Embedding, Plan, Router
 from services.edge.speeds import Speeds
 from services.edge.work import Work
 
+_MOST_HELD = 0.1  # of an answer's time by a slow reader, up to which that time tells how fast the model is
+
 
 class Planning:
     """Asks the router; `remembered_turns` and `prefix_kept_s` are those of `Conversations`."""
@@ -32,5 +34,6 @@ class Planning:
     def learn(self, work: Work, execution: Execution, outcome: Outcome) -> None:
         """Notes what later routes go by: who holds this conversation, and how fast its model was."""
         self._conversations.after(work.turns, outcome, self._catalogue.prices.get(outcome.model))
-        if self._catalogue.knows(outcome.model) and (usage := outcome.finish.usage):
+        at_its_own_pace = execution.held_s <= _MOST_HELD * execution.answer_s
+        if at_its_own_pace and self._catalogue.knows(outcome.model) and (usage := outcome.finish.usage):
             self._speeds.note(outcome.model, execution.first_token_s, execution.answer_s, usage.output_tokens)

@@ -133,7 +133,7 @@ class Shadowing:
     async def _judged(self, request: Request, said: str, reference: str) -> tuple[str, str, _Scores | None]:
         judge, compared = self._settings.judge or "", preference(request, said, reference)
         size = compared.asked.size_bytes
-        if size > LONGEST_BYTES:
+        if size > LONGEST_BYTES or not request.objective.allows(judge):
             return "unresolved", "", None
         async with self._budget.room(request.tenant, self._cost(judge, size, OUTPUT_TOKENS)) as affordable:
             if not affordable:
