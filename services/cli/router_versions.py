@@ -9,7 +9,7 @@ from rich.table import Table
 from services.chassis.errors import FulcrumError
 from services.chassis.settings import ConfigError, load, read_file
 from services.cli.printing import show
-from services.router.artefact import Artefact, load_artefact
+from services.router.artefact import Artefact
 from services.router.catalogue import load_catalogue
 from services.router.eligibility import Eligibility
 from services.router.fit import Outcomes
@@ -18,7 +18,7 @@ from services.router.policy import Policy
 from services.router.predictor import Predictor
 from services.router.query import Objective
 from services.router.settings import RouterSettings
-from services.router.versions import Version, Versions
+from services.router.versions import Version, Versions, usable
 
 
 def publish(arguments: argparse.Namespace, artefact: Artefact, outcomes: Outcomes, encoder_digest: str) -> None:
@@ -30,11 +30,10 @@ def publish(arguments: argparse.Namespace, artefact: Artefact, outcomes: Outcome
     """
     settings, serving = _settings(arguments.config)
     catalogue = load_catalogue(settings.catalogue, settings.prices)
-    if artefact.facts.default_model != catalogue.default.name:
-        got, expected = artefact.facts.default_model, f"{catalogue.default.name}, the catalogue's default"
-        raise ConfigError(f"{arguments.artefact}: default_model: got {got}, expected {expected}")
+    usable(arguments.artefact, catalogue.default.name)
     eligibility = Eligibility(catalogue, settings.expected_output_tokens)
-    old = _serving(serving, eligibility)
+    serves = _serving(serving, catalogue.default.name, encoder_digest)
+    old = Policy(eligibility, Predictor(serves)) if serves else None
     objective = Objective(settings.max_quality_loss, settings.confidence)
     try:
         found = compare(Policy(eligibility, Predictor(artefact)), old, outcomes, encoder_digest, objective)
@@ -52,10 +51,11 @@ def publish(arguments: argparse.Namespace, artefact: Artefact, outcomes: Outcome
 
 def change(arguments: argparse.Namespace) -> None:
     """Lists the versions, or goes back by one."""
-    _, serving = _settings(arguments.config)
+    settings, serving = _settings(arguments.config)
     versions = Versions(serving)
+    default = load_catalogue(settings.catalogue, settings.prices).default.name
     if arguments.action == "rollback":
-        _tell(versions.rollback(), serving)
+        _tell(versions.rollback(default), serving)
         return
     listed = versions.listed()
     if not listed:
@@ -64,25 +64,28 @@ def change(arguments: argparse.Namespace) -> None:
     for one in listed:
         state = "serves" if one.serves else "withdrawn" if one.withdrawn else ""
         try:
-            artefact = load_artefact(one.path)
+            artefact = usable(one.path, default)
         except ConfigError as error:
             print(error, file=sys.stderr)
-            table.add_row(str(one.number), one.digest, "", "", f"{state} cannot be read".strip())
+            table.add_row(str(one.number), one.digest, "", "", f"{state} cannot be used".strip())
             continue
         counts = artefact.facts.fitted_prompts, len(artefact.calibration_losses)
         table.add_row(str(one.number), one.digest, *(str(count) for count in counts), state)
     show(table)
 
 
-def _serving(path: Path, eligibility: Eligibility) -> Policy | None:
-    """What serves now; None where nothing does, or nothing that can be read, which is told."""
+def _serving(path: Path, default_model: str, encoder_digest: str) -> Artefact | None:
+    """What serves now; None where nothing does, or nothing that these embeddings can be given to, which is told."""
     if not path.exists():
         return None
     try:
-        return Policy(eligibility, Predictor(load_artefact(path)))
+        artefact = usable(path, default_model)
+        if artefact.facts.encoder_digest != encoder_digest:
+            raise ConfigError(f"{path}: encoder_digest: was fitted on another encoder or precision")
     except ConfigError as error:
-        print(f"what serves cannot be compared with: {error}", file=sys.stderr)
+        print(f"what serves cannot be compared with, so only the bound is held: {error}", file=sys.stderr)
         return None
+    return artefact
 
 
 def _settings(config: Path | None) -> tuple[RouterSettings, Path]:

@@ -1,12 +1,13 @@
 """`fulcrum router publish|versions|rollback`: a worse router is refused with figures, and one command goes back."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from services.cli.__main__ import main
-from services.router.artefact import load_artefact
+from services.router.artefact import FORMAT, load_artefact
 from tests.unit.cli.test_routing import fitted, outcomes  # noqa: F401 (a fixture)
 from tests.unit.router.test_service import CATALOGUE
 
@@ -63,3 +64,29 @@ def test_publish_refuse_and_roll_back(
     told = capsys.readouterr().out
     assert "serves" in told
     assert "withdrawn" in told
+
+
+def test_what_cannot_be_used_is_in_nobodys_way(
+    fitted: Path,  # noqa: F811
+    config: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A serving file of an older format, or of another encoder, is told and replaced; listed, never gone back to."""
+    serving, fresh = tmp_path / "serving.safetensors", outcomes(tmp_path / "fresh.jsonl", 240, seed=5)
+    said = ["--config", str(config)]
+    serving.write_bytes(fitted.read_bytes().replace(FORMAT.encode(), b"fulcrum-router-0"))
+    main(["router", "publish", str(fitted), str(fresh), *said])
+    assert "what serves cannot be compared with, so only the bound is held" in capsys.readouterr().err
+    assert version(serving) == version(fitted)
+    with pytest.raises(SystemExit):
+        main(["router", "rollback", *said])
+    assert "no version before can be used" in capsys.readouterr().err
+    main(["router", "versions", *said])
+    assert "cannot be used" in capsys.readouterr().out
+
+    known = load_artefact(fitted)
+    replace(known, facts=replace(known.facts, encoder_digest="ab" * 32)).save(serving)
+    main(["router", "publish", str(fitted), str(fresh), *said])
+    assert "encoder_digest" in capsys.readouterr().err
+    assert version(serving) == version(fitted)
