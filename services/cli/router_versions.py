@@ -2,6 +2,8 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
@@ -9,6 +11,8 @@ from rich.table import Table
 from services.chassis.errors import FulcrumError
 from services.chassis.settings import ConfigError, load, read_file
 from services.cli.printing import show
+from services.edge.quality_budget import QualityBudget
+from services.edge.settings import EdgeSettings
 from services.router.artefact import Artefact
 from services.router.catalogue import load_catalogue
 from services.router.eligibility import Eligibility
@@ -21,22 +25,49 @@ from services.router.settings import RouterSettings
 from services.router.versions import Version, Versions, usable
 
 
-def publish(arguments: argparse.Namespace, artefact: Artefact, outcomes: Outcomes, encoder_digest: str) -> None:
-    """Puts a fitted router in the place of the one that serves, unless it is worse.
+@dataclass(frozen=True)
+class Contest:
+    """A fitted router, what serves now, or None, and what both are held to.
+
+    `models` are those of either that the catalogue has, `told` is where the bound comes from.
+    """
+
+    new: Artefact
+    serves: Artefact | None
+    serving: Path
+    eligibility: Eligibility
+    models: Sequence[str]
+    objective: Objective
+    told: str
+
+
+def contest(arguments: argparse.Namespace, artefact: Artefact) -> Contest:
+    """What publishing this router will decide by.
+
+    Raises:
+        ConfigError: a file or the settings cannot be used.
+    """
+    settings, serving = _settings(arguments.config)
+    catalogue = load_catalogue(settings.catalogue, settings.prices)
+    usable(arguments.artefact, catalogue.default.name)
+    serves = _serving(serving, catalogue.default.name, artefact.facts.encoder_digest)
+    either = {*artefact.facts.models, *(serves.facts.models if serves else ())}
+    models = tuple(name for name in catalogue.names if name in either)
+    eligibility = Eligibility(catalogue, settings.expected_output_tokens)
+    bound, told = _bound(arguments)
+    return Contest(artefact, serves, serving, eligibility, models, Objective(bound, settings.confidence), told)
+
+
+def publish(path: Path, held: Contest, outcomes: Outcomes) -> None:
+    """Puts the fitted router in this file in the place of the one that serves, unless it is worse.
 
     Raises:
         ConfigError: it is, and with what figures; or a file cannot be used.
         ValueError: too few outcomes.
     """
-    settings, serving = _settings(arguments.config)
-    catalogue = load_catalogue(settings.catalogue, settings.prices)
-    usable(arguments.artefact, catalogue.default.name)
-    eligibility = Eligibility(catalogue, settings.expected_output_tokens)
-    serves = _serving(serving, catalogue.default.name, encoder_digest)
-    old = Policy(eligibility, Predictor(serves)) if serves else None
-    objective = Objective(settings.max_quality_loss, settings.confidence)
+    new, old = (one and Policy(held.eligibility, Predictor(one)) for one in (held.new, held.serves))
     try:
-        found = compare(Policy(eligibility, Predictor(artefact)), old, outcomes, encoder_digest, objective)
+        found = compare(new, old, outcomes, held.new.facts.encoder_digest, held.objective)
     except FulcrumError as error:
         raise ConfigError(f"{error.field}: got {error.value}, expected {error.expected}") from error
     rows = (("new", found.new), *([("serves now", found.serving)] if found.serving else []))
@@ -44,9 +75,10 @@ def publish(arguments: argparse.Namespace, artefact: Artefact, outcomes: Outcome
     for name, decided in rows:
         table.add_row(name, *_figures(decided))
     show(table)
+    print(f"held to a bound of {held.objective.max_quality_loss:.3g}, {held.told}")
     if found.refused:
-        raise ConfigError(f"{arguments.artefact}: is refused on {len(outcomes.prompts)} prompts: {found.refused}")
-    _tell(Versions(serving).publish(arguments.artefact), serving)
+        raise ConfigError(f"{path}: is refused on {len(outcomes.prompts)} prompts: {found.refused}")
+    _tell(Versions(held.serving).publish(path), held.serving)
 
 
 def change(arguments: argparse.Namespace) -> None:
@@ -93,6 +125,15 @@ def _settings(config: Path | None) -> tuple[RouterSettings, Path]:
     if settings.predictor is None:
         raise ConfigError("router.predictor: got null, expected the file that serves, or is to serve")
     return settings, settings.predictor
+
+
+def _bound(arguments: argparse.Namespace) -> tuple[float, str]:
+    """What the router will be asked to keep, and who says so."""
+    if arguments.max_quality_loss is not None:
+        return arguments.max_quality_loss, "as --max-quality-loss says"
+    edge = load(EdgeSettings, read_file(arguments.config))
+    asked = QualityBudget.split(edge.max_quality_loss, edge.cache_part, cache_in_use=True).router_share
+    return asked, "which edge asks of the router: edge.max_quality_loss less the cache's part"
 
 
 def _figures(decided: Decided) -> tuple[str, str]:
