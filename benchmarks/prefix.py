@@ -5,8 +5,8 @@ the format of Mooncake's (Qin et al., FAST 2025): `hash_ids` names each 512-toke
 that it ends. Requests come one after the other; each looks up its longest kept prefix, and then its blocks are kept.
 All evictions run on the executor's own tree: leased blocks stay, and prefixes are shortened from their ends. Belady
 looks ahead, the others do not. Nothing is drawn at random. `--halves` replays each half of the trace by itself as well,
-from empty: choices that were made on one half can be checked on the other. `--tenants` deals the conversations out to so
-many tenants, by their second block; they find none of one another's prefixes.
+from empty: choices that were made on one half can be checked on the other. `--tenants` deals the conversations out, by
+their second block, to so many tenants that find none of one another's prefixes.
 """
 
 import argparse
