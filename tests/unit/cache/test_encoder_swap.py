@@ -3,15 +3,15 @@
 import random
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from services.cache.answer_cache import AnswerCache
+from services.cache.decision import MissReason
 from services.cache.embedding import Embedding
 from services.cache.entry import Standing
-from services.cache.query import Audit, Hit, MissReason
+from services.cache.query import Audit, Hit
 from services.cache.scopes import ScopeName
 from services.chassis.errors import FailedPrecondition
 from tests.unit.cache.parts import (
@@ -31,13 +31,11 @@ NEW = "cd" * 32
 WIDER = 8
 
 
-def moved(cosine: float = 1.0, **changes: Any) -> Embedding:
+def moved(cosine: float = 1.0, truncated: bool = False) -> Embedding:
     """A vector by the new encoder, of twice the length, with this cosine to `moved()`."""
     values = np.zeros(WIDER, "<f4")
     values[-2:] = cosine, np.sqrt(1 - cosine**2)
-    return Embedding(
-        **({"values": values.tobytes(), "dimension": WIDER, "encoder_digest": NEW, "truncated": False} | changes)
-    )
+    return Embedding(values.tobytes(), WIDER, NEW, truncated)
 
 
 def stored(cache: AnswerCache, text: str = "x", said: str = "42") -> str:
