@@ -57,6 +57,8 @@ async def models(arguments: argparse.Namespace) -> None:
     if catalogue is None and engines is None:
         raise NotServed("--address", arguments.address, "the address of a router, an executor, or both in one process")
     show(tables.models_table(catalogue, engines))
+    if lost := tables.precisions_table(engines or ()):
+        show(lost)
     for name, found, missed in (("router", catalogue, "prices"), ("executor", engines, "states")):
         if found is None:
             show(Text(f"no {missed}: the {name} is not served at {arguments.address}", style="dim"))

@@ -176,6 +176,24 @@ def models_table(
     return table
 
 
+def precisions_table(engines: Sequence[executor_pb.Model]) -> Table | None:
+    """What precisions were measured to lose, empty where they were not; None where nothing was measured."""
+    table = Table(title="what precisions lose", title_justify="left")
+    for heading in ("name", "precision"):
+        table.add_column(heading)
+    for heading in ("exact answers", "perplexity", "questions", "error of a random model's logits"):
+        table.add_column(heading, justify="right")
+    for engine in engines:
+        for found in engine.measured_precisions:
+            runs = " (runs)" if found.precision == engine.precision else ""
+            told = {"exact_match": ".1%", "perplexity": ".4f", "questions": ",", "random_logit_error": ".1%"}
+            figures = [
+                f"{getattr(found, name):{shape}}" if found.HasField(name) else "" for name, shape in told.items()
+            ]
+            table.add_row(escape(engine.name), escape(found.precision) + runs, *figures)
+    return table if table.row_count else None
+
+
 def _price(model: router_pb.CatalogueModel | None) -> str:
     if model is None:
         return "not in the router's catalogue"
