@@ -7,16 +7,16 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from services.cache.decision import Decline, Neighbour, Serve
+from services.cache.decision import Decline, MissReason, Neighbour, Serve
 from services.cache.embedding import Embedding
-from services.cache.entry import Entry, NewEntry, Selector
+from services.cache.entry import Entry, NewEntry, Selector, Space
 from services.cache.entry_store import EntryStore
 from services.cache.memory import EXACT, Memory
 from services.cache.normalise import exact_key
 from services.cache.personal_data import Detector, PersonalData
 from services.cache.query import Audit, Hit, MatchKind, Miss, NotKept, Query, Stats, Submission
-from services.cache.scopes import Promise, Scopes
-from services.cache.settings import CacheSettings, TenantSettings
+from services.cache.scopes import Promise, ScopeName, Scopes
+from services.cache.settings import CacheSettings
 from services.cache.snapshots import Snapshots
 from services.cache.vector_index import VectorIndex
 from services.cache.vector_space import VectorSpace
@@ -77,8 +77,11 @@ class AnswerCache:
             for entry in self._entries([exact]):
                 self._scopes.exact(query.partition.tenant, self._bound(query))
                 return self._memory.hit(query, entry, now_ns, *EXACT)
-        tenant, near = query.partition.tenant, self._neighbours(query, now_ns)
-        decided, considered = self._scopes.decide(tenant, query.text, near, self._bound(query), query.judges)
+        if query.embedding is None or query.embedding.encoder_digest not in self._space.encoders:
+            return self._memory.miss(query, Decline(MissReason.NOT_NEAR, "no entry has an embedding to compare with"))
+        near = self._neighbours(query, query.embedding, now_ns)
+        scope = ScopeName(query.partition.tenant, query.embedding.encoder_digest)
+        decided, considered = self._scopes.decide(scope, query.text, near, self._bound(query), query.judges)
         if isinstance(decided, Decline):
             return self._memory.miss(query, decided)
         entry, why = decided.neighbour.entry, decided.explanation
@@ -89,7 +92,7 @@ class AnswerCache:
         else:
             found = self._memory.audit(query, entry, decided.propensity, why)
         if considered is not None:
-            self._scopes.remember(tenant, found.lookup_id, considered)
+            self._scopes.remember(scope, found.lookup_id, considered)
         return found
 
     def store(self, submission: Submission) -> str | NotKept:
@@ -112,7 +115,9 @@ class AnswerCache:
         if embedding is not None:
             self._space.adopt(embedding)
             vector = None if embedding.truncated else vector
-        new = self._new(submission, None if vector is None else vector.tobytes(), now_ns, limits)
+        new = _embedded(self._new(submission, now_ns), embedding, vector)
+        self._check_size(new)
+        new = replace(new, standing=self._memory.standing(new, limits.confirmed_for_trust))
         return self._keep(new, vector, submission.lookup_id)
 
     def judge(self, tenant: str, lookup_id: str, right: bool, principal: str | None = None) -> bool:
@@ -148,14 +153,14 @@ class AnswerCache:
         if not found:
             raise NotFound("entry_id", entry_id, "the id of an entry of this tenant")
         (served,) = self._memory.hits_of([found[0].sequence])
-        return replace(found[0], hits=served), self._store.vectors.get(found[0].sequence)
+        return replace(found[0], hits=served), self._vector(found[0])
 
-    def export(self, tenant: str | None, after: int, limit: int) -> list[tuple[Entry, bytes | None]]:
-        """Entries and their vectors above a sequence, of one tenant or of all, in their order."""
-        entries = self._store.after(tenant, after, limit)
+    def export(self, tenant: str | None, after: int, limit: int, without: str = "") -> list[tuple[Entry, bytes | None]]:
+        """Entries and vectors above a sequence, in their order: one tenant's, or all, or those without an encoder's."""
+        entries = self._store.without(without, after, limit) if without else self._store.after(tenant, after, limit)
         hits = self._memory.hits_of(entry.sequence for entry in entries)
         whole = [replace(entry, hits=served) for entry, served in zip(entries, hits, strict=True)]
-        return [(entry, self._store.vectors.get(entry.sequence)) for entry in whole]
+        return [(entry, self._vector(entry)) for entry in whole]
 
     def take_in(self, new: NewEntry, embedding: Embedding | None) -> bool:
         """Keeps an exported entry under its id; False where it, or a newer answer to its prompt, is there.
@@ -164,7 +169,7 @@ class AnswerCache:
             InvalidField, FailedPrecondition: as for `store`.
         """
         vector = None if embedding is None else self._space.vector(embedding)
-        new = replace(new, vector=None if vector is None else vector.tobytes())
+        new = _embedded(new, embedding, vector)
         self._check_size(new)
         known = new.entry_id and self._store.select(Selector(new.partition.tenant, entry_id=new.entry_id))
         if known or self._memory.newest(new.key) >= new.create_ns:
@@ -174,10 +179,27 @@ class AnswerCache:
         self._keep(new, vector, "")
         return True
 
-    @property
-    def encoder_digest(self) -> str:
-        """Digest of the encoder of the vectors; empty until the first one is known."""
-        return self._space.digest
+    def embed(self, tenant: str, entry_id: str, embedding: Embedding) -> bool:
+        """Gives an entry this vector of its prompt in place of another encoder's; False where there is none to give.
+
+        Raises:
+            InvalidField, FailedPrecondition: as for `store`.
+        """
+        vector = self._space.vector(embedding)
+        read = self._store.fetch(self._store.select(Selector(tenant, entry_id=entry_id)))
+        for sequence, entry in read.items():
+            new = _embedded(NewEntry(b"", entry.partition, entry.text, entry.answer, None, 0, None), embedding, vector)
+            self._check_size(new)
+            evicted = self._memory.room_for_vector(sequence, new)
+            if embedding.truncated or entry.encoder == new.encoder or evicted is None:
+                continue
+            self._space.adopt(embedding)
+            self._store.embed(sequence, new, evicted)
+            self._memory.give_up(evicted)
+            self._forget(evicted)
+            self._move(entry, replace(entry, size=new.size, encoder=new.encoder), vector)
+            return True
+        return False
 
     def page(self, tenant: str, before: int, limit: int) -> list[Entry]:
         """At most `limit` unexpired entries of a tenant below the sequence `before`, newest first."""
@@ -202,16 +224,14 @@ class AnswerCache:
         finally:
             self._store.close()
 
-    def _new(self, submission: Submission, vector: bytes | None, now_ns: int, limits: TenantSettings) -> NewEntry:
+    def _new(self, submission: Submission, now_ns: int) -> NewEntry:
         partition, text, ttl_ns = submission.partition, submission.text, submission.ttl_ns
+        limits = self._settings.of(partition.tenant)
         if ttl_ns is None and limits.ttl_s is not None:
             ttl_ns = round(limits.ttl_s * 1e9)
         expire_ns = None if ttl_ns is None else min(now_ns + ttl_ns, 2**63 - 1)
         key, request_id, provenance = exact_key(partition, text), submission.request_id, submission.provenance
-        answer = submission.answer
-        new = NewEntry(key, partition, text, answer, vector, now_ns, expire_ns, request_id, provenance)
-        self._check_size(new)
-        return replace(new, standing=self._memory.standing(new, limits.confirmed_for_trust))
+        return NewEntry(key, partition, text, submission.answer, None, now_ns, expire_ns, request_id, provenance)
 
     def _check_size(self, new: NewEntry) -> None:
         if new.size > self._settings.max_bytes:
@@ -226,16 +246,27 @@ class AnswerCache:
         self._memory.add(entry, new, lookup_id)
         self._scopes.stored(entry, lookup_id)
         if vector is not None:
-            self._index.add(new.partition, entry.sequence, vector)
+            self._index.add(Space(new.partition, new.encoder), entry.sequence, vector)
         return entry.entry_id
+
+    def _move(self, entry: Entry, moved: Entry, vector: npt.NDArray[np.float32]) -> None:
+        """Takes an entry out of its space and into the one of its new vector."""
+        self._scopes.removed(entry)
+        self._memory.embedded(moved)
+        self._scopes.stored(moved, "")
+        if entry.encoder:
+            self._index.remove(Space(entry.partition, entry.encoder), [entry.sequence])
+        self._index.add(Space(moved.partition, moved.encoder), moved.sequence, vector)
+
+    def _vector(self, entry: Entry) -> bytes | None:
+        return self._store.vectors.get(entry.sequence, entry.encoder)
 
     def _bound(self, query: Query) -> float:
         return self._settings.max_wrong_share if query.max_wrong_share is None else query.max_wrong_share
 
-    def _neighbours(self, query: Query, now_ns: int) -> list[Neighbour]:
-        if query.embedding is None or self._space.empty:
-            return []
-        near = dict(self._index.search(query.partition, self._space.vector(query.embedding), _NEIGHBOURS))
+    def _neighbours(self, query: Query, embedding: Embedding, now_ns: int) -> list[Neighbour]:
+        space = Space(query.partition, embedding.encoder_digest)
+        near = dict(self._index.search(space, self._space.vector(embedding), _NEIGHBOURS))
         serving = self._memory.serving(near, query, now_ns)
         return [Neighbour(entry, near[entry.sequence]) for entry in self._entries(serving)]
 
@@ -265,4 +296,12 @@ class AnswerCache:
         for entry in self._memory.answers(sequences).values():
             self._scopes.removed(entry)
         for partition, gone in self._memory.forget(sequences).items():
-            self._index.remove(partition, gone)
+            for encoder in self._space.encoders:
+                self._index.remove(Space(partition, encoder), gone)
+
+
+def _embedded(new: NewEntry, embedding: Embedding | None, vector: npt.NDArray[np.float32] | None) -> NewEntry:
+    """The entry with its vector, where it has one."""
+    if embedding is None or vector is None:
+        return new
+    return replace(new, vector=vector.tobytes(), encoder=embedding.encoder_digest)
