@@ -45,7 +45,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Which limit a tenant reached, and its other calls that may have been under way in an edge when that was decided."""
+    """Which limit a tenant reached, and its other calls that may have been under way when that was decided."""
 
     limit: str
     beside: int
@@ -81,6 +81,11 @@ class Race:
         others = [one for one in self.calls if one.tenant == call.tenant and one is not call]
         self.refused.setdefault(call.tenant, Refusal(call.why, sum(_beside(one, call) for one in others)))
 
+    def _lingering(self) -> list[Call]:
+        """Cancelled calls whose edge may not have ended them yet."""
+        since = time.monotonic() - LINGER_S
+        return [call for call in self.calls if call.fate == "cancelled" and call.ended > since]
+
     async def ask(self, stubs: list[Any], tenant: str, number: int, caller: int) -> Call:
         """One call to some edge; every fourth may share its answer, every sixth is left after its first words."""
         shares, leaves = number % 4 == 0, number % 6 == 5
@@ -104,7 +109,7 @@ class Race:
 
 
 def _beside(one: Call, call: Call) -> bool:
-    """Whether one call may have been under way while the other was: an edge may end what was cancelled a little later."""
+    """Whether one call may have been under way while the other was: what was cancelled may have ended later."""
     return not one.ended or one.ended + (LINGER_S if one.fate == "cancelled" else 0.0) > call.begun
 
 
