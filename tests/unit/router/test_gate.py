@@ -103,7 +103,7 @@ def test_wordings_of_a_question_count_once() -> None:
 
 
 def _refused(files: Any) -> float:
-    """Share of files on which a router is refused that harms so much of each question's wordings, [files, questions]."""
+    """Share of files on which a router is refused that harms so much of each question, [files, questions]."""
     return float(np.mean([bool(refusal(Decided(one, np.zeros(len(one)), True), None, 0.02)) for one in files]))
 
 
