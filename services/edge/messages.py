@@ -264,7 +264,19 @@ def catalogue_model(message: router_pb.CatalogueModel) -> ports.CatalogueModel:
             machine.reference_seconds_per_million_input_tokens,
             machine.reference_seconds_per_million_output_tokens,
         )
-    return ports.CatalogueModel(message.name, message.is_default, price)
+    speed = message.speed
+    return ports.CatalogueModel(
+        name=message.name,
+        is_default=message.is_default,
+        price=price,
+        context_tokens=message.context_tokens,
+        supports_tools=message.supports_tools,
+        bytes_per_token=message.bytes_per_token or 1.0,
+        expected_output_tokens=message.expected_output_tokens,
+        speed=ports.Speed(seconds(speed.first_token), speed.output_tokens_per_second)
+        if message.HasField("speed")
+        else None,
+    )
 
 
 def _amounts(price: router_pb.ListPrice | router_pb.PriceTier) -> tuple[float, float, float, float]:

@@ -163,7 +163,7 @@ class Pipeline:
                 return
             executing()
             work.missed = found
-            plan = plan or self._catalogue.plan_without_router(work.request.objective)
+            plan = plan or self._planning.without_router(work)
             executed = self._execute(work, plan, embedding, _note(found or missed, work))
             async with self.twins.holding(work), aclosing(executed) as pieces:
                 async for piece in pieces:

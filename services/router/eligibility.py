@@ -34,7 +34,7 @@ class Eligibility:
     def __init__(self, catalogue: Catalogue, expected_output_tokens: int) -> None:
         """`expected_output_tokens` are assumed of an answer, or fewer where the query allows fewer."""
         self._catalogue = catalogue
-        self._expected_output_tokens = expected_output_tokens
+        self.expected_output_tokens = expected_output_tokens
 
     def candidates(self, query: Query) -> Sequence[Candidate]:
         """The models that may answer, never none.
@@ -86,7 +86,7 @@ class Eligibility:
     def _priced(self, name: str, query: Query, text_bytes: int) -> Candidate:
         model = self._catalogue[name]
         input_tokens = query.input_tokens or max(1, round(text_bytes / model.bytes_per_token))
-        output_tokens = min(query.max_output_tokens or self._expected_output_tokens, self._expected_output_tokens)
+        output_tokens = min(query.max_output_tokens or self.expected_output_tokens, self.expected_output_tokens)
         cached_tokens = min(query.cached_prefix_tokens, input_tokens) if name == query.current_model else 0
         timed = model.price if isinstance(model.price, MachinePrice) else None
         speed = query.speeds.get(name, model.speed)

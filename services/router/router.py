@@ -36,6 +36,7 @@ class Router:
         """
         self.catalogue = catalogue
         self.objective = objective
+        self.expected_output_tokens = eligibility.expected_output_tokens
         self._eligibility = eligibility
         self._file = file
         self._policy = Policy(eligibility, file.read() if file else None)

@@ -85,7 +85,7 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         begin = int(token)
         end = begin + (request.page_size or _DEFAULT_PAGE)
         return router_service_pb2.ListModelsResponse(
-            models=[_catalogue_model(model) for model in models[begin:end]],
+            models=[_catalogue_model(model, self._router.expected_output_tokens) for model in models[begin:end]],
             next_page_token=str(end) if end < len(models) else "",
             promise=router_service_pb2.PromiseState(
                 suspended=promise.suspended,
@@ -167,13 +167,15 @@ def _route_response(decision_id: str, plan: Plan) -> router_service_pb2.RouteRes
     )
 
 
-def _catalogue_model(model: Model) -> router_service_pb2.CatalogueModel:
+def _catalogue_model(model: Model, expected_output_tokens: int) -> router_service_pb2.CatalogueModel:
     message = router_service_pb2.CatalogueModel(
         name=model.name,
         context_tokens=model.context_tokens,
         domains=model.domains,
         supports_tools=model.supports_tools,
         is_default=model.is_default,
+        bytes_per_token=model.bytes_per_token,
+        expected_output_tokens=expected_output_tokens,
     )
     if model.speed:
         message.speed.first_token.CopyFrom(_duration(model.speed.first_token_s))

@@ -161,7 +161,7 @@ def test_router_and_edge_agree(input_tokens: int, output: int) -> None:
 
 
 def _message(price: ListPrice) -> Any:
-    return _catalogue_model(model("m", None, price=price))
+    return _catalogue_model(model("m", None, price=price), 256)
 
 
 def test_prices_by_the_hour_take_the_dearest() -> None:

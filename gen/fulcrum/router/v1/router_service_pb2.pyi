@@ -206,7 +206,7 @@ class PromiseState(_message.Message):
     def __init__(self, suspended: _Optional[bool] = ..., judged_answers: _Optional[int] = ..., harmed_answers: _Optional[int] = ..., shift: _Optional[float] = ...) -> None: ...
 
 class CatalogueModel(_message.Message):
-    __slots__ = ("name", "context_tokens", "domains", "supports_tools", "is_default", "list_price", "machine_price", "speed")
+    __slots__ = ("name", "context_tokens", "domains", "supports_tools", "is_default", "list_price", "machine_price", "speed", "bytes_per_token", "expected_output_tokens")
     NAME_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     DOMAINS_FIELD_NUMBER: _ClassVar[int]
@@ -215,6 +215,8 @@ class CatalogueModel(_message.Message):
     LIST_PRICE_FIELD_NUMBER: _ClassVar[int]
     MACHINE_PRICE_FIELD_NUMBER: _ClassVar[int]
     SPEED_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     name: str
     context_tokens: int
     domains: _containers.RepeatedScalarFieldContainer[str]
@@ -223,7 +225,9 @@ class CatalogueModel(_message.Message):
     list_price: ListPrice
     machine_price: MachinePrice
     speed: Speed
-    def __init__(self, name: _Optional[str] = ..., context_tokens: _Optional[int] = ..., domains: _Optional[_Iterable[str]] = ..., supports_tools: _Optional[bool] = ..., is_default: _Optional[bool] = ..., list_price: _Optional[_Union[ListPrice, _Mapping]] = ..., machine_price: _Optional[_Union[MachinePrice, _Mapping]] = ..., speed: _Optional[_Union[Speed, _Mapping]] = ...) -> None: ...
+    bytes_per_token: float
+    expected_output_tokens: int
+    def __init__(self, name: _Optional[str] = ..., context_tokens: _Optional[int] = ..., domains: _Optional[_Iterable[str]] = ..., supports_tools: _Optional[bool] = ..., is_default: _Optional[bool] = ..., list_price: _Optional[_Union[ListPrice, _Mapping]] = ..., machine_price: _Optional[_Union[MachinePrice, _Mapping]] = ..., speed: _Optional[_Union[Speed, _Mapping]] = ..., bytes_per_token: _Optional[float] = ..., expected_output_tokens: _Optional[int] = ...) -> None: ...
 
 class ListPrice(_message.Message):
     __slots__ = ("input_usd_per_million_tokens", "cached_input_usd_per_million_tokens", "cache_write_usd_per_million_tokens", "output_usd_per_million_tokens", "tiers")
