@@ -39,7 +39,8 @@ class Plan:
     """Models in the order to try them, never none, the strongest of them, and why the first is first.
 
     `promised` is whether the first is a weaker one under the promise that no more than `bound`, a share of all such
-    requests, are answered worse than by the default.
+    requests, are answered worse than by the default. `unfamiliar` is whether no promise covers the prompt, and `group`
+    names it in the log of outcomes, where there is one.
     """
 
     models: tuple[Planned, ...]
@@ -49,3 +50,5 @@ class Plan:
     promised: bool
     bound: float
     version: str  # of the predictor; empty where there is none
+    unfamiliar: bool = False
+    group: str = ""

@@ -85,7 +85,8 @@ class Policy:
         if ranked[0].model.is_default:
             self._harms.decided(bound, weak)
         promised, why = weak and ranked[0].model.is_default, f"{choice.model.name}: {choice.why}."
-        return Plan(planned, ranked[0].name, choice.reason, why, promised, bound, self._version)
+        unfamiliar = prediction is not None and bool(prediction.unfamiliar)
+        return Plan(planned, ranked[0].name, choice.reason, why, promised, bound, self._version, unfamiliar)
 
     def _predict(self, query: Query) -> Prediction | None:
         if query.vector is None:

@@ -111,6 +111,7 @@ def _query(request: router_service_pb2.RouteRequest, unset: Objective) -> Query:
         earlier_turns=request.earlier_turns,
         answers_tool_call=request.answers_tool_call,
         speeds=_speeds(request.measured_speeds),
+        tenant=request.tenant,
     )
 
 

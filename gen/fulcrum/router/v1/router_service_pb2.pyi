@@ -52,7 +52,7 @@ ASSESS_ACTION_ACCEPT: AssessAction
 ASSESS_ACTION_ESCALATE: AssessAction
 
 class RouteRequest(_message.Message):
-    __slots__ = ("text", "embedding", "objective", "candidates", "input_tokens", "max_output_tokens", "needs_tools", "current_model", "cached_prefix_tokens", "input_bytes", "earlier_turns", "measured_speeds", "answers_tool_call")
+    __slots__ = ("text", "embedding", "objective", "candidates", "input_tokens", "max_output_tokens", "needs_tools", "current_model", "cached_prefix_tokens", "input_bytes", "earlier_turns", "measured_speeds", "answers_tool_call", "tenant")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_FIELD_NUMBER: _ClassVar[int]
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +66,7 @@ class RouteRequest(_message.Message):
     EARLIER_TURNS_FIELD_NUMBER: _ClassVar[int]
     MEASURED_SPEEDS_FIELD_NUMBER: _ClassVar[int]
     ANSWERS_TOOL_CALL_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
     text: str
     embedding: _embedding_pb2.Embedding
     objective: _objective_pb2.Objective
@@ -79,7 +80,8 @@ class RouteRequest(_message.Message):
     earlier_turns: int
     measured_speeds: _containers.RepeatedCompositeFieldContainer[MeasuredSpeed]
     answers_tool_call: bool
-    def __init__(self, text: _Optional[str] = ..., embedding: _Optional[_Union[_embedding_pb2.Embedding, _Mapping]] = ..., objective: _Optional[_Union[_objective_pb2.Objective, _Mapping]] = ..., candidates: _Optional[_Iterable[str]] = ..., input_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., needs_tools: _Optional[bool] = ..., current_model: _Optional[str] = ..., cached_prefix_tokens: _Optional[int] = ..., input_bytes: _Optional[int] = ..., earlier_turns: _Optional[int] = ..., measured_speeds: _Optional[_Iterable[_Union[MeasuredSpeed, _Mapping]]] = ..., answers_tool_call: _Optional[bool] = ...) -> None: ...
+    tenant: str
+    def __init__(self, text: _Optional[str] = ..., embedding: _Optional[_Union[_embedding_pb2.Embedding, _Mapping]] = ..., objective: _Optional[_Union[_objective_pb2.Objective, _Mapping]] = ..., candidates: _Optional[_Iterable[str]] = ..., input_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., needs_tools: _Optional[bool] = ..., current_model: _Optional[str] = ..., cached_prefix_tokens: _Optional[int] = ..., input_bytes: _Optional[int] = ..., earlier_turns: _Optional[int] = ..., measured_speeds: _Optional[_Iterable[_Union[MeasuredSpeed, _Mapping]]] = ..., answers_tool_call: _Optional[bool] = ..., tenant: _Optional[str] = ...) -> None: ...
 
 class Speed(_message.Message):
     __slots__ = ("first_token", "output_tokens_per_second")
