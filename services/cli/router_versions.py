@@ -65,7 +65,8 @@ def publish(path: Path, held: Contest, outcomes: Outcomes) -> None:
         ConfigError: it is, and with what figures; or a file cannot be used.
         ValueError: too few outcomes.
     """
-    new, old = (one and Policy(held.eligibility, Predictor(one)) for one in (held.new, held.serves))
+    new = Policy(held.eligibility, Predictor(held.new))
+    old = Policy(held.eligibility, Predictor(held.serves)) if held.serves else None
     try:
         found = compare(new, old, outcomes, held.new.facts.encoder_digest, held.objective)
     except FulcrumError as error:

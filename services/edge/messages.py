@@ -155,6 +155,7 @@ def planned_message(planned: chat.PlannedModel) -> router_pb.PlannedModel:
         predicted_loss=planned.predicted_loss,
         expected_cost_nano_usd=planned.cost_nano_usd,
         expected_latency=None if planned.seconds is None else duration(planned.seconds),
+        may_stand_in=planned.may_stand_in,
     )
 
 
@@ -244,6 +245,7 @@ def plan(message: router_pb.RouteResponse) -> ports.Plan:
             planned.predicted_loss if planned.HasField("predicted_loss") else None,
             planned.expected_cost_nano_usd if planned.HasField("expected_cost_nano_usd") else None,
             seconds(planned.expected_latency) if planned.HasField("expected_latency") else None,
+            planned.may_stand_in,
         )
         for planned in message.plan
     )

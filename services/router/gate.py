@@ -84,18 +84,19 @@ def compare(
 
 
 def _decided(policy: Policy, outcomes: Outcomes, encoder_digest: str, objective: Objective) -> Decided:
-    harmed, cost = [], []
+    harmed: list[float] = []
+    cost: list[float] = []
     for row, (prompt, embedding) in enumerate(zip(outcomes.prompts, outcomes.embeddings, strict=True)):
         vector = Vector(embedding, encoder_digest)
         plan = policy.plan(Query(prompt, objective, vector, candidates=tuple(outcomes.scores)))
         chosen, strong = (outcomes.scores[name][row] for name in (plan.models[0].model, plan.strongest))
-        harmed.append(bool(chosen < RIGHT <= strong))
-        priced = all(one.cost_nano_usd is not None for one in plan.models)
-        cost.append(plan.models[0].cost_nano_usd if priced else float(plan.models[0].model == plan.strongest))
+        harmed.append(chosen < RIGHT <= strong)
+        costs = [one.cost_nano_usd for one in plan.models]
+        cost.append(float(plan.models[0].model == plan.strongest) if None in costs else costs[0] or 0)
     groups = np.unique(np.asarray(outcomes.groups), return_inverse=True)[1]
     sizes = np.bincount(groups)
-    means = (np.bincount(groups, weights) / sizes for weights in (harmed, cost))
-    return Decided(*means, grouped=len(sizes) < len(harmed))
+    of_harm, of_cost = (np.bincount(groups, weights) / sizes for weights in (harmed, cost))
+    return Decided(of_harm, of_cost, grouped=len(sizes) < len(harmed))
 
 
 def refusal(new: Decided, serving: Decided | None, bound: float) -> str:

@@ -25,13 +25,17 @@ class Reason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One model of a plan; None where a figure is not known."""
+    """One model of a plan; None where a figure is not known.
+
+    `may_stand_in` is whether it may answer where those before it fail.
+    """
 
     model: str
     quality: float | None
     loss: float | None
     cost_nano_usd: int | None
     seconds: float | None = None
+    may_stand_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)

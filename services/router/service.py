@@ -159,6 +159,7 @@ def _route_response(decision_id: str, plan: Plan) -> router_service_pb2.RouteRes
                 predicted_loss=planned.loss,
                 expected_cost_nano_usd=planned.cost_nano_usd,
                 expected_latency=None if planned.seconds is None else _duration(planned.seconds),
+                may_stand_in=planned.may_stand_in,
             )
             for planned in plan.models
         ],

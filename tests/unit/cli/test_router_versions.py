@@ -65,9 +65,9 @@ def test_publish_refuse_and_roll_back(
     assert version(serving) == version(fitted)
     capsys.readouterr()
     main(["router", "versions", *said])
-    told = capsys.readouterr().out
-    assert "serves" in told
-    assert "withdrawn" in told
+    listed = capsys.readouterr().out
+    assert "serves" in listed
+    assert "withdrawn" in listed
 
 
 def test_what_cannot_be_used_is_in_nobodys_way(

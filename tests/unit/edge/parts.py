@@ -172,6 +172,7 @@ class MemoryRouter:
     models: tuple[str, ...] = (SMALL, LARGE)
     error: FulcrumError | None = None
     refused: FulcrumError | None = None
+    stand_in: bool = True
     catalogue_error: FulcrumError | None = None
     known: tuple[CatalogueModel, ...] = (
         known_model(SMALL, SMALL_PRICE),
@@ -197,7 +198,7 @@ class MemoryRouter:
             raise self.refused
         if self.error:
             raise self.error
-        planned = tuple(PlannedModel(model, 0.9, 0.01) for model in self.models)
+        planned = tuple(PlannedModel(model, 0.9, 0.01, may_stand_in=self.stand_in) for model in self.models)
         return Plan(f"d{len(self.routes)}", planned, "the cheapest that fits")
 
     async def feedback(self, decision_id: str, model: str, score: float, source: str, probability: float) -> None:

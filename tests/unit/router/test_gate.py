@@ -25,7 +25,7 @@ def deciding(*losses: float, calibrated_harm: float = 0.0) -> Policy:
 def worded(small_wrong: float, seed: int, questions: int = 100, wordings: int = 10) -> Outcomes:
     """Questions in several wordings each: the small model is wrong on all of one, or on none."""
     asked = outcomes(small_wrong, questions, seed)
-    rows = np.repeat(np.arange(questions), wordings)
+    rows = np.repeat(np.arange(questions), wordings).tolist()
     texts = [f"{asked.prompts[row]}, wording {place}" for place, row in enumerate(rows)]
     scores = {model: one[rows] for model, one in asked.scores.items()}
     groups = [asked.prompts[row] for row in rows]

@@ -114,18 +114,20 @@ class RouteResponse(_message.Message):
     def __init__(self, decision_id: _Optional[str] = ..., plan: _Optional[_Iterable[_Union[PlannedModel, _Mapping]]] = ..., reason: _Optional[_Union[RouteReason, str]] = ..., explanation: _Optional[str] = ..., predictor_version: _Optional[str] = ...) -> None: ...
 
 class PlannedModel(_message.Message):
-    __slots__ = ("model", "predicted_quality", "predicted_loss", "expected_cost_nano_usd", "expected_latency")
+    __slots__ = ("model", "predicted_quality", "predicted_loss", "expected_cost_nano_usd", "expected_latency", "may_stand_in")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_QUALITY_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_LOSS_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_LATENCY_FIELD_NUMBER: _ClassVar[int]
+    MAY_STAND_IN_FIELD_NUMBER: _ClassVar[int]
     model: str
     predicted_quality: float
     predicted_loss: float
     expected_cost_nano_usd: int
     expected_latency: _duration_pb2.Duration
-    def __init__(self, model: _Optional[str] = ..., predicted_quality: _Optional[float] = ..., predicted_loss: _Optional[float] = ..., expected_cost_nano_usd: _Optional[int] = ..., expected_latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    may_stand_in: bool
+    def __init__(self, model: _Optional[str] = ..., predicted_quality: _Optional[float] = ..., predicted_loss: _Optional[float] = ..., expected_cost_nano_usd: _Optional[int] = ..., expected_latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., may_stand_in: _Optional[bool] = ...) -> None: ...
 
 class AssessRequest(_message.Message):
     __slots__ = ("decision_id", "signals")
