@@ -48,11 +48,13 @@ async def complete(arguments: argparse.Namespace) -> None:
 
 def _show_end(receipt: receipt_pb2.Receipt, logprobs: Sequence[chat_pb2.TokenLogprob], as_json: bool) -> None:
     if as_json:
-        told = [executor_service_pb2.TextDelta(logprobs=logprobs)] if logprobs else []
-        for message in (*told, receipt):
-            print(MessageToJson(message, preserving_proto_field_name=True))
+        if logprobs:
+            print(MessageToJson(executor_service_pb2.TextDelta(logprobs=logprobs), preserving_proto_field_name=True))
+        print(MessageToJson(receipt, preserving_proto_field_name=True))
         return
-    show(*[logprobs_table(logprobs)] * bool(logprobs), receipt_table(receipt))
+    if logprobs:
+        show(logprobs_table(logprobs))
+    show(receipt_table(receipt))
 
 
 def _sampling(arguments: argparse.Namespace) -> chat_pb2.Sampling:

@@ -88,7 +88,11 @@ async def test_the_form_of_an_answer_on_the_command_line(running: SuiteProcess, 
     """A schema in a file, texts to stop at and probabilities reach the model; what it refuses is told by field."""
     asked = ("complete", "Reverse the word stone.", "--address", running.address, "--no-cache")
     schema = tmp_path / "schema.json"
-    schema.write_text(json.dumps({"type": "object", "properties": {"a": {"enum": ["b"]}}, "required": ["a"]}))
+    schema.write_text(
+        json.dumps(
+            {"type": "object", "properties": {"a": {"enum": ["b"]}}, "required": ["a"], "additionalProperties": False}
+        )
+    )
     held = await fulcrum(*asked, "--json-schema", str(schema))
     assert (held.status, held.err) == (0, "")
     assert json.loads(held.out.split("\n", 1)[0]) == {"a": "b"}
