@@ -24,7 +24,6 @@ class Router:
 
     def __init__(
         self,
-        catalogue: Catalogue,
         eligibility: Eligibility,
         file: PredictorFile | None,
         decisions: Decisions,
@@ -37,9 +36,8 @@ class Router:
         Raises:
             ConfigError: the predictor's file cannot be used.
         """
-        self.catalogue = catalogue
         self.objective = objective
-        self.expected_output_tokens = eligibility.expected_output_tokens
+        self.models = eligibility.models
         self._eligibility = eligibility
         self._file = file
         self._policy = Policy(eligibility, file.read() if file else None)
@@ -107,7 +105,6 @@ def load_router(settings: RouterSettings) -> Router:
     outcomes = OutcomeLog(settings.outcome_log, settings.outcome_log_max_bytes) if settings.outcome_log else None
     digest = PromptDigest(kept_key(settings.outcome_log)) if settings.outcome_log else None
     return Router(
-        catalogue,
         Eligibility(catalogue, settings.expected_output_tokens),
         file,
         Decisions(settings.remembered_decisions),

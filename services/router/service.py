@@ -78,14 +78,14 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         self, request: router_service_pb2.ListModelsRequest, context: Any
     ) -> router_service_pb2.ListModelsResponse:
         """The catalogue from the page token on, which is the first model's place."""
-        models, promise = self._router.catalogue.models, self._router.promise
+        models, promise = self._router.models, self._router.promise
         token = request.page_token or "0"
         if not token.isascii() or not token.isdigit() or int(token) > len(models):
             raise InvalidField("page_token", f"{len(token)} characters", "a next_page_token of ListModels")
         begin = int(token)
         end = begin + (request.page_size or _DEFAULT_PAGE)
         return router_service_pb2.ListModelsResponse(
-            models=[_catalogue_model(model, self._router.expected_output_tokens) for model in models[begin:end]],
+            models=[_catalogue_model(model) for model in models[begin:end]],
             next_page_token=str(end) if end < len(models) else "",
             promise=router_service_pb2.PromiseState(
                 suspended=promise.suspended,
@@ -169,7 +169,7 @@ def _route_response(decision_id: str, plan: Plan) -> router_service_pb2.RouteRes
     )
 
 
-def _catalogue_model(model: Model, expected_output_tokens: int) -> router_service_pb2.CatalogueModel:
+def _catalogue_model(model: Model) -> router_service_pb2.CatalogueModel:
     message = router_service_pb2.CatalogueModel(
         name=model.name,
         context_tokens=model.context_tokens,
@@ -177,7 +177,7 @@ def _catalogue_model(model: Model, expected_output_tokens: int) -> router_servic
         supports_tools=model.supports_tools,
         is_default=model.is_default,
         bytes_per_token=model.bytes_per_token,
-        expected_output_tokens=expected_output_tokens,
+        expected_output_tokens=model.expected_output_tokens,
     )
     if model.speed:
         message.speed.first_token.CopyFrom(_duration(model.speed.first_token_s))

@@ -24,12 +24,13 @@ _EXPECTED = 100
 MODELS = Catalogue(
     [
         model("strong", 10, is_default=True, context_tokens=4000, supports_tools=True),
-        model("list", 1, bytes_per_token=3.0, speed=RouterSpeed(0.5, 50)),
+        model("list", 1, bytes_per_token=3.0, expected_output_tokens=700, speed=RouterSpeed(0.5, 50)),
         model("machine", None, price=MachinePrice(3.6, 100.0, 1000.0), context_tokens=300),
         model("unpriced", None, supports_tools=True, context_tokens=2000),
     ]
 )
-KNOWN = tuple(catalogue_model(_catalogue_model(one, _EXPECTED)) for one in MODELS.models)
+LIMITED = Eligibility(MODELS, _EXPECTED)
+KNOWN = tuple(catalogue_model(_catalogue_model(one)) for one in LIMITED.models)
 NAMES = st.lists(st.sampled_from(MODELS.names), unique=True, max_size=3).map(tuple)
 LIMITS: dict[str, Any] = {
     "max_cost_nano_usd": st.none() | st.integers(0, 5_000_000),
@@ -50,7 +51,7 @@ def by_router(asked: Request, measured: dict[str, Speed]) -> set[str]:
         needs_tools=bool(asked.tools),
         speeds={name: RouterSpeed(one.first_token_s, one.output_tokens_per_second) for name, one in measured.items()},
     )
-    return {one.name for one in Eligibility(MODELS, _EXPECTED).candidates(query)}
+    return {one.name for one in LIMITED.candidates(query)}
 
 
 @given(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from services.chassis.settings import ConfigError
-from services.cli.tables import models_table
+from services.cli.model_tables import models_table
 from services.edge.chat import Usage
 from services.edge.messages import catalogue_model
 from services.edge.price import ListPrice as EdgePrice
@@ -184,7 +184,7 @@ def test_router_and_edge_agree(input_tokens: int, output: int) -> None:
 
 
 def _message(price: ListPrice) -> Any:
-    return _catalogue_model(model("m", None, price=price), 256)
+    return _catalogue_model(model("m", None, price=price))
 
 
 def test_prices_by_the_hour_take_the_dearest() -> None:
