@@ -1,16 +1,13 @@
-"""The cache itself: look up, store, judge, remove and list answers."""
+"""The cache itself: which answer a prompt gets, which are kept, and what verdicts on them change."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-
-import numpy as np
-import numpy.typing as npt
-import structlog
 
 from services.cache.decision import Decline, MissReason, Neighbour, Serve
 from services.cache.embedding import Embedding
-from services.cache.entry import Entry, NewEntry, Selector, Space
+from services.cache.entry import NewEntry, Selector, Space
 from services.cache.entry_store import EntryStore
+from services.cache.kept_entries import KeptEntries, embedded
 from services.cache.memory import EXACT, Memory
 from services.cache.normalise import exact_key
 from services.cache.personal_data import Detector, PersonalData
@@ -20,14 +17,12 @@ from services.cache.settings import CacheSettings
 from services.cache.snapshots import Snapshots
 from services.cache.vector_index import VectorIndex
 from services.cache.vector_space import VectorSpace
-from services.chassis.errors import InvalidField, NotFound
 
 _NEIGHBOURS = 16
-_SWEEP = 64  # expired entries removed, and hits written, with each store
 
 
 class AnswerCache:
-    """Answers by exact and similar prompt.
+    """Answers by exact and similar prompt; `kept` lists, moves and removes them.
 
     `recall` and `stats` may run in any thread; everything else in one, beside them.
     """
@@ -50,6 +45,7 @@ class AnswerCache:
         snapshots = Snapshots(settings.database.with_name(f"{settings.database.name}.index"))
         self._index = VectorIndex(store.vectors, snapshots, settings.vector_memory_bytes)
         self._index.warm()
+        self.kept = KeptEntries(store, self._memory, self._space, self._index, scopes, settings.max_bytes, clock_ns)
 
     def lookup(self, query: Query) -> Hit | Miss | Audit:
         """The answer to the same or a similar prompt.
@@ -74,7 +70,7 @@ class AnswerCache:
         now_ns = self._clock_ns()
         exact = self._memory.exact(query, now_ns)
         if exact is not None:
-            for entry in self._entries([exact]):
+            for entry in self.kept.of([exact]):
                 self._scopes.exact(query.partition.tenant, self._bound(query))
                 return self._memory.hit(query, entry, now_ns, *EXACT)
         if query.embedding is None or query.embedding.encoder_digest not in self._space.encoders:
@@ -115,10 +111,10 @@ class AnswerCache:
         if embedding is not None:
             self._space.adopt(embedding)
             vector = None if embedding.truncated else vector
-        new = _embedded(self._new(submission, now_ns), embedding, vector)
-        self._check_size(new)
+        new = embedded(self._new(submission, now_ns), embedding, vector)
+        self.kept.check_size(new)
         new = replace(new, standing=self._memory.standing(new, limits.confirmed_for_trust))
-        return self._keep(new, vector, submission.lookup_id)
+        return self.kept.keep(new, submission.lookup_id)
 
     def judge(self, tenant: str, lookup_id: str, right: bool, principal: str | None = None) -> bool:
         """Takes a verdict on the answer that a lookup served, checked or stored; tells whether that withdrew it.
@@ -136,31 +132,10 @@ class AnswerCache:
             return False
         if right:
             if principal is None or principal != self._memory.principal_of(sequence):
-                self._confirm(sequence)
+                self.kept.confirm(sequence)
             return False
-        self._remove([sequence])
+        self.kept.remove([sequence])
         return True
-
-    def invalidate(self, selector: Selector) -> int:
-        """Removes entries; returns how many."""
-        sequences = self._store.select(selector)
-        self._remove(sequences)
-        return len(sequences)
-
-    def get(self, tenant: str, entry_id: str) -> tuple[Entry, bytes | None]:
-        """An entry and its vector, little-endian float32. Raises NotFound."""
-        found = self._entries(self._store.select(Selector(tenant, entry_id=entry_id)))
-        if not found:
-            raise NotFound("entry_id", entry_id, "the id of an entry of this tenant")
-        (served,) = self._memory.hits_of([found[0].sequence])
-        return replace(found[0], hits=served), self._vector(found[0])
-
-    def export(self, tenant: str | None, after: int, limit: int, without: str = "") -> list[tuple[Entry, bytes | None]]:
-        """Entries and vectors above a sequence, in their order: one tenant's, or all, or those without an encoder's."""
-        entries = self._store.without(without, after, limit) if without else self._store.after(tenant, after, limit)
-        hits = self._memory.hits_of(entry.sequence for entry in entries)
-        whole = [replace(entry, hits=served) for entry, served in zip(entries, hits, strict=True)]
-        return [(entry, self._vector(entry)) for entry in whole]
 
     def take_in(self, new: NewEntry, embedding: Embedding | None) -> bool:
         """Keeps an exported entry under its id; False where it, or a newer answer to its prompt, is there.
@@ -169,43 +144,15 @@ class AnswerCache:
             InvalidField, FailedPrecondition: as for `store`.
         """
         vector = None if embedding is None else self._space.vector(embedding)
-        new = _embedded(new, embedding, vector)
-        self._check_size(new)
+        new = embedded(new, embedding, vector)
+        self.kept.check_size(new)
         known = new.entry_id and self._store.select(Selector(new.partition.tenant, entry_id=new.entry_id))
         if known or self._memory.newest(new.key) >= new.create_ns:
             return False
         if embedding is not None:
             self._space.adopt(embedding)
-        self._keep(new, vector, "")
+        self.kept.keep(new)
         return True
-
-    def embed(self, tenant: str, entry_id: str, embedding: Embedding) -> bool:
-        """Gives an entry this vector of its prompt in place of another encoder's; False where there is none to give.
-
-        Raises:
-            InvalidField, FailedPrecondition: as for `store`.
-        """
-        vector = self._space.vector(embedding)
-        read = self._store.fetch(self._store.select(Selector(tenant, entry_id=entry_id)))
-        for sequence, entry in read.items():
-            new = _embedded(NewEntry(b"", entry.partition, entry.text, entry.answer, None, 0, None), embedding, vector)
-            self._check_size(new)
-            evicted = self._memory.room_for_vector(sequence, new)
-            if embedding.truncated or entry.encoder == new.encoder or evicted is None:
-                continue
-            self._space.adopt(embedding)
-            self._store.embed(sequence, new, evicted)
-            self._memory.give_up(evicted)
-            self._forget(evicted)
-            self._move(entry, replace(entry, size=new.size, encoder=new.encoder), vector)
-            return True
-        return False
-
-    def page(self, tenant: str, before: int, limit: int) -> list[Entry]:
-        """At most `limit` unexpired entries of a tenant below the sequence `before`, newest first."""
-        entries = self._store.page(tenant, self._clock_ns(), before, limit)
-        hits = self._memory.hits_of(entry.sequence for entry in entries)
-        return [replace(entry, hits=served) for entry, served in zip(entries, hits, strict=True)]
 
     def stats(self) -> Stats:
         """Counts since start, sizes now."""
@@ -233,34 +180,6 @@ class AnswerCache:
         key, request_id, provenance = exact_key(partition, text), submission.request_id, submission.provenance
         return NewEntry(key, partition, text, submission.answer, None, now_ns, expire_ns, request_id, provenance)
 
-    def _check_size(self, new: NewEntry) -> None:
-        if new.size > self._settings.max_bytes:
-            expected = f"at most {self._settings.max_bytes} bytes with its prompt and vector"
-            raise InvalidField("answer.text", f"{new.size} bytes", expected)
-
-    def _keep(self, new: NewEntry, vector: npt.NDArray[np.float32] | None, lookup_id: str) -> str:
-        gone, evicted, worth = self._memory.room_for(new, self._store.expired(self._clock_ns(), _SWEEP))
-        entry = self._store.insert(new, gone + evicted, worth, self._memory.take_touched(_SWEEP))
-        self._memory.give_up(evicted)
-        self._forget(gone + evicted)
-        self._memory.add(entry, new, lookup_id)
-        self._scopes.stored(entry, lookup_id)
-        if vector is not None:
-            self._index.add(Space(new.partition, new.encoder), entry.sequence, vector)
-        return entry.entry_id
-
-    def _move(self, entry: Entry, moved: Entry, vector: npt.NDArray[np.float32]) -> None:
-        """Takes an entry out of its space and into the one of its new vector."""
-        self._scopes.removed(entry)
-        self._memory.embedded(moved)
-        self._scopes.stored(moved, "")
-        if entry.encoder:
-            self._index.remove(Space(entry.partition, entry.encoder), [entry.sequence])
-        self._index.add(Space(moved.partition, moved.encoder), moved.sequence, vector)
-
-    def _vector(self, entry: Entry) -> bytes | None:
-        return self._store.vectors.get(entry.sequence, entry.encoder)
-
     def _bound(self, query: Query) -> float:
         return self._settings.max_wrong_share if query.max_wrong_share is None else query.max_wrong_share
 
@@ -270,41 +189,5 @@ class AnswerCache:
         known = self._memory.serving([sequence for sequence, _ in near], query, now_ns)
         unread = [sequence for sequence, entry in known.items() if entry is None]
         if unread:
-            known |= {one.sequence: one for one in self._entries(unread)}
+            known |= {one.sequence: one for one in self.kept.of(unread)}
         return [Neighbour(entry, similarity) for sequence, similarity in near if (entry := known.get(sequence))]
-
-    def _entries(self, sequences: Sequence[int]) -> list[Entry]:
-        """The entries, less those that turn out to be damaged, which are removed."""
-        found = self._memory.answers(sequences)
-        missing = [sequence for sequence in sequences if sequence not in found]
-        if missing:
-            read = self._store.fetch(missing)
-            self._memory.keep_answers(read.values())
-            found |= read
-            damaged = [sequence for sequence in missing if sequence not in read]
-            if damaged:
-                structlog.get_logger("cache").warning("damaged entries removed", count=len(damaged))
-                self._remove(damaged)
-        return [found[sequence] for sequence in sequences if sequence in found]
-
-    def _confirm(self, sequence: int) -> None:
-        if self._memory.confirm(sequence):
-            self._store.confirm(sequence)
-
-    def _remove(self, sequences: Sequence[int]) -> None:
-        self._store.delete(sequences)
-        self._forget(sequences)
-
-    def _forget(self, sequences: Sequence[int]) -> None:
-        for entry in self._memory.answers(sequences).values():
-            self._scopes.removed(entry)
-        for partition, gone in self._memory.forget(sequences).items():
-            for encoder in self._space.encoders:
-                self._index.remove(Space(partition, encoder), gone)
-
-
-def _embedded(new: NewEntry, embedding: Embedding | None, vector: npt.NDArray[np.float32] | None) -> NewEntry:
-    """The entry with its vector, where it has one."""
-    if embedding is None or vector is None:
-        return new
-    return replace(new, vector=vector.tobytes(), encoder=embedding.encoder_digest)

@@ -150,6 +150,8 @@ async def _show_stats(suite: Client, request: edge_pb.GetUsageRequest, arguments
     shown: list[RenderableType] = [tables.usage_table(usage), tables.cost_table(usage.total)]
     if arguments.by:
         shown.append(tables.groups_table(usage, arguments.by))
+    if usage.unanswered:
+        shown.append(tables.unanswered_table(usage))
     cache = await _if_served(suite.cache_stats(), PermissionDenied)
     unserved = f"the cache's own counts are not for this caller, or not served at {arguments.address}"
     shown.append(tables.cache_table(cache) if cache else Text(unserved, style="dim"))

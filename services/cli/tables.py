@@ -117,6 +117,18 @@ def usage_table(usage: edge_pb.GetUsageResponse) -> Table:
     return table
 
 
+def unanswered_table(usage: edge_pb.GetUsageResponse) -> Table:
+    """What was paid for and answered nobody, by kind."""
+    table = Table(title="answered nobody", title_justify="left")
+    table.add_column("kind")
+    for heading in ("executions", "cost"):
+        table.add_column(heading, justify="right")
+    for one in usage.unanswered:
+        kind = edge_pb.UnansweredKind.Name(one.kind).removeprefix("UNANSWERED_KIND_").lower()
+        table.add_row(kind, str(one.executions), usd(one.actual_nano_usd))
+    return table
+
+
 def groups_table(usage: edge_pb.GetUsageResponse, by: Sequence[str]) -> Table:
     """Sums split as asked."""
     table = Table(title=f"by {', '.join(by)}", title_justify="left")

@@ -90,7 +90,7 @@ def test_survives_a_restart(tmp_path: Path) -> None:
     with opened(tmp_path) as cache:
         assert served(cache.lookup(ask(FRANCE))) == "Paris"
         assert served(cache.lookup(ask(FRANCE_TOO, embedding=embedding(0.9)))) == "Paris"
-        assert [entry.hits for entry in cache.page(HERE.tenant, 2**62, 10)] == [3]
+        assert [entry.hits for entry in cache.kept.page(HERE.tenant, 2**62, 10)] == [3]
         assert cache.store(keep("something else", request_id="r")) == entry_id
         after = cache.stats()
         assert (after.entries, after.bytes, after.encoder_digest) == (1, before.bytes, DIGEST)
@@ -127,7 +127,7 @@ def test_time_to_live(tmp_path: Path) -> None:
         clock.advance(0.001)
         for query in (ask("default"), ask("default", embedding=embedding())):
             assert served(cache.lookup(query)) is None
-        assert cache.page(HERE.tenant, 2**62, 10) == []
+        assert cache.kept.page(HERE.tenant, 2**62, 10) == []
         cache.store(keep("sweeps", ttl_ns=2**63 - 1))
         assert cache.stats().entries == 1
         clock.advance(10**9)
@@ -249,7 +249,7 @@ def test_invalidation(tmp_path: Path) -> None:
             (Selector("acme"), 1),
             (Selector("acme"), 0),
         ):
-            assert cache.invalidate(selector) == removed
+            assert cache.kept.invalidate(selector) == removed
         assert reason(cache.lookup(ask("near two", embedding=embedding()))) is MissReason.EMPTY
         assert served(cache.lookup(ask("one", partition=Partition("rival", HERE.fingerprint)))) == "42"
 
@@ -260,10 +260,10 @@ def test_pages(tmp_path: Path) -> None:
         for number in range(5):
             cache.store(keep(f"x{number}"))
         cache.store(keep("rival's", partition=Partition("rival", HERE.fingerprint)))
-        first = cache.page(HERE.tenant, 2**62, 2)
+        first = cache.kept.page(HERE.tenant, 2**62, 2)
         cache.store(keep("x5"))
-        cache.invalidate(Selector(HERE.tenant, entry_id=first[-1].entry_id))
-        rest = cache.page(HERE.tenant, first[-1].sequence, 10)
+        cache.kept.invalidate(Selector(HERE.tenant, entry_id=first[-1].entry_id))
+        rest = cache.kept.page(HERE.tenant, first[-1].sequence, 10)
         assert [entry.text for entry in first + rest] == ["x4", "x3", "x2", "x1", "x0"]
 
 
@@ -325,7 +325,7 @@ def test_recall_beside_stores(tmp_path: Path) -> None:
         for turn in range(300):
             cache.store(keep(f"x{turn % 8}", f"said {turn % 8}", embedding=embedding()))
             if turn % 50 == 49:
-                cache.invalidate(Selector(HERE.tenant))
+                cache.kept.invalidate(Selector(HERE.tenant))
         stop.set()
         thread.join()
     assert not wrong
@@ -355,7 +355,7 @@ def test_bounds_hold(
         stats = cache.stats()
         assert stats.entries <= max_entries
         assert stats.bytes <= max_bytes
-        kept = cache.page(HERE.tenant, 2**62, 1000)
+        kept = cache.kept.page(HERE.tenant, 2**62, 1000)
         assert len(kept) == stats.entries
         assert sum(len(entry.text) + len(entry.answer.text) + 16 for entry in kept) == stats.bytes
         assert served(cache.lookup(ask(f"{number}"))) == "z" * size

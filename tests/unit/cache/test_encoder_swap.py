@@ -61,14 +61,14 @@ def test_an_entry_moves_to_the_new_space(tmp_path: Path) -> None:
     with opened(tmp_path, None, ServeNearest, confirmed_for_trust=1) as cache:
         entry_id = stored(cache)
         cache.judge(HERE.tenant, cache.lookup(ask("x")).lookup_id, right=True, principal="another")
-        before, _ = cache.get(HERE.tenant, entry_id)
+        before, _ = cache.kept.get(HERE.tenant, entry_id)
         assert before.standing is Standing.CONFIRMED
         size = cache.stats().bytes
-        assert cache.embed(HERE.tenant, entry_id, moved())
-        assert not cache.embed(HERE.tenant, entry_id, moved())
+        assert cache.kept.embed(HERE.tenant, entry_id, moved())
+        assert not cache.kept.embed(HERE.tenant, entry_id, moved())
         assert cache.stats().bytes == size + 4 * (WIDER - 4)
     with opened(tmp_path, None, ServeNearest, confirmed_for_trust=1) as cache:
-        after, vector = cache.get(HERE.tenant, entry_id)
+        after, vector = cache.kept.get(HERE.tenant, entry_id)
         assert (after.encoder, after.size, vector) == (NEW, before.size + 4 * (WIDER - 4), moved().values)
         assert (after.create_ns, after.hits, after.standing) == (before.create_ns, before.hits, before.standing)
         assert cache.stats().bytes == after.size
@@ -82,34 +82,34 @@ def test_what_is_left_to_embed(tmp_path: Path) -> None:
         ids = [stored(cache, f"x{number}") for number in range(5)]
         cache.store(keep("no vector"))
         for entry_id in ids[:2]:
-            assert cache.embed(HERE.tenant, entry_id, moved())
+            assert cache.kept.embed(HERE.tenant, entry_id, moved())
     with opened(tmp_path) as cache:
-        left = [entry for entry, _ in cache.export(None, 0, 100, NEW)]
+        left = [entry for entry, _ in cache.kept.export(None, 0, 100, NEW)]
         assert [entry.text for entry in left] == ["x2", "x3", "x4", "no vector"]
-        assert not cache.embed(HERE.tenant, left[0].entry_id, moved(truncated=True))
-        assert not cache.embed("another tenant", left[0].entry_id, moved())
-        assert cache.embed(HERE.tenant, left[3].entry_id, moved())
-        assert [entry.text for entry, _ in cache.export(None, 0, 2, NEW)] == ["x2", "x3"]
-        assert [entry.text for entry, _ in cache.export(None, left[1].sequence, 2, NEW)] == ["x4"]
+        assert not cache.kept.embed(HERE.tenant, left[0].entry_id, moved(truncated=True))
+        assert not cache.kept.embed("another tenant", left[0].entry_id, moved())
+        assert cache.kept.embed(HERE.tenant, left[3].entry_id, moved())
+        assert [entry.text for entry, _ in cache.kept.export(None, 0, 2, NEW)] == ["x2", "x3"]
+        assert [entry.text for entry, _ in cache.kept.export(None, left[1].sequence, 2, NEW)] == ["x4"]
 
 
 def test_longer_vectors_keep_within_the_bound(tmp_path: Path) -> None:
     """Where there is no room for the longer vectors, the entry that saves least goes, not the bound."""
     with opened(tmp_path, max_bytes=1000) as cache:
         ids = [stored(cache, f"{number:04d}") for number in range(60)]
-        there = [entry.entry_id for entry in cache.page(HERE.tenant, 2**62, 100)]
+        there = [entry.entry_id for entry in cache.kept.page(HERE.tenant, 2**62, 100)]
         assert len(there) < len(ids)
-        assert all(cache.embed(HERE.tenant, entry_id, moved()) for entry_id in there[:5])
+        assert all(cache.kept.embed(HERE.tenant, entry_id, moved()) for entry_id in there[:5])
         stats = cache.stats()
         assert stats.bytes <= 1000
         assert stats.entries < len(there)
-        assert set(there[:5]) <= {entry.entry_id for entry in cache.page(HERE.tenant, 2**62, 100)}
+        assert set(there[:5]) <= {entry.entry_id for entry in cache.kept.page(HERE.tenant, 2**62, 100)}
 
 
 def test_an_encoder_without_vectors_is_forgotten(tmp_path: Path) -> None:
     """Once the next one comes, so that encoders do not add up; its number is never another's."""
     with opened(tmp_path) as cache:
-        assert cache.embed(HERE.tenant, stored(cache), moved())
+        assert cache.kept.embed(HERE.tenant, stored(cache), moved())
         cache.store(keep("third", embedding=embedding(encoder_digest="ef" * 32)))
         assert list(cache._store.vectors.encoders) == [NEW, "ef" * 32]
     with opened(tmp_path) as cache:
@@ -164,7 +164,7 @@ def test_what_one_space_taught_serves_in_no_other(tmp_path: Path) -> None:
             if isinstance(found, Audit):
                 cache.judge("acme", found.lookup_id, right=True)
         assert isinstance(cache.lookup(ask(otherwise, embedding=embedding(0.97))), Hit)
-        assert cache.embed("acme", entry_id, moved())
+        assert cache.kept.embed("acme", entry_id, moved())
         assert reason(cache.lookup(ask(otherwise, embedding=moved(0.97)))) is MissReason.VETOED
         assert [promise.encoder_digest for promise in cache.promises()] == [DIGEST, NEW]
     with opened(tmp_path, max_wrong_share=0.05) as cache:
