@@ -1,9 +1,10 @@
 """What a change of encoder costs on labelled traffic (`text` and `category`), and whether the promise holds across it.
 
-A tenant's requests, a random 80 % of the categories in random order, go through AnswerCache, which learns from audits and checks
-judged by their labels. Half way the encoder changes: all-MiniLM-L6-v2 gives way to a random projection of it to 48 dimensions,
-whose similarities mean something else. With each request `--rate` entries are embedded anew. Baselines in the same
-run: no change, and the new space served by what the former one taught. Shares of requests by window, means over seeds.
+A tenant's requests, a random 80 % of the categories in random order, go through AnswerCache, which learns from audits
+and checks judged by their labels. Half way the encoder changes: all-MiniLM-L6-v2 gives way to a random projection of
+it to 48 dimensions, whose similarities mean something else. With each request `--rate` entries are embedded anew.
+Baselines in the same run: no change, and the new space served by what the former one taught. Shares of requests by
+window, means over seeds.
 """
 
 import argparse
@@ -38,6 +39,9 @@ class Carried(Scopes):
 
     def _scope(self, name: ScopeName) -> ScopeDecision:
         return super()._scope(ScopeName(name.tenant, ""))
+
+    def _write(self, name: ScopeName) -> None:
+        """Nothing: it does not outlive the run."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +78,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Prints a line of JSON for each kind of run: windows, means over seeds."""
+    """Prints each kind of run as it ends; the last line is JSON: windows by kind, means over seeds."""
     traffic = load(arguments.data)
     narrow = traffic.vectors @ np.random.default_rng(0).standard_normal((traffic.vectors.shape[1], NARROW))
     narrow = (narrow / np.linalg.norm(narrow, axis=1, keepdims=True)).astype("<f4")
-    for name, kind, after in (("swap", Scopes, narrow), ("no swap", Scopes, None), ("carried", Carried, narrow)):
+    found = {}
+    for name, kind, after in (("swap", Scopes, narrow), ("no_swap", Scopes, None), ("carried", Carried, narrow)):
         runs = [stream(traffic, kind, after, seed, arguments) for seed in range(arguments.seeds)]
-        print(json.dumps({"run": name, **summary(runs, arguments.bound)}), flush=True)
+        found[name] = summary(runs, arguments.bound)
+        print(f"{name}: {found[name]}", flush=True)
+    print(json.dumps(found))
 
 
 def summary(runs: Sequence[Run], bound: float) -> dict[str, object]:
@@ -108,12 +115,13 @@ def stream(
             vectors, digest = (after, NEW) if changed and after is not None else (traffic.vectors, OLD)
             outcomes[:, number] = request(cache, traffic, place, embedded(vectors[place], digest))
             if changed and not moved_after:
-                left = cache.export(None, 0, arguments.rate, NEW)
+                left = cache.kept.export(None, 0, arguments.rate, NEW)
                 for entry, _ in left:
-                    cache.embed(HERE.tenant, entry.entry_id, embedded(vectors[places[entry.text]], NEW))
+                    cache.kept.embed(HERE.tenant, entry.entry_id, embedded(vectors[places[entry.text]], NEW))
                 moved_after = 0 if left else number - len(order) // 2
         cache.close()
-    return Run(*outcomes, moved_after)
+    exact, similar, wrong = outcomes
+    return Run(exact, similar, wrong, moved_after)
 
 
 def embedded(vector: NDArray[np.float32], digest: str) -> Embedding:

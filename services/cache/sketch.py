@@ -79,7 +79,7 @@ def sketch(text: str) -> Sketch:
         return Sketch("open", (), (), text)
     plain = _reworded(text)
     typed = _telling(plain)
-    counted = any([token[0].isdigit() for token in typed])
+    counted = any(token[0].isdigit() for token in typed)
     loud = plain.isupper()
     words = tuple([_canonical(token, counted and not plain.startswith(token), loud) for token in typed])
     question = _question(plain)
