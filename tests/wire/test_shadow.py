@@ -27,7 +27,7 @@ def _scored(path: Path, model: str) -> set[str]:
 
 
 async def test_a_weak_answer_is_scored_beside_the_strong_ones(tmp_path: Path) -> None:
-    """The router logs scores of both models with the probability of the draw, whichever answered; usage has the cost."""
+    """The router logs scores of both models with the probability of the draw, whoever answered; usage has the cost."""
     log = tmp_path / "outcomes.jsonl"
     changes: dict[str, dict[str, Any]] = {
         "server": {"port": 0, "log_level": "error"},
