@@ -76,6 +76,19 @@ def find_or_build(
     return plan
 
 
+def load_engine(library: TensorRt, plan: bytes) -> Any:
+    """The engine of a plan.
+
+    Raises:
+        InvalidCheckpoint: it is of another version or GPU.
+    """
+    trt = library.trt
+    engine = trt.Runtime(trt.Logger(trt.Logger.WARNING)).deserialize_cuda_engine(plan)
+    if engine is None:
+        raise InvalidCheckpoint("TensorRT cannot load the engine, expected one of this version and GPU")
+    return engine
+
+
 def _build(
     library: TensorRt,
     key: EngineKey,

@@ -140,6 +140,13 @@ def test_prefixes_move_on_the_device_as_on_the_host(session: Any) -> None:
     assert session["memory"]
 
 
+def test_the_encoder_tells_the_vectors_of_the_one_on_the_cpu(session: Any) -> None:
+    """For one text and for more than an engine takes at once, in a vector space of its own."""
+    difference, spaces = session["encoder"]
+    assert difference < 1e-5
+    assert spaces == 3
+
+
 def test_the_driver_gets_arguments_as_contracted(session: Any) -> None:
     """Grid, block, shared memory, then each value in its own width: pointers in 8 bytes, sizes in 4."""
     assert session["launch"] == [5, 6, 1, 128, 1, 1, 100_000, 5, 2**40 + 1, 2, 7, 2**32 - 1, 2**63]
