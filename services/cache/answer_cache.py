@@ -20,9 +20,11 @@ from services.cache.settings import CacheSettings, TenantSettings
 from services.cache.snapshots import Snapshots
 from services.cache.vector_index import VectorIndex
 from services.cache.vector_space import VectorSpace
-from services.chassis.errors import InvalidField, NotFound
+from services.cache.warm_up import Lessons
+from services.chassis.errors import FailedPrecondition, InvalidField, NotFound
 
 _NEIGHBOURS = 16
+_LEAST_LESSONS = 50
 _SWEEP = 64  # expired entries removed, and hits written, with each store
 
 
@@ -173,6 +175,22 @@ class AnswerCache:
             self._space.adopt(embedding)
         self._keep(new, vector, "")
         return True
+
+    def warm_up(self, tenant: str, encoder_digest: str, lessons: Lessons) -> None:
+        """Teaches a tenant's scope.
+
+        Raises:
+            InvalidField: too few lessons, or all of one kind.
+            FailedPrecondition: similarities of another encoder than that of the vectors.
+        """
+        known = self.encoder_digest
+        if known and encoder_digest != known:
+            raise FailedPrecondition("encoder_digest", encoder_digest, known, reason="ENCODER_MISMATCH")
+        right, labels = int(lessons.right.sum()), len(lessons.right)
+        if labels < _LEAST_LESSONS or right in (0, labels):
+            told = f"{labels} labels, {right} of them right"
+            raise InvalidField("examples", told, f"at least {_LEAST_LESSONS} labels, right ones and wrong ones")
+        self._scopes.warm(tenant, lessons)
 
     @property
     def encoder_digest(self) -> str:

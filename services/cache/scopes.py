@@ -15,6 +15,7 @@ from services.cache.scope_decision import Action, Considered, Near, ScopeDecisio
 from services.cache.scope_file import ScopeFile
 from services.cache.scope_state import pack, unpack
 from services.cache.sketch import sketch
+from services.cache.warm_up import Lessons
 
 _MOST_SKETCHES = 4096  # of texts that late lookups had to do with
 _WRITTEN_AFTER = 50  # verdicts
@@ -125,6 +126,11 @@ class Scopes:
         if self._unwritten[tenant] >= _WRITTEN_AFTER:
             self._write(tenant)
         return considered.action is not Action.SERVE
+
+    def warm(self, tenant: str, lessons: Lessons) -> None:
+        """Teaches a tenant's scope what texts with known answers tell; written at once."""
+        self._scope(tenant).warm(lessons)
+        self._write(tenant)
 
     def promises(self) -> list[Promise]:
         """Where the promises of the scopes in memory stand."""

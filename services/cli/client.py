@@ -121,6 +121,10 @@ class Client:
         """Keeps exported entries."""
         return cast(cache_pb.ImportEntriesResponse, await self._call(self._cache.ImportEntries, request))
 
+    async def warm_up(self, request: cache_pb.WarmUpRequest) -> cache_pb.WarmUpResponse:
+        """Teaches a tenant's scope."""
+        return cast(cache_pb.WarmUpResponse, await self._call(self._cache.WarmUp, request))
+
     async def catalogue(self) -> list[router_pb.CatalogueModel]:
         """The router's models."""
         request = router_pb.ListModelsRequest(page_size=1000)
