@@ -40,11 +40,19 @@ CREATE TABLE admitted (
 PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = {_VERSION};
 """
+# Beside the tables of version 1, which whoever knows nothing of it may go on writing.
+_UNANSWERED = """CREATE TABLE IF NOT EXISTS unanswered (
+    tenant TEXT NOT NULL, day INTEGER NOT NULL, state TEXT NOT NULL, executions INTEGER NOT NULL,
+    actual_nano_usd INTEGER NOT NULL, PRIMARY KEY (tenant, day, state)
+) STRICT, WITHOUT ROWID"""
 _AMOUNTS = attrgetter(*SUMS)
 _PLACES = ", ".join("?" * len(SUMS))
 _INSERT = f"INSERT OR IGNORE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {_PLACES})"  # noqa: S608 - our names
 _COUNT = f"""INSERT INTO totals VALUES (?, ?, ?, {_PLACES}) ON CONFLICT DO UPDATE SET
 {", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)}"""  # noqa: S608 - our names
+
+_COUNT_UNANSWERED = """INSERT INTO unanswered VALUES (?, ?, ?, 1, ?) ON CONFLICT DO UPDATE SET
+executions = executions + 1, actual_nano_usd = actual_nano_usd + excluded.actual_nano_usd"""
 
 
 def receipt_id(begin_ns: int, unique: str) -> str:
@@ -68,7 +76,7 @@ class Opened:
 class Entry:
     """One line: what a request took, or an execution that answered nobody.
 
-    `state` is answered, cancelled, failed, interrupted or judged; it counts for the day on which it began.
+    `state` is answered, cancelled, failed, interrupted, judged or shadow; it counts for the day on which it began.
     """
 
     opened: Opened
@@ -128,6 +136,9 @@ class LedgerFile:
         inserted = self._connection.execute(_INSERT, (*line, one.begin_ns, entry.end_ns, *amounts)).rowcount
         if inserted:
             self._connection.execute(_COUNT, (one.tenant, day, one.model, *amounts))
+            if entry.state != "answered":
+                kind = (one.tenant, day, entry.state, entry.amounts.actual_nano_usd)
+                self._connection.execute(_COUNT_UNANSWERED, kind)
         if entry.attempts or entry.state != "answered":
             self.discard(one.receipt_id)
 
@@ -135,6 +146,12 @@ class LedgerFile:
         """What a tenant has spent on these days, both included."""
         sql = "SELECT total(actual_nano_usd) FROM totals WHERE tenant = ? AND day BETWEEN ? AND ?"
         return int(self._connection.execute(sql, (tenant, first_day, last_day)).fetchone()[0])
+
+    def unanswered_nano_usd(self, tenant: str, day: int, state: str) -> int:
+        """What a tenant has spent on a day on executions of one kind that answered nobody."""
+        sql = "SELECT actual_nano_usd FROM unanswered WHERE tenant = ? AND day = ? AND state = ?"
+        found = self._connection.execute(sql, (tenant, day, state)).fetchone()
+        return int(found[0]) if found else 0
 
     def admitted(self, tenant: str, day: int) -> int:
         """How many requests of a tenant were let in on a day, as far as they are counted."""
@@ -239,6 +256,7 @@ def _opened(path: Path, power_safe: bool) -> sqlite3.Connection:
         if _is_new(connection):
             for statement in _SCHEMA.split(";"):
                 connection.execute(statement)
+        connection.execute(_UNANSWERED)
         connection.execute("COMMIT")
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from typing import TypeVar, cast
@@ -22,6 +22,7 @@ from services.executor.engine import (
     Finish,
     FinishReason,
     GenerateRequest,
+    MeasuredPrecision,
     ModelInfo,
     ModelKind,
     ModelState,
@@ -30,6 +31,7 @@ from services.executor.engine import (
 from services.executor.generation import Generation
 from services.executor.kept_prefixes import KeptPrefixes
 from services.executor.models.checkpoint import InvalidCheckpoint
+from services.executor.precision_report import PrecisionReport
 from services.executor.scheduler import Scheduler
 from services.executor.schema_court import SchemaCourt
 from services.executor.settings import LocalModel
@@ -46,9 +48,12 @@ class OnnxEngine:
         name: our name of the model.
         model: where it lies and how it runs.
         court: says which schemas answers may be held to; one of its own where None.
+        report: of precisions on CPUs, if there is one.
     """
 
-    def __init__(self, name: str, model: LocalModel, court: SchemaCourt | None = None) -> None:
+    def __init__(
+        self, name: str, model: LocalModel, court: SchemaCourt | None = None, report: PrecisionReport | None = None
+    ) -> None:
         self._name = name
         self._model = model
         self._court = court or SchemaCourt()
@@ -59,6 +64,8 @@ class OnnxEngine:
         self._arriving: Counter[str] = Counter()  # prompts that become tokens, by tenant
         self._held = ExitStack()
         self._precision = model.expected_precision
+        self._report = report
+        self._measured: Sequence[MeasuredPrecision] = ()
         self._session: Decoder
         self._text: ChatText
         self._vocabulary: Vocabulary | None = None
@@ -81,6 +88,7 @@ class OnnxEngine:
             supports_logprobs=self._vocabulary is not None,
             waiting=self._scheduler.waiting + self._arriving.total() if ready else 0,
             kv_used=self._scheduler.used if ready else 0.0,
+            measured=self._measured,
         )
 
     async def start(self) -> None:
@@ -137,6 +145,8 @@ class OnnxEngine:
         opened = open_decoder(self._name, model)
         self._session = session = self._held.enter_context(closing(opened.decoder))
         self._precision = opened.precision
+        if self._report and opened.backend == "cpu":
+            self._measured = self._report.of(session.digest)
         self._text.check_vocabulary(session.vocabulary)
         logits = session.run([Chunk(slot, 0, [0, 0]) for slot in range(session.slots)])
         if not (np.isfinite(logits).all() and np.isfinite(session.run([Chunk(0, 2, [0])])).all()):

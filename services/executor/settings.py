@@ -100,6 +100,9 @@ class ExecutorSettings(Section, section="executor"):
     memory_bytes: int | None = Field(
         None, ge=1, description="most that local models take together; one that does not fit is not loaded"
     )
+    precision_report: Path | None = Field(
+        None, description="what `python -m benchmarks.precision` printed, told beside models; null tells nothing"
+    )
     models: dict[str, Model] = Field(
         {name: LocalModel(folder=Path("models") / name) for name in ("fulcrum-small", "fulcrum-large")},
         description="by name: `folder` for a local model, `base_url` for a remote one",

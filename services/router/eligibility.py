@@ -50,6 +50,11 @@ class Eligibility:
             found = limit(query, found)
         return found
 
+    def competing(self, query: Query) -> Sequence[Model]:
+        """The models that may answer prompts of this kind, cheapest first, whatever this one's length and cost."""
+        named = (self._catalogue[name] for name in self._named(query))
+        return [model for model in named if model.supports_tools or not query.needs_tools]
+
     def _named(self, query: Query) -> Sequence[str]:
         objective = query.objective
         self._known("candidates", query.candidates)

@@ -92,6 +92,9 @@ async def test_stats_and_models(running: SuiteProcess) -> None:
     assert models.status == 0, models.err
     assert "fulcrum-large (strong)" in models.out
     assert "ready" in models.out
+    rows = [" ".join(line.split()) for line in models.out.replace("│", " ").splitlines()]
+    assert "fulcrum-large int8 (runs) 90.4% 1.0543 1,000 5.0%" in rows
+    assert "fulcrum-small int4 62.2% 1.2853 1,000 54.1%" in rows
 
 
 async def test_models_are_unloaded_and_loaded(running: SuiteProcess) -> None:
