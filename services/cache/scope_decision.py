@@ -178,13 +178,13 @@ class ScopeDecision:
         return self.scorer.count >= _LEARNT or self.warmth.leads
 
     def _try_warmth(self, considered: Considered, right: bool) -> None:
-        """Lets a warm-up decide early where it foresees the first verdicts; where it does not, it is forgotten."""
+        """Lets a warm-up decide early where it foresees the first verdicts, until the scope's own suffice."""
         known = self.scorer
         if not known.warmed:
             return
-        if known.count < _LEARNT:
+        if known.count + 1 < _LEARNT:
             self.warmth.judged(known.foreseen(considered.features), known.share_right, right)
-        elif not self.warmth.leads:
+        else:
             known.cool()
 
     def _candidate(

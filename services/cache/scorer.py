@@ -22,7 +22,7 @@ Rows = NDArray[np.float64]
 class Scorer:
     """Ridge-penalised logistic regression on the last verdicts, refitted as they come by Newton's method.
 
-    Labels of a warm-up are learnt beside the verdicts, at a fixed weight in all, so that verdicts outgrow them.
+    Labels of a warm-up are learnt beside the verdicts, at a fixed weight in all, until they are forgotten.
     """
 
     def __init__(self, features: int) -> None:
