@@ -8,8 +8,8 @@ from benchmarks.caching.corpus import vectors_of
 from benchmarks.caching.traffic import NEVER
 from services.cache import messages
 from services.cache.warm_up import Lessons, lessons
-from services.cli.labelled import Logged, Pair, read_labelled
-from services.cli.warming import examples_of
+from services.cli.labelled import Logged, read_labelled
+from services.cli.warming import examples_of, latest
 
 
 def warmed_by(path: Path) -> Lessons:
@@ -18,8 +18,5 @@ def warmed_by(path: Path) -> Lessons:
         Logged(row.text, None) if isinstance(row, Logged) and row.answer == NEVER else row
         for row in read_labelled(path)
     ]
-    return lessons(messages.examples(pb.WarmUpRequest(examples=examples_of(rows, vectors_of))))
-
-
-def _known(row: Pair | Logged) -> Pair | Logged:
-    return Logged(row.text, None) if isinstance(row, Logged) and row.answer == NEVER else row
+    texts = latest(rows)
+    return lessons(messages.examples(pb.WarmUpRequest(examples=examples_of(rows, texts, vectors_of(texts)))))

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from services.cli.address import add_connection_arguments
-from services.cli.argument_types import span, text, whole
+from services.cli.argument_types import address, span, text, whole
 
 _WARM = """a file is JSON Lines or CSV with a header, named .jsonl or .csv, gzipped where it ends in .gz. Either pairs:
   {"text_a": "How do I top up?", "text_b": "Topping up, how?", "label": "same"}      or "different"; 1 and 0 do as well
@@ -17,12 +17,11 @@ another service, then pairs. 50 texts are a start; more than the latest 10,000 a
   fulcrum stats                                       # and later, how the tenant's promise stands
 
 What is taught here never counts as checked: it decides only once it has foreseen verdicts on the tenant's own
-requests, and `certified` knows of nothing but audits. A second warm-up takes the place of the first. The encoder must
-be the suite's."""
+requests, and `certified` knows of nothing but audits. A second warm-up takes the place of the first."""
 
 
 def add_cache_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds ls, show, purge, export, import and warm."""
+    """Adds ls, show, purge, export, import, warm and reembed."""
     actions = parser.add_subparsers(metavar="action", dest="action", required=True)
     listing = actions.add_parser("ls", help="list entries, newest first", description="Lists entries, newest first.")
     listing.add_argument("--limit", type=whole(1, 10**9), default=100, help="most entries (default: %(default)s)")
@@ -46,14 +45,19 @@ def add_cache_arguments(parser: argparse.ArgumentParser) -> None:
         epilog=_WARM,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    warm.set_defaults(run="services.cli.warming:warm")
     warm.add_argument("file", type=Path, help="labelled pairs or a log, see below")
-    warm.add_argument(
-        "--encoder", type=Path, default=Path(".models/all-MiniLM-L6-v2"), help="folder (default: %(default)s)"
+    again = actions.add_parser(
+        "reembed",
+        help="embed entries anew after a change of encoder",
+        description="Gives entries the vectors of the encoder that serves now; may be broken off and run again.",
     )
-    warm.add_argument("--precision", choices=("fp32", "int8"), default="fp32", help="(default: %(default)s)")
+    again.add_argument("--rate", type=whole(1, 10**6), default=50, help="most entries a second (default: %(default)s)")
+    for one in (warm, again):
+        one.add_argument(
+            "--encoder", type=address, metavar="HOST:PORT", help="where the encoder is (default: the --address)"
+        )
     for one in (listing, shown, purge, warm):
         one.add_argument("--tenant", type=text, default="local", help="whose entries (default: %(default)s)")
     export.add_argument("--tenant", type=text, default="", help="whose entries (default: everybody's)")
-    for one in (listing, shown, purge, export, taken, warm):
+    for one in (listing, shown, purge, export, taken, warm, again):
         add_connection_arguments(one)

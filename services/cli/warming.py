@@ -2,36 +2,39 @@
 
 import argparse
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 
 import numpy as np
 from fulcrum.cache.v1 import cache_service_pb2 as pb
 from numpy.typing import NDArray
 
+from services.chassis.errors import Overloaded
 from services.cli.asking import suite
+from services.cli.client import Client
 from services.cli.labelled import Logged, Pair, read_labelled
-from services.executor.sentence_encoder import SentenceEncoder, Tokens
 
 _NEIGHBOURS = 16  # as a lookup weighs
-_MOST_TEXTS = 10_000  # the latest; the cache keeps what 3,000 of them teach
-_MOST_CHARACTERS = 1_000_000  # so that the request stays below what servers take
-_BATCH, _BLOCK = 64, 512
+_MOST_TEXTS = 10_000  # the cache keeps what 3,000 of them teach
+_MOST_BYTES = 1_000_000  # of texts, so that the request stays below what servers take
+_BATCH = 32  # texts embedded at once
+_BLOCK = 512
 
 Vectors = NDArray[np.float32]
-Encode = Callable[[Sequence[str]], Vectors]
 
 
-async def warm(arguments: argparse.Namespace) -> None:
+async def warm(asked: Client, arguments: argparse.Namespace) -> None:
     """Reads every row before anything is sent, in one request, so that a mistake changes nothing."""
     rows = read_labelled(arguments.file)
-    encoder = await asyncio.to_thread(SentenceEncoder, arguments.encoder, arguments.precision, 1)
-    examples = await asyncio.to_thread(examples_of, rows, encode_with(encoder))
+    texts = latest(rows)
+    where = argparse.Namespace(**(vars(arguments) | {"address": arguments.encoder or arguments.address}))
+    async with suite(where) as encoder:
+        digest, vectors = await _embedded(encoder, texts)
+    examples = await asyncio.to_thread(examples_of, rows, texts, vectors)
     scope = pb.Scope(tenant=arguments.tenant)
-    async with suite(arguments) as asked:
-        found = await asked.warm_up(pb.WarmUpRequest(scope=scope, encoder_digest=encoder.digest, examples=examples))
+    found = await asked.warm_up(pb.WarmUpRequest(scope=scope, encoder_digest=digest, examples=examples))
     kinds = f"{found.labels_right} right, {found.labels - found.labels_right} wrong"
-    print(f"{len(rows)} rows read, the latest {len(examples)} texts used: {found.labels} labels ({kinds})")
+    print(f"{len(rows)} rows read, the latest {len(texts)} texts used: {found.labels} labels ({kinds})")
     print(f"{arguments.tenant}'s scope is taught; it decides by them once they foresee its own verdicts")
 
 
@@ -74,43 +77,46 @@ class Labels:
         return text
 
 
-def examples_of(rows: Sequence[Pair | Logged], encode: Encode) -> list[pb.Example]:
-    """The latest texts of the rows, each once, with the nearest of those before it."""
-    labels = Labels(rows)
-    order = list(dict.fromkeys(chain.from_iterable(map(_texts, reversed(rows)))))
-    taken, room = [], _MOST_CHARACTERS
-    for text in order[:_MOST_TEXTS]:
+def latest(rows: Sequence[Pair | Logged]) -> list[str]:
+    """The latest texts of the rows that a request holds, each once, in their order."""
+    taken, room = [], _MOST_BYTES
+    for text in list(dict.fromkeys(chain.from_iterable(map(_texts, reversed(rows)))))[:_MOST_TEXTS]:
         room -= len(text.encode())
         if room < 0:
             break
         taken.append(text)
-    taken.reverse()
-    vectors, examples = encode(taken), []
-    for start in range(0, len(taken), _BLOCK):
+    return taken[::-1]
+
+
+def examples_of(rows: Sequence[Pair | Logged], texts: Sequence[str], vectors: Vectors) -> list[pb.Example]:
+    """Each text with the nearest of those before it.
+
+    Args:
+        rows: what is known of the texts.
+        texts: as they were asked.
+        vectors: theirs, of length 1, shape [texts, dimension]; zeros for one that the encoder cannot take whole.
+    """
+    labels, examples = Labels(rows), []
+    for start in range(0, len(texts), _BLOCK):
         block = vectors[start : start + _BLOCK] @ vectors[: start + _BLOCK].T
         for i, similarities in enumerate(block, start):
-            examples.append(_example(taken, i, similarities[:i], labels))
+            examples.append(_example(texts, i, similarities[:i], labels))
     return examples
 
 
-def encode_with(encoder: SentenceEncoder) -> Encode:
-    """Texts to unit vectors `[texts, dimension]`; zeros for one beyond the encoder's window, which is near nothing."""
-
-    def encode(texts: Sequence[str]) -> Vectors:
-        tokens = [encoder.tokenise(text) for text in texts]
-        vectors = np.zeros((len(texts), encoder.dimension), np.float32)
-        by_length: dict[int, list[int]] = {}
-        for place, one in enumerate(tokens):
-            if one.count == len(one.ids):
-                by_length.setdefault(one.count, []).append(place)
-        for places in by_length.values():
-            for start in range(0, len(places), _BATCH):
-                some = places[start : start + _BATCH]
-                rows: Sequence[Tokens] = [tokens[place] for place in some]
-                vectors[some] = encoder.encode(rows)
-        return vectors
-
-    return encode
+async def _embedded(encoder: Client, texts: Sequence[str]) -> tuple[str, Vectors]:
+    """The encoder's digest, and vectors as `examples_of` takes them."""
+    digest, vectors = "", []
+    while len(vectors) < len(texts):
+        try:
+            some = await encoder.embed(texts[len(vectors) : len(vectors) + _BATCH])
+        except Overloaded as error:  # requests come first
+            await asyncio.sleep(error.retry_after_s or 1.0)
+            continue
+        for one in some:
+            digest = one.encoder_digest
+            vectors.append(np.frombuffer(one.values, "<f4") * (not one.truncated))
+    return digest, np.array(vectors, np.float32)
 
 
 def _texts(row: Pair | Logged) -> tuple[str, ...]:

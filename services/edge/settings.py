@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.chassis.channel import BackendSettings
 from services.chassis.settings import Section
@@ -90,3 +90,9 @@ class EdgeSettings(Section, section="edge"):
     ledger: LedgerSettings = Field(LedgerSettings(), description="where every receipt is kept")
     log_prompts: bool = Field(False, description="whether prompts are logged at info; nothing else ever logs them")
     catalogue_refresh_s: float = Field(60.0, gt=0, description="how often models and prices are read again")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "EdgeSettings":
+        if self.shadow.share and self.shadow.judge is None:
+            raise ValueError("shadow.judge: got None, expected a model's name where edge.shadow.share is not 0")
+        return self

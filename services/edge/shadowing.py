@@ -16,7 +16,6 @@ import structlog
 
 from services.chassis.call import outlive_deadline
 from services.chassis.errors import FulcrumError
-from services.chassis.settings import ConfigError
 from services.edge.background import BackgroundCalls
 from services.edge.catalogue import Catalogue
 from services.edge.chat import CacheControl, Outcome, Request, TextDelta
@@ -46,9 +45,6 @@ class Shadowing:
         gate: where most of its places are taken, nothing is begun.
         budget: where it has no room, neither.
         draw: a number from 0 to 1 by chance.
-
-    Raises:
-        ConfigError: a share is to be compared, and no judge is named.
     """
 
     def __init__(
@@ -61,8 +57,6 @@ class Shadowing:
         budget: ShadowBudget,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        if settings.share and settings.judge is None:
-            raise ConfigError("edge.shadow.judge: got null, expected a model's name where edge.shadow.share is not 0")
         self.counts: Counter[str] = Counter()
         self._settings = settings
         self._router = router

@@ -29,7 +29,7 @@ def assemble(settings: ExecutorSettings) -> Component:
         ConfigError: a key's environment variable is named but not set, or the report of precisions cannot be used.
     """
     report = load_precision_report(settings.precision_report) if settings.precision_report else None
-    registry = make_registry(settings.models, settings.memory_bytes, report)
+    registry = make_registry(settings.models, settings.memory_bytes, report, settings.unload_wait_s)
     executor, embedding = ExecutorServicer(registry), EmbeddingServicer()
     executor.metrics.encoder_waiting.set_function(lambda: embedding.waiting)
 

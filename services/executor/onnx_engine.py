@@ -119,21 +119,25 @@ class OnnxEngine:
         generation = await self._begin(request)
         first_text: float | None = None
         loop.begin(generation)
+        del loop  # it holds what is loaded, which may go while nobody reads this
         try:
             while delta := await generation.next_text():
                 first_text = first_text or time.perf_counter()
                 yield delta
         finally:
-            loop.leave(generation)
+            if self._loop:
+                self._loop.leave(generation)
         ended = time.perf_counter()
         waited = cast(float, generation.admitted_at) - arrived
         timing = Timing(waited, (first_text or ended) - arrived, ended - arrived, generation.machine_s)
         yield Finish(cast(FinishReason, generation.reason), generation.usage, timing, generation.mean_logprob)
 
     async def close(self) -> None:
-        """Waits for the pass under way; a GPU's memory is then free."""
+        """Waits for the pass under way and lets go of what was loaded; answers that are not complete then fail."""
         if self._loop:
             await self._loop.close()
+            self._state, self._loop = ModelState.UNLOADED, None
+            del self._session, self._scheduler
         if self._closes_court:
             await self._court.close()
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)

@@ -14,7 +14,7 @@ from services.executor.onnx_engine import OnnxEngine
 from services.executor.precision_report import PrecisionReport
 from services.executor.remote_engine import RemoteEngine
 from services.executor.schema_court import SchemaCourt
-from services.executor.settings import LocalModel, RemoteModel
+from services.executor.settings import UNLOAD_WAIT_S, LocalModel, RemoteModel
 from services.executor.token_usage import reader_for
 
 
@@ -81,8 +81,11 @@ def make_registry(
     models: Mapping[str, LocalModel | RemoteModel],
     memory_bytes: int | None = None,
     report: PrecisionReport | None = None,
+    unload_wait_s: float = UNLOAD_WAIT_S,
 ) -> ModelRegistry:
     """The models of the settings, which share so much memory and one report of precisions; loads nothing yet.
+
+    An unload waits `unload_wait_s` for answers under way.
 
     Raises:
         ConfigError: a key's environment variable is named but not set, or a provider is named that is not known.
@@ -92,7 +95,9 @@ def make_registry(
     made = {}
     for name, model in models.items():
         size = partial(estimate, model) if isinstance(model, LocalModel) else None
-        made[name] = HostedModel(name, _maker(name, model, court, report), size, budget, name not in later)
+        made[name] = HostedModel(
+            name, _maker(name, model, court, report), size, budget, name not in later, unload_wait_s
+        )
     return ModelRegistry(made, later, court)
 
 

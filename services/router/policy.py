@@ -12,7 +12,7 @@ from services.router.drift import HarmWatches, PromiseState, ShiftWatch
 from services.router.eligibility import Candidate, Eligibility
 from services.router.explanation import expected, limit, percent, rank
 from services.router.goals import MEASURES, rivals
-from services.router.order import may_be_cheaper, one_order
+from services.router.order import Rivalry
 from services.router.plan import RIGHT, Plan, Planned, Reason
 from services.router.predictor import Prediction, Predictor
 from services.router.query import Goal, Query
@@ -42,6 +42,7 @@ class Policy:
         self._eligibility = eligibility
         self._predictor = predictor
         self._version = predictor.version if predictor else ""
+        self._rivalry = Rivalry(eligibility.models, predictor.models if predictor else ())
         self._harms = HarmWatches()
         self._shift = ShiftWatch(predictor.calibration.mean_losses) if predictor else None
         if before and before._version == self._version:
@@ -162,7 +163,7 @@ class Policy:
         if not fitted:
             return _Choice(strongest, refused, f"{rank(strongest)}, and no other is known to be {measure.comparative}")
         bound, confidence = query.objective.max_quality_loss, query.objective.confidence
-        names, in_order = self._competing(query, fitted, prediction)
+        names, in_order = self._counted(query, fitted)
         threshold = predictor.calibration.threshold(names, bound, confidence, in_order=in_order)
         promise = f"a bound of {percent(bound)}" + (f" at {percent(confidence)} confidence" if confidence else "")
         allowed = f"{limit(threshold)} {predictor.calibration.prompts} calibrated prompts for {promise}"
@@ -176,28 +177,19 @@ class Policy:
         why = f"{rank(strongest)}, as {closest.name} is predicted to lose {least}, where {allowed}"
         return _Choice(strongest, refused, why)
 
-    def _competing(
-        self, query: Query, fitted: Sequence[Candidate], prediction: Prediction
-    ) -> tuple[tuple[str, ...], bool]:
+    def _counted(self, query: Query, fitted: Sequence[Candidate]) -> tuple[tuple[str, ...], bool]:
         """Whose harm the promise counts: those of `fitted` in their order, where every prompt's rivals are the same.
 
         Where they are not, by price, context, or a limit of the request, all that might be, whichever is chosen: else
         each kind of prompts could spend the whole bound.
         """
-        objective, by_prompt = query.objective, MEASURES[query.objective.goal].by_prompt
-        able = self._eligibility.competing(query)
-        default = next((model for model in able if model.is_default), None)
-        others = tuple(
-            model
-            for model in able
-            if model.name in prediction.loss
-            and not model.is_default
-            and (by_prompt or default is None or may_be_cheaper(model, default))
-        )
-        limited = by_prompt or objective.max_cost_nano_usd or objective.max_latency_s or query.cached_prefix_tokens
-        if len(others) == 1 or (default and not limited and one_order(default, others)):
+        objective = query.objective
+        limited = objective.max_cost_nano_usd or objective.max_latency_s or query.cached_prefix_tokens
+        by_prompt = MEASURES[objective.goal].by_prompt
+        names, one_order = self._rivalry.all(self._eligibility.able(query), by_prompt)
+        if len(names) == 1 or (one_order and not limited):
             return tuple(one.name for one in fitted), True
-        return tuple(sorted(model.name for model in others)), False
+        return names, False
 
     def _told_of_prefix(
         self, choice: _Choice, query: Query, ranked: Sequence[Candidate], prediction: Prediction | None

@@ -297,3 +297,22 @@ async def test_cache_is_warmed_up_from_a_file(running: SuiteProcess, tmp_path: P
     told = (await fulcrum("cache", "warm", "--help")).out
     assert '"label": "same"' in told
     assert '"answer":' in told
+
+
+async def test_cache_embeds_anew(running: SuiteProcess) -> None:
+    """Entries of another encoder get vectors of the one that serves; run again, nothing is left to do."""
+    at = ("--address", running.address)
+    await fulcrum("complete", "How deep is the sea?", *at)
+    lines = (await fulcrum("cache", "export", *at)).out.splitlines()
+    row = next(row for row in map(json.loads, lines) if row["entry"]["text"] == "How deep is the sea?")
+    digest = row["embedding"]["encoder_digest"]
+    row["entry"] |= {"entry_id": "", "text": "How deep is it?"}
+    row["embedding"]["encoder_digest"] = "ab" * 32
+    await piped(json.dumps(row).encode(), "cache", "import", "-", *at)
+    done = await fulcrum("cache", "reembed", "--rate", "1000", "--encoder", running.address, *at)
+    assert (done.status, done.err) == (0, "")
+    assert f"entries embedded by {digest[:16]}" in done.out
+    rows = [json.loads(line) for line in (await fulcrum("cache", "export", *at)).out.splitlines()]
+    assert {row["embedding"]["encoder_digest"] for row in rows} == {digest}
+    again = await fulcrum("cache", "reembed", *at)
+    assert again.out.startswith("0 entries embedded")

@@ -119,6 +119,7 @@ def test_its_like_is_served(tmp_path: Path) -> None:
     """The same request again, and its paraphrase, are hits: the property above is not held by never serving."""
     prompts = ["What is the capital of France?", "What is the capital of France?", "Tell me the capital of France."]
     asked = [Request("r", "acme", (Message("user", prompt),)) for prompt in prompts]
-    asked[2] = replace(asked[2], cache_control=CacheControl(only_if_cached=True))  # else it may be executed, for an audit
+    # For want of this one in 25 would be executed, to audit the cache.
+    asked[2] = replace(asked[2], cache_control=CacheControl(only_if_cached=True))
     results = [result for _, result in asyncio.run(answers(tmp_path, asked))]
     assert results == ["miss", "exact_hit", "semantic_hit"]

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from services.chassis.errors import FulcrumError, Unavailable
-from services.chassis.settings import ConfigError
+from services.chassis.settings import ConfigError, load
 from services.edge.chat import Delta, Finish, FinishReason, Objective, Request, TextDelta, Tool, Usage
 from services.edge.ledger_sums import FIRST, Unanswered
 from services.edge.ports import CatalogueModel
@@ -251,4 +251,4 @@ def test_a_share_needs_a_judge() -> None:
     """Without somebody who can tell which answer is better, only equal ones would be counted."""
     assert EdgeSettings().shadow.share == 0
     with pytest.raises(ConfigError, match=r"edge\.shadow\.judge"):
-        Bench(shadow={"share": 0.1})
+        load(EdgeSettings, {"edge": {"shadow": {"share": 0.1}}})
