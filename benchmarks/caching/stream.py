@@ -22,7 +22,7 @@ from benchmarks.caching.warm import warmed_by
 
 _PROCESSES = 2
 _NICE = 15
-_EARLY = 2000  # requests, of which hits are told apart
+_EARLY = (500, 1000, 2000)  # first requests, of which hits are told apart
 _read = lru_cache(1)(load)
 
 
@@ -33,7 +33,7 @@ class Seed:
     seed: int
     requests: int
     hits: float
-    early_hits: float
+    early_hits: tuple[float, ...]
     wrong: float
     realised_estimate: float
     certified: float
@@ -81,7 +81,7 @@ def _seed(path: Path, start: Start, traced: bool, seed: int) -> Seed:
         seed,
         len(steps),
         sum(step.hit for step in steps) / len(steps),
-        sum(step.hit for step in steps[:_EARLY]) / len(steps[:_EARLY]),
+        tuple(sum(step.hit for step in steps[:first]) / len(steps[:first]) for first in _EARLY),
         wrong / len(steps),
         replay.scope.risk.realised,
         replay.scope.risk.certified,
@@ -119,7 +119,10 @@ def _summary(seeds: Sequence[Seed], bound: float) -> dict[str, object]:
     wrong = np.array([seed.wrong for seed in seeds])
     return {
         "hits": _rounded(hits.mean()),
-        "early_hits": _rounded(np.mean([seed.early_hits for seed in seeds])),
+        "early_hits": {
+            str(first): _rounded(np.mean([seed.early_hits[place] for seed in seeds]))
+            for place, first in enumerate(_EARLY)
+        },
         "wrong_of_all": _rounded(wrong.mean()),
         "wrong_of_served": _rounded((wrong / np.maximum(hits, 1e-9)).mean()),
         "seeds_over_bound": int((wrong > bound).sum()),

@@ -18,10 +18,8 @@ from services.cache.snapshots import Snapshots
 from services.cache.vector_index import VectorIndex
 from services.cache.vector_space import VectorSpace
 from services.cache.warm_up import Lessons
-from services.chassis.errors import InvalidField
 
 _NEIGHBOURS = 16
-_LEAST_LESSONS = 50
 
 
 class AnswerCache:
@@ -158,17 +156,12 @@ class AnswerCache:
         return True
 
     def warm_up(self, tenant: str, encoder_digest: str, lessons: Lessons) -> None:
-        """Teaches the scope of a tenant and an encoder.
+        """Teaches a scope that has not learnt by itself (else FailedPrecondition).
 
-        Raises:
-            InvalidField: too few lessons, or all of one kind.
-            FailedPrecondition: similarities of another encoder than the one of the settings, or a scope that has learnt.
+        Raises InvalidField for too few lessons, FailedPrecondition for another encoder than the one of the settings.
         """
+        lessons.check()
         self._space.check("encoder_digest", encoder_digest)
-        right, labels = int(lessons.right.sum()), len(lessons.right)
-        if labels < _LEAST_LESSONS or right in (0, labels):
-            told = f"{labels} labels, {right} of them right"
-            raise InvalidField("examples", told, f"at least {_LEAST_LESSONS} labels, right ones and wrong ones")
         self._scopes.warm(ScopeName(tenant, encoder_digest), lessons)
 
     def stats(self) -> Stats:

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from services.cache.evidence import NAMES, Record, favoured, weigh
 from services.cache.sketch import sketch
 from services.cache.vetoes import veto
+from services.chassis.errors import InvalidField
+
+_LEAST_LESSONS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,13 @@ class Lessons:
 
     rows: NDArray[np.float64]
     right: NDArray[np.float64]
+
+    def check(self) -> None:
+        """Raises InvalidField where there are too few to learn from, or all of one kind."""
+        right, labels = int(self.right.sum()), len(self.right)
+        if labels < _LEAST_LESSONS or right in (0, labels):
+            told = f"{labels} labels, {right} of them right"
+            raise InvalidField("examples", told, f"at least {_LEAST_LESSONS} labels, right ones and wrong ones")
 
 
 def lessons(examples: Sequence[Example]) -> Lessons:

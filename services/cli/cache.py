@@ -1,4 +1,4 @@
-"""`fulcrum cache`: lists, shows, removes, exports, imports, re-embeds and warms up what the cache of a running suite keeps."""
+"""`fulcrum cache`: lists, shows, removes, moves and re-embeds what a running cache keeps, and warms it up."""
 
 import argparse
 import re
@@ -153,4 +153,12 @@ def _table(found: list[pb.Entry]) -> Table:
     return table
 
 
-_ACTIONS = {"ls": _list, "show": _show, "purge": _purge, "export": _export, "import": _import, "reembed": reembed, "warm": warm}
+_ACTIONS = {
+    "ls": _list,
+    "show": _show,
+    "purge": _purge,
+    "export": _export,
+    "import": _import,
+    "reembed": reembed,
+    "warm": warm,
+}

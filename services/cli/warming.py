@@ -106,7 +106,8 @@ def examples_of(rows: Sequence[Pair | Logged], texts: Sequence[str], vectors: Ve
 
 async def _embedded(encoder: Client, texts: Sequence[str]) -> tuple[str, Vectors]:
     """The encoder's digest, and vectors as `examples_of` takes them."""
-    digest, vectors = "", []
+    digest = ""
+    vectors: list[Vectors] = []
     while len(vectors) < len(texts):
         try:
             some = await encoder.embed(texts[len(vectors) : len(vectors) + _BATCH])

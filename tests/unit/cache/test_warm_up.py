@@ -1,6 +1,7 @@
 """A warmed scope: what a warm-up teaches, when it decides, and that a wrong one breaks no promise."""
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from services.cache.scope_state import pack, unpack
 from services.cache.sketch import sketch
 from services.cache.warm_up import Example, Lessons, Nearby, lessons
 from services.chassis.errors import FailedPrecondition
+from tests.unit.cache.parts import DIGEST, opened
 
 ASKED, OTHERWISE, ELSE = "How do I top up my card?", "Topping up the card, in which way", "Is the app free?"
 BOUND = 0.01
@@ -108,6 +110,14 @@ def test_what_was_taught_outlives_a_restart() -> None:
     np.testing.assert_allclose(again.scorer.warm_rows, scope.scorer.warm_rows, rtol=1e-6)
     features = [1.0, *[0.1] * 13]
     assert again.scorer.probability(features) == pytest.approx(scope.scorer.probability(features), abs=0.01)
+
+
+def test_similarities_of_another_encoder_than_the_settings_teach_nothing(tmp_path: Path) -> None:
+    """Where the settings name an encoder, no other one's will ever be asked about."""
+    with opened(tmp_path, encoder_digest=DIGEST) as cache:
+        with pytest.raises(FailedPrecondition, match="encoder_digest"):
+            cache.warm_up("acme", "cd" * 32, log_of(600, 0.7))
+        cache.warm_up("acme", DIGEST, log_of(600, 0.7))
 
 
 def test_a_scope_that_has_learnt_is_not_warmed_up() -> None:

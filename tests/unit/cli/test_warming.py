@@ -7,7 +7,12 @@ from fulcrum.cache.v1 import cache_service_pb2 as pb
 from numpy.typing import NDArray
 
 from services.cli.labelled import Logged, Pair
-from services.cli.warming import examples_of
+from services.cli.warming import examples_of, latest
+
+
+def examples(rows: Sequence[Pair | Logged]) -> list[pb.Example]:
+    texts = latest(rows)
+    return examples_of(rows, texts, encode(texts))
 
 
 def encode(texts: Sequence[str]) -> NDArray[np.float32]:
@@ -19,25 +24,25 @@ def encode(texts: Sequence[str]) -> NDArray[np.float32]:
 def test_a_log_knows_every_verdict() -> None:
     """Texts with one answer share its number; a neighbour with another answer is wrong, null is alone."""
     rows = [Logged("ab", "x"), Logged("abb", "x"), Logged("ac", "y"), Logged("ab", "z"), Logged("bc", None)]
-    examples = examples_of(rows, encode)
-    assert [one.text for one in examples] == ["abb", "ac", "ab", "bc"]
-    assert examples[0].answer == examples[2].answer
-    assert len({one.answer for one in examples}) == 3
-    nearest = examples[2].nearest
+    found = examples(rows)
+    assert [one.text for one in found] == ["abb", "ac", "ab", "bc"]
+    assert found[0].answer == found[2].answer
+    assert len({one.answer for one in found}) == 3
+    nearest = found[2].nearest
     assert [(near.example, near.verdict) for near in nearest] == [(0, pb.VERDICT_RIGHT), (1, pb.VERDICT_WRONG)]
     assert nearest[0].similarity > nearest[1].similarity
-    assert not examples[0].nearest
+    assert not found[0].nearest
 
 
 def test_pairs_know_what_they_say_and_what_follows() -> None:
     """Same is passed on from pair to pair, different too; of texts that no pair connects nothing is known."""
     rows = [Pair("a", "ab", True), Pair("ab", "abb", True), Pair("a", "af", False), Pair("d", "da", True)]
-    examples = {one.text: one for one in examples_of(rows, encode)}
-    texts = list(examples)
+    found = {one.text: one for one in examples(rows)}
+    texts = list(found)
 
     def verdict(text: str, other: str) -> int:
-        (found,) = [near.verdict for near in examples[text].nearest if texts[near.example] == other]
-        return found
+        (told,) = [near.verdict for near in found[text].nearest if texts[near.example] == other]
+        return told
 
     assert verdict("a", "abb") == pb.VERDICT_RIGHT
     assert verdict("af", "abb") == pb.VERDICT_WRONG
@@ -46,15 +51,15 @@ def test_pairs_know_what_they_say_and_what_follows() -> None:
 
 def test_a_text_without_a_vector_is_near_nothing() -> None:
     """What the encoder cannot embed whole gets no similar answer, so that it teaches none."""
-    examples = examples_of([Logged("ab", "x"), Logged("QQ", "x"), Logged("abb", "x")], encode)
-    assert not examples[1].nearest
-    assert [near.example for near in examples[2].nearest] == [0]
+    found = examples([Logged("ab", "x"), Logged("QQ", "x"), Logged("abb", "x")])
+    assert not found[1].nearest
+    assert [near.example for near in found[2].nearest] == [0]
 
 
 def test_the_latest_texts_are_taken() -> None:
     """Beyond what a request holds, the texts of the first rows are left out."""
     rows = [Logged(f"{number:05d}" + "ab" * 100, "x") for number in range(6000)]
-    examples = examples_of(rows, encode)
-    assert len(examples) == 1_000_000 // 205
-    assert examples[-1].text == rows[-1].text
-    assert pb.WarmUpRequest(examples=examples).ByteSize() < 4 * 1024 * 1024
+    found = examples(rows)
+    assert len(found) == 1_000_000 // 205
+    assert found[-1].text == rows[-1].text
+    assert pb.WarmUpRequest(examples=found).ByteSize() < 4 * 1024 * 1024

@@ -69,7 +69,8 @@ class CacheServiceStub:
     WarmUp: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.WarmUpRequest, _cache_service_pb2.WarmUpResponse]
     """Teaches a tenant's scope from texts with known answers, for operators; a second call takes the place of the first.
     What was taught decides once it foresees the scope's own verdicts, and counts in no promise.
-    Errors: INVALID_ARGUMENT (which example, or too few labels), FAILED_PRECONDITION (similarities of another encoder).
+    Errors: INVALID_ARGUMENT (which example, or too few labels), FAILED_PRECONDITION (another encoder than the one of the
+    settings, or a scope that has learnt by itself).
     """
 
 @_typing.type_check_only
@@ -113,7 +114,8 @@ class CacheServiceAsyncStub(CacheServiceStub):
     WarmUp: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.WarmUpRequest, _cache_service_pb2.WarmUpResponse]  # type: ignore[assignment]
     """Teaches a tenant's scope from texts with known answers, for operators; a second call takes the place of the first.
     What was taught decides once it foresees the scope's own verdicts, and counts in no promise.
-    Errors: INVALID_ARGUMENT (which example, or too few labels), FAILED_PRECONDITION (similarities of another encoder).
+    Errors: INVALID_ARGUMENT (which example, or too few labels), FAILED_PRECONDITION (another encoder than the one of the
+    settings, or a scope that has learnt by itself).
     """
 
 class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -226,7 +228,8 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_cache_service_pb2.WarmUpResponse, _abc.Awaitable[_cache_service_pb2.WarmUpResponse]]:
         """Teaches a tenant's scope from texts with known answers, for operators; a second call takes the place of the first.
         What was taught decides once it foresees the scope's own verdicts, and counts in no promise.
-        Errors: INVALID_ARGUMENT (which example, or too few labels), FAILED_PRECONDITION (similarities of another encoder).
+        Errors: INVALID_ARGUMENT (which example, or too few labels), FAILED_PRECONDITION (another encoder than the one of the
+        settings, or a scope that has learnt by itself).
         """
 
 def add_CacheServiceServicer_to_server(servicer: CacheServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
