@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from services.chassis.settings import ConfigError
-from services.cli.tables import models_table
+from services.cli.model_tables import models_table
 from services.edge.chat import Usage
 from services.edge.messages import catalogue_model
 from services.edge.price import ListPrice as EdgePrice
