@@ -328,3 +328,15 @@ def test_one_order_counts_whoever_is_chosen() -> None:
         assert float(threshold_of(wide(), **limits).split()[0]) < ordered
     alone = model("small", 1, context_tokens=1000)
     assert threshold_of(wide(alone)) == threshold_of(wide(replace(alone, context_tokens=4000)))
+
+
+def test_effort_is_one_more_choice() -> None:
+    """Of models at one price the one that says less is cheaper, unless the request lets neither say much."""
+    brief = model("brief", 10, expected_output_tokens=100, context_tokens=4000)
+    long = model("long", 10, is_default=True, expected_output_tokens=3000, context_tokens=4000)
+    predictor = Predictor(artefact(models=("brief", "middle", "long"), default_model="long"))
+    choosing = Policy(Eligibility(Catalogue([long, brief]), 256), predictor)
+    plan = choosing.plan(query(vector=familiar()))
+    assert (names(plan), plan.reason) == (["brief", "long"], Reason.CHEAPEST_WITHIN_LOSS)
+    assert [one.cost_nano_usd for one in plan.models] == [(8 + 100) * 10_000, (8 + 3000) * 10_000]
+    assert choosing.plan(query(vector=familiar(), max_output_tokens=50)).reason is Reason.NO_CHEAPER_FITS
