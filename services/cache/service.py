@@ -196,8 +196,7 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
 
     async def WarmUp(self, request: cache_service_pb2.WarmUpRequest, context: Any) -> cache_service_pb2.WarmUpResponse:
         """Teaches all of it or, where an example is at fault, nothing."""
-        examples = messages.examples(request)
-        learnt = await asyncio.to_thread(lessons, examples)
+        learnt = await asyncio.to_thread(lambda: lessons(messages.examples(request)))
         await self._worker.run(self._cache.warm_up, request.scope.tenant, request.encoder_digest, learnt)
         return cache_service_pb2.WarmUpResponse(labels=len(learnt.right), labels_right=int(learnt.right.sum()))
 
