@@ -12,6 +12,7 @@ from services.edge.attempts import Attempts
 from services.edge.background import BackgroundCalls
 from services.edge.catalogue import Catalogue
 from services.edge.chat import CacheNote, Delta, Finish, Outcome, Request
+from services.edge.comparing import Comparing
 from services.edge.execution import Execution
 from services.edge.execution_gate import ExecutionGate
 from services.edge.judging import Judging, judges_of
@@ -59,7 +60,8 @@ class Pipeline:
         self._limits = Limits(settings.limits, settings.tenants, ledger, priced=lambda: catalogue.is_known)
         self._gate = ExecutionGate(settings.max_requests)
         budget = ShadowBudget(self._limits, ledger, settings.shadow.usd_per_day)
-        self.shadowing = Shadowing(settings.shadow, router, calls, catalogue, self._gate, budget)
+        comparing = Comparing(settings.shadow, calls, catalogue, budget)
+        self.shadowing = Shadowing(settings.shadow, router, comparing, catalogue, self._gate)
         self._planning = Planning(router, catalogue, settings.remembered_turns, settings.prefix_kept_s)
         self._under_way = 0
         self._looking = 0
@@ -163,7 +165,7 @@ class Pipeline:
                 return
             executing()
             work.missed = found
-            plan = plan or self._catalogue.plan_without_router(work.request.objective)
+            plan = plan or self._planning.without_router(work)
             executed = self._execute(work, plan, embedding, _note(found or missed, work))
             async with self.twins.holding(work), aclosing(executed) as pieces:
                 async for piece in pieces:
@@ -173,7 +175,7 @@ class Pipeline:
         self, work: Work, plan: Plan, embedding: Embedding | None, note: CacheNote
     ) -> AsyncGenerator[Delta | Executed, None]:
         """The answer of the plan's first model that begins, on the books from before it begins, and kept."""
-        execution = Execution(self.attempts, work, self._catalogue.default)
+        execution = Execution(self.attempts, work)
         async with self._accounts.line(work.request, execution, plan.models[0].model) as opened:
             async with aclosing(execution.run(plan)) as generated:
                 async for piece in generated:

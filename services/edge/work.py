@@ -10,7 +10,7 @@ import structlog
 from services.chassis.call import current
 from services.chassis.errors import FulcrumError, InvalidField
 from services.chassis.status import code_of
-from services.edge.chat import Degradation, Delta, Outcome, Request
+from services.edge.chat import Degradation, Delta, Outcome, Request, TextDelta
 from services.edge.conversations import turn_digests
 from services.edge.fingerprint import fingerprint
 from services.edge.ports import CacheKey, Miss
@@ -50,6 +50,11 @@ class Work:
         """By what its conversation is known again."""
         return turn_digests(self.request)
 
+    @property
+    def said(self) -> str:
+        """The text of the answer so far."""
+        return "".join(piece.text for piece in self.pieces if isinstance(piece, TextDelta))
+
     async def advisory(self, part: str, consequence: str, answer: Awaitable[T]) -> T | None:
         """The part's answer, or None where it failed and the request can do without."""
         try:
@@ -57,9 +62,13 @@ class Work:
         except FulcrumError as error:
             if part == "router" and error.reason in _CALLERS:
                 raise
-            self._log.warning("degraded", part=part, error=str(error), consequence=consequence)
-            self.degradations.append(Degradation(part, code_of(error).name, consequence))
+            self.do_without(part, error, consequence)
             return None
+
+    def do_without(self, part: str, error: FulcrumError, consequence: str) -> None:
+        """Notes that a part failed, and what was done without."""
+        self._log.warning("degraded", part=part, error=str(error), consequence=consequence)
+        self.degradations.append(Degradation(part, code_of(error).name, consequence))
 
     def failed(self, part: str) -> bool:
         """Whether that part failed already, so that asking it again would only cost time."""

@@ -12,6 +12,7 @@ from services.chassis.errors import InvalidField, Unavailable
 from services.router.assessment import Signals
 from services.router.catalogue import Model
 from services.router.metrics import RouterMetrics
+from services.router.outcome_log import Draw
 from services.router.plan import Plan
 from services.router.predictor import Vector
 from services.router.prices import ListPrice, MachinePrice
@@ -71,14 +72,15 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
     ) -> router_service_pb2.FeedbackResponse:
         """Logs the score where a log is set."""
         sampled = request.sampling_probability if request.HasField("sampling_probability") else None
-        await self._router.feedback(request.decision_id, request.model, request.score, request.source, sampled)
+        drawn = Draw(sampled, request.explored)
+        await self._router.feedback(request.decision_id, request.model, request.score, request.source, drawn)
         return router_service_pb2.FeedbackResponse()
 
     async def ListModels(
         self, request: router_service_pb2.ListModelsRequest, context: Any
     ) -> router_service_pb2.ListModelsResponse:
         """The catalogue from the page token on, which is the first model's place."""
-        models, promise = self._router.catalogue.models, self._router.promise
+        models, promise = self._router.models, self._router.promise
         token = request.page_token or "0"
         if not token.isascii() or not token.isdigit() or int(token) > len(models):
             raise InvalidField("page_token", f"{len(token)} characters", "a next_page_token of ListModels")
@@ -111,6 +113,7 @@ def _query(request: router_service_pb2.RouteRequest, unset: Objective) -> Query:
         earlier_turns=request.earlier_turns,
         answers_tool_call=request.answers_tool_call,
         speeds=_speeds(request.measured_speeds),
+        tenant=request.tenant,
     )
 
 
@@ -158,6 +161,7 @@ def _route_response(decision_id: str, plan: Plan) -> router_service_pb2.RouteRes
                 predicted_loss=planned.loss,
                 expected_cost_nano_usd=planned.cost_nano_usd,
                 expected_latency=None if planned.seconds is None else _duration(planned.seconds),
+                may_stand_in=planned.may_stand_in,
             )
             for planned in plan.models
         ],
@@ -174,6 +178,8 @@ def _catalogue_model(model: Model) -> router_service_pb2.CatalogueModel:
         domains=model.domains,
         supports_tools=model.supports_tools,
         is_default=model.is_default,
+        bytes_per_token=model.bytes_per_token,
+        expected_output_tokens=model.expected_output_tokens,
     )
     if model.speed:
         message.speed.first_token.CopyFrom(_duration(model.speed.first_token_s))

@@ -71,6 +71,29 @@ def test_a_provider_narrows_the_name(tmp_path: Path) -> None:
         load_catalogue(written(tmp_path, CATALOGUE.replace(entry, f"{entry}, provider: openai")))
 
 
+@pytest.mark.parametrize(
+    ("name", "publisher"),
+    [
+        ("gemini-1.5-flash-distilled", None),
+        ("deepseek-chat-selfhosted", None),
+        ("my-gpt-4o", None),
+        ("gpt-4o-2024-08-06", "openai"),
+        ("claude-sonnet-4-20250514", "anthropic"),
+        ("claude-3-5-sonnet-latest", "anthropic"),
+        ("GPT-4o-mini", "openai"),
+    ],
+)
+def test_another_name_is_another_model(tmp_path: Path, name: str, publisher: str | None) -> None:
+    """A name that only begins like, or holds, a published one has no published price; one with a date has."""
+    with capture_logs() as logs:
+        found = load_catalogue(written(tmp_path, CATALOGUE.replace("house-model", name)))
+    assert (found[name].price is not None) == (publisher is not None)
+    assert [one["provider"] for one in logs if one["model"] == name] == ([publisher] if publisher else [])
+    if publisher is None:
+        with pytest.raises(ConfigError, match="Unable to find model"):
+            load_catalogue(*files(tmp_path, OVERRIDES.replace("claude-sonnet-4-5", name)))
+
+
 def test_the_file_wins(tmp_path: Path) -> None:
     """Each kind of price, and none at all, replaces what the catalogue says or what is published."""
     found = load_catalogue(*files(tmp_path, OVERRIDES))
