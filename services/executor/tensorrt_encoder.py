@@ -41,7 +41,6 @@ class TensorRtEncoder:
         checkpoint: the weights.
         shape: their sizes.
         engines: folder of built engines.
-        activation: the activations' type.
 
     Raises:
         InvalidCheckpoint: the weights cannot be used, or TensorRT refuses their network.
@@ -54,26 +53,25 @@ class TensorRtEncoder:
         checkpoint: Checkpoint,
         shape: EncoderShape,
         engines: Path,
-        activation: str = ACTIVATION,
     ) -> None:
         self._driver = driver
         self._hidden = shape.hidden
         options = {
-            "code": [code_version(), kernels_version()],
             "network": "encoder",
-            "activation": activation,
+            "activation": ACTIVATION,
             "rows": MOST_ROWS,
             "tokens": shape.max_tokens,
             "pooling": shape.pooling,
         }
-        key = EngineKey(checkpoint.digest(), driver.name, driver.architecture, options)
+        code = [code_version(), kernels_version()]
+        key = EngineKey(checkpoint.digest(), driver.name, driver.architecture, options, code)
 
         def emit(graph: Any) -> None:
             emit_encoder_network(graph, checkpoint, shape, Precision())
 
         usual = min(USUAL_TOKENS, shape.max_tokens)
         rows: Range = ((1, 1), (USUAL_ROWS, usual), (MOST_ROWS, shape.max_tokens))
-        self._engine = load_engine(library, find_or_build(library, key, engines, activation, emit, [{TOKENS: rows}]))
+        self._engine = load_engine(library, find_or_build(library, key, engines, ACTIVATION, emit, [{TOKENS: rows}]))
         self._context = self._engine.create_execution_context()
         self._context.set_optimization_profile_async(0, driver.stream)
         self._tokens = driver.allocate(MOST_ROWS * shape.max_tokens * 4)

@@ -70,13 +70,12 @@ class TensorRtSession:
         self._driver = driver
         self.vocabulary = shape.vocabulary
         options = {
-            "code": [code_version(), kernels_version()],
             "precision": [precision.kind, dict(precision.largest_inputs)],
             "activation": activation,
             "slots": self.slots,
             "context": self.context_tokens,
         }
-        key = EngineKey(self.digest, driver.name, driver.architecture, options)
+        key = EngineKey(self.digest, driver.name, driver.architecture, options, [code_version(), kernels_version()])
 
         def emit(graph: Any) -> None:
             emit_decoder_network(graph, checkpoint, shape, precision, self.slots)

@@ -154,6 +154,7 @@ if __name__ == "__main__":
         tensorrt_engine.kernels_version = lambda: "kernels that were changed"
         _sessions(path, engines)[0].close()
         found["built"].append(BUILT["built"])
+        found["plans"] = len(list(engines.glob("*.plan")))
         found["memory"] = _memory_is_the_same(path)
         found["encoder"] = _encoders_differ(bert_folder(Path(made, "encoder")), engines)
     print(json.dumps({**found, "launch": _launch()}))
