@@ -142,7 +142,7 @@ class CacheBinding:
         request = cache_pb.FeedbackRequest(
             scope=cache_pb.Scope(tenant=tenant),
             lookup_id=lookup_id,
-            verdict=cache_pb.VERDICT_RIGHT if same else cache_pb.VERDICT_WRONG,
+            verdict=cache_pb.VERDICT_SAME if same else cache_pb.VERDICT_DIFFERENT,
             source=source,
         )
         await _answer(self._stub.Feedback, request, self._timeout_s, "cache")

@@ -203,8 +203,9 @@ class Pipeline:
         control = work.request.cache_control
         if embedding is None or control.no_cache or work.failed("cache"):
             return None
-        judges = executes and self._settings.judge.at_once > 0
-        if executes and may_be_kept(work.request, self._settings.hot_temperature):
+        kept = executes and may_be_kept(work.request, self._settings.hot_temperature)
+        judges = kept and self._settings.judge.at_once > 0  # of what is not kept, nothing is told
+        if kept:
             lookup = self.twins.find(work, embedding, judges)
         else:
             lookup = self._cache.lookup(work.key, embedding, work.budget.cache_share, control.max_age_s, judges)
