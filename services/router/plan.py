@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from services.router.risk import Check
+
 RIGHT = 0.5  # a score from which an answer counts as right
 
 
@@ -21,6 +23,7 @@ class Reason(Enum):
     NEEDS_CONVERSATION = "NEEDS_CONVERSATION"
     PROMISE_SUSPENDED = "PROMISE_SUSPENDED"
     CONTINUES_TOOL_CALL = "CONTINUES_TOOL_CALL"
+    CHEAPER_FIRST = "CHEAPER_FIRST"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,8 @@ class Plan:
     """Models in the order to try them, never none, the strongest of them, and why the first is first.
 
     `promised` is whether the first is a weaker one under the promise that no more than `bound`, a share of all such
-    requests, are answered worse than by the default.
+    requests, are answered worse than by the default. Where there is a `check` the first one's answer has to pass it
+    before it is served, and nothing is promised of it until then.
     """
 
     models: tuple[Planned, ...]
@@ -49,3 +53,4 @@ class Plan:
     promised: bool
     bound: float
     version: str  # of the predictor; empty where there is none
+    check: Check | None = None

@@ -69,6 +69,7 @@ def recalibrated(artefact: Artefact, outcomes: Iterable[Mapping[str, Any]]) -> A
         calibration_losses=losses,
         calibration_harms=harms,
         calibration_groups=np.arange(len(whole), dtype=np.int32),
+        calibration_mean_logprobs=None,
     )
 
 

@@ -1,0 +1,122 @@
+"""Where asking a cheap model first and judging its answer is calibrated, and where it is expected to save.
+
+A prompt goes to the cheap model unasked where its predicted loss is below a threshold; else the cheap model's answer is
+kept where its risk (`services/router/risk.py`) is below the same one, if asking for it pays. So what a calibrated
+prompt needs to be harmed is one number, and what calibrates routing calibrates both steps together.
+
+At the split of money and harm that a threshold stands for, a harm is worth the strong answer's cost over it. Asking
+first pays where the cheap answer's share of that cost is below the mean of what is gained, 1 - risk / threshold where
+that is positive, over the prompts of nearly the same predicted loss.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from services.router.calibration import Calibration
+from services.router.risk import Check, Risk, fit_risk
+
+LEAST_ANSWERS, LEAST_HARMS = 100, 10  # that a risk is fitted on
+_FITTED_PART = 3  # one group in so many fits the risk, the others calibrate
+_NEIGHBOURS = 100
+_RARELY = 0.05
+
+
+class Cascade:
+    """One model asked first, before the default.
+
+    Args:
+        model: which.
+        models: m names, of the columns.
+        losses: predicted of n calibrated prompts, [n, m], infinite where unfamiliar.
+        harms: whether the model was wrong where the default was right, [n, m].
+        groups: n labels of prompts that share their fate.
+        mean_logprobs: of the model's answers, [n]; not a number where unknown.
+        cost_ratio: what its answer costs at most, as a share of the default's.
+
+    Raises:
+        ValueError: too few answers of known certainty, or harms among them.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        models: Sequence[str],
+        losses: NDArray[np.float32],
+        harms: NDArray[np.bool_],
+        groups: NDArray[np.integer],
+        mean_logprobs: NDArray[np.float64],
+        cost_ratio: float,
+    ) -> None:
+        column, self._models, self._cost_ratio = list(models).index(model), list(models), cost_ratio
+        known = np.isfinite(losses[:, column]) & np.isfinite(mean_logprobs)
+        fits = np.unique(groups, return_inverse=True)[1] % _FITTED_PART == 0
+        fitted = known & fits
+        if fitted.sum() < LEAST_ANSWERS or harms[fitted, column].sum() < LEAST_HARMS:
+            raise ValueError(f"{model}: {fitted.sum()} answers of known certainty, {harms[fitted, column].sum()} harms")
+        order = np.argsort(losses[fitted, column], kind="stable")
+        self._nearby_losses = losses[fitted, column][order].astype(np.float64)
+        self._nearby_certainty = mean_logprobs[fitted][order]
+        self.risk: Risk = fit_risk(self._nearby_losses, self._nearby_certainty, harms[fitted, column][order])
+        self._losses, self._model = losses[~fits], column
+        loss = self._losses[:, column].astype(np.float64)
+        risks = np.where(known[~fits], self.risk.of(loss, mean_logprobs[~fits]), np.inf)
+        self._begins = np.array([self.begins(one) if np.isfinite(one) else np.inf for one in loss])
+        self._risks = risks.astype(np.float32)
+        onset = self._losses.copy()
+        onset[:, column] = np.minimum(loss, np.maximum(risks, self._begins))
+        self._calibration = Calibration(models, onset, harms[~fits], groups[~fits])
+
+    def threshold(self, names: tuple[str, ...], bound: float, confidence: float | None) -> float:
+        """As `Calibration.threshold`, for both steps together, whichever of `names` below it is chosen."""
+        return self._calibration.threshold(names, bound, confidence, in_order=False)
+
+    def begins(self, loss: float, cost_ratio: float = 0.0) -> float:
+        """The threshold beyond which asking first pays, for a predicted loss; infinite where it never does.
+
+        With m of k neighbours' risks s below a threshold t the gain is (m - sum(s)/t) / k, most of all m where those are
+        the least: so the threshold is the least of sum(s) / (m - ratio * k).
+        """
+        risks = np.sort(self._risks_nearby(loss))
+        counted = np.arange(1, len(risks) + 1) - max(cost_ratio, self._cost_ratio) * len(risks)
+        pays = counted > 0
+        return float((risks.cumsum()[pays] / counted[pays]).min()) if pays.any() else np.inf
+
+    def check(self, loss: float, threshold: float, cost_ratio: float) -> Check | None:
+        """What an answer has to pass, where asking for it first pays; None elsewhere."""
+        if self.begins(loss, cost_ratio) >= threshold:
+            return None
+        return Check(self.risk, loss, threshold, float((self._risks_nearby(loss) < threshold).mean()))
+
+    def saves(self, names: Sequence[str], routed: float, threshold: float, costs: Mapping[str, float]) -> bool:
+        """Whether both steps under their threshold cost less on calibrated prompts than routing under its own.
+
+        Args:
+            names: those that compete with the default, in the order of preference.
+            routed: the threshold of routing alone.
+            threshold: that of both steps.
+            costs: of an answer by model, the default's as 1.
+        """
+        first, strong = costs[self._models[self._model]], np.ones(len(self._losses))
+        ours, alone = self._direct(names, threshold, costs), self._direct(names, routed, costs)
+        asked = first + np.where(self._risks < threshold, 0, strong)
+        unasked = np.where(self._begins < threshold, asked, strong)
+        saved = np.where(np.isnan(alone), strong, alone) - np.where(np.isnan(ours), unasked, ours)
+        error = float(saved.std(ddof=1)) / np.sqrt(len(saved))
+        return bool(saved.mean() > norm.isf(_RARELY) * error) and saved.mean() > 0
+
+    def _direct(self, names: Sequence[str], threshold: float, costs: Mapping[str, float]) -> NDArray[np.float64]:
+        """Cost of the model that answers each calibrated prompt unasked, [n]; not a number where none does."""
+        found = np.full(len(self._losses), np.nan)
+        for name in reversed(names):
+            found[self._losses[:, self._models.index(name)] < threshold] = costs[name]
+        return found
+
+    def _risks_nearby(self, loss: float) -> NDArray[np.float64]:
+        """What this loss would make of the answers to the prompts of the nearest losses."""
+        size = min(_NEIGHBOURS, len(self._nearby_losses))
+        place = int(np.searchsorted(self._nearby_losses, loss))
+        start = min(max(0, place - size // 2), len(self._nearby_losses) - size)
+        return self.risk.of(loss, self._nearby_certainty[start : start + size])
