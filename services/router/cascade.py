@@ -68,6 +68,7 @@ class Cascade:
         onset = self._losses.copy()
         onset[:, column] = np.minimum(loss, np.maximum(risks, self._begins))
         self._calibration = Calibration(models, onset, harms[~fits], groups[~fits])
+        self._routing = Calibration(models, self._losses, harms[~fits], groups[~fits])
 
     def threshold(self, names: tuple[str, ...], bound: float, confidence: float | None) -> float:
         """As `Calibration.threshold`, for both steps together, whichever of `names` below it is chosen."""
@@ -76,7 +77,7 @@ class Cascade:
     def begins(self, loss: float, cost_ratio: float = 0.0) -> float:
         """The threshold beyond which asking first pays, for a predicted loss; infinite where it never does.
 
-        With m of k neighbours' risks s below a threshold t the gain is (m - sum(s)/t) / k, most of all m where those are
+        With m of k neighbours' risks s below a threshold t the gain is (m - sum(s)/t) / k, most of all m if those are
         the least: so the threshold is the least of sum(s) / (m - ratio * k).
         """
         risks = np.sort(self._risks_nearby(loss))
@@ -90,22 +91,26 @@ class Cascade:
             return None
         return Check(self.risk, loss, threshold, float((self._risks_nearby(loss) < threshold).mean()))
 
-    def saves(self, names: Sequence[str], routed: float, threshold: float, costs: Mapping[str, float]) -> bool:
-        """Whether both steps under their threshold cost less on calibrated prompts than routing under its own.
+    def saves(
+        self, names: tuple[str, ...], bound: float, confidence: float | None, in_order: bool, costs: Mapping[str, float]
+    ) -> bool:
+        """Whether both steps cost less on the calibrated prompts than routing alone would, calibrated on the same ones.
 
         Args:
             names: those that compete with the default, in the order of preference.
-            routed: the threshold of routing alone.
-            threshold: that of both steps.
-            costs: of an answer by model, the default's as 1.
+            bound: most harms, as a share of all prompts.
+            confidence: as for `threshold`.
+            in_order: as for `Calibration.threshold`, of routing alone.
+            costs: of an answer by model, the default's being 1.
         """
-        first, strong = costs[self._models[self._model]], np.ones(len(self._losses))
-        ours, alone = self._direct(names, threshold, costs), self._direct(names, routed, costs)
-        asked = first + np.where(self._risks < threshold, 0, strong)
-        unasked = np.where(self._begins < threshold, asked, strong)
-        saved = np.where(np.isnan(alone), strong, alone) - np.where(np.isnan(ours), unasked, ours)
+        threshold = self.threshold(names, bound, confidence)
+        alone = self._direct(names, self._routing.threshold(names, bound, confidence, in_order), costs)
+        ours = self._direct(names, threshold, costs)
+        asked = costs[self._models[self._model]] + (self._risks >= threshold)
+        unasked = np.where(self._begins < threshold, asked, 1.0)
+        saved = np.where(np.isnan(alone), 1.0, alone) - np.where(np.isnan(ours), unasked, ours)
         error = float(saved.std(ddof=1)) / np.sqrt(len(saved))
-        return bool(saved.mean() > norm.isf(_RARELY) * error) and saved.mean() > 0
+        return bool(saved.mean() > max(0.0, norm.isf(_RARELY) * error))
 
     def _direct(self, names: Sequence[str], threshold: float, costs: Mapping[str, float]) -> NDArray[np.float64]:
         """Cost of the model that answers each calibrated prompt unasked, [n]; not a number where none does."""

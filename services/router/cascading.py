@@ -45,7 +45,7 @@ class Cascades:
         self._paired = lru_cache(256)(self._paired_of)
 
     def paired(
-        self, query: Query, fitted: Sequence[Candidate], strongest: Candidate, names: tuple[str, ...], routed: float
+        self, query: Query, fitted: Sequence[Candidate], strongest: Candidate, names: tuple[str, ...], in_order: bool
     ) -> Paired | None:
         """Both steps under one threshold, where the caller waits and that is known to cost less than routing alone.
 
@@ -54,24 +54,23 @@ class Cascades:
             fitted: the rivals of the strongest, cheapest first; the first of them may be asked first.
             strongest: has to be the default, which losses are relative to.
             names: whose harm is counted.
-            routed: the threshold of routing alone.
+            in_order: whether routing alone counts it in that order.
         """
         objective = query.objective
         if not objective.whole_answer or objective.goal is not Goal.CHEAPEST or not strongest.model.is_default:
             return None
-        return self._paired(fitted[0].name, names, routed, objective.max_quality_loss, objective.confidence)
+        return self._paired(fitted[0].name, names, in_order, objective.max_quality_loss, objective.confidence)
 
     def _paired_of(
-        self, first: str, names: tuple[str, ...], routed: float, bound: float, confidence: float | None
+        self, first: str, names: tuple[str, ...], in_order: bool, bound: float, confidence: float | None
     ) -> Paired | None:
         cascade = self._cascade(first)
         if cascade is None:
             return None
-        threshold = cascade.threshold(names, bound, confidence)
         costs = {name: ratio for name in names if (ratio := self._ratio(name)) is not None}
-        if len(costs) < len(names) or not cascade.saves(names, routed, threshold, costs):
+        if len(costs) < len(names) or not cascade.saves(names, bound, confidence, in_order, costs):
             return None
-        return Paired(cascade, threshold)
+        return Paired(cascade, cascade.threshold(names, bound, confidence))
 
     def _cascade_of(self, first: str) -> Cascade | None:
         ratio = self._ratio(first)

@@ -175,7 +175,7 @@ class Policy:
         bound, confidence = query.objective.max_quality_loss, query.objective.confidence
         names, in_order = self._counted(query, fitted)
         threshold = predictor.calibration.threshold(names, bound, confidence, in_order=in_order)
-        paired = self._cascades.paired(query, fitted, strongest, names, threshold) if self._cascades else None
+        paired = self._cascades.paired(query, fitted, strongest, names, in_order) if self._cascades else None
         threshold = paired.threshold if paired else threshold
         promise = f"a bound of {percent(bound)}" + (f" at {percent(confidence)} confidence" if confidence else "")
         allowed = f"{limit(threshold)} {predictor.calibration.prompts} calibrated prompts for {promise}"
