@@ -10,6 +10,7 @@ from services.chassis.errors import NotFound, Overloaded, Unavailable
 from services.edge.accounts import Accounts, Executed
 from services.edge.attempts import Attempts
 from services.edge.background import BackgroundCalls
+from services.edge.cascading import Cascading
 from services.edge.catalogue import Catalogue
 from services.edge.chat import CacheNote, Delta, Finish, Outcome, Request
 from services.edge.execution import Execution
@@ -60,6 +61,7 @@ class Pipeline:
         self._gate = ExecutionGate(settings.max_requests)
         budget = ShadowBudget(self._limits, ledger, settings.shadow.usd_per_day)
         self.shadowing = Shadowing(settings.shadow, router, calls, catalogue, self._gate, budget)
+        self.cascading = Cascading(router, self._accounts)
         self._planning = Planning(router, catalogue, settings.remembered_turns, settings.prefix_kept_s)
         self._under_way = 0
         self._looking = 0
@@ -142,7 +144,7 @@ class Pipeline:
     async def _shared(self, work: Work, missed: Miss | None) -> AsyncGenerator[Delta | Outcome | Executed, None]:
         """The answer of whoever asked the same first: of this request, if nobody did."""
         control = work.request.cache_control
-        key = (work.key, control.max_age_s, control.ttl_s)
+        key = (work.key, control.max_age_s, control.ttl_s, work.request.objective.whole_answer)
         events, claim = self._flights.join(key, lambda: self._anew(work, missed))
         async with aclosing(events):
             async for event in events:
@@ -175,7 +177,7 @@ class Pipeline:
         """The answer of the plan's first model that begins, on the books from before it begins, and kept."""
         execution = Execution(self.attempts, work, self._catalogue.default)
         async with self._accounts.line(work.request, execution, plan.models[0].model) as opened:
-            async with aclosing(execution.run(plan)) as generated:
+            async with aclosing(self.cascading.run(work, execution, plan)) as generated:
                 async for piece in generated:
                     if not isinstance(piece, Finish):
                         work.pieces.append(piece)
