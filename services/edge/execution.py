@@ -52,8 +52,8 @@ class Execution:
         """Deltas, then one Finish; a model that fails before its first delta hands over to the next of the plan.
 
         What is asked is the caller's request, or another in its place. The next is one that the quality budget allows.
-        A request that is at fault itself, unless another model may take it for its length, or whose time is over, is not
-        tried elsewhere.
+        A request at fault itself, unless another model may take it for its length, or whose time is over, is not tried
+        elsewhere.
 
         Raises:
             FulcrumError: the last model's error, or that of a model that had begun.

@@ -144,7 +144,7 @@ class Pipeline:
     async def _shared(self, work: Work, missed: Miss | None) -> AsyncGenerator[Delta | Outcome | Executed, None]:
         """The answer of whoever asked the same first: of this request, if nobody did."""
         control = work.request.cache_control
-        key = (work.key, control.max_age_s, control.ttl_s, work.request.objective.whole_answer)
+        key = (work.key, control.max_age_s, control.ttl_s)
         events, claim = self._flights.join(key, lambda: self._anew(work, missed))
         async with aclosing(events):
             async for event in events:

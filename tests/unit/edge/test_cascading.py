@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -26,15 +27,15 @@ from services.edge.chat import (
 )
 from services.edge.ports import CatalogueModel, Signals
 from services.edge.price import ListPrice
-from tests.unit.edge.parts import DONE, LARGE, LARGE_PRICE, SMALL, SMALL_PRICE, USAGE, Bench, control, request
+from tests.unit.edge.parts import DONE, LARGE, LARGE_PRICE, SMALL, SMALL_PRICE, USAGE, Bench, Script, control, request
 
-CHEAP = [
+CHEAP: Script = [
     TextDelta("cheap ", Spent(USAGE, 0.004), (TokenLogprob(b"cheap", -0.5), TokenLogprob(b" ", -1.0))),
     TextDelta("words", Spent(USAGE, 0.009), (TokenLogprob(b"words", -3.0),)),
     DONE,
 ]
 STRONG_USAGE = Usage(input_tokens=100, output_tokens=40)
-STRONG = [TextDelta("strong words"), Finish(FinishReason.STOP, STRONG_USAGE)]
+STRONG: Script = [TextDelta("strong words"), Finish(FinishReason.STOP, STRONG_USAGE)]
 CHEAP_NANO = round(SMALL_PRICE.actual(USAGE, 0.01))
 STRONG_NANO = round(LARGE_PRICE.full(STRONG_USAGE))
 WHOLE = Objective(whole_answer=True)
@@ -50,7 +51,7 @@ async def bench() -> AsyncIterator[Bench]:
         yield bench
 
 
-def asked(**changes: object) -> Request:
+def asked(**changes: Any) -> Request:
     return request(objective=WHOLE, **changes)
 
 
@@ -178,10 +179,10 @@ async def test_the_strong_model_keeps_its_time(bench: Bench, strong_s: float, ge
 
 
 @pytest.mark.parametrize("script", [[CHEAP[0], asyncio.Event().wait], CHEAP], ids=["the cheap", "the strong"])
-async def test_a_caller_who_leaves_pays_for_what_was_said(bench: Bench, script: list[object]) -> None:
+async def test_a_caller_who_leaves_pays_for_what_was_said(bench: Bench, script: Script) -> None:
     """Whichever of the two models it leaves, no model runs on, and the ledger has all that both took."""
     bench.router.accepts = False
-    bench.executor.scripts |= {SMALL: list(script), LARGE: [TextDelta("str"), asyncio.Event().wait]}  # type: ignore[arg-type]
+    bench.executor.scripts |= {SMALL: script, LARGE: [TextDelta("str"), asyncio.Event().wait]}
 
     async def listen() -> None:
         async with aclosing(bench.stream(asked())) as events:
