@@ -28,13 +28,17 @@ class Reason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One model of a plan; None where a figure is not known."""
+    """One model of a plan; None where a figure is not known.
+
+    `may_stand_in` is whether it may answer where those before it fail.
+    """
 
     model: str
     quality: float | None
     loss: float | None
     cost_nano_usd: int | None
     seconds: float | None = None
+    may_stand_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,8 @@ class Plan:
     """Models in the order to try them, never none, the strongest of them, and why the first is first.
 
     `promised` is whether the first is a weaker one under the promise that no more than `bound`, a share of all such
-    requests, are answered worse than by the default. Where there is a `check` the first one's answer has to pass it
+    requests, are answered worse than by the default. `unfamiliar` is whether no promise covers the prompt, and `group`
+    names it in the log of outcomes, where there is one. Where there is a `check` the first one's answer has to pass it
     before it is served, and nothing is promised of it until then.
     """
 
@@ -53,4 +58,6 @@ class Plan:
     promised: bool
     bound: float
     version: str  # of the predictor; empty where there is none
+    unfamiliar: bool = False
+    group: str = ""
     check: Check | None = None

@@ -86,8 +86,8 @@ def read_scored(paths: Iterable[Path]) -> Scored:
             spelled += prompt != written
             found.setdefault(prompt, []).append(scores)
             certainty.setdefault(prompt, []).append(mean_logprobs)
-            domains.setdefault(prompt, str(row.get("domain", "")))
-            groups.setdefault(prompt, str(row.get("group", prompt)))
+            domains.setdefault(prompt, _label(row, "domain", ""))
+            groups.setdefault(prompt, _label(row, "group", prompt))
     if not found:
         raise InvalidOutcomes("outcomes: got no rows, expected at least one")
     models = sorted({model for rows in found.values() for scores in rows for model in scores})
@@ -146,6 +146,11 @@ def _checked(where: str, row: Any) -> tuple[str, Mapping[str, float], Mapping[st
         if not isinstance(mean, int | float) or not -1e6 <= mean <= 0:
             raise InvalidOutcomes(f"{where}: mean_logprobs of {model}: got {mean!r}, expected a number of at most 0")
     return row["prompt"], scores, certainty
+
+
+def _label(row: Mapping[str, Any], name: str, unset: str) -> str:
+    """A label as text; one that is null or empty is not set."""
+    return unset if row.get(name) in (None, "") else str(row[name])
 
 
 def _remarks(found: Mapping[str, Sequence[object]], matrix: NDArray[np.float64], spelled: int) -> Sequence[str]:
