@@ -139,7 +139,7 @@ def _check(path: Path, facts: Facts, tensors: Mapping[str, NDArray[np.generic]])
     if set(tensors) - {_MAY_LACK} != _NAMES:
         raise ConfigError(f"{path}: tensors: got {sorted(tensors)}, expected {sorted(_NAMES)}")
     expected = _shapes(facts, tensors)
-    for name in expected.keys() & tensors.keys():
+    for name in filter(tensors.__contains__, expected):
         (kind, shape), found = expected[name], tensors[name]
         fits = found.ndim == len(shape) and all(b in (None, a) for a, b in zip(found.shape, shape, strict=True))
         if found.dtype != kind or not fits or not (found.size or name in _MAY_BE_EMPTY):

@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from services.edge.chat import (
     TokenLogprob,
     Usage,
 )
-from services.edge.ports import CatalogueModel, Signals
+from services.edge.ports import Signals
 from services.edge.price import ListPrice
 from tests.unit.edge.parts import DONE, LARGE, LARGE_PRICE, SMALL, SMALL_PRICE, USAGE, Bench, Script, control, request
 
@@ -218,7 +219,7 @@ async def test_a_strong_model_that_fails_leaves_the_cost_of_both(bench: Bench) -
 async def test_a_provider_that_was_cut_off_is_booked_by_estimate(bench: Bench) -> None:
     """Who tells usage at the end alone has read the prompt all the same, and said what it said."""
     listed = ListPrice(1.0, 0.1, 1.25, 4.0)
-    bench.router.known = (CatalogueModel(SMALL, False, listed), bench.router.known[1])
+    bench.router.known = (replace(bench.router.known[0], price=listed), bench.router.known[1])
     await bench.catalogue.close()
     await bench.catalogue.start()
     bench.executor.scripts[SMALL] = [TextDelta("12345678"), Unavailable("model small", "gone", "there")]

@@ -113,7 +113,7 @@ def router(loss: float = 0.3) -> Router:
     )
     able: dict[str, Any] = {"context_tokens": 4000, "supports_tools": True}
     models = Catalogue([model("small", 1, **able), model("large", 10, is_default=True, **able)])
-    made = Router(models, Eligibility(models, 100), None, Decisions(100), Objective(0.05))
+    made = Router(Eligibility(models, 100), None, Decisions(100), Objective(0.05))
     made._policy = made._policy.__class__(Eligibility(models, 100), Predictor(known))
     return made
 
