@@ -185,6 +185,9 @@ class AnswerCache:
 
     def _neighbours(self, query: Query, embedding: Embedding, now_ns: int) -> list[Neighbour]:
         space = Space(query.partition, embedding.encoder_digest)
-        near = dict(self._index.search(space, self._space.vector(embedding), _NEIGHBOURS))
-        serving = self._memory.serving(near, query, now_ns)
-        return [Neighbour(entry, near[entry.sequence]) for entry in self.kept.of(serving)]
+        near = self._index.search(space, self._space.vector(embedding), _NEIGHBOURS)
+        known = self._memory.serving([sequence for sequence, _ in near], query, now_ns)
+        unread = [sequence for sequence, entry in known.items() if entry is None]
+        if unread:
+            known |= {one.sequence: one for one in self.kept.of(unread)}
+        return [Neighbour(entry, similarity) for sequence, similarity in near if (entry := known.get(sequence))]

@@ -1,8 +1,8 @@
 """Decides within one scope, and learns from every verdict whether its decisions were right."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from services.cache.decision import MEASURED_WRONG_SHARE, MissReason, precision
 from services.cache.evidence import NAMES, Record, Votes, favoured, weigh
@@ -24,8 +24,7 @@ class Action(Enum):
     CHECK = "check"  # it would not have been served; where the request is executed, a verdict on it teaches
 
 
-@dataclass(frozen=True, slots=True)
-class Near:
+class Near(NamedTuple):
     """An entry near the prompt: `answer` is shared by entries whose answers are the same."""
 
     similarity: float
@@ -33,8 +32,7 @@ class Near:
     sketch: Callable[[], Sketch]
 
 
-@dataclass(frozen=True, slots=True)
-class Considered:
+class Considered(NamedTuple):
     """A decision on one candidate, to be kept until its verdict.
 
     Args:

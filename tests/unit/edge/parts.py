@@ -30,6 +30,7 @@ from services.edge.ports import (
     CacheKey,
     CatalogueModel,
     Circumstances,
+    Draw,
     Embedding,
     Hit,
     Lease,
@@ -183,6 +184,7 @@ class MemoryRouter:
     )
     routes: list[tuple[Request, Embedding | None, Objective]] = field(default_factory=list)
     scores: list[tuple[str, str, float, str, float]] = field(default_factory=list)
+    explored: list[bool] = field(default_factory=list)
     circumstances: list[Circumstances] = field(default_factory=list)
     readings: int = 0
     on_route: Callable[[], Any] | None = None
@@ -220,9 +222,10 @@ class MemoryRouter:
             raise self.assess_error
         return Assessment(self.accepts, "Seen." if self.accepts else "Not good enough.")
 
-    async def feedback(self, decision_id: str, model: str, score: float, source: str, probability: float) -> None:
+    async def feedback(self, decision_id: str, model: str, score: float, source: str, drawn: Draw) -> None:
         self.trace.append(f"feedback {model}")
-        self.scores.append((decision_id, model, score, source, probability))
+        self.scores.append((decision_id, model, score, source, drawn.probability))
+        self.explored.append(drawn.explored)
         await asyncio.sleep(0)
 
     async def catalogue(self) -> tuple[CatalogueModel, ...]:
