@@ -14,6 +14,7 @@ from services.router.cascade import Cascade
 from services.router.catalogue import Catalogue
 from services.router.decisions import Decisions
 from services.router.eligibility import Eligibility
+from services.router.outcome_log import Draw
 from services.router.plan import Plan, Reason
 from services.router.predictor import Predictor
 from services.router.query import Goal, Objective
@@ -186,8 +187,8 @@ async def test_a_score_of_an_escalated_answer_is_no_harm() -> None:
     for certainty, harmed in ((-6.0, 0), (-2.0, 1)):
         decision, _ = planned(made)
         made.assess(decision, Signals("small", True, 5, certainty))
-        await made.feedback(decision, "small", 0.0, "judge")
-        await made.feedback(decision, "large", 1.0, "judge")
+        await made.feedback(decision, "small", 0.0, "judge", Draw())
+        await made.feedback(decision, "large", 1.0, "judge", Draw())
         assert made.promise.harmed == harmed
     with pytest.raises(NotFound):
         made.assess("never", Signals("small", True, 5, -2.0))
