@@ -17,6 +17,7 @@ from services.cache.settings import CacheSettings
 from services.cache.snapshots import Snapshots
 from services.cache.vector_index import VectorIndex
 from services.cache.vector_space import VectorSpace
+from services.cache.warm_up import Lessons
 
 _NEIGHBOURS = 16
 
@@ -153,6 +154,15 @@ class AnswerCache:
             self._space.adopt(embedding)
         self.kept.keep(new)
         return True
+
+    def warm_up(self, tenant: str, encoder_digest: str, lessons: Lessons) -> None:
+        """Teaches a scope that has not learnt by itself (else FailedPrecondition).
+
+        Raises InvalidField for too few lessons, FailedPrecondition for another encoder than the one of the settings.
+        """
+        lessons.check()
+        self._space.check("encoder_digest", encoder_digest)
+        self._scopes.warm(ScopeName(tenant, encoder_digest), lessons)
 
     def stats(self) -> Stats:
         """Counts since start, sizes now."""

@@ -15,6 +15,7 @@ from services.cache.scope_decision import Action, Considered, Near, ScopeDecisio
 from services.cache.scope_file import ScopeFile
 from services.cache.scope_state import pack, unpack
 from services.cache.sketch import sketch
+from services.cache.warm_up import Lessons
 
 _SKETCH = attrgetter("sketch")
 _WRITTEN_AFTER = 50  # verdicts
@@ -131,6 +132,11 @@ class Scopes:
         if self._unwritten[name] >= _WRITTEN_AFTER:
             self._write(name)
         return considered.action is not Action.SERVE
+
+    def warm(self, name: ScopeName, lessons: Lessons) -> None:
+        """Teaches a scope what texts with known answers tell; written at once."""
+        self._scope(name).warm(lessons)
+        self._write(name)
 
     def promises(self) -> list[Promise]:
         """Where the promises of the scopes in memory stand."""
