@@ -63,7 +63,7 @@ class Cascade:
         self._losses, self._model = losses[~fits], column
         loss = self._losses[:, column].astype(np.float64)
         risks = np.where(known[~fits], self.risk.of(loss, mean_logprobs[~fits]), np.inf)
-        self._begins = np.array([self.begins(one) if np.isfinite(one) else np.inf for one in loss])
+        self._begins = np.where(np.isfinite(loss), self.begins(loss), np.inf)
         self._risks = risks.astype(np.float32)
         onset = self._losses.copy()
         onset[:, column] = np.minimum(loss, np.maximum(risks, self._begins))
@@ -74,22 +74,25 @@ class Cascade:
         """As `Calibration.threshold`, for both steps together, whichever of `names` below it is chosen."""
         return self._calibration.threshold(names, bound, confidence, in_order=False)
 
-    def begins(self, loss: float, cost_ratio: float = 0.0) -> float:
-        """The threshold beyond which asking first pays, for a predicted loss; infinite where it never does.
+    def begins(self, losses: NDArray[np.float64], cost_ratio: float = 0.0) -> NDArray[np.float64]:
+        """The threshold beyond which asking first pays, for predicted losses [n]; infinite where it never does.
 
         With m of k neighbours' risks s below a threshold t the gain is (m - sum(s)/t) / k, most of all m if those are
         the least: so the threshold is the least of sum(s) / (m - ratio * k).
         """
-        risks = np.sort(self._risks_nearby(loss))
-        counted = np.arange(1, len(risks) + 1) - max(cost_ratio, self._cost_ratio) * len(risks)
+        risks = np.sort(self._risks_nearby(losses), axis=1)
+        counted = np.arange(1, risks.shape[1] + 1) - max(cost_ratio, self._cost_ratio) * risks.shape[1]
         pays = counted > 0
-        return float((risks.cumsum()[pays] / counted[pays]).min()) if pays.any() else np.inf
+        if not pays.any():
+            return np.full(len(losses), np.inf)
+        found: NDArray[np.float64] = (risks.cumsum(axis=1)[:, pays] / counted[pays]).min(axis=1)
+        return found
 
     def check(self, loss: float, threshold: float, cost_ratio: float) -> Check | None:
         """What an answer has to pass, where asking for it first pays; None elsewhere."""
-        if self.begins(loss, cost_ratio) >= threshold:
+        if self.begins(np.array([loss]), cost_ratio)[0] >= threshold:
             return None
-        return Check(self.risk, loss, threshold, float((self._risks_nearby(loss) < threshold).mean()))
+        return Check(self.risk, loss, threshold, float((self._risks_nearby(np.array([loss])) < threshold).mean()))
 
     def saves(
         self, names: tuple[str, ...], bound: float, confidence: float | None, in_order: bool, costs: Mapping[str, float]
@@ -119,9 +122,9 @@ class Cascade:
             found[self._losses[:, self._models.index(name)] < threshold] = costs[name]
         return found
 
-    def _risks_nearby(self, loss: float) -> NDArray[np.float64]:
-        """What this loss would make of the answers to the prompts of the nearest losses."""
+    def _risks_nearby(self, losses: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What each of these losses [n] would make of the answers to the k prompts of the nearest losses, [n, k]."""
         size = min(_NEIGHBOURS, len(self._nearby_losses))
-        place = int(np.searchsorted(self._nearby_losses, loss))
-        start = min(max(0, place - size // 2), len(self._nearby_losses) - size)
-        return self.risk.of(loss, self._nearby_certainty[start : start + size])
+        places = np.searchsorted(self._nearby_losses, losses)
+        starts = np.minimum(np.maximum(0, places - size // 2), len(self._nearby_losses) - size)
+        return self.risk.of(losses[:, None], self._nearby_certainty[starts[:, None] + np.arange(size)])

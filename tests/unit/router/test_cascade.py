@@ -61,7 +61,7 @@ def test_the_pair_keeps_the_bound() -> None:
         loss, harms = fresh[:, 0].astype(np.float64), harmed[:, 0]
         pair = cascade(600, seed)
         threshold = pair.threshold(("small",), 0.05, None)
-        asked = np.array([pair.begins(one) < threshold for one in loss])
+        asked = pair.begins(loss) < threshold
         kept = (loss < threshold) | (asked & (pair.risk.of(loss, sure) < threshold))
         assert kept.mean() > 0.3
         shares.append(float((kept & harms).mean()))
@@ -72,12 +72,13 @@ def test_asking_pays_from_where_its_gain_is_its_cost() -> None:
     """Just above the threshold that `begins` tells, the mean of 1 - risk / threshold is more than the cheap share."""
     pair = cascade(ratio=0.3)
     for loss in (0.1, 0.4):
-        begins = pair.begins(loss)
-        risks = pair._risks_nearby(loss)
+        begins = pair.begins(np.array([loss]))[0]
+        risks = pair._risks_nearby(np.array([loss]))
         for factor, pays in ((1.01, True), (0.99, False)):
             assert bool(np.maximum(0, 1 - risks / (begins * factor)).mean() > 0.3) is pays
-    assert pair.begins(0.1, 0.6) > pair.begins(0.1)
-    assert pair.begins(0.1, 1.0) == math.inf
+    some = np.array([0.1])
+    assert pair.begins(some, 0.6) > pair.begins(some)
+    assert pair.begins(some, 1.0) == math.inf
 
 
 @pytest.mark.parametrize(
