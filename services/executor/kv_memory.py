@@ -47,8 +47,8 @@ def kv_capacity(
 
 
 def fitting_context(shape: DecoderShape, item_bytes: int, slots: int, most_bytes: int, kept_bytes: int) -> int:
-    """Tokens of a conversation where nobody set them: the model's own limit, shape's, or as many thousands as leave room
-    for several at once, if so many are asked for; but `LEAST_CONTEXT`, of which memory may then hold fewer, or none."""
+    """Tokens of a conversation where nobody set them: the model's own limit, or as many thousands as leave room for
+    several at once, if so many are asked for; no fewer than `LEAST_CONTEXT`, of which memory may hold one, or none."""
     own, several = shape.attention.max_positions, min(slots, _SEVERAL)
     kept = min(kept_bytes, most_bytes // _KEPT_SHARE) if several > 1 else 0
     fitting = (most_bytes - kept) // (several * kv_token_bytes(shape, item_bytes))
