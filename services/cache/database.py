@@ -103,6 +103,7 @@ def _open(path: Path) -> sqlite3.Connection:
             raise _Unusable("a byte of its journal changed")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA secure_delete = ON")  # what was purged is not to be read in free pages
         connection.execute("PRAGMA journal_size_limit = 0")  # a begun journal is cut behind its first transaction
         if new:
             connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")

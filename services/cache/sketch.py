@@ -178,7 +178,7 @@ def _in_order(words: tuple[str, ...]) -> tuple[str, ...]:
     for i, (first, second) in enumerate(pairwise(rest)):
         if first in MONTHS and second[0].isdigit():
             rest[i : i + 2] = second, first
-    return (*sorted(set(relations)), *rest)
+    return (*sorted(relations), *rest)
 
 
 def _conversion(words: tuple[str, ...]) -> tuple[str, ...] | None:
