@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
+from services.cache.challenge import Challenge
 from services.cache.decision import MEASURED_WRONG_SHARE, MissReason, precision
 from services.cache.evidence import NAMES, Record, Votes, favoured, weigh
 from services.cache.risk_controller import LEAST_PROPENSITY, RiskController
@@ -11,6 +12,8 @@ from services.cache.scorer import Scorer
 from services.cache.sketch import Sketch
 from services.cache.veto_trials import VetoTrials
 from services.cache.vetoes import Veto, veto
+from services.cache.warm_up import Lessons
+from services.chassis.errors import FailedPrecondition
 
 _MOST_ANSWERS = 50_000
 _LEARNT = 150  # verdicts from which the scorer decides instead of the rule for new scopes
@@ -68,6 +71,7 @@ class ScopeDecision:
         self.scorer = Scorer(len(NAMES))
         self.risk = RiskController()
         self.trials = VetoTrials()
+        self.warmth = Challenge()
         self.records: dict[int, Record] = {}
         self.aliases: dict[int, int] = {}  # an answer that was judged equal to another -> that one
         self.entries = 0
@@ -86,14 +90,18 @@ class ScopeDecision:
         nearest = similarities[votes.place]
         doubt = 1 - (self.scorer.probability(features) if learnt else precision(nearest))
         self.risk.note(doubt if learnt else 1.0)
-        near = self.risk.allows(doubt, bound) if learnt else self._is_near(nearest, bound)
+        overdrawn = not learnt and self.risk.overdrawn  # then all that the rule would serve is audited
+        near = self.risk.allows(doubt, bound) if learnt else self._is_near(nearest, bound) and (judged or not overdrawn)
         stands = against is not None and self._stands(against)
         tempting = near and against is not None
         action, propensity = Action.CHECK, 1.0
         reason: MissReason | None = MissReason.VETOED if near and stands else MissReason.NOT_NEAR
         if near and not stands:
-            propensity, reason = self.risk.propensity(doubt) if learnt else LEAST_PROPENSITY, None
+            rule = 1.0 if overdrawn else LEAST_PROPENSITY
+            propensity, reason = self.risk.propensity(doubt) if learnt else rule, None
             action = Action.AUDIT if judged and self._chance() < propensity else Action.SERVE
+        if action is Action.AUDIT:
+            self.risk.begin_audit(propensity)
         if action is Action.SERVE:
             self.risk.serve(doubt, judged)
         said = self._explain(nearest, doubt, against if stands else None, learnt)
@@ -101,8 +109,23 @@ class ScopeDecision:
             action, votes.place, answers[votes.place], doubt, propensity, reason, said, features, against, tempting
         )
 
+    def warm(self, lessons: Lessons) -> None:
+        """Takes lessons of a warm-up, in place of earlier ones.
+
+        They are tried on the scope's own verdicts before they decide anything, and no book and no veto knows of them.
+
+        Raises:
+            FailedPrecondition: the scope has learnt enough by itself.
+        """
+        if self.scorer.count >= _LEARNT:
+            told = f"{self.scorer.count} verdicts of its own"
+            raise FailedPrecondition("scope", told, f"a scope with fewer than {_LEARNT}")
+        self.warmth = Challenge()
+        self.scorer.warm(lessons.rows, lessons.right)
+
     def learn(self, considered: Considered, right: bool) -> None:
         """Takes a verdict on an answer that was audited or checked, or a report on one that was served."""
+        self._try_warmth(considered, right)
         self.scorer.learn(considered.features, right, 1 / considered.propensity)
         record = self.records.setdefault(considered.answer, Record())
         if right:
@@ -154,7 +177,17 @@ class ScopeDecision:
     @property
     def learnt(self) -> bool:
         """Whether the scope's own scorer decides."""
-        return self.scorer.count >= _LEARNT
+        return self.scorer.count >= _LEARNT or self.warmth.leads
+
+    def _try_warmth(self, considered: Considered, right: bool) -> None:
+        """Lets a warm-up decide early where it foresees the first verdicts, until the scope's own suffice."""
+        known = self.scorer
+        if not known.warmed:
+            return
+        if known.count + 1 < _LEARNT:
+            self.warmth.judged(known.foreseen(considered.features), known.share_right, right)
+        else:
+            known.cool()
 
     def _candidate(
         self, asked: Sketch, neighbours: Sequence[Near], similarities: Sequence[float], answers: Sequence[int]

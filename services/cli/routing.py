@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
+from kernels.cuda_driver import CudaUnavailable
 from services.chassis.settings import ConfigError
 from services.cli.printing import show
 from services.cli.router_versions import change, contest, publish
 from services.executor.sentence_encoder import SentenceEncoder
+from services.executor.tensorrt_library import TensorRtMissing
 from services.router.artefact import Artefact, load_artefact
 from services.router.evaluation import Predicted
 from services.router.features import lexical
@@ -36,7 +38,7 @@ def router(arguments: argparse.Namespace) -> None:
         {"fit": _fit, "calibrate": _calibrate, "evaluate": _evaluate, "explain": _explain, "publish": _publish}[
             arguments.action
         ](arguments, encoder)
-    except (InvalidOutcomes, ValueError) as error:
+    except (InvalidOutcomes, ValueError, TensorRtMissing, CudaUnavailable) as error:
         raise ConfigError(str(error)) from error
 
 
@@ -140,7 +142,8 @@ def _read(paths: Sequence[Path]) -> Scored:
 def _outcomes(scored: Scored, encoder: SentenceEncoder) -> Outcomes:
     vectors = encoder_vectors(scored.prompts, encoder)
     scores = {model: scored.of(model) for model in scored.models}
-    return Outcomes(scored.prompts, vectors, scores, scored.groups, scored.domains)
+    certainty = dict(zip(scored.models, scored.mean_logprobs.T, strict=True))
+    return Outcomes(scored.prompts, vectors, scores, scored.groups, scored.domains, certainty)
 
 
 def encoder_vectors(prompts: Sequence[str], encoder: SentenceEncoder) -> NDArray[np.float32]:

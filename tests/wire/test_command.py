@@ -70,7 +70,7 @@ async def test_complete_streams_and_prints_a_receipt(running: SuiteProcess) -> N
 
 async def test_an_objective_on_the_command_line(running: SuiteProcess) -> None:
     """Goal and limits reach the router; the receipt says who could have answered; what no model can do is explained."""
-    asked = ("complete", "Reverse the word stone.", "--address", running.address, "--goal", "best")
+    asked = ("complete", "Reverse the word stone.", "--address", running.address, "--goal", "best", "--whole-answer")
     limits = ("--max-quality-loss", "1", "--confidence", "0.9", "--max-cost", "1", "--max-latency", "60")
     best = await fulcrum(*asked, *limits)
     assert (best.status, best.err) == (0, "")
@@ -306,6 +306,27 @@ async def test_cache_lists_shows_moves_and_purges(running: SuiteProcess, tmp_pat
     refused = await fulcrum("cache", "import", str(bad), *at)
     assert (refused.status, "line 2" in refused.err) == (2, True)
     assert (await fulcrum("cache", "purge", *at)).status == 1
+
+
+async def test_cache_is_warmed_up_from_a_file(running: SuiteProcess, tmp_path: Path) -> None:
+    """A log teaches a tenant's scope; one with a mistake is refused by its line, and the help shows both kinds."""
+    at = ("--address", running.address, "--tenant", "novice")
+    rows = [
+        {"text": f"{way} is the capital of country {n}?", "answer": f"{n}"}
+        for n in range(40)
+        for way in ("What", "Which")
+    ]
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    warmed = await fulcrum("cache", "warm", str(log), *at)
+    assert warmed.status == 0, warmed.err
+    assert warmed.out.startswith("80 rows read, the latest 80 texts used: 79 labels (")
+    log.write_text(log.read_text() + '{"text": "x", "answer": 1}')
+    refused = await fulcrum("cache", "warm", str(log), *at)
+    assert (refused.status, "line 81: answer: got 1, expected a text" in refused.err) == (2, True)
+    told = (await fulcrum("cache", "warm", "--help")).out
+    assert '"label": "same"' in told
+    assert '"answer":' in told
 
 
 async def test_cache_embeds_anew(running: SuiteProcess) -> None:
