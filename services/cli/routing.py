@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.markup import escape
 from rich.table import Table
 
 from kernels.cuda_driver import CudaUnavailable
 from services.chassis.settings import ConfigError
-from services.cli.printing import show
+from services.cli.printing import plain, show
 from services.cli.router_versions import change, contest, publish
 from services.executor.sentence_encoder import SentenceEncoder
 from services.executor.tensorrt_library import TensorRtMissing
@@ -112,9 +111,9 @@ def _explain(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     costs = dict(zip(models, _costs(models, default, [arguments.prompt], arguments.price)[0], strict=True))
     rivals = sorted((model for model in models if costs[model] < costs[default]), key=lambda model: costs[model])
     limit = predictor.calibration.threshold(tuple(rivals), arguments.max_quality_loss, arguments.confidence)
-    table = Table("model", "answers well", f"worse than {escape(default)}", "cost")
+    table = Table("model", "answers well", f"worse than {plain(default)}", "cost")
     for model in sorted(models, key=lambda model: costs[model]):
-        table.add_row(escape(model), f"{found.quality[model]:.1%}", f"{found.loss[model]:.1%}", f"{costs[model]:.4g}")
+        table.add_row(plain(model), f"{found.quality[model]:.1%}", f"{found.loss[model]:.1%}", f"{costs[model]:.4g}")
     show(table)
     chosen = next((model for model in rivals if not found.unfamiliar and found.loss[model] < limit), default)
     if found.domain:
@@ -207,11 +206,11 @@ def _prices(given: Sequence[str]) -> Mapping[str, tuple[float, float]]:
 def _keep(artefact: Artefact, path: Path) -> None:
     artefact.save(path)
     facts = artefact.facts
-    table = Table("model", "answers well", f"worse than {escape(facts.default_model)}", "AUC of answering well")
+    table = Table("model", "answers well", f"worse than {plain(facts.default_model)}", "AUC of answering well")
     for model in facts.models:
         auc = facts.metrics.get(f"quality_auc.{model}")
         shares = (f"{facts.metrics[f'{kind}.{model}']:.1%}" for kind in ("accuracy", "harm"))
-        table.add_row(escape(model), *shares, "" if auc is None else f"{auc:.3f}")
+        table.add_row(plain(model), *shares, "" if auc is None else f"{auc:.3f}")
     show(table)
     count = len(artefact.calibration_losses)
     print(f"fitted on {facts.fitted_prompts} prompts, calibrated on {count} others, as shown; wrote {path}")
