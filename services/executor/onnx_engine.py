@@ -3,10 +3,10 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from typing import TypeVar, cast
+from typing import cast
 
 import numpy as np
 import structlog
@@ -32,13 +32,13 @@ from services.executor.generation import Generation
 from services.executor.kept_prefixes import KeptPrefixes
 from services.executor.models.checkpoint import InvalidCheckpoint
 from services.executor.precision_report import PrecisionReport
+from services.executor.priority import give_way
 from services.executor.scheduler import Scheduler
 from services.executor.schema_court import SchemaCourt
 from services.executor.settings import LocalModel
 from services.executor.vocabulary import Vocabulary
 
 TEXT_THREADS = 2  # prompts become tokens here, so that a long one holds up neither the model nor a short one
-T = TypeVar("T")
 
 
 class OnnxEngine:
@@ -61,6 +61,7 @@ class OnnxEngine:
         self._log = structlog.get_logger("models")
         self._state = ModelState.LOADING
         self._threads = ThreadPoolExecutor(TEXT_THREADS, thread_name_prefix=name)
+        self._loading = ThreadPoolExecutor(1, initializer=give_way)  # apart: what it begins inherits its priority
         self._arriving: Counter[str] = Counter()  # prompts that become tokens, by tenant
         self._held = ExitStack()
         self._precision = model.expected_precision
@@ -94,10 +95,11 @@ class OnnxEngine:
     async def start(self) -> None:
         """Loads the folder and makes one pass of every shape."""
         try:
-            await self._in_thread(self._load)
+            await asyncio.get_running_loop().run_in_executor(self._loading, self._load)
         except (InvalidCheckpoint, OSError):
             self._state = ModelState.FAILED
             raise
+        self._loading.shutdown(wait=False)
         session, limit = self._session, self._model.waiting_limit
         if session.slots < self._model.places:
             self._log.warning(
@@ -140,6 +142,7 @@ class OnnxEngine:
             del self._session, self._scheduler
         if self._closes_court:
             await self._court.close()
+        await asyncio.to_thread(self._loading.shutdown)
         await asyncio.to_thread(self._threads.shutdown)  # prompts in line are refused: a cancelled one is told nothing
         await asyncio.to_thread(self._held.close)
 
@@ -191,7 +194,8 @@ class OnnxEngine:
             self._scheduler.check_room(request.tenant, self._arriving)  # others may have come meanwhile
         self._arriving[request.tenant] += 1
         try:
-            prompt, constraint = await self._in_thread(self._read, request)
+            reading = asyncio.get_running_loop().run_in_executor(self._threads, self._read, request)
+            prompt, constraint = await reading
         finally:
             self._arriving -= Counter((request.tenant,))
         self._ready()
@@ -209,6 +213,3 @@ class OnnxEngine:
         schema, words = request.sampling.json_schema, self._vocabulary
         constraint = Constraint(words.matcher(schema)) if words and schema is not None else None
         return self._text.encode(request.messages), constraint
-
-    async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from services.chassis.settings import Section
 
@@ -97,10 +97,17 @@ class RemoteModel(BaseModel):
     places: int = Field(64, ge=1, description="requests at once")
     waiting_limit: int = Field(64, ge=0, description="requests that may wait; more are refused at once")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _elsewhere(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "folder" in given:
+            raise ValueError("either `folder`, for a local model, or `base_url`, for a remote one")
+        return given
+
 
 def _kind(value: Any) -> str:
-    given = value if isinstance(value, dict) else dict(value)
-    return "remote" if "base_url" in given else "local"
+    remote = isinstance(value, RemoteModel) or (isinstance(value, dict) and "base_url" in value)
+    return "remote" if remote else "local"
 
 
 Model = Annotated[

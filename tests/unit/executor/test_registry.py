@@ -84,6 +84,23 @@ def test_settings_tell_local_from_remote() -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (None, r"got None, expected: Input should be a valid dictionary"),
+        ("models/x", r"got 'models/x', expected: Input should be a valid dictionary"),
+        ([1], r"got \[1\], expected: Input should be a valid dictionary"),
+        ({"folder": "models/x", "base_url": "http://x/v1"}, r"expected: .*either `folder`.* or `base_url`"),
+    ],
+)
+def test_what_is_no_model_is_refused_by_name(model: Any, expected: str) -> None:
+    """Something else than keys, or the keys of both kinds at once."""
+    with pytest.raises(
+        ConfigError, match=r"^executor\.models\.m \(or FULCRUM_EXECUTOR__MODELS__M\): " + f".*{expected}"
+    ):
+        load(ExecutorSettings, {"executor": {"models": {"m": model}}})
+
+
+@pytest.mark.parametrize(
     "section", [{"encoder": {"threads": 257}}, {"models": {"m": {"folder": "x", "threads": 10**9}}}]
 )
 def test_threads_have_an_upper_limit(section: dict[str, Any]) -> None:
