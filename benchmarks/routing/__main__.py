@@ -13,34 +13,14 @@ from numpy.typing import NDArray
 
 from benchmarks.routing.disturb import DISTURBANCES
 from benchmarks.routing.draws import Prompts, promise, ranking
-from services.executor.sentence_encoder import SentenceEncoder
+from benchmarks.routing.embedding import embedded, encoded
 from services.router.ensemble import fit_ensemble
 from services.router.features import lexical
 from services.router.predictor import probabilities
 from services.router.prior import Prior, Source, fit_prior, without_heads
-from services.router.scored import InvalidOutcomes, Scored, read_scored
+from services.router.scored import InvalidOutcomes, read_scored
 
-_ENCODER, _BATCH, _MOST_FITTED, _MODELS, _TIMED = Path(".models/all-MiniLM-L6-v2"), 16, 6000, 20, 500
-
-
-def embedded(scored: Scored, kept: Path | None) -> NDArray[np.float32]:
-    """Embeddings [n, d] of the prompts, read from `kept` where it holds as many rows, else encoded and kept there."""
-    if kept is not None and kept.exists() and len(found := np.load(kept)) == len(scored):
-        return np.asarray(found, np.float32)
-    encoder = SentenceEncoder(_ENCODER, "fp32", threads=1)
-    tokens = [encoder.tokenise(prompt) for prompt in scored.prompts]
-    by_length: dict[int, list[int]] = {}
-    for row, found_tokens in enumerate(tokens):
-        by_length.setdefault(len(found_tokens.ids), []).append(row)
-    rows: dict[int, NDArray[np.float32]] = {}
-    for same in by_length.values():  # a batch has no padding
-        for start in range(0, len(same), _BATCH):
-            batch = same[start : start + _BATCH]
-            rows.update(zip(batch, encoder.encode([tokens[row] for row in batch]), strict=True))
-    vectors = np.stack([rows[row] for row in range(len(tokens))])
-    if kept is not None:
-        np.save(kept, vectors)
-    return vectors
+_MOST_FITTED, _MODELS, _TIMED, _DISTURBED = 6000, 20, 500, 1500
 
 
 def summary(draws: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float | list[float]]]:
@@ -69,18 +49,17 @@ def cpu_us(prompts: Prompts, texts: Sequence[str], labelled: NDArray[np.intp]) -
 
 
 def robustness(prompts: Prompts, texts: Sequence[str], labelled: NDArray[np.intp]) -> dict[str, dict[str, float]]:
-    """Of 500 decisions at half strong calls: percent that a disturbance turns, points of mean score that this costs."""
-    encoder = SentenceEncoder(_ENCODER, "fp32", threads=1)
-    asked = np.setdiff1d(np.arange(len(texts)), labelled)[:_TIMED]
+    """Of 1,500 decisions at half strong calls: percent that a disturbance turns, points of score that this costs."""
+    others = np.setdiff1d(np.arange(len(texts)), labelled)
+    asked = np.random.default_rng(0).permutation(others)[:_DISTURBED]
     plain = prompts.gains(labelled, asked)
     cut = np.median(plain)
     found = {}
     for name, disturb in DISTURBANCES.items():
         changed = [disturb(texts[row]) for row in asked]
-        vectors = np.concatenate([encoder.encode([encoder.tokenise(text)]) for text in changed])
         other = replace(
             prompts,
-            embeddings=np.concatenate((prompts.embeddings, vectors)),
+            embeddings=np.concatenate((prompts.embeddings, encoded(changed))),
             lexical=np.concatenate((prompts.lexical, [lexical(text) for text in changed])),
         )
         gains = other.gains(labelled, len(texts) + np.arange(len(asked)))

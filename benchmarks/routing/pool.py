@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.routing.__main__ import embedded, summary
+from benchmarks.routing.__main__ import summary
+from benchmarks.routing.embedding import embedded
 from services.router.ensemble import fit_ensemble
 from services.router.evaluation import Point, Predicted, cost_at
 from services.router.features import lexical

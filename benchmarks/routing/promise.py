@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.routing.__main__ import embedded, summary
+from benchmarks.routing.__main__ import summary
+from benchmarks.routing.embedding import embedded
 from services.router.calibration import Calibration
 from services.router.ensemble import fit_ensemble
 from services.router.features import lexical

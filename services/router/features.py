@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-FEATURE_VERSION = 2
+FEATURE_VERSION = 3
 _COUNTED = (
     "log_characters",  # log(1 + characters, white space collapsed) of the whole prompt
     "log_words",
@@ -39,9 +39,15 @@ _TOLD = (
 LEXICAL_FEATURES = (*_COUNTED, *_SHARES, *(f"says_{word}" for word in _TOLD))
 _WINDOW = 4096  # characters from the prompt's beginning: the cost stays bounded whatever is sent
 _COURTESY = re.compile(
-    r"\b(?:hi|hello|hey|good (?:morning|evening|afternoon)|dear assistant|please|kindly|many thanks|thanks?(?: you)?"
-    r"(?: (?:very|so) much| a lot| in advance)?|(?:could|can|would|will) you(?: be so kind as to)?"
-    r"|i would appreciate it|if you don't mind)\b[ ,.!]*"
+    r"\b(?:hi|hello|hey|good (?:morning|evening|afternoon)|dear assistant|please|kindly"
+    r"|(?:many )?thanks?(?: you)?(?: (?:very|so) much| a lot| in advance)?(?: for (?:your|any|the) help)?"
+    r"|(?:could|can|would|will) you(?: be so kind as to)?|i(?: would|'d) appreciate (?:it|your help|any help)"
+    r"|if you don't mind)\b[ ,.!]*"
+)
+# A sentence of nothing else, before what is asked, asks nothing.
+_PREAMBLE = re.compile(
+    r"^(?:(?:help|me|us|out|with|on|to|this|these|that|the|following|an?|one|quick|question|problem|task|exercise|answer"
+    r"|solve|tell|know|i|i'm|we|have|had|got|need|want|some|your|my|for|there|and|let|stuck|wondering)\b[ ,]*)+[.!?:]+ "
 )
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _DIGIT = re.compile(r"\d")
@@ -53,9 +59,9 @@ _CLASS_OF_BYTE = bytes(
 
 
 def normalised(text: str) -> str:
-    """The text in small letters, white space collapsed, without courtesies; nothing but courtesies is left as it is."""
+    """The text in small letters, white space collapsed, without courtesies; one of nothing else is left as it is."""
     small = " ".join(text.lower().split())
-    return _COURTESY.sub("", small).strip() or small
+    return _PREAMBLE.sub("", _COURTESY.sub("", small)).strip() or small
 
 
 def lexical(text: str) -> NDArray[np.float32]:
@@ -78,8 +84,14 @@ def lexical(text: str) -> NDArray[np.float32]:
     window = plain.encode("utf-8", "replace")
     classes = np.frombuffer(window.translate(_CLASS_OF_BYTE), np.uint8)
     shares = np.bincount(classes, minlength=9)[:8] / max(1, len(window))
-    told = [word in distinct for word in _TOLD]
+    seen = {_letters(word) for word in distinct if word[0] + word[-1] in _TOLD_ENDS}
+    told = [letters in seen for letters in _TOLD_LETTERS]
     return np.concatenate((counted, shares, told)).astype(np.float32)
+
+
+def _letters(word: str) -> str:
+    """A word by its first letter and which others it has: a slip of two letters leaves it the same."""
+    return word[0] + "".join(sorted(set(word)))
 
 
 def _option_facts(plain: str) -> Sequence[float]:
@@ -104,3 +116,7 @@ def _option_facts(plain: str) -> Sequence[float]:
         math.log1p(max(lengths) - min(lengths)),
         numeric / len(options),
     )
+
+
+_TOLD_LETTERS = tuple(map(_letters, _TOLD))
+_TOLD_ENDS = frozenset(word[0] + word[-1] for word in _TOLD)

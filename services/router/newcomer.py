@@ -1,0 +1,89 @@
+"""Models of which a few shared questions are known, or a price alone: mixtures of the fitted ones stand for them.
+
+A mixture needs no prompt of its own to fit on: whoever answers as the newcomer does on the shared questions stands for
+it on all others. It is one more column of what the ensemble says, and so costs a decision nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from services.router.artefact import Artefact
+from services.router.ensemble import Ensemble
+
+_TRUST = 3.0  # what the weights before any score are worth, in questions
+_EXTREMES = 0.1  # of those weights, on answering always well and never well
+_SUM = 1e3  # how much more than all questions it counts that weights sum to one
+
+
+def weights(shared: NDArray[np.float64], own: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How much of each fitted model is in a newcomer, none below 0, 1 in all: [m + 2], the last two always and never.
+
+    Args:
+        shared: scores of the m fitted models on k questions, [k, m]; k may be 0.
+        own: the newcomer's on the same, [k].
+        before: the weights that no score speaks against, [m], 1 in all.
+    """
+    count = len(own)
+    start = np.append(before * (1 - _EXTREMES), [_EXTREMES / 2, _EXTREMES / 2])
+    known = np.concatenate((shared, np.ones((count, 1)), np.zeros((count, 1))), axis=1)
+    trusted = np.sqrt(_TRUST) * np.eye(len(start))
+    rows = np.concatenate((known, trusted, np.full((1, len(start)), _SUM)))
+    solved: NDArray[np.float64] = nnls(rows, np.concatenate((own, np.sqrt(_TRUST) * start, [_SUM])))[0]
+    found: NDArray[np.float64] = solved / solved.sum()
+    return found
+
+
+def near_in_price(price: float | None, others: Mapping[str, float | None]) -> NDArray[np.float64]:
+    """Weights of models by how near their prices are, [m], 1 in all; all the same where prices are not known.
+
+    A price e times as high makes a model count as much less as one standard deviation does.
+    """
+    if not price or not any(others.values()):
+        return np.full(len(others), 1 / len(others))
+    apart = np.array([np.log(other / price) if other else np.inf for other in others.values()])
+    near = np.exp((np.square(apart).min() - np.square(apart)) / 2)
+    found: NDArray[np.float64] = near / near.sum()
+    return found
+
+
+def introduced(artefact: Artefact, name: str, mixture: NDArray[np.float64]) -> Artefact:
+    """The artefact with one more model, of weights as `weights` gives them; nothing is promised of it.
+
+    Raises:
+        ValueError: a model of that name was fitted.
+    """
+    models = artefact.facts.models
+    if name in models:
+        raise ValueError(f"newcomer: got {name!r}, expected a model that is not among the fitted {', '.join(models)}")
+    ensemble, rows = artefact.ensemble, len(artefact.calibration_losses)
+    default = models.index(artefact.facts.default_model)
+    mixed = [
+        _with_columns(ensemble.coefficients, mixture, default, constant=0.0),
+        _with_columns(ensemble.offset[None], mixture, default, constant=1.0)[0],
+        _with_columns(ensemble.domain_targets, mixture, default, constant=0.0),
+    ]
+    return replace(
+        artefact,
+        facts=replace(artefact.facts, models=(*models, name)),
+        ensemble=Ensemble(ensemble.prior, ensemble.centre, ensemble.spread, ensemble.landmarks, *mixed),
+        calibration_losses=np.column_stack([artefact.calibration_losses, np.full(rows, np.inf, np.float32)]),
+        calibration_harms=np.column_stack([artefact.calibration_harms, np.zeros(rows, np.bool_)]),
+    )
+
+
+def _with_columns(
+    values: NDArray[np.float32], mixture: NDArray[np.float64], default: int, constant: float
+) -> NDArray[np.float32]:
+    """Columns for quality and harm of m models [r, 2 m + d], with the newcomer's after each.
+
+    Who never answers well is wrong wherever the default is right; who always does harms nobody.
+    """
+    count = len(mixture) - 2
+    quality = values[:, :count] @ mixture[:-2] + constant * mixture[-2]
+    harm = values[:, count : 2 * count] @ mixture[:-2] + values[:, default] * mixture[-1]
+    found: NDArray[np.float32] = np.insert(values, [count, 2 * count], np.column_stack([quality, harm]), axis=1)
+    return np.ascontiguousarray(found, np.float32)
