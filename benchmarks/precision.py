@@ -3,7 +3,7 @@
 Questions have wordings and operands that training never saw. Perplexity is that of the right answer's tokens, its end
 included; an answer counts as exact where each of these is also the likeliest token, which is what greedy decoding then
 gives. A logit error is the root mean square of the differences from fp32 over the spread of fp32's logits. What this
-prints is what deploy/precision.json holds, which `fulcrum` ships beside the catalogue: docs/models.md.
+prints is what `executor.precision_report` reads; deploy/precision.json holds the last result: docs/models.md.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from models.tasks import Question, sample
 from services.executor.chat_text import ChatText
 from services.executor.decoder_session import Chunk, DecoderSession
 from services.executor.engine import Message
+from services.executor.models.checkpoint import open_checkpoint
 from services.executor.models.onnx_linear import DECODER_LINEARS
 
 MODELS = ("fulcrum-small", "fulcrum-large")
@@ -105,9 +106,10 @@ def main() -> None:
     questions = [sample(rng, phrasings="heldout", operands="heldout") for _ in range(arguments.questions)]
     report: dict[str, Any] = {"settings": vars(arguments), "models": {}}
     for name in MODELS:
-        found = report["models"][name] = {}
+        folder, found = Path("models") / name, dict[str, dict[str, float]]()
+        report["models"][name] = {"digest": open_checkpoint(folder).digest(), "precisions": found}
         for precision in DECODER_LINEARS:
-            found[precision] = quality(Path("models") / name, precision, questions, arguments.threads)
+            found[precision] = quality(folder, precision, questions, arguments.threads)
             print(f"{name}, {precision}: {found[precision]}", file=sys.stderr, flush=True)
     report["random_half_billion"] = logit_errors(arguments.layers, arguments.seed, arguments.threads)
     print(json.dumps(report, indent=2))

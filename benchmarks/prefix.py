@@ -5,7 +5,8 @@ the format of Mooncake's (Qin et al., FAST 2025): `hash_ids` names each 512-toke
 that it ends. Requests come one after the other; each looks up its longest kept prefix, and then its blocks are kept.
 All evictions run on the executor's own tree: leased blocks stay, and prefixes are shortened from their ends. Belady
 looks ahead, the others do not. Nothing is drawn at random. `--halves` replays each half of the trace by itself as well,
-from empty: choices that were made on one half can be checked on the other.
+from empty: choices that were made on one half can be checked on the other. `--tenants` deals the conversations out, by
+their second block, to so many tenants that find none of one another's prefixes.
 """
 
 import argparse
@@ -55,24 +56,36 @@ def read_trace(path: Path) -> Requests:
     return requests
 
 
-def replay(requests: Requests, capacity: int, eviction: Eviction, name: str, console: Console) -> tuple[float, float]:
+def dealt(requests: Requests, tenants: int) -> Requests:
+    """The same with blocks that no two tenants have in common; each one's tenant is its remainder."""
+    owners = [(keys[1:2] or keys or [0])[0] % tenants for keys in requests]
+    return [[key * tenants + owner for key in keys] for keys, owner in zip(requests, owners, strict=True)]
+
+
+def replay(
+    requests: Requests, tenants: int, capacity: int, eviction: Eviction, name: str, console: Console
+) -> tuple[float, float]:
     """The share of blocks that were found, and CPU microseconds a block."""
     tree = PrefixTree(capacity, eviction)
     found = total = 0
     begin = time.process_time()
     for keys in track(requests, name, console=console, transient=True, update_period=0.5):
-        lease = tree.match("", keys)
+        tenant = keys[0] % tenants if keys else 0
+        lease = tree.match(tenant, keys)
         found += lease.kept
         total += len(keys)
         tree.release(lease)
-        tree.release(tree.insert("", keys))
+        tree.release(tree.insert(tenant, keys))
     return found / total, (time.process_time() - begin) / total * 1e6
 
 
-def compare(requests: Requests, capacity: int, title: str, console: Console) -> dict[str, dict[str, float]]:
+def compare(
+    requests: Requests, tenants: int, capacity: int, title: str, console: Console
+) -> dict[str, dict[str, float]]:
     """Replays under each eviction, and prints a table."""
     results = {
-        name: replay(requests, capacity, make(capacity, requests), name, console) for name, make in POLICIES.items()
+        name: replay(requests, tenants, capacity, make(capacity, requests), name, console)
+        for name, make in POLICIES.items()
     }
     table = Table("eviction", "blocks found", "CPU us a block", title=f"{title}: {capacity} blocks")
     for name, (ratio, cost) in results.items():
@@ -89,20 +102,23 @@ def main() -> None:
     parser.add_argument("--trace", type=Path, required=True, help="requests, one JSON object a line, .gz or plain")
     parser.add_argument("--capacity-tokens", type=float, required=True, help=f"at least {BLOCK_TOKENS}; 3e6 will do")
     parser.add_argument("--halves", action="store_true", help="each half of the trace by itself as well")
+    parser.add_argument("--tenants", type=int, default=1, help="who share the memory (default: %(default)s)")
     arguments = parser.parse_args()
+    if arguments.tenants < 1:
+        parser.error(f"--tenants: got {arguments.tenants}, expected at least 1")
     if not BLOCK_TOKENS <= arguments.capacity_tokens < 1e12:
         parser.error(f"--capacity-tokens: got {arguments.capacity_tokens:g}, expected at least {BLOCK_TOKENS}")
     try:
-        requests = read_trace(arguments.trace)
+        requests = dealt(read_trace(arguments.trace), arguments.tenants)
     except (OSError, ValueError, EOFError) as error:
         parser.error(f"--trace: {error}")
     capacity = int(arguments.capacity_tokens) // BLOCK_TOKENS
     console = Console(stderr=True)
     if arguments.halves:
         middle = len(requests) // 2
-        compare(requests[:middle], capacity, "first half", console)
-        compare(requests[middle:], capacity, "second half", console)
-    print(json.dumps(compare(requests, capacity, arguments.trace.name, console)))
+        compare(requests[:middle], arguments.tenants, capacity, "first half", console)
+        compare(requests[middle:], arguments.tenants, capacity, "second half", console)
+    print(json.dumps(compare(requests, arguments.tenants, capacity, arguments.trace.name, console)))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ class LeastRecentlyUsed:
     def withdraw(self, block: Block) -> None:
         self._idle.discard(block)
 
-    def choose(self) -> Block | None:
+    def choose(self, asking: Block) -> Block | None:
         block = self._idle.oldest()
         if block:
             self._idle.discard(block)
@@ -70,7 +70,7 @@ class S3Fifo:
     def withdraw(self, block: Block) -> None:
         self._idle[block.kind].discard(block)
 
-    def choose(self) -> Block | None:
+    def choose(self, asking: Block) -> Block | None:
         while True:
             small, main = (idle.oldest() for idle in self._idle)
             from_small = small and (self._sizes[self.SMALL] > self._small_share or not main)
@@ -131,7 +131,7 @@ class Belady:
     def withdraw(self, block: Block) -> None:
         self._entries.pop(block, None)
 
-    def choose(self) -> Block | None:
+    def choose(self, asking: Block) -> Block | None:
         while self._heap:
             _, number, block = heapq.heappop(self._heap)
             if self._entries.get(block) == number:

@@ -168,7 +168,8 @@ async def open_loop(channel: grpc.aio.Channel, rate: float, seconds: float, make
 @asynccontextmanager
 async def probed(channel: grpc.aio.Channel) -> AsyncIterator[Report]:
     """Health checks beside what the block does: what the least of calls takes there, by client, wire and server."""
-    stub, report, over = HealthStub(channel), Report(), asyncio.Event()
+    stub: Any = HealthStub(channel)
+    report, over = Report(), asyncio.Event()
 
     async def check() -> None:
         begin = time.monotonic()

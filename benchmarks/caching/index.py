@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from benchmarks.cache_rule import embed
 from models import tasks
 from services.cache.answer_cache import AnswerCache
-from services.cache.embedding import Embedding, Encoder
-from services.cache.entry import Answer, NewEntry, Partition
+from services.cache.embedding import Embedding
+from services.cache.entry import Answer, NewEntry, Partition, Space
 from services.cache.entry_store import EntryStore
 from services.cache.nearest import LARGE, Nearest, Vectors
 from services.cache.query import Query
@@ -121,7 +121,7 @@ def entries(matrix: Matrix) -> Iterator[NewEntry]:
     """One entry a vector."""
     for number, vector in enumerate(matrix):
         text, answer = f"question {number}", Answer("an answer of some length " * 8, "m", 10, 50, 1000)
-        yield NewEntry(number.to_bytes(32, "big"), HERE, text, answer, vector.tobytes(), 10**18, None)
+        yield NewEntry(number.to_bytes(32, "big"), HERE, text, answer, vector.tobytes(), 10**18, None, encoder=DIGEST)
 
 
 def restart(matrix: Matrix, index: Nearest, query: Matrix) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def restart(matrix: Matrix, index: Nearest, query: Matrix) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         settings = CacheSettings(database=Path(folder) / "cache.sqlite", max_entries=10**7, max_bytes=2**40)
         store = EntryStore(settings.database, max_requests=1)
-        store.vectors.adopt(Encoder(DIGEST, matrix.shape[1]))
+        store.vectors.adopt(DIGEST, matrix.shape[1])
         waiting = ((new, ()) for new in entries(matrix))
         while kept := list(store.insert_all(batch(waiting))):
             last = kept[-1].sequence
@@ -137,7 +137,7 @@ def restart(matrix: Matrix, index: Nearest, query: Matrix) -> dict[str, Any]:
         store.close()
         shifted = Nearest.clustered(Vectors(np.arange(1, len(matrix) + 1), matrix)) if index.is_exact else index
         folder_of_indexes = settings.database.with_name(f"{settings.database.name}.index")
-        Snapshots(folder_of_indexes).save(HERE, DIGEST, shifted)
+        Snapshots(folder_of_indexes).save(Space(HERE, DIGEST), shifted)
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             return pool.apply(reopen, (settings, query.tobytes(), matrix.shape[1]))
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from benchmarks.caching.corpus import rows_of, vectors_of
 from services.cache.answer_cache import AnswerCache
 from services.cache.embedding import Embedding
-from services.cache.entry import Answer, Partition
+from services.cache.entry import Answer, Partition, Space
 from services.cache.entry_store import EntryStore
 from services.cache.query import Audit, Hit, Query, Submission
 from services.cache.scope_file import ScopeFile
@@ -39,12 +39,10 @@ class Watch:
 
     took_s = 0.0
 
-    def search(
-        self, index: VectorIndex, partition: Partition, vector: NDArray[np.float32], k: int
-    ) -> list[tuple[int, float]]:
+    def search(self, index: VectorIndex, space: Space, vector: NDArray[np.float32], k: int) -> list[tuple[int, float]]:
         """A search of the index."""
         begin = time.thread_time()
-        found = _search(index, partition, vector, k)
+        found = _search(index, space, vector, k)
         self.took_s += time.thread_time() - begin
         return found
 

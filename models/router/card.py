@@ -49,8 +49,8 @@ Area under the ROC curve on the calibration prompts, for answering well: {aucs}.
 It knows the kinds of question that the reference models were taught. {unfamiliar:.1%} of the test prompts are
 unlike all it was fitted on and go to `{strong}`, as do prompts of more than {characters} characters and whatever else
 is far from them; that guards against strangers, it does not make it know them. Its bound is a promise for prompts drawn
-as the calibration prompts were: for other models or other traffic, fit your own (`services/router/fit.py`). A
-confidence counts questions, not prompts, as these are many wordings of few questions; the promise on average does not.
+as the calibration prompts were: for other models or other traffic, fit your own (`services/router/fit.py`). The
+bound is kept by questions, not by prompts, as these are many wordings of few questions.
 """
 
 

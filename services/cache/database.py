@@ -12,7 +12,7 @@ from services.chassis.settings import ConfigError
 
 _APPLICATION_ID = 0x46434348  # "FCCH"
 _KEPT = "-kept"
-_VERSION = 0x46430002  # a mark of its own, should a byte of the other one change
+_VERSION = 0x46430003  # a mark of its own, should a byte of the other one change
 
 _SCHEMA = f"""
 CREATE TABLE entries (

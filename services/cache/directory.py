@@ -67,6 +67,12 @@ class Directory:
             self._order.used(record)
             self._touched.add(record.sequence)
 
+    def resize(self, sequence: int, size: int) -> None:
+        """Takes in that an entry has another size."""
+        record = self._by_sequence[sequence]
+        self.bytes += size - record.size
+        record.size = size
+
     def confirm(self, record: Record) -> None:
         """Takes an entry out of quarantine, if it was in it, for good."""
         record.standing = Standing.CONFIRMED

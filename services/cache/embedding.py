@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from services.chassis.errors import FailedPrecondition, InvalidField
+from services.chassis.errors import InvalidField
 
 _NORM_TOLERANCE = 1e-3
 
@@ -40,20 +40,3 @@ class Embedding:
         if not abs(square - 1) <= 2 * _NORM_TOLERANCE:  # written so that NaN fails too
             raise InvalidField("embedding.values", f"squared L2 norm {square:.6g}", "finite values of L2 norm 1")
         return vector
-
-
-@dataclass(frozen=True, slots=True)
-class Encoder:
-    """The one encoder whose vectors the semantic index holds; `dimension` is None until one was stored."""
-
-    digest: str
-    dimension: int | None = None
-
-    def check(self, embedding: Embedding) -> None:
-        """Raises FailedPrecondition for another encoder's embedding, InvalidField for another dimension."""
-        if embedding.encoder_digest != self.digest:
-            raise FailedPrecondition(
-                "embedding.encoder_digest", embedding.encoder_digest, self.digest, reason="ENCODER_MISMATCH"
-            )
-        if self.dimension is not None and embedding.dimension != self.dimension:
-            raise InvalidField("embedding.dimension", embedding.dimension, f"{self.dimension}")

@@ -12,6 +12,13 @@ class Partition(NamedTuple):
     fingerprint: bytes
 
 
+class Space(NamedTuple):
+    """The vectors that may be compared with one another: those of one partition by one encoder, named by its digest."""
+
+    partition: Partition
+    encoder: str
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A complete answer; `cost_nano_usd` is None where unpriced."""
@@ -45,7 +52,10 @@ class Standing(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One kept answer; times in nanoseconds since 1970, `expire_ns` None where it never expires."""
+    """One kept answer; times in nanoseconds since 1970, `expire_ns` None where it never expires.
+
+    `encoder` is the digest of the one that its vector is of, empty where it has none.
+    """
 
     sequence: int
     entry_id: str
@@ -58,6 +68,7 @@ class Entry:
     standing: Standing = Standing.TRUSTED
     size: int = 0
     hits: int = 0
+    encoder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +80,7 @@ class NewEntry:
         request_id: makes a repeat of the store safe; another one than the provenance's, which names the caller's.
         entry_id: its id in the cache it was exported from, empty for one that is made here.
         hits: times it was served there.
+        encoder: digest of the vector's, empty where there is none.
     """
 
     key: bytes
@@ -83,6 +95,7 @@ class NewEntry:
     standing: Standing = Standing.TRUSTED
     entry_id: str = ""
     hits: int = 0
+    encoder: str = ""
 
     @property
     def size(self) -> int:

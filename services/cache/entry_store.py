@@ -10,7 +10,19 @@ import structlog
 from services.cache.database import open_database
 from services.cache.entry import Answer, Entry, NewEntry, Partition, Provenance, Selector, Standing
 from services.cache.record import Record
-from services.cache.rows import COLUMNS, FIRST_TEXT, HITS, PLACES, SEALED, SEALED_COUNT, STANDING, USE, is_whole
+from services.cache.rows import (
+    COLUMNS,
+    EMBEDDED,
+    FIRST_TEXT,
+    HITS,
+    PLACES,
+    SEALED,
+    SEALED_COUNT,
+    SIZE,
+    STANDING,
+    USE,
+    is_whole,
+)
 from services.cache.seal import seal
 from services.cache.session import Session
 from services.cache.vector_store import VectorStore
@@ -97,6 +109,12 @@ class EntryStore:
         asked = f"{_ROW}WHERE {whose}sequence > ? ORDER BY sequence LIMIT ?"
         return [self._entry(row) for row in self._session.rows(asked, (*values, sequence, limit)) if is_whole(row)]
 
+    def without(self, encoder: str, sequence: int, limit: int) -> list[Entry]:
+        """Whole entries above a sequence that have no vector by this encoder, in their order."""
+        known = self.vectors.number(encoder) if encoder in self.vectors.encoders else -1
+        asked = f"{_ROW}WHERE sequence > ? AND embedded != ? ORDER BY sequence LIMIT ?"
+        return [self._entry(row) for row in self._session.rows(asked, (sequence, known, limit)) if is_whole(row)]
+
     def select(self, selector: Selector) -> list[int]:
         """Sequences of the entries that meet every condition."""
         own = None if selector.entry_id is None else self._own(selector.entry_id)
@@ -127,11 +145,25 @@ class EntryStore:
     def confirm(self, sequence: int) -> None:
         """Takes an entry out of quarantine for good."""
         with self._session.transaction():
-            for row in self._session.rows(_ONE_SEALED, (sequence,)):
-                values = [*row]
-                values[STANDING] = int(Standing.CONFIRMED)
-                changed = (int(Standing.CONFIRMED), seal(*values), sequence)
+            for sealed in self._resealed(sequence, STANDING, int(Standing.CONFIRMED)):
+                changed = (int(Standing.CONFIRMED), sealed, sequence)
                 self._session.rows("UPDATE entries SET standing = ?, seal = ? WHERE sequence = ?", changed)
+
+    def embed(self, sequence: int, new: NewEntry, drop: Sequence[int]) -> None:
+        """Gives an entry the new one's vector, in place of its own and of those in `drop`: all or nothing."""
+        with self._session.transaction():
+            self._delete(drop)
+            for sealed in self._resealed(sequence, SIZE, new.size):
+                changed = (new.size, sealed, self.vectors.number(new.encoder), sequence)
+                self._session.rows("UPDATE entries SET size = ?, seal = ?, embedded = ? WHERE sequence = ?", changed)
+                self.vectors.put(sequence, new.encoder, new.vector or b"")
+
+    def _resealed(self, sequence: int, place: int, value: int) -> Iterator[bytes]:
+        """The seal of an entry, if it is there, in whose row one value is another."""
+        for row in self._session.rows(_ONE_SEALED, (sequence,)):
+            values = [*row]
+            values[place] = value
+            yield seal(*values)
 
     def write_hits(self, records: Sequence[Record]) -> None:
         """Brings hits, times of use and worth up to date."""
@@ -154,16 +186,15 @@ class EntryStore:
             *(sequence, new.key, partition.tenant, partition.fingerprint, source.principal, new.size),
             *(new.create_ns, new.expire_ns, answer.cost_nano_usd, int(new.standing), seal(*texts)),
         )
-        self._session.rows(
-            _NEW, (*sealed, seal(*sealed), new.vector is not None, new.hits, new.create_ns, worth, *texts)
-        )
+        number = self.vectors.number(new.encoder)
+        self._session.rows(_NEW, (*sealed, seal(*sealed), number, new.hits, new.create_ns, worth, *texts))
         self._next = max(self._next, sequence + 1)
         if new.vector is not None:
-            self.vectors.put(sequence, new.vector)
+            self.vectors.put(sequence, new.encoder, new.vector)
         entry_id = foreign_id or f"{self._prefix}-{sequence}"
         if new.request_id:
             self._answer(partition.tenant, new.request_id, entry_id)
-        rest = new.create_ns, new.expire_ns, source, new.standing, new.size, new.hits
+        rest = new.create_ns, new.expire_ns, source, new.standing, new.size, new.hits, new.encoder
         return Entry(sequence, entry_id, partition, new.text, answer, *rest)
 
     def _delete(self, sequences: Iterable[int]) -> None:
@@ -195,7 +226,7 @@ class EntryStore:
         foreign_id, request_id, source, model, input_tokens, output_tokens, text, said = row[FIRST_TEXT:]
         answer = Answer(said, model, input_tokens, output_tokens, cost)
         provenance = Provenance(principal, request_id, source)
-        rest = create_ns, expire_ns, provenance, Standing(standing), size, row[HITS]
+        rest = create_ns, expire_ns, provenance, Standing(standing), size, row[HITS], self.vectors.digest(row[EMBEDDED])
         return Entry(
             sequence, foreign_id or f"{self._prefix}-{sequence}", Partition(tenant, fingerprint), text, answer, *rest
         )

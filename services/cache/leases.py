@@ -50,6 +50,12 @@ class Lease:
         alike = embedding is not None and not embedding.truncated and is_english(text[:_LONG])
         return embedding.vector() if alike and embedding is not None else None
 
+    @property
+    def encoder(self) -> tuple[str, int]:
+        """What has to be the same for two vectors to be compared."""
+        embedding = self.query.embedding
+        return (embedding.encoder_digest, embedding.dimension) if embedding else ("", 0)
+
     @cached_property
     def sketch(self) -> Sketch:
         """What has to agree with a twin's."""
@@ -59,7 +65,7 @@ class Lease:
         """Whether the two would share an answer by the rule for new scopes."""
         if self.vector is None or other.vector is None or self.key[1] != other.key[1]:
             return False
-        if self.vector.shape != other.vector.shape or float(self.vector @ other.vector) < min_similarity:
+        if self.encoder != other.encoder or float(self.vector @ other.vector) < min_similarity:
             return False
         return veto(self.sketch, other.sketch) is None
 

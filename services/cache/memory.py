@@ -5,6 +5,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from services.cache.answer_memory import AnswerMemory
 from services.cache.decision import Decline, MissReason
@@ -128,6 +129,9 @@ class Memory:
             if record is None or record.standing is Standing.CONFIRMED:
                 return False
             self._directory.confirm(record)
+            entry = self._answers.get(sequence)
+            if entry is not None:
+                self._answers.put(replace(entry, standing=Standing.CONFIRMED))
             return True
 
     def principal_of(self, sequence: int) -> str | None:
@@ -193,6 +197,18 @@ class Memory:
         with self._lock:
             sequence = self._lookups.entry_of(tenant, lookup_id)
             return sequence if sequence is not None and self._directory.at(sequence) else None
+
+    def room_for_vector(self, sequence: int, new: NewEntry) -> list[int] | None:
+        """What is evicted for an entry's new vector; None where the entry is gone."""
+        with self._lock:
+            record = self._directory.at(sequence)
+            return None if record is None else self._directory.make_room(new.size, [sequence])
+
+    def embedded(self, entry: Entry) -> None:
+        """Takes in an entry whose vector, and so its size, is another."""
+        with self._lock:
+            self._directory.resize(entry.sequence, entry.size)
+            self._answers.put(entry)
 
     def hits_of(self, sequences: Iterable[int]) -> list[int]:
         """Times that each entry was served."""

@@ -100,13 +100,13 @@ def found(found: Found | Wait, lease: Lease | None = None) -> cache_service_pb2.
     return response
 
 
-def stored(entry: Entry, vector: bytes | None, encoder_digest: str) -> cache_service_pb2.StoredEntry:
+def stored(entry: Entry, vector: bytes | None) -> cache_service_pb2.StoredEntry:
     """Everything that is kept of an entry."""
     message = cache_service_pb2.StoredEntry(
         scope=cache_service_pb2.Scope(tenant=entry.partition.tenant), entry=listed(entry), answer=answered(entry)
     )
     if vector is not None:
-        found = embedding_pb2.Embedding(values=vector, dimension=len(vector) // 4, encoder_digest=encoder_digest)
+        found = embedding_pb2.Embedding(values=vector, dimension=len(vector) // 4, encoder_digest=entry.encoder)
         message.embedding.CopyFrom(found)
     return message
 
@@ -136,7 +136,7 @@ def imported(message: cache_service_pb2.StoredEntry) -> tuple[NewEntry, Embeddin
     return new, Embedding(vector.values, vector.dimension, vector.encoder_digest, vector.truncated)
 
 
-def at(number: int, error: FulcrumError) -> FulcrumError:
-    """The error of one entry of an import, its field named from the request."""
-    made = type(error)(f"entries[{number}].{error.field}", error.value, error.expected, reason=error.reason)
+def at(place: str, error: FulcrumError) -> FulcrumError:
+    """The error of one of many, its field named from the request."""
+    made = type(error)(f"{place}.{error.field}", error.value, error.expected, reason=error.reason)
     return made.with_traceback(error.__traceback__)

@@ -9,7 +9,7 @@ USE = "hits, last_used_ns, worth"
 TEXTS = "foreign_id, request_id, source, model, input_tokens, output_tokens, text, answer"
 COLUMNS = f"{SEALED}, seal, embedded, {USE}, {TEXTS}"
 PLACES = ", ".join("?" * 24)
-SEALED_COUNT, STANDING, HITS, FIRST_TEXT = 11, 9, 13, 16
+SIZE, STANDING, SEALED_COUNT, EMBEDDED, HITS, FIRST_TEXT = 5, 9, 11, 12, 13, 16
 
 
 def is_whole(row: tuple[Any, ...]) -> bool:

@@ -8,13 +8,14 @@ from typing import Any
 import structlog
 
 from services.cache.journal import Journal
-from services.cache.rows import COLUMNS, HITS, PLACES, is_whole
+from services.cache.rows import COLUMNS, EMBEDDED, HITS, PLACES, is_whole
 from services.cache.seal import unchecked
 from services.cache.session import Session
+from services.cache.vector_store import FACT, VectorStore
 from services.chassis.errors import Unavailable
 
 PAGE = 4096
-_FACTS = ("prefix", "encoder")
+_FACTS = ("prefix", FACT)
 _LONGEST_STEP = 1024
 _UNSEEN = 100_000  # numbers skipped, as the last ones given may be among what is lost
 _FURTHEST = 10**8
@@ -70,16 +71,16 @@ def _copy(source: sqlite3.Connection, into: sqlite3.Connection) -> int:
         if value is not None:
             kept.set_fact(name, value)
     count = last = 0
+    vectors, encoders = VectorStore(kept), dict[int, str]()
     for row in _each(source, f"SELECT {COLUMNS} FROM entries WHERE sequence > ? ORDER BY sequence"):  # noqa: S608
         if not is_whole(row):
             continue
         into.execute(f"INSERT OR IGNORE INTO entries ({COLUMNS}) VALUES ({PLACES})", _used(row))  # noqa: S608
-        count, last = count + 1, row[0]
+        count, last, encoders[row[0]] = count + 1, row[0], vectors.digest(row[EMBEDDED])
     for sequence, stored in _each(source, "SELECT sequence, vector FROM vectors WHERE sequence > ? ORDER BY sequence"):
-        if isinstance(stored, bytes) and unchecked(sequence, stored) is not None:
+        if isinstance(stored, bytes) and unchecked(sequence, encoders.get(sequence, ""), stored) is not None:
             into.execute("INSERT OR IGNORE INTO vectors VALUES (?, ?)", (sequence, stored))
-    into.execute("UPDATE entries SET embedded = sequence IN (SELECT sequence FROM vectors)")
-    into.execute("DELETE FROM vectors WHERE sequence NOT IN (SELECT sequence FROM entries)")
+    into.execute("UPDATE entries SET embedded = 0 WHERE sequence NOT IN (SELECT sequence FROM vectors)")
     asked = "SELECT number, tenant, request_id, entry_id FROM requests WHERE number > ? ORDER BY number"
     for request in _each(source, asked):
         into.execute("INSERT OR IGNORE INTO requests VALUES (?, ?, ?, ?)", request)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import structlog
 
-_SCHEMA = "CREATE TABLE IF NOT EXISTS scopes (tenant TEXT PRIMARY KEY, state BLOB NOT NULL, seal BLOB NOT NULL) STRICT"
+_SCHEMA = "CREATE TABLE IF NOT EXISTS scopes (scope TEXT PRIMARY KEY, state BLOB NOT NULL, seal BLOB NOT NULL) STRICT"
 _WRITE = "INSERT OR REPLACE INTO scopes VALUES (?, ?, ?)"
 
 
 class ScopeFile:
-    """One sealed state a tenant; what is damaged is dropped, and its scope starts safe.
+    """One sealed state a scope; what is damaged is dropped, and its scope starts safe.
 
     A write survives a killed process; what a power cut leaves is either whole or dropped by its seal.
     """
@@ -23,24 +23,24 @@ class ScopeFile:
         except sqlite3.DatabaseError as error:
             self._db = self._renewed(error)
 
-    def read(self, tenant: str) -> bytes | None:
-        """The tenant's state as it was last written; None where there is none or it is damaged."""
+    def read(self, scope: str) -> bytes | None:
+        """The scope's state as it was last written; None where there is none or it is damaged."""
         try:
-            row = self._db.execute("SELECT state, seal FROM scopes WHERE tenant = ?", (tenant,)).fetchone()
+            row = self._db.execute("SELECT state, seal FROM scopes WHERE scope = ?", (scope,)).fetchone()
         except sqlite3.DatabaseError as error:
             self._renew(error)
             return None
         if row is None:
             return None
         state: bytes = row[0]
-        if _seal(tenant, state) == row[1]:
+        if _seal(scope, state) == row[1]:
             return state
         structlog.get_logger("cache").warning("a scope's state is damaged: it starts anew")
         return None
 
-    def write(self, tenant: str, state: bytes) -> None:
+    def write(self, scope: str, state: bytes) -> None:
         """Keeps the state in place of the former one, all or nothing; where it cannot, a scope forgets at a restart."""
-        values = (tenant, state, _seal(tenant, state))
+        values = (scope, state, _seal(scope, state))
         try:
             self._db.execute(_WRITE, values)
         except sqlite3.OperationalError as error:  # a full disk, say: the next write may do
@@ -76,5 +76,5 @@ class ScopeFile:
             raise
 
 
-def _seal(tenant: str, state: bytes) -> bytes:
-    return hashlib.sha256(len(tenant.encode()).to_bytes(8, "little") + tenant.encode() + state).digest()
+def _seal(scope: str, state: bytes) -> bytes:
+    return hashlib.sha256(len(scope.encode()).to_bytes(8, "little") + scope.encode() + state).digest()

@@ -7,6 +7,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import NamedTuple
 
 from services.cache.decision import Check, Decline, MissReason, Neighbour, Serve
 from services.cache.entry import Entry
@@ -23,11 +24,19 @@ _MOST_EXACT = 10_000  # exact hits between two other requests; what more would a
 _LEAST_SIMILARITY = 0.5  # of a neighbour about which a verdict could teach anything
 
 
-@dataclass(frozen=True, slots=True)
-class Promise:
-    """Where one tenant's promise stands; shares are of all its requests."""
+class ScopeName(NamedTuple):
+    """Whose scope it is, and the digest of the encoder that its similarities are of: another's mean something else."""
 
     tenant: str
+    encoder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """Where one tenant's promise stands by one encoder; shares are of all its requests."""
+
+    tenant: str
+    encoder_digest: str
     requests: int
     served: int
     audits: int
@@ -41,13 +50,13 @@ class Promise:
 class _Open:
     """A decision that awaits a verdict, and the answer that was stored since."""
 
-    tenant: str
+    scope: ScopeName
     considered: Considered
     stored: int | None = None
 
 
 class Scopes:
-    """One scope a tenant. `exact` and `promises` may run in any thread, everything else in one."""
+    """One scope a tenant and encoder. `exact` and `promises` may run in any thread, everything else in one."""
 
     def __init__(
         self, file: ScopeFile, min_similarity: float, remembered: int, chance: Callable[[], float] = random.random
@@ -56,9 +65,9 @@ class Scopes:
         self._min_similarity = min_similarity
         self._remembered = remembered
         self._chance = chance
-        self._scopes: OrderedDict[str, ScopeDecision] = OrderedDict()
+        self._scopes: OrderedDict[ScopeName, ScopeDecision] = OrderedDict()
         self._open: OrderedDict[str, _Open] = OrderedDict()
-        self._unwritten: Counter[str] = Counter()
+        self._unwritten: Counter[ScopeName] = Counter()
         self._exact: dict[str, deque[float]] = {}
         late = min(remembered, _MOST_SKETCHES)
         self._sketch = lru_cache(late)(sketch)
@@ -71,10 +80,10 @@ class Scopes:
             self._exact.setdefault(tenant, deque(maxlen=_MOST_EXACT)).append(bound)
 
     def decide(
-        self, tenant: str, text: str, neighbours: Sequence[Neighbour], bound: float, judges: bool
+        self, name: ScopeName, text: str, neighbours: Sequence[Neighbour], bound: float, judges: bool
     ) -> tuple[Serve | Check | Decline, Considered | None]:
         """What to do about neighbours, nearest first; without a judge nothing is audited, and nothing learnt."""
-        scope = self._scope(tenant)
+        scope = self._scope(name)
         scope.risk.begin(bound)
         if not neighbours:
             return Decline(MissReason.NOT_NEAR, "no entry has an embedding to compare with"), None
@@ -91,78 +100,85 @@ class Scopes:
             return Decline(reason, said), None
         return Check(chosen, considered.propensity, considered.reason, said), considered
 
-    def remember(self, tenant: str, lookup_id: str, considered: Considered) -> None:
+    def remember(self, name: ScopeName, lookup_id: str, considered: Considered) -> None:
         """Keeps a decision until its verdict; the oldest one is forgotten first."""
-        self._open[lookup_id] = _Open(tenant, considered)
+        self._open[lookup_id] = _Open(name, considered)
         if len(self._open) > self._remembered:
             self._open.popitem(last=False)
 
     def stored(self, entry: Entry, lookup_id: str) -> None:
-        """Counts an entry, and notes it for the lookup that it came of."""
+        """Counts an entry that has a vector, and notes any for the lookup that it came of."""
         tenant, answer = entry.partition.tenant, self._answer(entry.answer.text)
-        scope = self._scope(tenant)
-        scope.stored(scope.root(answer))
+        if entry.encoder:
+            scope = self._scope(ScopeName(tenant, entry.encoder))
+            scope.stored(scope.root(answer))
         awaiting = self._open.get(lookup_id)
-        if awaiting is not None and awaiting.tenant == tenant:
+        if awaiting is not None and awaiting.scope.tenant == tenant:
             awaiting.stored = answer
 
     def removed(self, entry: Entry) -> None:
-        """Counts an entry less."""
-        scope = self._scope(entry.partition.tenant)
-        scope.removed(scope.root(self._answer(entry.answer.text)))
+        """Counts an entry less, where it has a vector."""
+        if entry.encoder:
+            scope = self._scope(ScopeName(entry.partition.tenant, entry.encoder))
+            scope.removed(scope.root(self._answer(entry.answer.text)))
 
     def judged(self, tenant: str, lookup_id: str, right: bool) -> bool:
         """Takes the verdict on what a lookup decided; tells whether that was a check, so that no entry is at fault."""
         awaiting = self._open.get(lookup_id)
-        if awaiting is None or awaiting.tenant != tenant:
+        if awaiting is None or awaiting.scope.tenant != tenant:
             return False
         del self._open[lookup_id]
-        scope, considered = self._scope(tenant), awaiting.considered
+        name, considered = awaiting.scope, awaiting.considered
+        scope = self._scope(name)
         scope.learn(considered, right)
         if right and awaiting.stored is not None:
             scope.alias(awaiting.stored, considered.answer)
-        self._unwritten[tenant] += 1
-        if self._unwritten[tenant] >= _WRITTEN_AFTER:
-            self._write(tenant)
+        self._unwritten[name] += 1
+        if self._unwritten[name] >= _WRITTEN_AFTER:
+            self._write(name)
         return considered.action is not Action.SERVE
 
     def promises(self) -> list[Promise]:
         """Where the promises of the scopes in memory stand."""
-        return [_promise(tenant, scope) for tenant, scope in list(self._scopes.items())]
+        return [_promise(name, scope) for name, scope in list(self._scopes.items())]
 
     def close(self) -> None:
         """Writes what is not written yet."""
-        for tenant in list(self._scopes):
-            self._write(tenant)
+        for name in list(self._scopes):
+            self._write(name)
         self._file.close()
 
-    def _scope(self, tenant: str) -> ScopeDecision:
-        scope = self._scopes.get(tenant)
+    def _scope(self, name: ScopeName) -> ScopeDecision:
+        scope = self._scopes.get(name)
         if scope is None:
-            state = self._file.read(tenant)
+            state = self._file.read(_key(name))
             known = unpack(state, self._min_similarity, self._chance) if state else None
-            scope = self._scopes[tenant] = known or ScopeDecision(self._min_similarity, self._chance)
+            scope = self._scopes[name] = known or ScopeDecision(self._min_similarity, self._chance)
             if len(self._scopes) > _MOST_SCOPES:
                 oldest = next(iter(self._scopes))
                 self._write(oldest)
                 del self._scopes[oldest]
-        self._scopes.move_to_end(tenant)
+        self._scopes.move_to_end(name)
         with self._lock:
-            for bound in self._exact.pop(tenant, ()):
+            for bound in self._exact.pop(name.tenant, ()):
                 scope.risk.begin(bound)
                 scope.risk.note(0.0)
         return scope
 
-    def _write(self, tenant: str) -> None:
-        del self._unwritten[tenant]
-        self._file.write(tenant, pack(self._scopes[tenant]))
+    def _write(self, name: ScopeName) -> None:
+        del self._unwritten[name]
+        self._file.write(_key(name), pack(self._scopes[name]))
 
 
-def _promise(tenant: str, scope: ScopeDecision) -> Promise:
+def _key(name: ScopeName) -> str:
+    return f"{name.encoder} {name.tenant}"  # a digest is of one length
+
+
+def _promise(name: ScopeName, scope: ScopeDecision) -> Promise:
     risk = scope.risk
     allowed = risk.allowance / max(risk.requests, 1)
     return Promise(
-        tenant, risk.requests, risk.served, risk.audits, risk.audits_wrong, risk.realised, risk.certified, allowed
+        *name, risk.requests, risk.served, risk.audits, risk.audits_wrong, risk.realised, risk.certified, allowed
     )
 
 

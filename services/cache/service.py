@@ -104,7 +104,7 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
         self, request: cache_service_pb2.InvalidateRequest, context: Any
     ) -> cache_service_pb2.InvalidateResponse:
         """Removes entries."""
-        removed = await self._worker.run(self._cache.invalidate, _selector(request))
+        removed = await self._worker.run(self._cache.kept.invalidate, _selector(request))
         return cache_service_pb2.InvalidateResponse(removed=removed)
 
     async def ListEntries(
@@ -113,7 +113,7 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
         """A page; the token is the last entry's place."""
         size = request.page_size or _DEFAULT_PAGE
         before = _place(request.page_token) if request.page_token else _FIRST
-        entries = await self._worker.run(self._cache.page, tenant_of(request.scope.tenant), before, size + 1)
+        entries = await self._worker.run(self._cache.kept.page, tenant_of(request.scope.tenant), before, size + 1)
         token = f"{entries[size - 1].sequence:x}" if len(entries) > size else ""
         return cache_service_pb2.ListEntriesResponse(
             entries=[messages.listed(entry) for entry in entries[:size]], next_page_token=token
@@ -139,9 +139,8 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
         self, request: cache_service_pb2.GetEntryRequest, context: Any
     ) -> cache_service_pb2.GetEntryResponse:
         """One entry, whole."""
-        entry, vector = await self._worker.run(self._cache.get, request.scope.tenant, request.entry_id)
-        whole = messages.stored(entry, vector, self._cache.encoder_digest)
-        return cache_service_pb2.GetEntryResponse(entry=whole)
+        entry, vector = await self._worker.run(self._cache.kept.get, request.scope.tenant, request.entry_id)
+        return cache_service_pb2.GetEntryResponse(entry=messages.stored(entry, vector))
 
     async def ExportEntries(
         self, request: cache_service_pb2.ExportEntriesRequest, context: Any
@@ -150,11 +149,12 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
         response, size = cache_service_pb2.ExportEntriesResponse(), request.page_size or _DEFAULT_PAGE
         place, room = _place(request.page_token) if request.page_token else 0, _PAGE_BYTES
         while size and room > 0:
-            found = await self._worker.run(self._cache.export, request.tenant or None, place, min(size, _PIECE))
+            what = request.tenant or None, place, min(size, _PIECE), request.without_encoder_digest
+            found = await self._worker.run(self._cache.kept.export, *what)
             if not found:
                 return response
             for entry, vector in found:
-                one = messages.stored(entry, vector, self._cache.encoder_digest)
+                one = messages.stored(entry, vector)
                 if response.entries and one.ByteSize() > room:
                     room = 0
                     break
@@ -172,9 +172,24 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
             try:
                 kept = await self._worker.run(self._cache.take_in, *messages.imported(one))
             except (InvalidField, FailedPrecondition) as error:
-                raise messages.at(number, error) from error
+                raise messages.at(f"entries[{number}]", error) from error
             response.imported += kept
             response.present += not kept
+        return response
+
+    async def EmbedEntries(
+        self, request: cache_service_pb2.EmbedEntriesRequest, context: Any
+    ) -> cache_service_pb2.EmbedEntriesResponse:
+        """Gives entries their vectors one after another, so that what is asked meanwhile waits for one at most."""
+        response = cache_service_pb2.EmbedEntriesResponse()
+        for number, one in enumerate(request.vectors):
+            try:
+                what = one.scope.tenant, one.entry_id, _embedding(one.embedding)
+                done = await self._worker.run(self._cache.kept.embed, *what)
+            except (InvalidField, FailedPrecondition) as error:
+                raise messages.at(f"vectors[{number}]", error) from error
+            response.embedded += done
+            response.left += not done
         return response
 
 

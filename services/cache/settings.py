@@ -56,7 +56,7 @@ class CacheSettings(Section, section="cache"):
     encoder_digest: str | None = Field(
         None,
         pattern="^[0-9a-f]{64}$",
-        description="encoder whose embeddings are taken, the first one's where unset; a change drops stored vectors",
+        description="the one encoder whose embeddings are taken; every one's, each compared with its own, where unset",
     )
     personal_data: Annotated[tuple[Kind, ...], BeforeValidator(_words)] = Field(
         KINDS, description="prompts and answers that hold any of this are never kept; none where empty"

@@ -5,12 +5,13 @@ import hashlib
 import json
 import os
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
-from services.cache.entry import Partition
+from services.cache.entry import Partition, Space
 from services.cache.nearest import Nearest
 
 _PIECE = 1 << 22
@@ -29,7 +30,7 @@ class _Note:
 
 
 class Snapshots:
-    """One file of an index by partition, and a note beside it that names the file and its check sum.
+    """One file of an index by space, and a note beside it that names the file and its check sum.
 
     A note is replaced in one step once its file is whole, so that a process killed at any moment leaves the former pair
     or the new one. Snapshots may be older than the entries: who reads one brings it up to date.
@@ -38,22 +39,22 @@ class Snapshots:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def partitions(self, encoder: str) -> list[Partition]:
-        """Those of which there is a snapshot in the space of this encoder; any other's files are removed."""
+    def spaces(self, encoders: Collection[str]) -> list[Space]:
+        """Those by these encoders of which there is a snapshot; any other's files are removed."""
         found = []
         for path in self._folder.glob("*.json"):
             note = _read(path)
-            if note is None or note.encoder != encoder:
+            if note is None or note.encoder not in encoders:
                 self._remove(path.stem)
             else:
-                found.append(Partition(note.tenant, bytes.fromhex(note.fingerprint)))
+                found.append(Space(Partition(note.tenant, bytes.fromhex(note.fingerprint)), note.encoder))
         return found
 
-    def load(self, partition: Partition, encoder: str) -> Nearest | None:
-        """The index as it was written; None where there is none that is whole, or it is of another encoder."""
-        name = _name(partition)
+    def load(self, space: Space) -> Nearest | None:
+        """The index as it was written; None where there is none that is whole."""
+        name = _name(space)
         note = _read(self._folder / f"{name}.json")
-        if note is None or note.encoder != encoder:
+        if note is None:
             return None
         path = self._folder / note.file
         try:
@@ -66,9 +67,9 @@ class Snapshots:
         self._remove(name)
         return None
 
-    def save(self, partition: Partition, encoder: str, index: Nearest) -> None:
+    def save(self, space: Space, index: Nearest) -> None:
         """Writes an index; trouble with the disk is logged, as the entries are safe without it."""
-        name = _name(partition)
+        name, (partition, encoder) = _name(space), space
         note = self._folder / f"{name}.json"
         former = _read(note)
         turn = "b" if former and former.file.endswith("-a.faiss") else "a"
@@ -91,9 +92,12 @@ class Snapshots:
                 path.unlink()
 
 
-def _name(partition: Partition) -> str:
-    tenant = partition.tenant.encode("utf-8", "surrogatepass")
-    return hashlib.sha256(len(tenant).to_bytes(8, "little") + tenant + partition.fingerprint).hexdigest()[:32]
+def _name(space: Space) -> str:
+    (tenant, fingerprint), encoder = space
+    digest = hashlib.sha256()
+    for part in (tenant.encode("utf-8", "surrogatepass"), encoder.encode(), fingerprint):
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()[:32]
 
 
 def _check(path: Path) -> int:

@@ -1,6 +1,7 @@
-"""Nearest neighbours within one partition: which index each partition has, and when it is made anew."""
+"""Nearest neighbours within one space: which index each space has, and when it is made anew."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -8,8 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from services.cache.embedding import Encoder
-from services.cache.entry import Partition
+from services.cache.entry import Space
 from services.cache.nearest import Nearest, Vectors
 from services.cache.snapshots import Snapshots
 
@@ -19,17 +19,18 @@ _CHANGED = 0.1  # part of a large index that changes before it is written again
 class VectorSource(Protocol):
     """Where the vectors are kept, whatever happens to an index."""
 
-    def encoder(self) -> Encoder | None:
-        """Whose they are, None where there is none yet."""
+    @property
+    def encoders(self) -> Mapping[str, int]:
+        """Whose they are, by digest, and their dimension."""
 
-    def of(self, partition: Partition) -> Vectors:
-        """All vectors of a partition."""
+    def of(self, space: Space) -> Vectors:
+        """All vectors of a space."""
 
-    def sequences(self, partition: Partition) -> list[int]:
-        """The entries of a partition that have one."""
+    def sequences(self, space: Space) -> list[int]:
+        """The entries that have one in a space."""
 
-    def some(self, sequences: list[int]) -> Vectors:
-        """Those of these entries."""
+    def some(self, sequences: list[int], encoder: str) -> Vectors:
+        """Those of these entries by this encoder."""
 
     def settle(self) -> None:
         """Has what was written so far survive a power cut."""
@@ -37,7 +38,7 @@ class VectorSource(Protocol):
 
 @dataclass(slots=True)
 class _Built:
-    """The index of a partition, the one that is being made for it, and what changed meanwhile and since written."""
+    """The index of a space, the one that is being made for it, and what changed meanwhile and since written."""
 
     index: Nearest
     making: "Future[Nearest] | None" = None
@@ -46,9 +47,9 @@ class _Built:
 
 
 class VectorIndex:
-    """One index a partition, so that nothing is ever found across; not for use by two threads at once.
+    """One index a space, so that nothing is ever found across; not for use by two threads at once.
 
-    An index is built from the store when its partition is first searched, and the one searched longest ago is dropped
+    An index is built from the store when its space is first searched, and the one searched longest ago is dropped
     when all together pass `max_bytes`; the store stays the truth. One that has outgrown its method is made anew by a
     thread of its own while the old one serves, and large ones are written to files from which a restart reads them.
     """
@@ -57,36 +58,33 @@ class VectorIndex:
         self._store = store
         self._snapshots = snapshots
         self._max_bytes = max_bytes
-        self._built: OrderedDict[Partition, _Built] = OrderedDict()
+        self._built: OrderedDict[Space, _Built] = OrderedDict()
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="cache-index")
 
     def warm(self) -> None:
         """Reads the large indexes that were written, those that fit, so that no search waits for it."""
-        encoder = self._store.encoder()
-        if encoder is None or encoder.dimension is None:
-            return
-        for partition in self._snapshots.partitions(encoder.digest):
+        for space in self._snapshots.spaces(self._store.encoders):
             if self.bytes < self._max_bytes:
-                self._of(partition, encoder.dimension)
+                self._of(space)
 
-    def search(self, partition: Partition, vector: npt.NDArray[np.float32], k: int) -> list[tuple[int, float]]:
+    def search(self, space: Space, vector: npt.NDArray[np.float32], k: int) -> list[tuple[int, float]]:
         """At most `k` (sequence, cosine similarity), nearest first."""
-        return self._of(partition, len(vector)).index.search(vector, k)
+        return self._of(space).index.search(vector, k)
 
-    def add(self, partition: Partition, sequence: int, vector: npt.NDArray[np.float32]) -> None:
+    def add(self, space: Space, sequence: int, vector: npt.NDArray[np.float32]) -> None:
         """Adds an entry that the store already keeps."""
-        built = self._built.get(partition)
+        built = self._built.get(space)
         if built is not None:
             built.index.add(_one(sequence, vector))
-            self._changed(partition, built, [(sequence, vector)])
-            self._shrink(keep=partition)
+            self._changed(space, built, [(sequence, vector)])
+            self._shrink(keep=space)
 
-    def remove(self, partition: Partition, sequences: list[int]) -> None:
+    def remove(self, space: Space, sequences: list[int]) -> None:
         """Removes entries, known or not."""
-        built = self._built.get(partition)
+        built = self._built.get(space)
         if built is not None:
             built.index.remove(np.array(sequences, np.int64))
-            self._changed(partition, built, [(sequence, None) for sequence in sequences])
+            self._changed(space, built, [(sequence, None) for sequence in sequences])
 
     @property
     def bytes(self) -> int:
@@ -97,66 +95,59 @@ class VectorIndex:
         """Waits for what is being made, and writes what changed."""
         self._maker.shutdown()
         self._store.settle()
-        encoder = self._store.encoder()
-        for partition, built in self._built.items():
-            self._settle(partition, built)
-            if built.unwritten and not built.index.is_exact and encoder:
-                self._snapshots.save(partition, encoder.digest, built.index)
+        for space, built in self._built.items():
+            self._settle(built)
+            if built.unwritten and not built.index.is_exact:
+                self._snapshots.save(space, built.index)
 
-    def _of(self, partition: Partition, dimension: int) -> _Built:
-        built = self._built.get(partition)
+    def _of(self, space: Space) -> _Built:
+        built = self._built.get(space)
         if built is None:
-            built = self._built[partition] = self._load(partition, dimension)
-            self._tend(partition, built)
-            self._shrink(keep=partition)
+            built = self._built[space] = self._load(space)
+            self._tend(space, built)
+            self._shrink(keep=space)
         else:
-            self._settle(partition, built)
-        self._built.move_to_end(partition)
+            self._settle(built)
+        self._built.move_to_end(space)
         return built
 
-    def _load(self, partition: Partition, dimension: int) -> _Built:
-        encoder = self._store.encoder()
-        index = self._snapshots.load(partition, encoder.digest) if encoder else None
+    def _load(self, space: Space) -> _Built:
+        index = self._snapshots.load(space)
         if index is None:
-            return _Built(Nearest.exact(self._store.of(partition), dimension))
-        kept, known = np.array(self._store.sequences(partition), np.int64), index.sequences()
+            return _Built(Nearest.exact(self._store.of(space), self._store.encoders[space.encoder]))
+        kept, known = np.array(self._store.sequences(space), np.int64), index.sequences()
         gone, come = np.setdiff1d(known, kept), np.setdiff1d(kept, known)
         if len(gone):
             index.remove(gone)
-        index.add(self._store.some(come.tolist()))
+        index.add(self._store.some(come.tolist(), space.encoder))
         return _Built(index, unwritten=len(gone) + len(come))
 
-    def _changed(
-        self, partition: Partition, built: _Built, changes: list[tuple[int, npt.NDArray[np.float32] | None]]
-    ) -> None:
+    def _changed(self, space: Space, built: _Built, changes: list[tuple[int, npt.NDArray[np.float32] | None]]) -> None:
         if not built.index.is_exact:
             built.unwritten += len(changes)
         if built.making is not None:
             built.changes += changes
-            self._settle(partition, built)
+            self._settle(built)
         else:
-            self._tend(partition, built)
+            self._tend(space, built)
 
-    def _tend(self, partition: Partition, built: _Built) -> None:
+    def _tend(self, space: Space, built: _Built) -> None:
         """Has an index made anew, or written, where it is time to."""
-        encoder = self._store.encoder()
-        if encoder is None:
-            return
         if built.index.outgrown:
             self._store.settle()  # what is in a file must not be lost to a power cut and its number given to another
             vectors = built.index.vectors()
-            built.making = self._maker.submit(self._make, partition, encoder.digest, vectors)
+            built.making = self._maker.submit(self._make, space, vectors)
         elif built.unwritten > _CHANGED * len(built.index) and not built.index.is_exact:
             self._store.settle()
             built.unwritten = 0
-            self._maker.submit(self._snapshots.save, partition, encoder.digest, built.index.copy())
+            self._maker.submit(self._snapshots.save, space, built.index.copy())
 
-    def _make(self, partition: Partition, encoder: str, vectors: Vectors) -> Nearest:
+    def _make(self, space: Space, vectors: Vectors) -> Nearest:
         made = Nearest.clustered(vectors)
-        self._snapshots.save(partition, encoder, made)
+        self._snapshots.save(space, made)
         return made
 
-    def _settle(self, partition: Partition, built: _Built) -> None:
+    def _settle(self, built: _Built) -> None:
         """Takes the index that was being made, brought up to date, once it is there."""
         if built.making is None or not built.making.done():
             return
@@ -168,9 +159,9 @@ class VectorIndex:
             if vector is not None:
                 built.index.add(_one(sequence, vector))
 
-    def _shrink(self, keep: Partition) -> None:
+    def _shrink(self, keep: Space) -> None:
         while self.bytes > self._max_bytes and len(self._built) > 1:
-            oldest = next(partition for partition in self._built if partition != keep)
+            oldest = next(space for space in self._built if space != keep)
             del self._built[oldest]
 
 

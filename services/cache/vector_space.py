@@ -1,50 +1,51 @@
-"""Holds the cache to one encoder: the one of the settings, else the one of the first embedding that was stored."""
+"""Says which encoders' embeddings are taken: the one of the settings alone, else every one, each in its own space."""
+
+from collections.abc import Collection
 
 import numpy as np
 import numpy.typing as npt
-import structlog
 
-from services.cache.embedding import Embedding, Encoder
+from services.cache.embedding import Embedding
 from services.cache.vector_store import VectorStore
+from services.chassis.errors import FailedPrecondition, InvalidField
 
 
 class VectorSpace:
-    """The space that the stored vectors live in."""
+    """The encoders whose vectors are stored, and the one of the settings where `only` names it."""
 
-    def __init__(self, store: VectorStore, digest: str | None) -> None:
-        """Takes what the store knows; where the settings name another `digest`, the stored vectors are dropped."""
+    def __init__(self, store: VectorStore, only: str | None) -> None:
         self._store = store
-        self._encoder = store.encoder()
-        if digest is not None and (self._encoder is None or self._encoder.digest != digest):
-            if self._encoder is not None:
-                structlog.get_logger("cache").warning("vectors dropped", of=self._encoder.digest, now=digest)
-                store.forget_all()
-            self._encoder = Encoder(digest)
+        self._only = only
+        self._newest = ""
 
     @property
     def digest(self) -> str:
-        """Digest of the encoder; empty until the first one is known."""
-        return self._encoder.digest if self._encoder else ""
+        """The encoder of the settings, else the one whose embedding was kept last; empty before the first."""
+        return self._only or self._newest or next(reversed(self._store.encoders), "")
 
     @property
-    def empty(self) -> bool:
-        """Whether no vector was ever stored in it."""
-        return self._encoder is None or self._encoder.dimension is None
+    def encoders(self) -> Collection[str]:
+        """Digests of all that have, or had since the last one came, vectors here."""
+        return self._store.encoders
 
     def vector(self, embedding: Embedding) -> npt.NDArray[np.float32]:
         """The embedding's values, shape [dimension].
 
         Raises:
-            InvalidField: a bad vector.
-            FailedPrecondition: another encoder's.
+            InvalidField: a bad vector, or another dimension than this encoder's former ones.
+            FailedPrecondition: of another encoder than the one of the settings.
         """
-        vector = embedding.vector()
-        if self._encoder is not None:
-            self._encoder.check(embedding)
+        vector, digest = embedding.vector(), embedding.encoder_digest
+        if self._only not in (None, digest):
+            raise FailedPrecondition("embedding.encoder_digest", digest, self._only, reason="ENCODER_MISMATCH")
+        dimension = self._store.encoders.get(digest, embedding.dimension)
+        if embedding.dimension != dimension:
+            raise InvalidField("embedding.dimension", embedding.dimension, f"{dimension}")
         return vector
 
     def adopt(self, embedding: Embedding) -> None:
-        """Makes the encoder of a checked embedding the one of this space, where that is not settled yet."""
-        if self.empty:
-            self._encoder = Encoder(embedding.encoder_digest, embedding.dimension)
-            self._store.adopt(self._encoder)
+        """Makes room for vectors of the encoder of a checked embedding."""
+        digest = embedding.encoder_digest
+        if digest not in self._store.encoders:
+            self._store.adopt(digest, embedding.dimension)
+        self._newest = digest

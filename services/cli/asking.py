@@ -57,6 +57,8 @@ async def models(arguments: argparse.Namespace) -> None:
     if catalogue is None and engines is None:
         raise NotServed("--address", arguments.address, "the address of a router, an executor, or both in one process")
     show(tables.models_table(catalogue, engines))
+    if lost := tables.precisions_table(engines or ()):
+        show(lost)
     for name, found, missed in (("router", catalogue, "prices"), ("executor", engines, "states")):
         if found is None:
             show(Text(f"no {missed}: the {name} is not served at {arguments.address}", style="dim"))
@@ -148,6 +150,8 @@ async def _show_stats(suite: Client, request: edge_pb.GetUsageRequest, arguments
     shown: list[RenderableType] = [tables.usage_table(usage), tables.cost_table(usage.total)]
     if arguments.by:
         shown.append(tables.groups_table(usage, arguments.by))
+    if usage.unanswered:
+        shown.append(tables.unanswered_table(usage))
     cache = await _if_served(suite.cache_stats(), PermissionDenied)
     unserved = f"the cache's own counts are not for this caller, or not served at {arguments.address}"
     shown.append(tables.cache_table(cache) if cache else Text(unserved, style="dim"))

@@ -1,4 +1,4 @@
-"""`fulcrum cache`: lists, shows, removes, exports and imports what the cache of a running suite keeps."""
+"""`fulcrum cache`: lists, shows, removes, exports, imports and re-embeds what the cache of a running suite keeps."""
 
 import argparse
 import re
@@ -17,6 +17,7 @@ from services.chassis.settings import ConfigError
 from services.cli.asking import suite
 from services.cli.client import Client
 from services.cli.printing import show
+from services.cli.reembedding import reembed
 
 _BATCH, _BATCH_BYTES = 500, 1 << 20
 _SHOWN_CHARACTERS = 60
@@ -151,4 +152,4 @@ def _table(found: list[pb.Entry]) -> Table:
     return table
 
 
-_ACTIONS = {"ls": _list, "show": _show, "purge": _purge, "export": _export, "import": _import}
+_ACTIONS = {"ls": _list, "show": _show, "purge": _purge, "export": _export, "import": _import, "reembed": reembed}

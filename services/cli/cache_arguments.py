@@ -4,11 +4,11 @@ import argparse
 from pathlib import Path
 
 from services.cli.address import add_connection_arguments
-from services.cli.argument_types import span, text, whole
+from services.cli.argument_types import address, span, text, whole
 
 
 def add_cache_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds ls, show, purge, export and import."""
+    """Adds ls, show, purge, export, import and reembed."""
     actions = parser.add_subparsers(metavar="action", dest="action", required=True)
     listing = actions.add_parser("ls", help="list entries, newest first", description="Lists entries, newest first.")
     listing.add_argument("--limit", type=whole(1, 10**9), default=100, help="most entries (default: %(default)s)")
@@ -25,8 +25,17 @@ def add_cache_arguments(parser: argparse.ArgumentParser) -> None:
     export = actions.add_parser("export", help="write entries", description="Writes entries as JSON Lines.")
     taken = actions.add_parser("import", help="keep exported entries", description="Keeps entries of an export.")
     taken.add_argument("file", type=Path, help="what `fulcrum cache export` wrote; - reads standard input")
+    again = actions.add_parser(
+        "reembed",
+        help="embed entries anew after a change of encoder",
+        description="Gives entries the vectors of the encoder that serves now; may be broken off and run again.",
+    )
+    again.add_argument("--rate", type=whole(1, 10**6), default=50, help="most entries a second (default: %(default)s)")
+    again.add_argument(
+        "--encoder", type=address, metavar="HOST:PORT", help="where the encoder is (default: the --address)"
+    )
     for one in (listing, shown, purge):
         one.add_argument("--tenant", type=text, default="local", help="whose entries (default: %(default)s)")
     export.add_argument("--tenant", type=text, default="", help="whose entries (default: everybody's)")
-    for one in (listing, shown, purge, export, taken):
+    for one in (listing, shown, purge, export, taken, again):
         add_connection_arguments(one)

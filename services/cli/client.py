@@ -1,7 +1,7 @@
 """A client of a running suite, for the command line and the benchmarks."""
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -12,6 +12,8 @@ from fulcrum.cache.v1.cache_service_pb2_grpc import CacheServiceStub
 from fulcrum.edge.v1 import edge_service_pb2 as edge_pb
 from fulcrum.edge.v1 import receipt_pb2
 from fulcrum.edge.v1.edge_service_pb2_grpc import EdgeServiceStub
+from fulcrum.embedding.v1 import embedding_pb2, embedding_service_pb2
+from fulcrum.embedding.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from fulcrum.executor.v1 import executor_service_pb2 as executor_pb
 from fulcrum.executor.v1.executor_service_pb2_grpc import ExecutorServiceStub
 from fulcrum.router.v1 import router_service_pb2 as router_pb
@@ -63,6 +65,7 @@ class Client:
         self._cache = CacheServiceStub(channel)
         self._router = RouterServiceStub(channel)
         self._executor = ExecutorServiceStub(channel)
+        self._encoder = EmbeddingServiceStub(channel)
 
     async def stream(self, request: edge_pb.CompleteRequest) -> AsyncGenerator[edge_pb.CompleteResponse, None]:
         """The events of one answer."""
@@ -120,6 +123,20 @@ class Client:
     async def take_in(self, request: cache_pb.ImportEntriesRequest) -> cache_pb.ImportEntriesResponse:
         """Keeps exported entries."""
         return cast(cache_pb.ImportEntriesResponse, await self._call(self._cache.ImportEntries, request))
+
+    async def without(self, encoder_digest: str, token: str, size: int) -> cache_pb.ExportEntriesResponse:
+        """A page of the entries that have no vector of this encoder."""
+        request = cache_pb.ExportEntriesRequest(without_encoder_digest=encoder_digest, page_size=size, page_token=token)
+        return cast(cache_pb.ExportEntriesResponse, await self._call(self._cache.ExportEntries, request))
+
+    async def give_vectors(self, request: cache_pb.EmbedEntriesRequest) -> cache_pb.EmbedEntriesResponse:
+        """Gives entries other vectors."""
+        return cast(cache_pb.EmbedEntriesResponse, await self._call(self._cache.EmbedEntries, request))
+
+    async def embed(self, texts: Sequence[str]) -> list[embedding_pb2.Embedding]:
+        """One embedding a text."""
+        request = embedding_service_pb2.EmbedRequest(texts=texts)
+        return list((await self._call(self._encoder.Embed, request)).embeddings)
 
     async def catalogue(self) -> list[router_pb.CatalogueModel]:
         """The router's models."""

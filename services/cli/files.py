@@ -16,6 +16,7 @@ from services.executor.models.checkpoint import InvalidCheckpoint, open_checkpoi
 from services.executor.models.decoder import decoder_shape
 from services.executor.models.encoder import encoder_shape
 from services.executor.models.header_check import check_decoder, check_encoder
+from services.executor.precision_report import load_precision_report
 from services.executor.registry import make_registry
 from services.executor.settings import EncoderSettings, ExecutorSettings, LocalModel
 from services.router.artefact import load_artefact
@@ -66,6 +67,8 @@ def _of_router(settings: RouterSettings) -> Reads:
 
 def _of_executor(settings: ExecutorSettings) -> Reads:
     yield "executor.models", partial(make_registry, settings.models)
+    if settings.precision_report:
+        yield "executor.precision_report", partial(load_precision_report, settings.precision_report)
     if settings.encoder:
         yield "executor.encoder.folder", partial(_read_encoder, settings.encoder)
     budget = MemoryBudget(settings.memory_bytes)

@@ -34,7 +34,7 @@ def publish(arguments: argparse.Namespace, artefact: Artefact, outcomes: Outcome
         got, expected = artefact.facts.default_model, f"{catalogue.default.name}, the catalogue's default"
         raise ConfigError(f"{arguments.artefact}: default_model: got {got}, expected {expected}")
     eligibility = Eligibility(catalogue, settings.expected_output_tokens)
-    old = Policy(eligibility, Predictor(load_artefact(serving))) if serving.exists() else None
+    old = _serving(serving, eligibility)
     objective = Objective(settings.max_quality_loss, settings.confidence)
     try:
         found = compare(Policy(eligibility, Predictor(artefact)), old, outcomes, encoder_digest, objective)
@@ -62,11 +62,27 @@ def change(arguments: argparse.Namespace) -> None:
         print(f"no version of {serving} was published yet; `fulcrum router publish` does", file=sys.stderr)
     table = Table("version", "digest", "fitted prompts", "calibrated prompts", "")
     for one in listed:
-        artefact = load_artefact(one.path)
         state = "serves" if one.serves else "withdrawn" if one.withdrawn else ""
+        try:
+            artefact = load_artefact(one.path)
+        except ConfigError as error:
+            print(error, file=sys.stderr)
+            table.add_row(str(one.number), one.digest, "", "", f"{state} cannot be read".strip())
+            continue
         counts = artefact.facts.fitted_prompts, len(artefact.calibration_losses)
         table.add_row(str(one.number), one.digest, *(str(count) for count in counts), state)
     show(table)
+
+
+def _serving(path: Path, eligibility: Eligibility) -> Policy | None:
+    """What serves now; None where nothing does, or nothing that can be read, which is told."""
+    if not path.exists():
+        return None
+    try:
+        return Policy(eligibility, Predictor(load_artefact(path)))
+    except ConfigError as error:
+        print(f"what serves cannot be compared with: {error}", file=sys.stderr)
+        return None
 
 
 def _settings(config: Path | None) -> tuple[RouterSettings, Path]:

@@ -117,6 +117,18 @@ def usage_table(usage: edge_pb.GetUsageResponse) -> Table:
     return table
 
 
+def unanswered_table(usage: edge_pb.GetUsageResponse) -> Table:
+    """What was paid for and answered nobody, by kind."""
+    table = Table(title="answered nobody", title_justify="left")
+    table.add_column("kind")
+    for heading in ("executions", "cost"):
+        table.add_column(heading, justify="right")
+    for one in usage.unanswered:
+        kind = edge_pb.UnansweredKind.Name(one.kind).removeprefix("UNANSWERED_KIND_").lower()
+        table.add_row(kind, str(one.executions), usd(one.actual_nano_usd))
+    return table
+
+
 def groups_table(usage: edge_pb.GetUsageResponse, by: Sequence[str]) -> Table:
     """Sums split as asked."""
     table = Table(title=f"by {', '.join(by)}", title_justify="left")
@@ -174,6 +186,24 @@ def models_table(
         rate = f"{engine.tokens_per_second:,.1f}" if engine and engine.tokens_per_second else ""
         table.add_row(escape(name) + strong, state, runs, context, memory, rate, price)
     return table
+
+
+def precisions_table(engines: Sequence[executor_pb.Model]) -> Table | None:
+    """What precisions were measured to lose, empty where they were not; None where nothing was measured."""
+    table = Table(title="what precisions lose", title_justify="left")
+    for heading in ("name", "precision"):
+        table.add_column(heading)
+    for heading in ("exact answers", "perplexity", "questions", "error of a random model's logits"):
+        table.add_column(heading, justify="right")
+    for engine in engines:
+        for found in engine.measured_precisions:
+            runs = " (runs)" if found.precision == engine.precision else ""
+            told = {"exact_match": ".1%", "perplexity": ".4f", "questions": ",", "random_logit_error": ".1%"}
+            figures = [
+                f"{getattr(found, name):{shape}}" if found.HasField(name) else "" for name, shape in told.items()
+            ]
+            table.add_row(escape(engine.name), escape(found.precision) + runs, *figures)
+    return table if table.row_count else None
 
 
 def _price(model: router_pb.CatalogueModel | None) -> str:

@@ -20,6 +20,7 @@ from services.edge.observation import ObservedPipeline
 from services.edge.pipeline import Pipeline
 from services.edge.service import EdgeServicer
 from services.edge.settings import EdgeSettings
+from services.edge.shadow_metrics import ShadowMetrics
 
 
 def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> Component:
@@ -61,6 +62,7 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
         await catalogue.start()
 
     async def close() -> None:
+        await pipeline.shadowing.close()
         await pipeline.judging.close()
         await pipeline.twins.close()
         await catalogue.close()
@@ -77,7 +79,7 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
         lambda server: add_EdgeServiceServicer_to_server(servicer, server),
         start,
         close,
-        metrics.collectors,
+        (*metrics.collectors, ShadowMetrics(pipeline.shadowing.counts)),
         for_tenants=frozenset({"Complete", "GetUsage"}),
     )
 

@@ -69,9 +69,23 @@ class Accounts:
         cost = self._cost(outcome)
         return Executed(outcome, await self._ledger.settle(opened, outcome, cost), cost)
 
-    def judged(self, opened: Opened, request: Request, execution: Execution) -> None:
-        """Closes the line of an execution that compared answers: paid for, and nobody's answer."""
-        self._abandon(opened, request, execution, "judged")
+    @asynccontextmanager
+    async def aside(self, request: Request, execution: Execution, model: str, kind: str) -> AsyncGenerator[None, None]:
+        """An open line while an execution lasts that is nobody's answer, closed as of its kind however it ends.
+
+        Raises:
+            Unavailable: it cannot be written, so nothing may begin.
+        """
+        opened = opening(request, model)
+        await self._ledger.open(opened)
+        state = kind
+        try:
+            yield
+        except Exception:
+            state = kind if execution.begun else "failed"
+            raise
+        finally:
+            self._abandon(opened, request, execution, state)
 
     def _abandon(self, opened: Opened, request: Request, execution: Execution, state: str) -> None:
         if not execution.model or not execution.attempts or (state == "failed" and not execution.begun):

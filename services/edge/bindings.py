@@ -180,6 +180,13 @@ class RouterBinding:
             ) from error
         return messages.plan(response)
 
+    async def feedback(self, decision_id: str, model: str, score: float, source: str, probability: float) -> None:
+        """Tells how good a model's answer to a decision was, and the probability with which that was drawn."""
+        request = router_pb.FeedbackRequest(
+            decision_id=decision_id, model=model, score=score, source=source, sampling_probability=probability
+        )
+        await _answer(self._stub.Feedback, request, self._timeout_s, "router")
+
     async def catalogue(self) -> tuple[CatalogueModel, ...]:
         """Every model and its price, page by page."""
         models: list[CatalogueModel] = []

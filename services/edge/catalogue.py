@@ -47,8 +47,7 @@ class Catalogue:
         """
         allowed_known = [name for name in objective.allowed_models if self.knows(name)]
         for name in (self.default or self._fallback_model, *allowed_known, *self.prices):
-            allowed = not objective.allowed_models or name in objective.allowed_models
-            if name and allowed and name not in objective.denied_models:
+            if name and objective.allows(name):
                 return Plan("", (PlannedModel(name),), f"{name}, because the router is away")
         raise Unavailable("router", "away, and no model is known without it", "a router, or edge.fallback_model")
 

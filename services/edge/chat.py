@@ -58,6 +58,10 @@ class Objective:
     denied_models: tuple[str, ...] = ()
     goal: str | None = None
 
+    def allows(self, model: str) -> bool:
+        """Whether this model may be given the request."""
+        return model not in self.denied_models and (not self.allowed_models or model in self.allowed_models)
+
 
 @dataclass(frozen=True, slots=True)
 class CacheControl:

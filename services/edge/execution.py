@@ -17,7 +17,8 @@ class Execution:
 
     Whenever it ends, `begun` is whether a model has said anything, `said_bytes` how much, `attempts` how often one was
     asked, hedges and fallbacks included, `spent` what the one that is answering has taken so far, None where it did
-    not tell, and `first_token_s` and `answer_s` how long that one took to begin and to end.
+    not tell, `first_token_s` and `answer_s` how long that one took to begin and to end, and `held_s` how long of that
+    whoever reads the answer held it up.
     """
 
     def __init__(self, attempts: Attempts, work: Work, strong_model: str | None) -> None:
@@ -25,7 +26,7 @@ class Execution:
         self.spent: Spent | None = None
         self.begun = False
         self.said_bytes = 0
-        self.first_token_s = self.answer_s = 0.0
+        self.first_token_s = self.answer_s = self.held_s = 0.0
         self._asking = attempts
         self._work = work
         self._strong_model = strong_model
@@ -58,7 +59,9 @@ class Execution:
                         self._note(event)
                         if isinstance(event, Finish):
                             self.answer_s, self._model_s = time.monotonic() - asked, time.monotonic() - begin
+                        told = time.monotonic()
                         yield event
+                        self.held_s += time.monotonic() - told
                 return
             except FulcrumError as error:
                 if self.begun or following is None or _final(error) or not self._asking.may_fall_back(error):

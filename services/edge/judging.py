@@ -6,8 +6,7 @@ import structlog
 
 from services.chassis.call import outlive_deadline
 from services.chassis.errors import FulcrumError
-from services.edge.accounts import Accounts
-from services.edge.attempts import Attempts
+from services.edge.background import BackgroundCalls
 from services.edge.chat import Request
 from services.edge.judges import Comparison, Equality, Judge, Similarity
 from services.edge.model_judge import ModelJudge
@@ -49,9 +48,9 @@ class Judging:
             structlog.get_logger("edge").warning("a check has no verdict", lookup_id=lookup_id, error=str(error))
 
 
-def judges_of(settings: JudgeSettings, encoder: Encoder, attempts: Attempts, accounts: Accounts) -> tuple[Judge, ...]:
+def judges_of(settings: JudgeSettings, encoder: Encoder, calls: BackgroundCalls) -> tuple[Judge, ...]:
     """Who compares, the cheapest first; a model only where one is set."""
     judges = (Equality(), Similarity(encoder, settings.same_from, settings.different_to))
     if settings.model is None:
         return judges
-    return *judges, ModelJudge(attempts, accounts, settings.model, settings.model_share)
+    return *judges, ModelJudge(calls, settings.model, settings.model_share)

@@ -5,7 +5,6 @@ import fcntl
 import os
 import secrets
 import sqlite3
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
@@ -13,38 +12,18 @@ from operator import attrgetter
 from pathlib import Path
 
 from services.chassis.settings import ConfigError
+from services.edge.ledger_database import connect
 from services.edge.usage import SUMS, Totals
 
 DAY_NS = 86_400 * 10**9
-_APPLICATION_ID = 0x46434C47  # "FCLG"
-_VERSION = 1
-_BUSY_S, _BUSY_PAUSE_S = 5.0, 0.01
-_SUM_COLUMNS = ", ".join(f"{name} INTEGER NOT NULL" for name in SUMS)
-_SCHEMA = f"""
-CREATE TABLE receipts (
-    receipt_id TEXT PRIMARY KEY, tenant TEXT NOT NULL, principal TEXT NOT NULL, request_id TEXT NOT NULL,
-    model TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL, day INTEGER NOT NULL,
-    begin_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL, {_SUM_COLUMNS}
-) STRICT, WITHOUT ROWID;
-CREATE TABLE open (
-    receipt_id TEXT PRIMARY KEY, tenant TEXT NOT NULL, principal TEXT NOT NULL, request_id TEXT NOT NULL,
-    model TEXT NOT NULL, begin_ns INTEGER NOT NULL, owner TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE totals (
-    tenant TEXT NOT NULL, day INTEGER NOT NULL, model TEXT NOT NULL, {_SUM_COLUMNS},
-    PRIMARY KEY (tenant, day, model)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE admitted (
-    tenant TEXT NOT NULL, day INTEGER NOT NULL, requests INTEGER NOT NULL, PRIMARY KEY (tenant, day)
-) STRICT, WITHOUT ROWID;
-PRAGMA application_id = {_APPLICATION_ID};
-PRAGMA user_version = {_VERSION};
-"""
 _AMOUNTS = attrgetter(*SUMS)
 _PLACES = ", ".join("?" * len(SUMS))
 _INSERT = f"INSERT OR IGNORE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {_PLACES})"  # noqa: S608 - our names
 _COUNT = f"""INSERT INTO totals VALUES (?, ?, ?, {_PLACES}) ON CONFLICT DO UPDATE SET
 {", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)}"""  # noqa: S608 - our names
+
+_COUNT_UNANSWERED = """INSERT INTO unanswered VALUES (?, ?, ?, 1, ?) ON CONFLICT DO UPDATE SET
+executions = executions + 1, actual_nano_usd = actual_nano_usd + excluded.actual_nano_usd"""
 
 
 def receipt_id(begin_ns: int, unique: str) -> str:
@@ -68,7 +47,7 @@ class Opened:
 class Entry:
     """One line: what a request took, or an execution that answered nobody.
 
-    `state` is answered, cancelled, failed, interrupted or judged; it counts for the day on which it began.
+    `state` is answered, cancelled, failed, interrupted, judged or shadow; it counts for the day on which it began.
     """
 
     opened: Opened
@@ -94,7 +73,7 @@ class LedgerFile:
         self._owner = secrets.token_hex(8)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = _connect(path, power_safe)
+            self._connection = connect(path, power_safe)
         except (OSError, sqlite3.Error) as error:
             expected = "a ledger of Fulcrum that this process may write; restore it from a backup, or name another file"
             raise ConfigError(f"edge.ledger.database: got {path} ({error}), expected {expected}") from error
@@ -128,6 +107,9 @@ class LedgerFile:
         inserted = self._connection.execute(_INSERT, (*line, one.begin_ns, entry.end_ns, *amounts)).rowcount
         if inserted:
             self._connection.execute(_COUNT, (one.tenant, day, one.model, *amounts))
+            if entry.state != "answered":
+                kind = (one.tenant, day, entry.state, entry.amounts.actual_nano_usd)
+                self._connection.execute(_COUNT_UNANSWERED, kind)
         if entry.attempts or entry.state != "answered":
             self.discard(one.receipt_id)
 
@@ -135,6 +117,12 @@ class LedgerFile:
         """What a tenant has spent on these days, both included."""
         sql = "SELECT total(actual_nano_usd) FROM totals WHERE tenant = ? AND day BETWEEN ? AND ?"
         return int(self._connection.execute(sql, (tenant, first_day, last_day)).fetchone()[0])
+
+    def unanswered_nano_usd(self, tenant: str, day: int, state: str) -> int:
+        """What a tenant has spent on a day on executions of one kind that answered nobody."""
+        sql = "SELECT actual_nano_usd FROM unanswered WHERE tenant = ? AND day = ? AND state = ?"
+        found = self._connection.execute(sql, (tenant, day, state)).fetchone()
+        return int(found[0]) if found else 0
 
     def admitted(self, tenant: str, day: int) -> int:
         """How many requests of a tenant were let in on a day, as far as they are counted."""
@@ -213,48 +201,3 @@ def _locked(path: Path) -> int:
             if os.path.samestat(path.stat(), os.fstat(lock)):
                 return lock
         os.close(lock)
-
-
-def _connect(path: Path, power_safe: bool) -> sqlite3.Connection:
-    """Tries again while the file is busy: where several edges make it at once, SQLite does not wait by itself."""
-    give_up = time.monotonic() + _BUSY_S
-    while True:
-        try:
-            return _opened(path, power_safe)
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
-                raise
-        time.sleep(_BUSY_PAUSE_S)
-
-
-def _opened(path: Path, power_safe: bool) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("BEGIN")  # so that what is read is of one moment, while another edge makes the tables
-        _is_new(connection)  # before anything is written: the file may be somebody else's
-        connection.execute("COMMIT")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {'FULL' if power_safe else 'NORMAL'}")
-        connection.execute("BEGIN IMMEDIATE")  # two edges that start together make the tables once
-        if _is_new(connection):
-            for statement in _SCHEMA.split(";"):
-                connection.execute(statement)
-        connection.execute("COMMIT")
-        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(verdict)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _is_new(connection: sqlite3.Connection) -> bool:
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if not application and not tables:
-        return True
-    if (application, version) != (_APPLICATION_ID, _VERSION):
-        raise sqlite3.DatabaseError(f"a file of application {application:x}, version {version}")
-    return False

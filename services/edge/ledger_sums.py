@@ -21,6 +21,15 @@ class Group:
     totals: Totals
 
 
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """Executions of one kind that answered nobody, by their state in the ledger, and what they cost."""
+
+    state: str
+    executions: int
+    actual_nano_usd: int
+
+
 class LedgerSums:
     """Reads what is committed; used by one thread.
 
@@ -34,19 +43,21 @@ class LedgerSums:
 
     def usage(
         self, tenant: str | None, days: tuple[int, int], by: frozenset[str], after: tuple[str, int, str], limit: int
-    ) -> tuple[Totals, list[Group], list[Group]]:
+    ) -> tuple[Totals, list[Group], list[Group], list[Unanswered]]:
         """Sums of one tenant, or of all, over days (end excluded): all together, by model, and `by` what is asked.
 
-        All three are of one moment; `after` and `limit` are for the last, which is empty where `by` is.
+        The last are those of what answered nobody. All are of one moment; `after` and `limit` are for the groups that
+        are asked for, which are empty where `by` is.
         """
         self._connection.execute("BEGIN")
         try:
             whole = self.groups(tenant, days, frozenset(), FIRST, 1)
             models = self.groups(tenant, days, frozenset({"model"}), FIRST, -1)
             split = self.groups(tenant, days, by, after, limit) if by else []
+            unanswered = self._unanswered(tenant, days)
         finally:
             self._connection.execute("COMMIT")
-        return whole[0].totals if whole else Totals(), models, split
+        return whole[0].totals if whole else Totals(), models, split, unanswered
 
     def groups(
         self, tenant: str | None, days: tuple[int, int], by: frozenset[str], after: tuple[str, int, str], limit: int
@@ -59,6 +70,12 @@ class LedgerSums:
             GROUP BY t, d, m HAVING (t, d, m) > (?, ?, ?) ORDER BY t, d, m LIMIT ?"""  # noqa: S608 - our names
         rows = self._connection.execute(sql, (*named, *days, *after, limit))
         return [Group(t, d, m, Totals(*sums)) for t, d, m, *sums in rows]
+
+    def _unanswered(self, tenant: str | None, days: tuple[int, int]) -> list[Unanswered]:
+        whose, named = ("", ()) if tenant is None else ("tenant = ? AND", (tenant,))
+        sql = f"""SELECT state, sum(executions), sum(actual_nano_usd) FROM unanswered
+            WHERE {whose} day >= ? AND day < ? GROUP BY state ORDER BY state"""  # noqa: S608 - our names
+        return [Unanswered(*row) for row in self._connection.execute(sql, (*named, *days))]
 
     def first_day(self) -> int | None:
         """The first day that has sums, None where there is none."""

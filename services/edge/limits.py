@@ -1,9 +1,10 @@
 """What one tenant may ask for: a rate, requests at once, and budgets of requests and money that the ledger keeps."""
 
 import asyncio
+import math
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -128,22 +129,29 @@ class Limits:
         requests = limits.requests_per_day
         if requests is not None and file.admitted(tenant, day) >= requests:
             raise self._exhausted("requests per day", requests, f"less than {requests}", day + 1)
-        begin, end = _month(day)
-        for unit, limit, first, after in (
-            ("day", limits.usd_per_day, day, day + 1),
-            ("month", limits.usd_per_month, begin, end),
-        ):
-            if limit is None:
-                continue
+        for unit, limit, first, after in _budgets(limits, day):
             spent = file.spent_nano_usd(tenant, first, day)
             if spent >= limit * _NANO:
                 raise self._exhausted(f"usd per {unit}", f"{spent / _NANO:.9f}", f"less than {limit:g}", after)
         if requests is not None:
             file.admit(tenant, day, 1)
 
+    def left_nano_usd(self, file: LedgerFile, tenant: str, day: int) -> float:
+        """What is left of a tenant's budgets of money, within the ledger's transaction; infinite where it has none."""
+        budgets = _budgets(self._tenants.get(tenant, self._everyone), day)
+        left = (limit * _NANO - file.spent_nano_usd(tenant, first, day) for _, limit, first, _ in budgets)
+        return min(left, default=math.inf)
+
     def _exhausted(self, what: str, found: object, expected: str, until_day: int) -> Overloaded:
         wait = (until_day * DAY_NS - self._now_ns()) / 1e9
         return Overloaded(what, found, expected, reason="BUDGET_EXHAUSTED", retry_after_s=max(wait, 1.0))
+
+
+def _budgets(limits: TenantLimits, day: int) -> Sequence[tuple[str, float, int, int]]:
+    """Budgets of money: the unit, dollars, its first day, and the day after it."""
+    begin, end = _month(day)
+    units = ("day", limits.usd_per_day, day, day + 1), ("month", limits.usd_per_month, begin, end)
+    return [(unit, limit, first, after) for unit, limit, first, after in units if limit is not None]
 
 
 def _given(limits: TenantLimits) -> dict[str, object]:

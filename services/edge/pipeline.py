@@ -9,32 +9,23 @@ from dataclasses import replace
 from services.chassis.errors import NotFound, Overloaded, Unavailable
 from services.edge.accounts import Accounts, Executed
 from services.edge.attempts import Attempts
+from services.edge.background import BackgroundCalls
 from services.edge.catalogue import Catalogue
 from services.edge.chat import CacheNote, Delta, Finish, Outcome, Request
-from services.edge.conversations import Conversations
 from services.edge.execution import Execution
 from services.edge.execution_gate import ExecutionGate
 from services.edge.judging import Judging, judges_of
-from services.edge.keeping import kept_text, may_be_kept
+from services.edge.keeping import Keeping, may_be_kept
 from services.edge.ledger import Ledger
 from services.edge.limits import Limits
-from services.edge.ports import (
-    Cache,
-    Circumstances,
-    Embedding,
-    Encoder,
-    Executor,
-    Hit,
-    Miss,
-    Plan,
-    Router,
-    StoredAnswer,
-)
+from services.edge.planning import Planning
+from services.edge.ports import Cache, Embedding, Encoder, Executor, Hit, Miss, Plan, Router
 from services.edge.receipt import Latency, Receipt
 from services.edge.replay import as_shared, replay
 from services.edge.settings import EdgeSettings
+from services.edge.shadow_budget import ShadowBudget
+from services.edge.shadowing import Shadowing
 from services.edge.single_flight import SingleFlight
-from services.edge.speeds import Speeds
 from services.edge.twins import Twins
 from services.edge.work import Work
 
@@ -57,18 +48,19 @@ class Pipeline:
         self._settings = settings
         self._encoder = encoder
         self._cache = cache
-        self._router = router
         self.attempts = Attempts(executor, catalogue)
         self._catalogue = catalogue
         self._flights: SingleFlight[Delta | Outcome | Executed] = SingleFlight()
         self.twins = Twins(cache)
         self._accounts = Accounts(ledger, catalogue)
-        judges = judges_of(settings.judge, encoder, self.attempts, self._accounts)
-        self.judging = Judging(cache, judges, settings.judge.at_once)
+        calls = BackgroundCalls(self.attempts, self._accounts)
+        self.judging = Judging(cache, judges_of(settings.judge, encoder, calls), settings.judge.at_once)
+        self._keeping = Keeping(cache, self.judging, catalogue, settings.hot_temperature)
         self._limits = Limits(settings.limits, settings.tenants, ledger, priced=lambda: catalogue.is_known)
         self._gate = ExecutionGate(settings.max_requests)
-        self._conversations = Conversations(settings.remembered_turns, settings.prefix_kept_s)
-        self._speeds = Speeds()
+        budget = ShadowBudget(self._limits, ledger, settings.shadow.usd_per_day)
+        self.shadowing = Shadowing(settings.shadow, router, calls, catalogue, self._gate, budget)
+        self._planning = Planning(router, catalogue, settings.remembered_turns, settings.prefix_kept_s)
         self._under_way = 0
         self._looking = 0
 
@@ -97,6 +89,7 @@ class Pipeline:
                     begun()
                     latency = Latency(first - begin, time.monotonic() - begin, paid.outcome.model_s)
                     yield Receipt(paid.receipt_id, request.request_id, paid.outcome, paid.cost, latency, work.budget)
+            self.shadowing.begin(work)
         finally:
             self._under_way -= 1
 
@@ -181,23 +174,23 @@ class Pipeline:
     ) -> AsyncGenerator[Delta | Executed, None]:
         """The answer of the plan's first model that begins, on the books from before it begins, and kept."""
         execution = Execution(self.attempts, work, self._catalogue.default)
-        pieces: list[Delta] = []
         async with self._accounts.line(work.request, execution, plan.models[0].model) as opened:
             async with aclosing(execution.run(plan)) as generated:
                 async for piece in generated:
                     if not isinstance(piece, Finish):
-                        pieces.append(piece)
+                        work.pieces.append(piece)
                         yield piece
             executed = await self._accounts.settle(opened, execution.outcome(plan, note))
-        self._learn(work, execution, executed.outcome)
-        await self._keep(work, embedding, pieces, executed)
-        yield replace(executed, outcome=replace(executed.outcome, degradations=tuple(work.degradations)))
+        self._planning.learn(work, execution, executed.outcome)
+        await self._keeping.keep(work, embedding, executed)
+        work.outcome = replace(executed.outcome, degradations=tuple(work.degradations))
+        yield replace(executed, outcome=work.outcome)
 
     async def _look_and_plan(self, work: Work, embedding: Embedding | None) -> tuple[Hit | Miss | None, Plan | None]:
         """Semantic lookup and route side by side; where one fails the request, the other is not left running."""
         lookup = asyncio.create_task(self._similar(work, embedding, executes=True))
         try:
-            plan = await self._plan(work, embedding)
+            plan = await self._planning.plan(work, embedding)
             return await lookup, plan
         finally:
             lookup.cancel()
@@ -214,44 +207,6 @@ class Pipeline:
         else:
             lookup = self._cache.lookup(work.key, embedding, work.budget.cache_share, control.max_age_s, judges)
         return await work.advisory("cache", "no similar prompt was looked for", lookup)
-
-    async def _plan(self, work: Work, embedding: Embedding | None) -> Plan | None:
-        objective = replace(work.request.objective, max_quality_loss=work.budget.router_share)
-        held = self._conversations.before(work.turns)
-        speeds = self._speeds.known() if objective.max_latency_s or objective.goal == "FASTEST" else {}
-        known = Circumstances(held.model, held.tokens, speeds) if held else Circumstances(speeds=speeds)
-        route = self._router.route(work.request, embedding, objective, known)
-        return await work.advisory("router", "the strong model answers", route)
-
-    def _learn(self, work: Work, execution: Execution, outcome: Outcome) -> None:
-        """Notes what later routes go by: who holds this conversation, and how fast its model was."""
-        self._conversations.after(work.turns, outcome, self._catalogue.prices.get(outcome.model))
-        if self._catalogue.knows(outcome.model) and (usage := outcome.finish.usage):
-            self._speeds.note(outcome.model, execution.first_token_s, execution.answer_s, usage.output_tokens)
-
-    async def _keep(self, work: Work, embedding: Embedding | None, pieces: list[Delta], executed: Executed) -> None:
-        """Stores what may be kept, unless a weaker model stood in for the chosen one."""
-        outcome, cost = executed.outcome, executed.cost
-        finish = outcome.finish
-        text = kept_text(work.request, pieces, finish, self._settings.hot_temperature)
-        if not text or work.failed("cache"):
-            return
-        if work.failed("model") and outcome.model != self._catalogue.default:
-            return  # a weaker model's answer is better than none, but not what the next one asks for
-        answer = StoredAnswer(
-            text,
-            outcome.model,
-            finish.usage.input_tokens if finish.usage else 0,
-            finish.usage.output_tokens if finish.usage else 0,
-            cost.actual_nano_usd if cost else None,
-            work.request.request_id,
-        )
-        ttl_s = work.request.cache_control.ttl_s
-        store = self._cache.store(work.key, embedding, answer, ttl_s, outcome.cache.lookup_id)
-        await work.advisory("cache", "the answer was not kept", store)
-        work.kept = not work.failed("cache")
-        if work.missed is not None:
-            self.judging.begin(work.request, work.missed, text)
 
     def _admit(self) -> None:
         if self._under_way >= self._settings.max_requests:

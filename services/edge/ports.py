@@ -180,6 +180,9 @@ class Router(Protocol):
     ) -> Plan:
         """The plan for this request."""
 
+    async def feedback(self, decision_id: str, model: str, score: float, source: str, probability: float) -> None:
+        """Tells how good a model's answer to a decision was, and the probability with which that was drawn."""
+
     async def catalogue(self) -> tuple[CatalogueModel, ...]:
         """Every model and its price."""
 

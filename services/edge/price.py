@@ -1,5 +1,6 @@
 """What tokens cost, as a provider lists it or as a machine's time makes it."""
 
+import math
 from dataclasses import dataclass
 
 from services.edge.chat import Usage
@@ -81,3 +82,10 @@ class MachinePrice:
 
 
 Price = ListPrice | MachinePrice
+
+
+def at_most(price: Price, input_tokens: int, output_tokens: int) -> int:
+    """Nano-dollars that so many tokens cost where nothing is reused, or all of the prompt is written to a cache."""
+    fresh = Usage(input_tokens=input_tokens, output_tokens=output_tokens)
+    written = Usage(input_tokens=input_tokens, cache_write_tokens=input_tokens, output_tokens=output_tokens)
+    return math.ceil(max(price.full(fresh), price.with_prefix_reuse(written)))

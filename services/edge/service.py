@@ -73,7 +73,9 @@ class EdgeServicer(EdgeServiceServicer):
         by = frozenset(_DIMENSIONS[dimension] for dimension in request.group_by)
         size, after = request.page_size or _DEFAULT_PAGE, _place(request.page_token)
 
-        total, models, groups = await self._ledger.read(lambda sums: sums.usage(tenant, days, by, after, size + 1))
+        total, models, groups, unanswered = await self._ledger.read(
+            lambda sums: sums.usage(tenant, days, by, after, size + 1)
+        )
         start = Timestamp()
         start.FromNanoseconds(max(int(self._ledger.start_time * 1e9), days[0] * DAY_NS))
         return edge_pb.GetUsageResponse(
@@ -82,6 +84,14 @@ class EdgeServicer(EdgeServiceServicer):
             models=[edge_pb.ModelUsage(model=one.model, totals=_totals(one.totals)) for one in models],
             groups=[_group(one) for one in groups[:size]],
             next_page_token=_token(groups[size - 1]) if len(groups) > size else "",
+            unanswered=[
+                edge_pb.UnansweredUsage(
+                    kind=f"UNANSWERED_KIND_{one.state.upper()}",
+                    executions=one.executions,
+                    actual_nano_usd=one.actual_nano_usd,
+                )
+                for one in unanswered
+            ],
         )
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.chassis.channel import BackendSettings
 from services.chassis.settings import Section
@@ -50,6 +50,19 @@ class JudgeSettings(BaseModel):
     at_once: int = Field(64, ge=0, description="comparisons under way; more are let be, and 0 asks the cache for none")
 
 
+class ShadowSettings(BaseModel):
+    """How weaker models' answers are compared with the strong model's, once they were given, at their tenant's cost."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    share: float = Field(0.0, ge=0, le=1, description="share of answers that are compared; 0 is none")
+    judge: str | None = Field(None, description="model that says which of two answers is better; needed for a share")
+    at_once: int = Field(2, ge=1, description="comparisons under way, for each edge; more are let be")
+    usd_per_day: float = Field(1.0, gt=0, description="what they may cost a tenant a day, UTC, judge included")
+    max_output_tokens: int = Field(
+        4096, ge=1, description="of the strong model's answer; fewer where a request says so"
+    )
+
+
 class EdgeSettings(Section, section="edge"):
     """Edge's slice of the settings."""
 
@@ -62,6 +75,7 @@ class EdgeSettings(Section, section="edge"):
     )
     cache_part: float = Field(0.5, ge=0, le=1, description="part of max_quality_loss that the cache may spend")
     judge: JudgeSettings = Field(JudgeSettings(), description="how answers are compared where the cache asks for that")
+    shadow: ShadowSettings = Field(ShadowSettings(), description="whether weaker models' answers are checked")
     hot_temperature: float = Field(
         0.7, ge=0, description="sampled above it, an answer is not kept unless the request asks for that"
     )
@@ -76,3 +90,9 @@ class EdgeSettings(Section, section="edge"):
     ledger: LedgerSettings = Field(LedgerSettings(), description="where every receipt is kept")
     log_prompts: bool = Field(False, description="whether prompts are logged at info; nothing else ever logs them")
     catalogue_refresh_s: float = Field(60.0, gt=0, description="how often models and prices are read again")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "EdgeSettings":
+        if self.shadow.share and self.shadow.judge is None:
+            raise ValueError("shadow.judge: got None, expected a model's name where edge.shadow.share is not 0")
+        return self

@@ -10,7 +10,7 @@ import structlog
 from services.chassis.call import current
 from services.chassis.errors import FulcrumError, InvalidField
 from services.chassis.status import code_of
-from services.edge.chat import Degradation, Request
+from services.edge.chat import Degradation, Delta, Outcome, Request
 from services.edge.conversations import turn_digests
 from services.edge.fingerprint import fingerprint
 from services.edge.ports import CacheKey, Miss
@@ -38,6 +38,8 @@ class Work:
         self.key = CacheKey(request.tenant, fingerprint(request, loss), request.text, request.principal)
         self.degradations: list[Degradation] = []
         self.missed: Miss | None = None  # by the semantic lookup
+        self.pieces: list[Delta] = []  # what its own execution has said so far
+        self.outcome: Outcome | None = None  # of its own execution, once it has ended
         self.kept = False  # whether the answer that was made is in the cache
         call = current()
         self.deadline = call.deadline if call else math.inf  # monotonic seconds

@@ -11,6 +11,7 @@ from services.chassis.server import Component, run_component
 from services.chassis.settings import ConfigError
 from services.executor.encoder_batcher import EncoderBatcher
 from services.executor.models.checkpoint import InvalidCheckpoint
+from services.executor.precision_report import load_precision_report
 from services.executor.registry import make_registry
 from services.executor.sentence_encoder import SentenceEncoder
 from services.executor.service import EmbeddingServicer, ExecutorServicer
@@ -25,9 +26,10 @@ def assemble(settings: ExecutorSettings) -> Component:
     """The executor as a component; loads nothing before it is started.
 
     Raises:
-        ConfigError: a key's environment variable is named but not set.
+        ConfigError: a key's environment variable is named but not set, or the report of precisions cannot be used.
     """
-    registry = make_registry(settings.models, settings.memory_bytes)
+    report = load_precision_report(settings.precision_report) if settings.precision_report else None
+    registry = make_registry(settings.models, settings.memory_bytes, report, settings.unload_wait_s)
     executor, embedding = ExecutorServicer(registry), EmbeddingServicer()
     executor.metrics.encoder_waiting.set_function(lambda: embedding.waiting)
 

@@ -55,10 +55,11 @@ class Decoder(Protocol):
 
 
 class Opened(NamedTuple):
-    """A decoder and the precision that it runs in."""
+    """A decoder, the precision that it runs in, and what it runs on."""
 
     decoder: Decoder
     precision: str
+    backend: str
 
 
 def open_decoder(name: str, model: LocalModel) -> Opened:
@@ -104,7 +105,7 @@ def _tensorrt(model: LocalModel) -> Opened:
     precision = Precision(kind, scales)
     with _device() as driver:
         session = TensorRtSession(library, driver, model.folder, precision, activation, model.engines, *sizes)
-    return Opened(session, wanted)
+    return Opened(session, wanted, "tensorrt")
 
 
 def _cuda(model: LocalModel) -> Opened:
@@ -113,7 +114,7 @@ def _cuda(model: LocalModel) -> Opened:
         raise OSError(f"gpu_precision is {model.gpu_precision}, expected bf16 or fp16: ONNX Runtime runs float16")
     sizes = (model.context_tokens, model.places, model.kv_memory_mb * MB, model.prefix_memory_mb * MB)
     with _device() as driver:
-        return Opened(EvenSession(model.folder, driver, model.threads, *sizes), "fp16")
+        return Opened(EvenSession(model.folder, driver, model.threads, *sizes), "fp16", "cuda")
 
 
 def _cpu(model: LocalModel) -> Opened:
@@ -127,7 +128,7 @@ def _cpu(model: LocalModel) -> Opened:
         model.prefix_memory_mb * MB,
         GraphCache(model.graph_cache, model.precision) if model.graph_cache else None,
     )
-    return Opened(session, model.precision)
+    return Opened(session, model.precision, "cpu")
 
 
 BACKENDS: Mapping[str, Callable[[LocalModel], Opened]] = {"tensorrt": _tensorrt, "cuda": _cuda, "cpu": _cpu}

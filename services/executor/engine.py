@@ -1,6 +1,6 @@
 """What every way of running a model looks like: one request in, a stream of events that ends in one `Finish` out."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, Protocol, TypeAlias
@@ -173,12 +173,27 @@ class ModelState(Enum):
 
 
 @dataclass(frozen=True)
+class MeasuredPrecision:
+    """What a precision was measured to lose; None stands for what nobody measured.
+
+    The share of `questions` that the model answered exactly and its perplexity a token are of its own weights; the
+    error of logits, their differences from fp32's as a share of these' spread, is of a random Qwen2.5-0.5B shape.
+    """
+
+    precision: str
+    exact_match: float | None = None
+    perplexity: float | None = None
+    questions: int | None = None
+    random_logit_error: float | None = None
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """What is told of a model; precision and digest are empty for remote ones, 0 context tokens are unknown.
 
     `provider` is a name of OpenTelemetry's GenAI conventions where they have one; `waiting` counts requests; `kv_used`
     is the share of KV memory that answers under way hold, None where there is none; `memory_bytes` is what it takes, or
-    would take once loaded.
+    would take once loaded; `measured` tells of the precisions that it could run in where it runs, if they were.
     """
 
     name: str
@@ -196,6 +211,7 @@ class ModelInfo:
     failure: str = ""
     memory_bytes: int = 0
     tokens_per_second: float = 0.0
+    measured: Sequence[MeasuredPrecision] = ()
 
 
 class Engine(Protocol):

@@ -14,7 +14,9 @@ from services.chassis.errors import FailedPrecondition, FulcrumError, Unavailabl
 from services.executor.engine import Engine, ModelInfo, ModelKind, ModelState, Usage
 from services.executor.memory_budget import MemoryBudget
 from services.executor.models.checkpoint import InvalidCheckpoint
+from services.executor.settings import UNLOAD_WAIT_S
 from services.executor.throughput import Throughput
+from services.executor.users import Users
 
 
 class HostedModel:
@@ -26,6 +28,7 @@ class HostedModel:
         size: tells the bytes that it will take; blocks; None for a model that runs elsewhere.
         budget: what memory is taken from.
         at_start: whether it is about to be loaded, so that who asks for it comes again.
+        unload_wait_s: how long unloading waits for answers under way.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class HostedModel:
         size: Callable[[], int] | None,
         budget: MemoryBudget,
         at_start: bool = True,
+        unload_wait_s: float = UNLOAD_WAIT_S,
     ) -> None:
         self._name = name
         self._make = make
@@ -44,9 +48,8 @@ class HostedModel:
         self._state = ModelState.LOADING if at_start else ModelState.UNLOADED
         self._failure = ""
         self._bytes = 0
-        self._users = 0
-        self._unused = asyncio.Event()
-        self._unused.set()
+        self._users = Users()
+        self._unload_wait_s = unload_wait_s
         self._change: asyncio.Task[None] | None = None
         self._throughput = Throughput()
         self._log = structlog.get_logger("models")
@@ -64,7 +67,7 @@ class HostedModel:
 
     @contextmanager
     def using(self) -> Iterator[Engine]:
-        """The engine, which is not closed within the block.
+        """The engine, which is not closed within the block, unless the block outlasts an unload's patience.
 
         Raises:
             Unavailable: it is not ready.
@@ -77,14 +80,8 @@ class HostedModel:
             expected = f"ready{': ' if hint else ''}{hint}"
             retry = 1.0 if self._state is ModelState.LOADING else None
             raise Unavailable(f"model {self._name}", self._state.value, expected, reason=reason, retry_after_s=retry)
-        self._users += 1
-        self._unused.clear()
-        try:
+        with self._users:
             yield self._engine
-        finally:
-            self._users -= 1
-            if not self._users:
-                self._unused.set()
 
     def answered(self, usage: Usage | None) -> None:
         """Notes an answer that ended."""
@@ -110,7 +107,7 @@ class HostedModel:
             raise FailedPrecondition("name", self._name, f"a model that can be loaded: {self._failure}")
 
     async def unload(self) -> None:
-        """Returns once it is unloaded, whoever began to; answers under way end first.
+        """Returns once it is unloaded, whoever began to; answers under way end first, or fail if they take too long.
 
         Raises:
             FailedPrecondition: it runs elsewhere.
@@ -160,13 +157,17 @@ class HostedModel:
         await self._empty(ModelState.FAILED)
 
     async def _unload(self) -> None:
-        await self._unused.wait()
+        try:
+            async with asyncio.timeout(self._unload_wait_s):
+                await self._users.gone()
+        except TimeoutError:  # a client that reads no further would keep it for ever
+            self._log.warning("model is unloaded before its answers end", model=self._name, answers=self._users.count)
         self._failure = ""
         await self._empty(ModelState.UNLOADED)
         self._log.info("model is unloaded", model=self._name)
 
     async def _empty(self, state: ModelState) -> None:
-        engine, self._engine = self._engine, self._make()
+        engine, self._engine, self._users = self._engine, self._make(), Users()
         await engine.close()
         del engine
         await asyncio.to_thread(_give_back)

@@ -127,4 +127,15 @@ def model(info: domain.ModelInfo) -> executor_service_pb2.Model:
         memory_bytes=info.memory_bytes,
         tokens_per_second=info.tokens_per_second,
         waiting=info.waiting,
+        measured_precisions=map(_measured, info.measured),
+    )
+
+
+def _measured(found: domain.MeasuredPrecision) -> executor_service_pb2.MeasuredPrecision:
+    return executor_service_pb2.MeasuredPrecision(
+        precision=found.precision,
+        exact_match=found.exact_match,
+        perplexity=found.perplexity,
+        questions=found.questions,
+        random_logit_error=found.random_logit_error,
     )

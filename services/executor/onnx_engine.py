@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from typing import TypeVar, cast
@@ -22,6 +22,7 @@ from services.executor.engine import (
     Finish,
     FinishReason,
     GenerateRequest,
+    MeasuredPrecision,
     ModelInfo,
     ModelKind,
     ModelState,
@@ -30,6 +31,7 @@ from services.executor.engine import (
 from services.executor.generation import Generation
 from services.executor.kept_prefixes import KeptPrefixes
 from services.executor.models.checkpoint import InvalidCheckpoint
+from services.executor.precision_report import PrecisionReport
 from services.executor.scheduler import Scheduler
 from services.executor.schema_court import SchemaCourt
 from services.executor.settings import LocalModel
@@ -46,9 +48,12 @@ class OnnxEngine:
         name: our name of the model.
         model: where it lies and how it runs.
         court: says which schemas answers may be held to; one of its own where None.
+        report: of precisions on CPUs, if there is one.
     """
 
-    def __init__(self, name: str, model: LocalModel, court: SchemaCourt | None = None) -> None:
+    def __init__(
+        self, name: str, model: LocalModel, court: SchemaCourt | None = None, report: PrecisionReport | None = None
+    ) -> None:
         self._name = name
         self._model = model
         self._court = court or SchemaCourt()
@@ -59,6 +64,8 @@ class OnnxEngine:
         self._arriving: Counter[str] = Counter()  # prompts that become tokens, by tenant
         self._held = ExitStack()
         self._precision = model.expected_precision
+        self._report = report
+        self._measured: Sequence[MeasuredPrecision] = ()
         self._session: Decoder
         self._text: ChatText
         self._vocabulary: Vocabulary | None = None
@@ -81,6 +88,7 @@ class OnnxEngine:
             supports_logprobs=self._vocabulary is not None,
             waiting=self._scheduler.waiting + self._arriving.total() if ready else 0,
             kv_used=self._scheduler.used if ready else 0.0,
+            measured=self._measured,
         )
 
     async def start(self) -> None:
@@ -111,21 +119,25 @@ class OnnxEngine:
         generation = await self._begin(request)
         first_text: float | None = None
         loop.begin(generation)
+        del loop  # it holds what is loaded, which may go while nobody reads this
         try:
             while delta := await generation.next_text():
                 first_text = first_text or time.perf_counter()
                 yield delta
         finally:
-            loop.leave(generation)
+            if self._loop:
+                self._loop.leave(generation)
         ended = time.perf_counter()
         waited = cast(float, generation.admitted_at) - arrived
         timing = Timing(waited, (first_text or ended) - arrived, ended - arrived, generation.machine_s)
         yield Finish(cast(FinishReason, generation.reason), generation.usage, timing, generation.mean_logprob)
 
     async def close(self) -> None:
-        """Waits for the pass under way; a GPU's memory is then free."""
+        """Waits for the pass under way and lets go of what was loaded; answers that are not complete then fail."""
         if self._loop:
             await self._loop.close()
+            self._state, self._loop = ModelState.UNLOADED, None
+            del self._session, self._scheduler
         if self._closes_court:
             await self._court.close()
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
@@ -137,6 +149,8 @@ class OnnxEngine:
         opened = open_decoder(self._name, model)
         self._session = session = self._held.enter_context(closing(opened.decoder))
         self._precision = opened.precision
+        if self._report and opened.backend == "cpu":
+            self._measured = self._report.of(session.digest)
         self._text.check_vocabulary(session.vocabulary)
         logits = session.run([Chunk(slot, 0, [0, 0]) for slot in range(session.slots)])
         if not (np.isfinite(logits).all() and np.isfinite(session.run([Chunk(0, 2, [0])])).all()):

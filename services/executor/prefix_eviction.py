@@ -1,9 +1,10 @@
-"""Which kept block goes when room is needed: the one that its kind's record promises the fewest hits."""
+"""Which kept block goes when room is needed: of those above their share, the one that promises the fewest hits."""
 
 from collections.abc import Sequence
 
 from services.executor.idle_blocks import IdleBlocks
 from services.executor.prefix_returns import Returns, Seen
+from services.executor.prefix_shares import giving_way
 from services.executor.prefix_tree import Block
 
 _TURNS = 5  # the last stands for all above
@@ -17,6 +18,7 @@ class LeastWorth:
 
     A kind is: the turns of the conversation, how much of the prompt was new, whether the block came back already, and
     whether it was the prompt's last. Among the kinds, the block used longest ago stands for the others of its kind.
+    Kinds are learned across tenants; whose blocks are compared is said by `giving_way`.
 
     Args:
         capacity: of the tree, in blocks.
@@ -24,9 +26,11 @@ class LeastWorth:
 
     def __init__(self, capacity: int) -> None:
         self._returns = Returns(_KINDS, capacity)
-        self._idle: dict[int, IdleBlocks] = {}
+        self._capacity = capacity
+        self._tenants: dict[Block, dict[int, IdleBlocks]] = {}  # by root, and then by kind
         self._now = 0.0  # blocks that were asked for
-        self._going: tuple[IdleBlocks, float] | None = None  # the rest of what was chosen is worth as little
+        # The rest of what was chosen is worth as little, down to what its tenant keeps.
+        self._going: tuple[IdleBlocks, float, float] | None = None
 
     def used(self, path: Sequence[Block]) -> None:
         """See Eviction. A use counts once it is over."""
@@ -35,6 +39,8 @@ class LeastWorth:
         """See Eviction."""
         self._now += len(path)
         self._going = None
+        if path:
+            path[0].root.last_use = self._now
         known, turn = self._identify(path, kept)
         if known < len(path) and not grown:
             turn += 1
@@ -51,26 +57,29 @@ class LeastWorth:
 
     def offer(self, block: Block) -> None:
         """See Eviction."""
-        self._idle.setdefault(block.kind, IdleBlocks()).add(block)
+        self._tenants.setdefault(block.root, {}).setdefault(block.kind, IdleBlocks()).add(block)
 
     def withdraw(self, block: Block) -> None:
         """See Eviction."""
-        if block.kind in self._idle:
-            self._idle[block.kind].discard(block)
+        idle = self._tenants.get(block.root, {}).get(block.kind)
+        if idle:
+            idle.discard(block)
 
-    def choose(self) -> Block | None:
+    def choose(self, asking: Block) -> Block | None:
         """See Eviction."""
         if self._going:
-            idle, last_use = self._going
+            idle, last_use, keeps = self._going
             block = idle.oldest()
-            if block and block.last_use == last_use:
+            if block and block.last_use == last_use and block.root.size > keeps:
                 idle.discard(block)
                 return block
         self._going = None
-        oldest = [block for idle in self._idle.values() if (block := idle.oldest())]
-        chosen = min(oldest, key=self._worth, default=None)
+        self._tenants = {root: kinds for root, kinds in self._tenants.items() if root.size}
+        rivals = giving_way(self._tenants, asking, self._now, self._capacity)
+        kinds = (idle for tenant in rivals for idle in self._tenants.get(tenant, {}).values())
+        chosen = min((block for idle in kinds if (block := idle.oldest())), key=self._worth, default=None)
         if chosen:
-            self._going = self._idle[chosen.kind], chosen.last_use
+            self._going = self._tenants[chosen.root][chosen.kind], chosen.last_use, rivals[chosen.root]
             self.withdraw(chosen)
         return chosen
 

@@ -22,6 +22,8 @@ class Block:
         "place",
         "ready",
         "removed",
+        "root",
+        "size",
         "turn",
     )
 
@@ -29,6 +31,8 @@ class Block:
         self.key = key
         self.parent = parent
         self.place = place
+        self.root: Block = parent.root if parent else self
+        self.size = 0  # of a root: blocks kept or being filled below it
         self.children: dict[Hashable, Block] = {}
         self.leases = 0  # of those that end here
         self.ready = False
@@ -60,8 +64,9 @@ class Eviction(Protocol):
     def withdraw(self, block: Block) -> None:
         """A block may not go, whether or not it was offered."""
 
-    def choose(self) -> Block | None:
-        """Which of the offered blocks goes, as it does at once; None where none is offered."""
+    def choose(self, asking: Block) -> Block | None:
+        """Which of the offered blocks goes, as it does at once, for one more below the root `asking`; None where none
+        may go for it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -164,12 +169,13 @@ class PrefixTree:
         return path
 
     def _grow(self, node: Block, keys: Sequence[Hashable]) -> list[Block]:
-        while len(self._free) < len(keys) and (victim := self._eviction.choose()):
+        while len(self._free) < len(keys) and (victim := self._eviction.choose(node.root)):
             assert victim.parent  # noqa: S101 - roots are not offered
             self._settle(self._drop(victim, victim.parent))
         grown = []
         for key in keys[: len(self._free)]:
             node.children[key] = node = Block(key, node, self._free.pop())
+            node.root.size += 1
             grown.append(node)
         return grown
 
@@ -202,4 +208,5 @@ class PrefixTree:
     def _drop(self, block: Block, parent: Block) -> Block:
         del parent.children[block.key]
         self._free.append(block.place)
+        block.root.size -= 1
         return parent

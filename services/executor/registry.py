@@ -11,9 +11,10 @@ from services.executor.engine import Engine, ModelInfo, ModelState
 from services.executor.hosted_model import HostedModel
 from services.executor.memory_budget import MemoryBudget, estimate
 from services.executor.onnx_engine import OnnxEngine
+from services.executor.precision_report import PrecisionReport
 from services.executor.remote_engine import RemoteEngine
 from services.executor.schema_court import SchemaCourt
-from services.executor.settings import LocalModel, RemoteModel
+from services.executor.settings import UNLOAD_WAIT_S, LocalModel, RemoteModel
 from services.executor.token_usage import reader_for
 
 
@@ -76,8 +77,15 @@ class ModelRegistry:
         await self._court.close()
 
 
-def make_registry(models: Mapping[str, LocalModel | RemoteModel], memory_bytes: int | None = None) -> ModelRegistry:
-    """The models of the settings, which share so much memory; loads nothing yet.
+def make_registry(
+    models: Mapping[str, LocalModel | RemoteModel],
+    memory_bytes: int | None = None,
+    report: PrecisionReport | None = None,
+    unload_wait_s: float = UNLOAD_WAIT_S,
+) -> ModelRegistry:
+    """The models of the settings, which share so much memory and one report of precisions; loads nothing yet.
+
+    An unload waits `unload_wait_s` for answers under way.
 
     Raises:
         ConfigError: a key's environment variable is named but not set, or a provider is named that is not known.
@@ -87,13 +95,17 @@ def make_registry(models: Mapping[str, LocalModel | RemoteModel], memory_bytes: 
     made = {}
     for name, model in models.items():
         size = partial(estimate, model) if isinstance(model, LocalModel) else None
-        made[name] = HostedModel(name, _maker(name, model, court), size, budget, name not in later)
+        made[name] = HostedModel(
+            name, _maker(name, model, court, report), size, budget, name not in later, unload_wait_s
+        )
     return ModelRegistry(made, later, court)
 
 
-def _maker(name: str, model: LocalModel | RemoteModel, court: SchemaCourt) -> Callable[[], Engine]:
+def _maker(
+    name: str, model: LocalModel | RemoteModel, court: SchemaCourt, report: PrecisionReport | None
+) -> Callable[[], Engine]:
     if isinstance(model, LocalModel):
-        return partial(OnnxEngine, name, model, court)
+        return partial(OnnxEngine, name, model, court, report)
     key = os.environ.get(model.api_key_env) if model.api_key_env else None
     if model.api_key_env and not key:
         field = f"executor.models.{name}.api_key_env"

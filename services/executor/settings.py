@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from services.chassis.settings import Section
 
+UNLOAD_WAIT_S = 60.0
 MOST_THREADS = 256  # more than that no machine of ours has cores for
 
 
@@ -99,6 +100,12 @@ class ExecutorSettings(Section, section="executor"):
     encoder: EncoderSettings | None = Field(EncoderSettings(), description="null serves no embeddings")
     memory_bytes: int | None = Field(
         None, ge=1, description="most that local models take together; one that does not fit is not loaded"
+    )
+    unload_wait_s: float = Field(
+        UNLOAD_WAIT_S, ge=0, description="how long an unload waits for answers under way; then they end as UNAVAILABLE"
+    )
+    precision_report: Path | None = Field(
+        None, description="what `python -m benchmarks.precision` printed, told beside models; null tells nothing"
     )
     models: dict[str, Model] = Field(
         {name: LocalModel(folder=Path("models") / name) for name in ("fulcrum-small", "fulcrum-large")},

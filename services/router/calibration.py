@@ -5,7 +5,9 @@ prompt whose chosen model is wrong where the default is right. From the calibrat
 at every threshold, and the threshold is the one below which that never exceeds what a promise tolerates:
 
 - on average: conformal risk control (Angelopoulos et al. 2024, arXiv:2208.02814),
-  (n/(n+1)) * mean harm + 1/(n+1) <= bound, with a margin: met exactly, half of all measured means would be above it;
+  (n/(n+1)) * mean harm + 1/(n+1) <= bound, with a margin: met exactly, half of all measured means would be above it. It
+  asks for exchangeable draws, so where prompts are wordings of one question, n counts the questions: once with the mean
+  harm of each one's wordings, once with every wording alike, and the stricter holds;
 - with a confidence: learn then test (arXiv:2110.01052, fixed sequence), the test of "the mean harm exceeds the bound"
   being that of `services/router/harm_test.py`: the exact binomial tail where prompts were drawn one by one, a bet on
   groups where prompts of one group share their fate. A part of the error is kept for whoever holds the promise to
@@ -28,7 +30,7 @@ _NEVER = np.float32(np.inf)
 _MARGIN = 0.14  # in standard errors of the harms tolerated: two, of a mean over 200 calibrations
 _ERROR_USED = 0.6  # share of 1 - confidence that calibrating may err with
 
-Curve = tuple[NDArray[np.float32], NDArray[np.intp]]
+Curve = tuple[NDArray[np.float32], NDArray[np.float64]]
 
 
 def onsets(losses: NDArray[np.float32], harms: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -42,19 +44,19 @@ def onsets(losses: NDArray[np.float32], harms: NDArray[np.bool_]) -> NDArray[np.
     return found
 
 
-def harm_curve(losses: NDArray[np.float32], harms: NDArray[np.bool_]) -> Curve:
-    """Thresholds at which the number of harmed prompts changes, ascending, and how many are harmed just above each.
+def harm_curve(losses: NDArray[np.float32], harms: NDArray[np.bool_], weights: NDArray[np.float64]) -> Curve:
+    """Thresholds at which the harm changes, ascending, and the weights of all prompts harmed just above each.
 
-    Args are as in `onsets`, models in the order of preference, which is every prompt's.
+    Args are as in `onsets`, models in the order of preference, which is every prompt's; weights are of prompts, [n].
     """
     preferred = np.full(losses.shape, _NEVER)
     preferred[:, 1:] = np.minimum.accumulate(losses, axis=1)[:, :-1]
     harmful = harms & (losses < preferred)  # chosen above its own loss, and up to that of a preferred one
     steps = np.concatenate([losses[harmful], preferred[harmful]])
-    changes = np.repeat([1, -1], harmful.sum())
+    each = np.broadcast_to(weights[:, None], losses.shape)[harmful]
+    changes = np.concatenate([each, -each])
     thresholds, place = np.unique(steps[np.isfinite(steps)], return_inverse=True)
-    counted = np.bincount(place, changes[np.isfinite(steps)], len(thresholds)).astype(np.intp)
-    return thresholds, counted.cumsum()
+    return thresholds, np.bincount(place, changes[np.isfinite(steps)], len(thresholds)).cumsum()
 
 
 def tolerated_on_average(prompts: int, bound: float) -> int:
@@ -81,8 +83,12 @@ class Calibration:
         self._seen: NDArray[np.bool_] = np.logical_or.reduce(np.isfinite(losses), axis=0)
         self._losses, self._harms = losses, harms
         self._groups = None if groups is None else np.unique(groups, return_inverse=True)[1]
-        if self._groups is not None and len(self._groups) and self._groups.max() + 1 == len(self._groups):
+        if self._groups is not None and len(np.unique(self._groups)) == len(losses):
             self._groups = None
+        self._weights = [np.ones(len(losses))]
+        if self._groups is not None:
+            sizes = np.bincount(self._groups)
+            self._weights = [1 / sizes[self._groups], np.full(len(losses), len(sizes) / len(losses))]
         self._curve = lru_cache(remembered)(self._curve_of)
         self.threshold = lru_cache(remembered)(self._threshold)
 
@@ -123,7 +129,7 @@ class Calibration:
     def _kept(self, models: tuple[str, ...], bound: float, confidence: float | None, in_order: bool) -> float:
         """The threshold that the promise allows; infinite where nothing would harm."""
         if confidence is None:
-            return self._on_average(self._curve(models, in_order), bound)
+            return self._on_average(models, bound, in_order)
         error = _ERROR_USED * (1 - confidence)
         if self._groups is None:
             return _first_beyond(self._curve(models, in_order), most_harms_of_prompts(self.prompts, bound, error))
@@ -134,7 +140,14 @@ class Calibration:
             return -np.inf
         return float(found[rows[tolerated]]) if tolerated < self.prompts else np.inf
 
-    def _on_average(self, curve: Curve, bound: float) -> float:
+    def _on_average(self, models: tuple[str, ...], bound: float, in_order: bool) -> float:
+        if self._groups is None:
+            return self._of_prompts(self._curve(models, in_order), bound)
+        allowed = bound * (self._groups.max() + 2)
+        tolerated = allowed - 1 - _MARGIN * np.sqrt(allowed)
+        return min(_first_beyond(self._curve(models, in_order, way), tolerated) for way in range(len(self._weights)))
+
+    def _of_prompts(self, curve: Curve, bound: float) -> float:
         """With t harms tolerated the expected harm is (t+1)/(n+1), with one fewer t/(n+1): the margin lies between."""
         tolerated = tolerated_on_average(self.prompts, bound)
         above = _first_beyond(curve, tolerated)
@@ -153,18 +166,19 @@ class Calibration:
         columns = [self._column[name] for name in models]
         return self._losses[:, columns], self._harms[:, columns]
 
-    def _curve_of(self, models: tuple[str, ...], in_order: bool) -> Curve:
+    def _curve_of(self, models: tuple[str, ...], in_order: bool, way: int = 0) -> Curve:
+        """`way` is of weighing prompts."""
         losses, harms = self._of(models)
         if in_order:
-            return harm_curve(losses, harms)
+            return harm_curve(losses, harms, self._weights[way])
         found = onsets(losses, harms)
-        return harm_curve(found[:, None], np.isfinite(found)[:, None])
+        return harm_curve(found[:, None], np.isfinite(found)[:, None], self._weights[way])
 
 
-def _first_beyond(curve: Curve, tolerated: int) -> float:
-    """The threshold just above which more are harmed than tolerated, for the first time."""
+def _first_beyond(curve: Curve, tolerated: float) -> float:
+    """The threshold just above which more is harmed than tolerated, for the first time."""
     thresholds, harmed = curve
-    beyond = harmed > tolerated
+    beyond = harmed > tolerated + 1e-9
     if tolerated < 0:
         return -np.inf
     return float(thresholds[beyond.argmax()]) if beyond.any() else np.inf

@@ -12,7 +12,7 @@ It says that the promise was made for other prompts, not that it is broken, so i
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, log2
 
 import numpy as np
 import structlog
@@ -22,6 +22,7 @@ _RARELY = 5_000
 _BETS = np.array([0.5, 1.0, 2.0, 4.0, 8.0])  # on a harm; the more it exceeds what is allowed the higher one wins
 _MOST_LOST = 0.9  # of a stake in one bet
 _MEMORY = 1_000  # decisions that the mean bound and the share of weaker answers are of
+_LEAST_MAGNITUDE = -14  # a power of two: bounds are told apart no further
 _BLOCK, _BINS, SHIFTED = 500, 10, 0.25  # 0.25 is what the index's users call a major shift; chance gives 0.02
 
 
@@ -35,8 +36,44 @@ class PromiseState:
     shift: float
 
 
+class HarmWatches:
+    """A bet for each magnitude of callers' bounds: a strict caller's harms do not vanish among a lax one's, nor is the
+    one's promise suspended by the other."""
+
+    def __init__(self) -> None:
+        self._watches: dict[int, HarmWatch] = {}
+
+    def of(self, bound: float) -> "HarmWatch":
+        """The watch of bounds within a factor of two of this one."""
+        magnitude = max(_LEAST_MAGNITUDE, round(log2(bound))) if bound > 0 else _LEAST_MAGNITUDE
+        return self._watches.setdefault(magnitude, HarmWatch())
+
+    def decided(self, bound: float, weak: bool) -> None:
+        """One more decision under a bound: whether a weaker model answers."""
+        self.of(bound).decided(weak, bound)
+
+    def judge(self, bound: float, harmed: bool) -> None:
+        """A weaker answer under a bound, with the strong model's beside it: whether it is wrong where that is right."""
+        self.of(bound).judge(harmed)
+
+    @property
+    def suspended(self) -> bool:
+        """Whether the promise is, for any of them."""
+        return any(watch.suspended for watch in self._watches.values())
+
+    @property
+    def judged(self) -> int:
+        """Answers, of all."""
+        return sum(watch.judged for watch in self._watches.values())
+
+    @property
+    def harmed(self) -> int:
+        """Harms, of all."""
+        return sum(watch.harmed for watch in self._watches.values())
+
+
 class HarmWatch:
-    """The bet on harms."""
+    """The bet on harms under bounds of one magnitude."""
 
     def __init__(self) -> None:
         self.suspended = False

@@ -50,8 +50,20 @@ class Eligibility:
             found = limit(query, found)
         return found
 
+    def able(self, query: Query) -> tuple[str, ...]:
+        """Who may answer prompts of this kind, cheapest first, whatever this one's length and cost."""
+        named = self._named(query)
+        return tuple(name for name in named if self._catalogue[name].supports_tools or not query.needs_tools)
+
+    @property
+    def models(self) -> Sequence[Model]:
+        """Of the catalogue, cheapest first."""
+        return self._catalogue.models
+
     def _named(self, query: Query) -> Sequence[str]:
         objective = query.objective
+        if not (query.candidates or objective.allowed_models or objective.denied_models):
+            return self._catalogue.names
         self._known("candidates", query.candidates)
         self._known("objective.allowed_models", objective.allowed_models)
         self._known("objective.denied_models", objective.denied_models)

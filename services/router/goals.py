@@ -15,7 +15,7 @@ class Measure:
     of: Callable[[Candidate, Prediction], float | None]
     superlative: str
     comparative: str
-    by_prompt: bool = False  # whether the order of models differs from prompt to prompt
+    by_prompt: bool = True  # whether the order of models may differ from prompt to prompt, whatever the prices
 
 
 def _cost(one: Candidate, prediction: Prediction) -> float | None:
@@ -32,8 +32,8 @@ def _badness(one: Candidate, prediction: Prediction) -> float | None:
 
 
 MEASURES = {
-    Goal.CHEAPEST: Measure(_cost, "cheapest", "cheaper"),
-    Goal.BEST: Measure(_badness, "best", "better", by_prompt=True),
+    Goal.CHEAPEST: Measure(_cost, "cheapest", "cheaper", by_prompt=False),
+    Goal.BEST: Measure(_badness, "best", "better"),
     Goal.FASTEST: Measure(_time, "fastest", "faster"),
 }
 

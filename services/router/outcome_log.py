@@ -13,13 +13,17 @@ from services.router.plan import Planned
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A score from 0 to 1 that `source` gave to the answer of one model of a decision; no prompt, no answer."""
+    """A score from 0 to 1 that `source` gave to the answer of one model of a decision; no prompt, no answer.
+
+    `sampled` is the probability with which the decision was drawn for scoring, None where that is not known.
+    """
 
     decision_id: str
     planned: Planned
     score: float
     source: str
     version: str  # of the predictor that planned it
+    sampled: float | None = None
 
 
 class OutcomeLog:

@@ -38,7 +38,8 @@ class Planned:
 class Plan:
     """Models in the order to try them, never none, the strongest of them, and why the first is first.
 
-    `promised` is whether the first is a weaker one under the promise of how rarely it answers worse than the default.
+    `promised` is whether the first is a weaker one under the promise that no more than `bound`, a share of all such
+    requests, are answered worse than by the default.
     """
 
     models: tuple[Planned, ...]
@@ -46,4 +47,5 @@ class Plan:
     reason: Reason
     explanation: str
     promised: bool
+    bound: float
     version: str  # of the predictor; empty where there is none

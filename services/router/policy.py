@@ -8,10 +8,11 @@ import numpy as np
 
 from services.chassis.errors import InvalidField
 from services.router.conversation import leaning
-from services.router.drift import HarmWatch, PromiseState, ShiftWatch
+from services.router.drift import HarmWatches, PromiseState, ShiftWatch
 from services.router.eligibility import Candidate, Eligibility
 from services.router.explanation import expected, limit, percent, rank
 from services.router.goals import MEASURES, rivals
+from services.router.order import Rivalry
 from services.router.plan import RIGHT, Plan, Planned, Reason
 from services.router.predictor import Prediction, Predictor
 from services.router.query import Goal, Query
@@ -33,30 +34,36 @@ class _Choice:
 class Policy:
     """Chooses among the models that may answer."""
 
-    def __init__(self, eligibility: Eligibility, predictor: Predictor | None) -> None:
-        """`predictor` must be relative to the catalogue's default; without one the default answers everything."""
+    def __init__(self, eligibility: Eligibility, predictor: Predictor | None, before: "Policy | None" = None) -> None:
+        """`predictor` must be relative to the catalogue's default; without one the default answers everything.
+
+        What was known of the promise `before` still is, where its predictor was this one.
+        """
         self._eligibility = eligibility
         self._predictor = predictor
         self._version = predictor.version if predictor else ""
-        self._harm = HarmWatch()
+        self._rivalry = Rivalry(eligibility.models, predictor.models if predictor else ())
+        self._harms = HarmWatches()
         self._shift = ShiftWatch(predictor.calibration.mean_losses) if predictor else None
+        if before and before._version == self._version:
+            self._harms, self._shift = before._harms, before._shift
 
     @property
     def promise(self) -> PromiseState:
         """What is known of whether the promise is kept."""
-        harm = self._harm
-        return PromiseState(harm.suspended, harm.judged, harm.harmed, self._shift.shift if self._shift else 0.0)
+        harms = self._harms
+        return PromiseState(harms.suspended, harms.judged, harms.harmed, self._shift.shift if self._shift else 0.0)
 
-    def scored(self, plan: Plan, scores: Mapping[str, float]) -> None:
-        """Learns how answers to one prompt were scored, by model, as soon as both that matter are.
+    def scored(self, plan: Plan, model: str, scores: Mapping[str, float]) -> None:
+        """Learns how answers to one prompt were scored, with that of `model` now, as soon as both that matter are.
 
         A plan of another predictor says nothing of this one.
         """
-        if plan.version != self._version:
+        if plan.version != self._version or model not in (plan.models[0].model, plan.strongest):
             return
         chosen, default = scores.get(plan.models[0].model), scores.get(plan.strongest)
         if plan.promised and chosen is not None and default is not None:
-            self._harm.judge(chosen < RIGHT <= default)
+            self._harms.judge(plan.bound, chosen < RIGHT <= default)
 
     def plan(self, query: Query) -> Plan:
         """Ranks the models for a query.
@@ -73,13 +80,12 @@ class Policy:
             choice = self._told_of_prefix(choice, query, ranked, prediction)
         order = [choice.model, *(one for one in ranked if one is not choice.model)]
         planned = tuple(_planned(one, prediction) for one in order)
-        weak = choice.model is not ranked[0]
+        weak = choice.model is not ranked[0] and choice.reason is not Reason.CONTINUES_TOOL_CALL
+        bound = query.objective.max_quality_loss
         if ranked[0].model.is_default:
-            self._harm.decided(weak, query.objective.max_quality_loss)
-        promised = weak and ranked[0].model.is_default
-        return Plan(
-            planned, ranked[0].name, choice.reason, f"{choice.model.name}: {choice.why}.", promised, self._version
-        )
+            self._harms.decided(bound, weak)
+        promised, why = weak and ranked[0].model.is_default, f"{choice.model.name}: {choice.why}."
+        return Plan(planned, ranked[0].name, choice.reason, why, promised, bound, self._version)
 
     def _predict(self, query: Query) -> Prediction | None:
         if query.vector is None:
@@ -127,7 +133,7 @@ class Policy:
         if query.earlier_turns and (lacking := leaning(query.text)):
             why = f"{rank(strongest)}, as the turn says nothing without those before it: {lacking}"
             return _Choice(strongest, Reason.NEEDS_CONVERSATION, why)
-        if self._harm.suspended:
+        if self._harms.of(query.objective.max_quality_loss).suspended:
             why = f"{rank(strongest)}, as weaker models were seen to harm more than the bound allows"
             return _Choice(strongest, Reason.PROMISE_SUSPENDED, why)
         if prediction.unfamiliar:
@@ -137,7 +143,8 @@ class Policy:
 
     def _going_on(self, query: Query, ranked: Sequence[Candidate]) -> _Choice:
         """Whoever called the tool was chosen for the question that its result is part of the answer to."""
-        strongest, careful = ranked[0], self._harm.suspended or not query.objective.max_quality_loss
+        strongest, bound = ranked[0], query.objective.max_quality_loss
+        careful = not bound or self._harms.of(bound).suspended
         calling = next((one for one in ranked if one.name == query.current_model), strongest)
         if calling is strongest or careful:
             why = f"{rank(strongest)}, as the turn is the result of a tool call, which says nothing by itself"
@@ -157,8 +164,8 @@ class Policy:
         if not fitted:
             return _Choice(strongest, refused, f"{rank(strongest)}, and no other is known to be {measure.comparative}")
         bound, confidence = query.objective.max_quality_loss, query.objective.confidence
-        names = tuple(one.name for one in fitted)
-        threshold = predictor.calibration.threshold(names, bound, confidence, in_order=not measure.by_prompt)
+        names, in_order = self._counted(query, fitted)
+        threshold = predictor.calibration.threshold(names, bound, confidence, in_order=in_order)
         promise = f"a bound of {percent(bound)}" + (f" at {percent(confidence)} confidence" if confidence else "")
         allowed = f"{limit(threshold)} {predictor.calibration.prompts} calibrated prompts for {promise}"
         for one in fitted:
@@ -170,6 +177,20 @@ class Policy:
         least = percent(prediction.loss[closest.name])
         why = f"{rank(strongest)}, as {closest.name} is predicted to lose {least}, where {allowed}"
         return _Choice(strongest, refused, why)
+
+    def _counted(self, query: Query, fitted: Sequence[Candidate]) -> tuple[tuple[str, ...], bool]:
+        """Whose harm the promise counts: those of `fitted` in their order, where every prompt's rivals are the same.
+
+        Where they are not, by price, context, or a limit of the request, all that might be, whichever is chosen: else
+        each kind of prompts could spend the whole bound.
+        """
+        objective = query.objective
+        limited = objective.max_cost_nano_usd or objective.max_latency_s or query.cached_prefix_tokens
+        by_prompt = MEASURES[objective.goal].by_prompt
+        names, one_order = self._rivalry.all(self._eligibility.able(query), by_prompt)
+        if len(names) == 1 or (one_order and not limited):
+            return tuple(one.name for one in fitted), True
+        return names, False
 
     def _told_of_prefix(
         self, choice: _Choice, query: Query, ranked: Sequence[Candidate], prediction: Prediction | None

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from services.router.evaluation import Point, Predicted, calibration_of
 from services.router.plot import Frame
 
-_COLOURS = ("#0b6e4f", "#c1121f", "#3a5ba0", "#b8860b", "#6a4c93", "#2b9348")
+_ROUTER, _MODELS = "#0b6e4f", ("#c1121f", "#3a5ba0", "#b8860b", "#6a4c93", "#2b9348")
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1b1b}
 table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .7rem;border-bottom:1px solid #ddd;text-align:right}
 td:first-child,th:first-child{text-align:left}svg{max-width:100%;height:auto}figure{margin:1rem 0}
-.note{color:#555}text{font:12px system-ui,sans-serif}"""
+.note{color:#555}text{font:12px system-ui,sans-serif;paint-order:stroke;stroke:#fff;stroke-width:3px}"""
 
 
 def page(
@@ -26,7 +26,7 @@ def page(
 ) -> str:
     """The page as HTML that loads nothing; `chosen` are the models that the bound gives, [n]."""
     default = rows.models[rows.default]
-    promise = f"{bound:.3g}" + (f" at {confidence:.0%} confidence" if confidence else " on average")
+    promise = f"{100 * bound:.3g}%" + (f" at {confidence:.0%} confidence" if confidence else " on average")
     harm = rows.harm(chosen)
     notes = "".join(f"<p class=note>{escape(remark)}</p>" for remark in remarks)
     return f"""<!doctype html><html lang=en><meta charset=utf-8><title>Router report</title><style>{_STYLE}</style>
@@ -34,7 +34,7 @@ def page(
 <p>{len(rows.scores):,} prompts that the router is held to; losses are counted against <b>{escape(default)}</b>.
 With at most {promise} of requests worse, {harm:.2%} were. Costs are {escape(unit)}.</p>{notes}
 {_summary(rows, chosen)}
-<h2>Cost and quality</h2><figure>{_curve(rows, chosen)}</figure>
+<h2>Cost and quality</h2><figure>{_curve(rows, chosen, unit)}</figure>
 <p class=note>The line is every threshold of predicted loss; the dashes are the cheapest model and {escape(default)}
 mixed by chance. What lies above the dashes is what the router knows.</p>
 <h2>Calibration</h2><figure>{_calibration(rows)}</figure>
@@ -76,24 +76,24 @@ def _table(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def _curve(rows: Predicted, chosen: NDArray[np.intp]) -> str:
+def _curve(rows: Predicted, chosen: NDArray[np.intp], unit: str) -> str:
     singles = [rows.always(place) for place in range(len(rows.models))]
     routed, points = rows.point(chosen), rows.curve()
     everything = [*singles, *points, routed]
     costs, scores = [point.cost for point in everything], [point.score for point in everything]
-    frame = Frame((min(costs), max(costs)), (min(scores), max(scores)), "cost", "score")
+    frame = Frame((min(costs), max(costs)), (min(scores), max(scores)), f"cost, {unit}", "score")
     cheap = min(singles, key=lambda point: point.cost)
     ordered = sorted(points, key=lambda point: (point.cost, point.score))
     drawn = [
         frame.line(
             [(cheap.cost, cheap.score), (singles[rows.default].cost, singles[rows.default].score)], "#999", "5 4"
         ),
-        frame.line([(point.cost, point.score) for point in ordered], _COLOURS[0]),
+        frame.line([(point.cost, point.score) for point in ordered], _ROUTER),
         *(
-            frame.dot(point.cost, point.score, _COLOURS[1 + place % 5], name)
+            frame.dot(point.cost, point.score, _colour(place), name)
             for place, (point, name) in enumerate(zip(singles, rows.models, strict=True))
         ),
-        frame.dot(routed.cost, routed.score, _COLOURS[0], "router at the bound"),
+        frame.dot(routed.cost, routed.score, _ROUTER, "router at the bound"),
     ]
     return frame.drawn(drawn)
 
@@ -102,8 +102,12 @@ def _calibration(rows: Predicted) -> str:
     frame = Frame((0, 1), (0, 1), "predicted score", "score")
     drawn = [frame.line([(0, 0), (1, 1)], "#999", "5 4")]
     for place, name in enumerate(rows.models):
-        colour = _COLOURS[place % len(_COLOURS)]
+        colour = _colour(place)
         found = calibration_of(rows.quality[:, place], rows.scores[:, place])
         drawn.append(frame.line([(predicted, right) for predicted, right, _ in found], colour))
         drawn.append(frame.dot(found[-1][0], found[-1][1], colour, name))
     return frame.drawn(drawn)
+
+
+def _colour(place: int) -> str:
+    return _MODELS[place % len(_MODELS)]

@@ -57,13 +57,18 @@ class Router:
         """Judges an answer; NotFound where the decision is forgotten or the model is not of its plan."""
         return assess(self._decisions.recall(decision_id), signals)
 
-    async def feedback(self, decision_id: str, model: str, score: float, source: str) -> None:
-        """Logs a score from 0 to 1 where a log is set; NotFound as `assess`, Overloaded where the log lags."""
+    async def feedback(
+        self, decision_id: str, model: str, score: float, source: str, sampled: float | None = None
+    ) -> None:
+        """Logs a score from 0 to 1 where a log is set; NotFound as `assess`, Overloaded where the log lags.
+
+        `sampled` is as in `Outcome`.
+        """
         plan = self._decisions.recall(decision_id)
         planned = place(plan, model, "model")
-        self._policy.scored(plan, self._decisions.score(decision_id, model, score))
+        self._policy.scored(plan, model, self._decisions.score(decision_id, model, score))
         if self._outcomes:
-            await self._outcomes.append(Outcome(decision_id, planned, score, source, plan.version))
+            await self._outcomes.append(Outcome(decision_id, planned, score, source, plan.version, sampled))
 
     def follow(self) -> None:
         """Decides by each predictor that replaces the file's; decisions that were made stay as they are."""
@@ -72,7 +77,7 @@ class Router:
 
     async def _follow(self, file: PredictorFile) -> None:
         async for predictor in file.changes():
-            self._policy = Policy(self._eligibility, predictor)
+            self._policy = Policy(self._eligibility, predictor, self._policy)
 
     async def close(self) -> None:
         """Writes what the log still holds."""

@@ -70,7 +70,8 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         self, request: router_service_pb2.FeedbackRequest, context: Any
     ) -> router_service_pb2.FeedbackResponse:
         """Logs the score where a log is set."""
-        await self._router.feedback(request.decision_id, request.model, request.score, request.source)
+        sampled = request.sampling_probability if request.HasField("sampling_probability") else None
+        await self._router.feedback(request.decision_id, request.model, request.score, request.source, sampled)
         return router_service_pb2.FeedbackResponse()
 
     async def ListModels(

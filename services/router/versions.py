@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.chassis.settings import ConfigError
+from services.router.artefact import load_artefact
 
 _FOLDER, _KEPT, _WITHDRAWN = ".versions", ".safetensors", ".withdrawn"
 
@@ -58,10 +59,10 @@ class Versions:
         return self.listed()[-1]
 
     def rollback(self) -> Version:
-        """Withdraws what serves, and serves what served before it.
+        """Withdraws what serves, and serves the last before it that can still be read.
 
         Raises:
-            ConfigError: there is none before, or a file cannot be written.
+            ConfigError: there is none before, or none that can be read, or a file cannot be written.
         """
         standing = [one for one in self.listed() if not one.withdrawn]
         place = next((place for place, one in enumerate(standing) if one.serves), None)
@@ -70,13 +71,25 @@ class Versions:
             raise ConfigError(f"{self._serving}: got a file put there by hand, expected {expected}")
         if place == 0:
             raise ConfigError(f"{self._serving}: version {standing[0].number} is the first, expected one before it")
-        now, before = standing[place], standing[place - 1]
+        now, before = standing[place], self._last_read(standing[:place])
         try:
             self._serve(before.path)
             now.path.rename(now.path.with_suffix(_WITHDRAWN))
         except OSError as error:
             raise ConfigError(f"{error.filename}: cannot be written: {error.strerror}") from error
         return next(one for one in self.listed() if one.serves)
+
+    def _last_read(self, earlier: Sequence[Version]) -> Version:
+        """The last that this software reads: an older format, or a damaged file, would end what serves."""
+        problems = []
+        for one in reversed(earlier):
+            try:
+                load_artefact(one.path)
+            except ConfigError as error:
+                problems.append(str(error))
+            else:
+                return one
+        raise ConfigError(f"{self._serving}: no version before can be used: {'; '.join(problems)}")
 
     def _keep(self, path: Path) -> Path:
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -38,13 +38,14 @@ class Call:
     fate: str = ""
     why: str = ""
     struck: set[str] = field(default_factory=set)
+    begun: float = field(default_factory=time.monotonic)
     ended: float = 0.0
     receipt: receipt_pb2.Receipt | None = None
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Which limit a tenant reached, and its other calls that may have been under way in an edge at that time."""
+    """Which limit a tenant reached, and its other calls that may have been under way when that was decided."""
 
     limit: str
     beside: int
@@ -77,9 +78,8 @@ class Race:
 
     def refuse(self, call: Call) -> None:
         """Notes that a tenant's budget is spent, as this call was told."""
-        under_way = (*self._lingering(), *self.under_way[0], *self.under_way[1])
-        beside = sum(one.tenant == call.tenant for one in under_way)
-        self.refused.setdefault(call.tenant, Refusal(call.why, beside))
+        others = [one for one in self.calls if one.tenant == call.tenant and one is not call]
+        self.refused.setdefault(call.tenant, Refusal(call.why, sum(_beside(one, call) for one in others)))
 
     def _lingering(self) -> list[Call]:
         """Cancelled calls whose edge may not have ended them yet."""
@@ -106,6 +106,11 @@ class Race:
             self.under_way[edge].remove(call)
             call.ended = time.monotonic()
         return call
+
+
+def _beside(one: Call, call: Call) -> bool:
+    """Whether one call may have been under way while the other was: what was cancelled may have ended later."""
+    return not one.ended or one.ended + (LINGER_S if one.fate == "cancelled" else 0.0) > call.begun
 
 
 async def _listen(call: Call, stream: Any, leaves: bool) -> None:

@@ -64,7 +64,7 @@ def use(cache: AnswerCache, number: int, rng: np.random.Generator) -> None:
     if number % EVERY_VERDICT == 0:
         cache.judge(partition.tenant, lookup_id, number % (3 * EVERY_VERDICT) == 0)
     if number % EVERY_PURGE == 0:
-        cache.invalidate(Selector(partition.tenant, entry_id=kept))
+        cache.kept.invalidate(Selector(partition.tenant, entry_id=kept))
 
 
 def sample(stores: int, folder: Path) -> Sample:

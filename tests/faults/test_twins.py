@@ -64,9 +64,10 @@ async def suite(folder: Path) -> AsyncIterator[tuple[Fleet, Provider, list[Any]]
             "router": {"catalogue": str(folder / "catalogue.yaml"), "predictor": None},
             "executor": {"models": {"m": {"base_url": server.base_url}}},
             "cache": {"lease_s": LEASE_S},
+            "edge": {"judge": {"at_once": 0}},  # no would-be hit is executed, to audit it
         }
         (folder / "settings.yaml").write_text(yaml.safe_dump(content))
-        configs = dict.fromkeys(("executor", "router", "cache"), folder / "settings.yaml")
+        configs = dict.fromkeys(("executor", "router", "cache", "edge"), folder / "settings.yaml")
         async with (
             fleet(folder, edges=2, configs=configs) as running,
             grpc.aio.insecure_channel(running.edges[0].address) as one,

@@ -180,17 +180,11 @@ class BadVector:
         BadVector({"values": np.full(384, np.nan, "<f4").tobytes()}, INVALID, "FIELD_INVALID", "embedding.values"),
         BadVector({"dimension": 0}, INVALID, "FIELD_INVALID", "embedding.dimension"),
         BadVector({"encoder_digest": "nonsense"}, INVALID, "FIELD_INVALID", "embedding.encoder_digest"),
-        BadVector(
-            {"encoder_digest": "ab" * 32},
-            grpc.StatusCode.FAILED_PRECONDITION,
-            "ENCODER_MISMATCH",
-            "embedding.encoder_digest",
-        ),
     ],
     ids=lambda bad: f"{bad.reason}-{next(iter(bad.change))}",
 )
 async def test_bad_vectors(suite: Suite, bad: BadVector) -> None:
-    """A vector of wrong length, not a number, or of another encoder is refused by Lookup and Store; nothing is kept."""
+    """A vector of wrong length, not a number, or of no encoder is refused by Lookup and Store; nothing is kept."""
     text = "seed for the index"
     vector = await embedded(suite, text)
     await suite.cache.Store(store(text, "x", embedding=vector), timeout=5)

@@ -122,3 +122,34 @@ def test_a_line_that_is_no_json() -> None:
     for line in (b"{", b"\xff", b"[" * 100_000):
         with pytest.raises(ConfigError, match="line 1"):
             list(_entries([line]))
+
+
+async def test_entries_are_given_the_vectors_of_another_encoder(suite: Suite) -> None:
+    """What has none of the encoder's is listed until it has; the vector at fault is named, those before it are kept."""
+    tenant, old = "swapper", "ab" * 32
+    texts = [f"How far is planet {number}?" for number in range(3)]
+    for text in texts:
+        vector = await embedded(suite, text)
+        vector.encoder_digest = old
+        await suite.cache.Store(store(text, f"of {text}", tenant, embedding=vector), timeout=5)
+    vector = await embedded(suite, "Distance of planet 1?")
+    asked = lookup("Distance of planet 1?", tenant, embedding=vector)
+    assert (await suite.cache.Lookup(asked, timeout=5)).WhichOneof("outcome") == "miss"
+    request = pb.ExportEntriesRequest(without_encoder_digest=vector.encoder_digest, page_size=1000)
+    entries = [
+        one for one in (await suite.cache.ExportEntries(request, timeout=5)).entries if one.scope.tenant == tenant
+    ]
+    assert [one.entry.text for one in entries] == texts
+    vectors = [
+        pb.EntryVector(scope=one.scope, entry_id=one.entry.entry_id, embedding=await embedded(suite, one.entry.text))
+        for one in entries
+    ]
+    vectors[2].embedding.values = bytes(12)
+    refusal = suite.cache.EmbedEntries(pb.EmbedEntriesRequest(vectors=vectors), timeout=5)
+    await refused(refusal, INVALID, "FIELD_INVALID", "vectors[2].embedding.values")
+    done = await suite.cache.EmbedEntries(pb.EmbedEntriesRequest(vectors=vectors[:2]), timeout=5)
+    assert (done.embedded, done.left) == (0, 2)
+    digests = [one.embedding.encoder_digest for one in await exported(suite, tenant)]
+    assert digests == [vector.encoder_digest, vector.encoder_digest, old]
+    both = pb.ExportEntriesRequest(tenant=tenant, without_encoder_digest=old)
+    await refused(suite.cache.ExportEntries(both, timeout=5), INVALID, "FIELD_INVALID", "request")

@@ -92,6 +92,9 @@ async def test_stats_and_models(running: SuiteProcess) -> None:
     assert models.status == 0, models.err
     assert "fulcrum-large (strong)" in models.out
     assert "ready" in models.out
+    rows = [" ".join(line.split()) for line in models.out.replace("│", " ").splitlines()]
+    assert "fulcrum-large int8 (runs) 90.4% 1.0543 1,000 5.0%" in rows
+    assert "fulcrum-small int4 62.2% 1.2853 1,000 54.1%" in rows
 
 
 async def test_models_are_unloaded_and_loaded(running: SuiteProcess) -> None:
@@ -273,3 +276,22 @@ async def test_cache_lists_shows_moves_and_purges(running: SuiteProcess, tmp_pat
     refused = await fulcrum("cache", "import", str(bad), *at)
     assert (refused.status, "line 2" in refused.err) == (2, True)
     assert (await fulcrum("cache", "purge", *at)).status == 1
+
+
+async def test_cache_embeds_anew(running: SuiteProcess) -> None:
+    """Entries of another encoder get vectors of the one that serves; run again, nothing is left to do."""
+    at = ("--address", running.address)
+    await fulcrum("complete", "How deep is the sea?", *at)
+    lines = (await fulcrum("cache", "export", *at)).out.splitlines()
+    row = next(row for row in map(json.loads, lines) if row["entry"]["text"] == "How deep is the sea?")
+    digest = row["embedding"]["encoder_digest"]
+    row["entry"] |= {"entry_id": "", "text": "How deep is it?"}
+    row["embedding"]["encoder_digest"] = "ab" * 32
+    await piped(json.dumps(row).encode(), "cache", "import", "-", *at)
+    done = await fulcrum("cache", "reembed", "--rate", "1000", "--encoder", running.address, *at)
+    assert (done.status, done.err) == (0, "")
+    assert f"entries embedded by {digest[:16]}" in done.out
+    rows = [json.loads(line) for line in (await fulcrum("cache", "export", *at)).out.splitlines()]
+    assert {row["embedding"]["encoder_digest"] for row in rows} == {digest}
+    again = await fulcrum("cache", "reembed", *at)
+    assert again.out.startswith("0 entries embedded")

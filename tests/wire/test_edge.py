@@ -57,7 +57,9 @@ async def test_miss_then_exact_then_semantic(suite: Suite) -> None:
     assert missed.cost.actual_nano_usd > 0
     repeated, exact = await complete(suite, ask("What is the capital of France?"), tenant)
     assert (repeated, exact.cache.result) == (text, receipt_pb2.CACHE_RESULT_EXACT_HIT)
-    said, semantic = await complete(suite, ask("Tell me the capital city of France."), tenant)
+    cached = pb.CacheControl(only_if_cached=True)  # else some would-be hits are executed, to audit them
+    asked = ask("Tell me the capital city of France.", cache_control=cached)
+    said, semantic = await complete(suite, asked, tenant)
     assert (said, semantic.cache.result) == (text, receipt_pb2.CACHE_RESULT_SEMANTIC_HIT), semantic
     assert exact.cost.actual_nano_usd == semantic.cost.actual_nano_usd == 0
     for receipt in (missed, exact, semantic):

@@ -135,6 +135,8 @@ async def test_assess_and_feedback(suite: Suite) -> None:
     await refused(suite.router.Feedback(unknown, timeout=5), not_found, "ID_UNKNOWN", "decision_id")
     beyond = pb.FeedbackRequest(decision_id=decision, model="m", score=1.5, source="test")
     await refused(suite.router.Feedback(beyond, timeout=5), INVALID, "FIELD_INVALID", "score")
+    never = pb.FeedbackRequest(decision_id=decision, model="m", score=1.0, source="test", sampling_probability=0.0)
+    await refused(suite.router.Feedback(never, timeout=5), INVALID, "FIELD_INVALID", "sampling_probability")
 
 
 async def test_lists_the_catalogue(suite: Suite) -> None:

@@ -17,7 +17,7 @@ from services.cache.personal_data import Detector
 from services.cache.query import Audit, Hit, Miss, Query, Submission
 from services.cache.scope_decision import Considered
 from services.cache.scope_file import ScopeFile
-from services.cache.scopes import Scopes
+from services.cache.scopes import ScopeName, Scopes
 from services.cache.settings import CacheSettings
 
 DIGEST = "ab" * 32
@@ -43,7 +43,7 @@ class ServeNearest(Scopes):
     """Serves whatever is nearest, so that nothing but the partition can keep entries apart."""
 
     def decide(
-        self, tenant: str, text: str, neighbours: Sequence[Neighbour], bound: float, judges: bool
+        self, name: ScopeName, text: str, neighbours: Sequence[Neighbour], bound: float, judges: bool
     ) -> tuple[Serve | Check | Decline, Considered | None]:
         return Serve(neighbours[0], 0.5, "") if neighbours else Decline(MissReason.NOT_NEAR, "none"), None
 

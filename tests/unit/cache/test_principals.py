@@ -19,7 +19,7 @@ def test_provenance_is_kept(tmp_path: Path) -> None:
     with opened(tmp_path) as cache:
         cache.store(by("key a", "x"))
     with opened(tmp_path) as cache:
-        (entry,) = cache.page(HERE.tenant, 2**62, 10)
+        (entry,) = cache.kept.page(HERE.tenant, 2**62, 10)
         assert entry.provenance == Provenance("key a", "request of x", "edge")
         assert (entry.standing, entry.size) == (Standing.TRUSTED, 3)
 
@@ -109,6 +109,6 @@ def test_purges(tmp_path: Path, selector: Selector, left: list[str]) -> None:
         for number, who in enumerate("aab"):
             cache.store(by(who, f"x{number}"))
             clock.advance(1)
-        assert cache.invalidate(selector) == 3 - len(left)
+        assert cache.kept.invalidate(selector) == 3 - len(left)
     with opened(tmp_path, clock) as cache:
-        assert [entry.text for entry in cache.page("acme", 2**62, 10)] == left
+        assert [entry.text for entry in cache.kept.page("acme", 2**62, 10)] == left

@@ -13,9 +13,11 @@ from services.cache.query import Audit, Hit, MatchKind
 from services.cache.scope_decision import ScopeDecision
 from services.cache.scope_file import ScopeFile
 from services.cache.scope_state import pack, unpack
-from tests.unit.cache.parts import HERE, ask, embedding, keep, opened, served
+from services.cache.scopes import ScopeName
+from tests.unit.cache.parts import DIGEST, HERE, ask, embedding, keep, opened, served
 from tests.unit.cache.test_scope_decision import teach
 
+SCOPE = ScopeName("acme", DIGEST)
 ASKED, OTHERWISE = "How do I top up my card?", "Topping up the card: in which way"
 
 
@@ -48,11 +50,11 @@ def test_only_services_teach(tmp_path: Path) -> None:
     with opened(tmp_path) as cache:
         cache.store(keep(ASKED, embedding=embedding()))
         found = check(cache, OTHERWISE, 0.95)
-        before = pack(cache._scopes._scope("acme"))
+        before = pack(cache._scopes._scope(SCOPE))
         cache.judge("acme", found.lookup_id, right=True, principal="mallory")
-        assert pack(cache._scopes._scope("acme")) == before
+        assert pack(cache._scopes._scope(SCOPE)) == before
         cache.judge("acme", found.lookup_id, right=True)
-        assert pack(cache._scopes._scope("acme")) != before
+        assert pack(cache._scopes._scope(SCOPE)) != before
 
 
 def test_verdicts_make_a_scope_serve_and_outlive_a_restart(tmp_path: Path) -> None:
@@ -82,7 +84,7 @@ def test_a_miss_judged_equal_becomes_an_alias(tmp_path: Path) -> None:
         found = check(cache, OTHERWISE, 0.9)
         cache.store(keep(OTHERWISE, "Please go to Top up.", embedding=embedding(0.9), lookup_id=found.lookup_id))
         cache.judge("acme", found.lookup_id, right=True)
-        scope = cache._scopes._scope("acme")
+        scope = cache._scopes._scope(SCOPE)
         assert len(scope.aliases) == 1
         assert max(record.entries for record in scope.records.values()) == 2
 

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.cache import nearest
-from services.cache.embedding import Encoder
-from services.cache.entry import Partition
+from services.cache.entry import Partition, Space
 from services.cache.nearest import Vectors
 from services.cache.snapshots import Snapshots
 from services.cache.vector_index import VectorIndex
 
 DIMENSION = 8
-HERE = Partition("t", b"h" * 16)
+DIGEST = "ab" * 32
+HERE = Space(Partition("t", b"h" * 16), DIGEST)
 FREE = 10**9
 
 
@@ -29,21 +29,27 @@ class Stored:
     """What a store would hold, and how often a partition was read."""
 
     def __init__(self) -> None:
-        self.of_partition: dict[Partition, dict[int, np.ndarray]] = {}
+        self.of_space: dict[Space, dict[int, np.ndarray]] = {}
         self.reads = 0
 
-    def encoder(self) -> Encoder:
-        return Encoder("ab" * 32, DIMENSION)
+    @property
+    def encoders(self) -> dict[str, int]:
+        return {DIGEST: DIMENSION, "cd" * 32: DIMENSION}
 
-    def of(self, partition: Partition) -> Vectors:
+    def of(self, space: Space) -> Vectors:
         self.reads += 1
-        return self.some(self.sequences(partition))
+        return self.some(self.sequences(space), space.encoder)
 
-    def sequences(self, partition: Partition) -> list[int]:
-        return list(self.of_partition.get(partition, {}))
+    def sequences(self, space: Space) -> list[int]:
+        return list(self.of_space.get(space, {}))
 
-    def some(self, sequences: list[int]) -> Vectors:
-        known = {number: one for kept in self.of_partition.values() for number, one in kept.items()}
+    def some(self, sequences: list[int], encoder: str) -> Vectors:
+        known = {
+            number: one
+            for space, kept in self.of_space.items()
+            if space.encoder == encoder
+            for number, one in kept.items()
+        }
         matrix = np.array([known[number] for number in sequences], np.float32).reshape(max(len(sequences), 1), -1)
         return Vectors(np.array(sequences, np.int64), matrix)
 
@@ -58,7 +64,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def filled(stored: Stored, count: int) -> dict[int, np.ndarray]:
-    known = stored.of_partition[HERE] = {number: unit(number) for number in range(count)}
+    known = stored.of_space[HERE] = {number: unit(number) for number in range(count)}
     return known
 
 
@@ -95,18 +101,18 @@ def test_neighbours_by_hand(steps: list[tuple[str, int, int]], max_bytes: int) -
     stored = Stored()
     index = VectorIndex(stored, Snapshots(Path("nowhere")), max_bytes)
     for action, where, number in steps:
-        partition = Partition("t", bytes([where]))
-        known = stored.of_partition.setdefault(partition, {})
+        space = Space(Partition("t", bytes([where])), DIGEST)
+        known = stored.of_space.setdefault(space, {})
         if action == "a" and number not in known:
             known[number] = unit(number)
-            index.add(partition, number, known[number])
+            index.add(space, number, known[number])
         elif action == "r":
             known.pop(number, None)
-            index.remove(partition, [number])
+            index.remove(space, [number])
         elif action == "s":
             query = unit(100 + number)
             expected = sorted(((float(v @ query), s) for s, v in known.items()), reverse=True)[:3]
-            found = index.search(partition, query, 3)
+            found = index.search(space, query, 3)
             assert [s for s, _ in found] == [s for _, s in expected]
             assert [c for _, c in found] == pytest.approx([c for c, _ in expected], abs=1e-6)
 
@@ -115,14 +121,14 @@ def test_memory_is_bounded() -> None:
     """The partition searched longest ago is dropped, and read again when it is needed."""
     stored = Stored()
     index = VectorIndex(stored, Snapshots(Path("nowhere")), 2 * (4096 + 10 * (4 * DIMENSION + 8)))
-    partitions = [Partition("t", bytes([number])) for number in range(3)]
-    for partition in partitions:
-        stored.of_partition[partition] = {number: unit(number) for number in range(10)}
-    for partition in partitions:
-        index.search(partition, unit(0), 1)
+    spaces = [Space(Partition("t", bytes([number])), DIGEST) for number in range(3)]
+    for space in spaces:
+        stored.of_space[space] = {number: unit(number) for number in range(10)}
+    for space in spaces:
+        index.search(space, unit(0), 1)
     assert index.bytes <= 2 * (4096 + 10 * (4 * DIMENSION + 8))
-    for partition, reads in ((partitions[2], 3), (partitions[1], 3), (partitions[0], 4)):
-        index.search(partition, unit(0), 1)
+    for space, reads in ((spaces[2], 3), (spaces[1], 3), (spaces[0], 4)):
+        index.search(space, unit(0), 1)
         assert stored.reads == reads
 
 
@@ -180,7 +186,7 @@ def test_any_damaged_byte_of_a_file_is_noticed(tmp_path: Path, which: str) -> No
         damaged = bytearray(whole)
         damaged[place] ^= 1 << int(place) % 8
         path.write_bytes(damaged)
-        assert Snapshots(tmp_path).load(HERE, "ab" * 32) is None or which == "*.json"
+        assert Snapshots(tmp_path).load(HERE) is None or which == "*.json"
         again = VectorIndex(stored, Snapshots(tmp_path), FREE)
         assert recall(again, known, 5) == 1.0
         again._maker.shutdown()
@@ -197,6 +203,7 @@ def test_files_of_another_encoder_are_removed(tmp_path: Path) -> None:
     index = VectorIndex(stored, Snapshots(tmp_path), FREE)
     assert made(index)
     index.close()
-    assert Snapshots(tmp_path).load(HERE, "cd" * 32) is None
-    assert Snapshots(tmp_path).partitions("cd" * 32) == []
+    assert Snapshots(tmp_path).load(Space(HERE.partition, "cd" * 32)) is None
+    assert Snapshots(tmp_path).spaces([DIGEST, "cd" * 32]) == [HERE]
+    assert Snapshots(tmp_path).spaces(["cd" * 32]) == []
     assert not list(tmp_path.iterdir())

@@ -35,6 +35,7 @@ def test_a_checkout_has_all_its_files() -> None:
             {"executor": {"models": {"mine": {"folder": "docs"}}}},
             "executor.models.mine.folder: docs/config.json: file is missing",
         ),
+        ({"executor": {"precision_report": "none.json"}}, "executor.precision_report: none.json: cannot be read"),
         (
             {"executor": {"models": {"far": {"base_url": "http://x", "api_key_env": "NOT_SET"}}}},
             "executor.models.far.api_key_env: NOT_SET is not set",

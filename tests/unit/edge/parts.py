@@ -165,6 +165,7 @@ class MemoryRouter:
         CatalogueModel(UNPRICED, False, None),
     )
     routes: list[tuple[Request, Embedding | None, Objective]] = field(default_factory=list)
+    scores: list[tuple[str, str, float, str, float]] = field(default_factory=list)
     circumstances: list[Circumstances] = field(default_factory=list)
     readings: int = 0
     on_route: Callable[[], Any] | None = None
@@ -182,6 +183,11 @@ class MemoryRouter:
             raise self.error
         planned = tuple(PlannedModel(model, 0.9, 0.01) for model in self.models)
         return Plan(f"d{len(self.routes)}", planned, "the cheapest that fits")
+
+    async def feedback(self, decision_id: str, model: str, score: float, source: str, probability: float) -> None:
+        self.trace.append(f"feedback {model}")
+        self.scores.append((decision_id, model, score, source, probability))
+        await asyncio.sleep(0)
 
     async def catalogue(self) -> tuple[CatalogueModel, ...]:
         self.readings += 1

@@ -1,5 +1,6 @@
 """What edge knows of a conversation's last turn, and of models' speeds, and that the router is told."""
 
+import asyncio
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,18 @@ from fulcrum.router.v1 import objective_pb2
 from fulcrum.router.v1 import router_service_pb2 as router_pb
 
 from services.edge.bindings import RouterBinding
-from services.edge.chat import CacheNote, Finish, FinishReason, Message, Objective, Outcome, Request, TextDelta, Usage
+from services.edge.chat import (
+    CacheControl,
+    CacheNote,
+    Finish,
+    FinishReason,
+    Message,
+    Objective,
+    Outcome,
+    Request,
+    TextDelta,
+    Usage,
+)
 from services.edge.conversations import Conversations, Held, turn_digests
 from services.edge.ports import Circumstances, Speed
 from services.edge.price import ListPrice, Price
@@ -122,6 +134,31 @@ def test_speeds_are_moving_means_of_answers_that_tell() -> None:
     for _ in range(60):
         speeds.note("m", 0.1, 1.1, 100)
     assert speeds.known()["m"].output_tokens_per_second == pytest.approx(100, rel=0.05)
+
+
+def test_a_speed_is_forgotten_where_nobody_asked_since() -> None:
+    """A model that was too slow to be asked any more gets its chance again after a while."""
+    now = [0.0]
+    speeds = Speeds(lambda: now[0])
+    for _ in range(5):
+        speeds.note("m", 20.0, 30.0, 100)
+    now[0] = 299.0
+    assert set(speeds.known()) == {"m"}
+    now[0] = 301.0
+    assert speeds.known() == {}
+    speeds.note("m", 0.1, 1.1, 100)
+    assert speeds.known() == {}  # it begins anew
+
+
+async def test_a_slow_reader_tells_nothing_of_a_models_speed(bench: Bench) -> None:
+    """What one caller reads slowly makes the model slow to nobody else."""
+    bench.executor.scripts[SMALL] = [TextDelta("an answer"), Finish(FinishReason.STOP, Usage(9, 0, 0, 50))]
+    for number in range(6):
+        alone = request(f"Question {number}?", cache_control=CacheControl(no_cache=True, no_store=True))
+        async for _ in bench.pipeline.complete(alone):
+            await asyncio.sleep(0.01)
+    await bench.ask(request("A question?", objective=Objective(max_latency_s=9.0)))
+    assert bench.router.circumstances[-1].speeds == {}
 
 
 @pytest.mark.parametrize("role", ["user", "tool"])

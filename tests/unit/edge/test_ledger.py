@@ -17,7 +17,7 @@ from services.chassis.settings import ConfigError
 from services.edge.chat import CacheNote, Finish, FinishReason, Message, Outcome, Request, Usage
 from services.edge.ledger import Ledger, opening
 from services.edge.ledger_file import DAY_NS, Entry, LedgerFile, Opened, receipt_id
-from services.edge.ledger_sums import FIRST, LedgerSums
+from services.edge.ledger_sums import FIRST, LedgerSums, Unanswered
 from services.edge.receipt import cost_of
 from services.edge.usage import Totals
 from tests.unit.edge.parts import LARGE, LARGE_PRICE
@@ -34,7 +34,7 @@ def opened(number: int, day: int = 0) -> Opened:
 
 def totals(path: Path) -> Totals:
     sums = LedgerSums(path)
-    whole, _, _ = sums.usage(None, ALL, frozenset(), FIRST, 1)
+    whole, _, _, _ = sums.usage(None, ALL, frozenset(), FIRST, 1)
     sums.close()
     return whole
 
@@ -53,6 +53,28 @@ def test_a_receipt_counts_once(tmp_path: Path) -> None:
         file.settle(Entry(opened(1), "cancelled", 1, 6, Totals(abandoned=1, actual_nano_usd=9)))
     assert totals(tmp_path / "ledger.sqlite") == Totals(requests=1, actual_nano_usd=7)
     assert states(tmp_path / "ledger.sqlite") == ["answered"]
+    file.close()
+
+
+def test_what_answered_nobody_is_told_by_kind(tmp_path: Path) -> None:
+    """Sums by state and tenant, also in a file from before there were any, which is then no other for who wrote it."""
+    path = tmp_path / "ledger.sqlite"
+    LedgerFile(path, False).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE unanswered")
+    file = LedgerFile(path, False)
+    with file.transaction():
+        for number, state in enumerate(("shadow", "shadow", "judged", "answered")):
+            file.settle(Entry(opened(number), state, 1, 5, Totals(abandoned=1, actual_nano_usd=number + 1)))
+        file.settle(Entry(opened(0), "shadow", 1, 5, Totals(abandoned=1, actual_nano_usd=99)))
+        assert file.unanswered_nano_usd("acme", 0, "shadow") == 3
+        assert file.unanswered_nano_usd("acme", 1, "shadow") == file.unanswered_nano_usd("other", 0, "shadow") == 0
+    sums = LedgerSums(path)
+    assert sums.usage("acme", ALL, frozenset(), FIRST, 1)[3] == [Unanswered("judged", 1, 3), Unanswered("shadow", 2, 3)]
+    assert (
+        sums.usage("other", ALL, frozenset(), FIRST, 1)[3] == sums.usage(None, (1, 9), frozenset(), FIRST, 1)[3] == []
+    )
+    sums.close()
     file.close()
 
 

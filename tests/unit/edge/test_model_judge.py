@@ -8,7 +8,8 @@ import pytest
 import pytest_asyncio
 
 from services.chassis.errors import FulcrumError, Unavailable
-from services.edge.chat import Delta, Finish, FinishReason, Request, TextDelta, Usage
+from services.edge.background import BackgroundCalls
+from services.edge.chat import Delta, Finish, FinishReason, Objective, Request, TextDelta, Usage
 from services.edge.judges import Comparison
 from services.edge.model_judge import ModelJudge
 from services.edge.ports import Embedding
@@ -112,9 +113,22 @@ async def test_the_model_is_asked_for_a_share_of_the_comparisons_alone(
     """Beyond a reserve of ten, a tenth of what comes to it is asked, and what is too long never is."""
     executor = JudgeAndModels('{"verdict": "same"}')
     monkeypatch.setattr(judging.pipeline.attempts, "_executor", executor)
-    judge = ModelJudge(judging.pipeline.attempts, judging.pipeline._accounts, "judge", 0.1)
+    calls = BackgroundCalls(judging.pipeline.attempts, judging.pipeline._accounts)
+    judge = ModelJudge(calls, "judge", 0.1)
     verdicts = [await judge.same(Comparison(request(), KEPT, MADE)) for _ in range(110)]
     assert len(executor.asked) == verdicts.count(True) == 20
     assert verdicts.count(None) == 90
     assert await judge.same(Comparison(request(), KEPT, "long " * 20_000)) is None
     assert len(executor.asked) == 20
+
+
+async def test_a_denied_model_is_no_judge(judging: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who keeps a request from a model keeps it from that model as judge."""
+    executor = JudgeAndModels('{"verdict": "same"}')
+    monkeypatch.setattr(judging.pipeline.attempts, "_executor", executor)
+    monkeypatch.setattr(judging.encoder, "embed", embed_prompts)
+    judging.cache.candidates["What is it?"] = KEPT
+    for objective in (Objective(denied_models=("judge",)), Objective(allowed_models=("large", "small"))):
+        await judging.ask(replace(request(), objective=objective))
+        await judging.pipeline.judging.close()
+    assert executor.asked == []

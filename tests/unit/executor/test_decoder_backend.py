@@ -30,10 +30,10 @@ from tests.unit.executor.folders import llama_folder
 def test_without_a_gpu_the_cpu_is_chosen_and_the_reason_logged(tmp_path: Path) -> None:
     """With auto, what is faster is tried first, and the log names why it was not that."""
     with structlog.testing.capture_logs() as logs:
-        decoder, precision = open_decoder("tiny", LocalModel(folder=llama_folder(tmp_path), context_tokens=32))
+        decoder, precision, backend = open_decoder("tiny", LocalModel(folder=llama_folder(tmp_path), context_tokens=32))
     assert isinstance(decoder, DecoderSession)
     (line,) = logs
-    assert (line["backend"], precision) == ("cpu", "int8")
+    assert (line["backend"], backend, precision) == ("cpu", "cpu", "int8")
     assert line["not_chosen"][0].startswith("tensorrt: TensorRT cannot be loaded: ")
     assert line["not_chosen"][1].startswith("cuda: ONNX Runtime offers ")
     assert decoder.run([Chunk(0, 0, [1, 2])]).shape[0] == 1
@@ -110,7 +110,7 @@ def test_a_gpu_that_fails_leaves_the_cpu(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(decoder_backend, "BACKENDS", {**decoder_backend.BACKENDS, "tensorrt": broken})
     with structlog.testing.capture_logs() as logs:
-        decoder, _ = open_decoder("tiny", LocalModel(folder=llama_folder(tmp_path), context_tokens=32))
+        decoder, *_ = open_decoder("tiny", LocalModel(folder=llama_folder(tmp_path), context_tokens=32))
     assert isinstance(decoder, DecoderSession)
     assert logs[0]["not_chosen"][0] == "tensorrt: out of memory"
 

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from services.router.drift import SHIFTED, HarmWatch, ShiftWatch
 from services.router.plan import Plan, Reason
+from services.router.policy import Policy
 from services.router.predictor import Predictor
 from services.router.router import load_router
 from services.router.service import RouterServicer
@@ -74,10 +75,10 @@ def test_a_broken_promise_is_suspended() -> None:
     asked = query(loss=0.1, vector=familiar())
     plan: Plan = made.plan(asked)
     assert (plan.models[0].model, plan.promised) == ("small", True)
-    made.scored(plan, {"small": 0.0})  # nothing is known of the default's answer
+    made.scored(plan, "small", {"small": 0.0})  # nothing is known of the default's answer
     assert made.promise.judged == 0
     while not made.promise.suspended:
-        made.scored(plan, {"small": 0.0, "large": 1.0})
+        made.scored(plan, "large", {"small": 0.0, "large": 1.0})
     assert made.promise.harmed == made.promise.judged > 3
     after = made.plan(asked)
     assert (after.models[0].model, after.reason) == ("large", Reason.PROMISE_SUSPENDED)
@@ -113,3 +114,28 @@ async def test_feedback_raises_the_alarm(tmp_path: Path) -> None:
     assert (response.plan[0].model, response.reason) == ("large", pb.ROUTE_REASON_PROMISE_SUSPENDED)
     servicer.open(load_router(settings(tmp_path, max_quality_loss=0.1)))
     assert not (await promise()).suspended
+
+
+def test_one_prompt_is_judged_once() -> None:
+    """However many models' answers are scored, a prompt's harm is one harm."""
+    made = policy(predictor=Predictor(artefact()))
+    plan, scores = made.plan(query(loss=0.1, vector=familiar())), {}
+    for name, score in (("small", 0.0), ("large", 1.0), ("middle", 1.0)):
+        scores[name] = score
+        made.scored(plan, name, scores)
+    assert (made.promise.judged, made.promise.harmed) == (1, 1)
+
+
+def test_callers_of_other_bounds_keep_their_promise() -> None:
+    """What suspends a strict caller's promise says nothing to one who allows more, nor the other way round."""
+    made = policy(predictor=Predictor(artefact()))
+    strict, lax = (made.plan(query(loss=loss, vector=familiar())) for loss in (0.02, 0.5))
+    for _ in range(300):
+        made.scored(lax, "large", {"small": 1.0, "large": 1.0})
+    while not made.promise.suspended:
+        made.scored(strict, "large", {"small": 0.0, "large": 1.0})
+    assert made.plan(query(loss=0.02, vector=familiar())).reason is Reason.PROMISE_SUSPENDED
+    assert made.plan(query(loss=0.5, vector=familiar())).reason is Reason.CHEAPEST_WITHIN_LOSS
+    again = Policy(made._eligibility, Predictor(artefact()), made)
+    assert again.plan(query(loss=0.02, vector=familiar())).reason is Reason.PROMISE_SUSPENDED  # the same file, touched
+    assert not Policy(made._eligibility, Predictor(artefact(seed=1)), made).promise.suspended

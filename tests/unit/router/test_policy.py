@@ -1,5 +1,6 @@
 """The policy: hard limits with errors that say what would do, the choice under the bound, and the plan's order."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -7,9 +8,12 @@ import numpy as np
 import pytest
 
 from services.chassis.errors import FailedPrecondition, FulcrumError, InvalidField, NotFound
+from services.router.catalogue import Catalogue, Model
+from services.router.eligibility import Eligibility
 from services.router.plan import Plan, Reason
+from services.router.policy import Policy
 from services.router.predictor import Predictor, Vector
-from services.router.prices import MachinePrice
+from services.router.prices import ListPrice, MachinePrice
 from services.router.query import Goal
 from services.router.speed import Speed
 from tests.unit.router.parts import DIGEST, artefact, catalogue, familiar, model, policy, query
@@ -296,3 +300,31 @@ def test_a_tools_result_goes_to_the_model_that_called_it() -> None:
     for changes in ({}, {"current_model": "large"}, {"current_model": "gone"}, {"current_model": "small", "loss": 0.0}):
         plan = policy(predictor=PREDICTOR).plan(query(result, **{**asked, **changes}))
         assert (plan.models[0].model, plan.reason) == ("large", Reason.NEEDS_CONVERSATION)
+
+
+def wide(*extra: Model) -> Catalogue:
+    """Three models, each dearer than the one before in every respect, which take the same prompts."""
+    strong = model("large", 10, is_default=True, context_tokens=4000)
+    others = model("small", 1, context_tokens=4000), model("middle", 4, context_tokens=4000)
+    return Catalogue([strong, *(extra or others)])
+
+
+def threshold_of(models: Catalogue, **fields: Any) -> str:
+    made = Policy(Eligibility(models, 256), PREDICTOR)
+    told = made.plan(query(loss=0.05, vector=familiar(), **fields)).explanation
+    found = re.search(r"where below (\S+ %) is allowed", told)
+    assert found, told
+    return found[1]
+
+
+def test_one_order_counts_whoever_is_chosen() -> None:
+    """Where every prompt has the same rivals in one order, those behind a chosen one add no harm."""
+    narrow = model("small", 1, context_tokens=1000), model("middle", 4, context_tokens=4000)
+    crossing = model("small", 1, context_tokens=4000, price=ListPrice(1, 1, 1, 30)), narrow[1]
+    ordered = float(threshold_of(wide()).split()[0])
+    for others in (narrow, crossing):
+        assert float(threshold_of(wide(*others)).split()[0]) < ordered
+    for limits in ({"max_cost_nano_usd": 10**9}, {"max_latency_s": 1e3}):
+        assert float(threshold_of(wide(), **limits).split()[0]) < ordered
+    alone = model("small", 1, context_tokens=1000)
+    assert threshold_of(wide(alone)) == threshold_of(wide(replace(alone, context_tokens=4000)))

@@ -51,6 +51,22 @@ def test_what_was_withdrawn_is_not_gone_back_to(tmp_path: Path) -> None:
     assert versions.rollback().number == 1
 
 
+def test_a_rollback_passes_over_what_cannot_be_read(tmp_path: Path) -> None:
+    """What serves stays where nothing before it can be read."""
+    serving = tmp_path / "router.safetensors"
+    versions = Versions(serving)
+    made = [versions.publish(fitted(tmp_path, seed)) for seed in (0, 1, 2)]
+    made[1].path.write_bytes(b"of another format")
+    now = serves(serving)
+    made[0].path.rename(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="no version before can be used"):
+        versions.rollback()
+    assert serves(serving) == now
+    (tmp_path / "elsewhere").rename(made[0].path)
+    assert versions.rollback().number == 1
+    assert serves(serving) == serves(fitted(tmp_path, 0))
+
+
 def test_where_there_is_nothing_before(tmp_path: Path) -> None:
     """The first, and a file that nobody published, stay, and it is said why."""
     serving = tmp_path / "router.safetensors"

@@ -331,7 +331,7 @@ class StatsResponse(_message.Message):
     def __init__(self, exact_hits: _Optional[int] = ..., semantic_hits: _Optional[int] = ..., misses: _Optional[int] = ..., audits: _Optional[int] = ..., entries: _Optional[int] = ..., bytes: _Optional[int] = ..., encoder_digest: _Optional[str] = ..., evictions: _Optional[int] = ..., saved_nano_usd: _Optional[int] = ..., promises: _Optional[_Iterable[_Union[Promise, _Mapping]]] = ...) -> None: ...
 
 class Promise(_message.Message):
-    __slots__ = ("tenant", "requests", "served", "audits", "audits_wrong", "realised", "certified", "allowed")
+    __slots__ = ("tenant", "requests", "served", "audits", "audits_wrong", "realised", "certified", "allowed", "encoder_digest")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     REQUESTS_FIELD_NUMBER: _ClassVar[int]
     SERVED_FIELD_NUMBER: _ClassVar[int]
@@ -340,6 +340,7 @@ class Promise(_message.Message):
     REALISED_FIELD_NUMBER: _ClassVar[int]
     CERTIFIED_FIELD_NUMBER: _ClassVar[int]
     ALLOWED_FIELD_NUMBER: _ClassVar[int]
+    ENCODER_DIGEST_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     requests: int
     served: int
@@ -348,7 +349,8 @@ class Promise(_message.Message):
     realised: float
     certified: float
     allowed: float
-    def __init__(self, tenant: _Optional[str] = ..., requests: _Optional[int] = ..., served: _Optional[int] = ..., audits: _Optional[int] = ..., audits_wrong: _Optional[int] = ..., realised: _Optional[float] = ..., certified: _Optional[float] = ..., allowed: _Optional[float] = ...) -> None: ...
+    encoder_digest: str
+    def __init__(self, tenant: _Optional[str] = ..., requests: _Optional[int] = ..., served: _Optional[int] = ..., audits: _Optional[int] = ..., audits_wrong: _Optional[int] = ..., realised: _Optional[float] = ..., certified: _Optional[float] = ..., allowed: _Optional[float] = ..., encoder_digest: _Optional[str] = ...) -> None: ...
 
 class StoredEntry(_message.Message):
     __slots__ = ("scope", "entry", "answer", "embedding")
@@ -377,14 +379,16 @@ class GetEntryResponse(_message.Message):
     def __init__(self, entry: _Optional[_Union[StoredEntry, _Mapping]] = ...) -> None: ...
 
 class ExportEntriesRequest(_message.Message):
-    __slots__ = ("tenant", "page_size", "page_token")
+    __slots__ = ("tenant", "without_encoder_digest", "page_size", "page_token")
     TENANT_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_ENCODER_DIGEST_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     tenant: str
+    without_encoder_digest: str
     page_size: int
     page_token: str
-    def __init__(self, tenant: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    def __init__(self, tenant: _Optional[str] = ..., without_encoder_digest: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ExportEntriesResponse(_message.Message):
     __slots__ = ("entries", "next_page_token")
@@ -407,6 +411,30 @@ class ImportEntriesResponse(_message.Message):
     imported: int
     present: int
     def __init__(self, imported: _Optional[int] = ..., present: _Optional[int] = ...) -> None: ...
+
+class EmbedEntriesRequest(_message.Message):
+    __slots__ = ("vectors",)
+    VECTORS_FIELD_NUMBER: _ClassVar[int]
+    vectors: _containers.RepeatedCompositeFieldContainer[EntryVector]
+    def __init__(self, vectors: _Optional[_Iterable[_Union[EntryVector, _Mapping]]] = ...) -> None: ...
+
+class EntryVector(_message.Message):
+    __slots__ = ("scope", "entry_id", "embedding")
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    scope: Scope
+    entry_id: str
+    embedding: _embedding_pb2.Embedding
+    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., entry_id: _Optional[str] = ..., embedding: _Optional[_Union[_embedding_pb2.Embedding, _Mapping]] = ...) -> None: ...
+
+class EmbedEntriesResponse(_message.Message):
+    __slots__ = ("embedded", "left")
+    EMBEDDED_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    embedded: int
+    left: int
+    def __init__(self, embedded: _Optional[int] = ..., left: _Optional[int] = ...) -> None: ...
 
 class HoldLeaseRequest(_message.Message):
     __slots__ = ("scope", "lease_id", "end")

@@ -80,6 +80,11 @@ class CacheServiceStub:
                 request_serializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.ImportEntriesRequest.SerializeToString,
                 response_deserializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.ImportEntriesResponse.FromString,
                 _registered_method=True)
+        self.EmbedEntries = channel.unary_unary(
+                '/fulcrum.cache.v1.CacheService/EmbedEntries',
+                request_serializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.EmbedEntriesRequest.SerializeToString,
+                response_deserializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.EmbedEntriesResponse.FromString,
+                _registered_method=True)
         self.HoldLease = channel.unary_unary(
                 '/fulcrum.cache.v1.CacheService/HoldLease',
                 request_serializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.HoldLeaseRequest.SerializeToString,
@@ -93,7 +98,8 @@ class CacheServiceServicer:
 
     def Lookup(self, request, context):
         """Looks for an answer: exact where no embedding is given, semantic too where one is. A miss is an outcome, not an error.
-        Errors: INVALID_ARGUMENT (bad vector), FAILED_PRECONDITION (embedding of another encoder).
+        Only vectors of the embedding's own encoder are compared with it.
+        Errors: INVALID_ARGUMENT (bad vector), FAILED_PRECONDITION (embedding of another encoder than the settings name).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,7 +157,17 @@ class CacheServiceServicer:
 
     def ImportEntries(self, request, context):
         """Keeps exported entries under their ids, for operators; one that is there already, or a newer one, stays.
-        Errors: INVALID_ARGUMENT (which entry and field), FAILED_PRECONDITION (embedding of another encoder).
+        Errors: INVALID_ARGUMENT (which entry and field), FAILED_PRECONDITION (embedding of another encoder than the
+        settings name).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EmbedEntries(self, request, context):
+        """Gives entries vectors of another encoder than theirs, for operators; each entry is whole with one or the other
+        whenever the service dies. Errors: INVALID_ARGUMENT (which vector and field), FAILED_PRECONDITION (an embedding of
+        another encoder than the settings name).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -211,6 +227,11 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.ImportEntries,
                     request_deserializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.ImportEntriesRequest.FromString,
                     response_serializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.ImportEntriesResponse.SerializeToString,
+            ),
+            'EmbedEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.EmbedEntries,
+                    request_deserializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.EmbedEntriesRequest.FromString,
+                    response_serializer=fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.EmbedEntriesResponse.SerializeToString,
             ),
             'HoldLease': grpc.unary_unary_rpc_method_handler(
                     servicer.HoldLease,
@@ -462,6 +483,33 @@ class CacheService:
             '/fulcrum.cache.v1.CacheService/ImportEntries',
             fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.ImportEntriesRequest.SerializeToString,
             fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.ImportEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EmbedEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fulcrum.cache.v1.CacheService/EmbedEntries',
+            fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.EmbedEntriesRequest.SerializeToString,
+            fulcrum_dot_cache_dot_v1_dot_cache__service__pb2.EmbedEntriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,7 +35,8 @@ class CacheServiceStub:
     def __new__(cls, channel: _aio.Channel) -> CacheServiceAsyncStub: ...
     Lookup: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.LookupRequest, _cache_service_pb2.LookupResponse]
     """Looks for an answer: exact where no embedding is given, semantic too where one is. A miss is an outcome, not an error.
-    Errors: INVALID_ARGUMENT (bad vector), FAILED_PRECONDITION (embedding of another encoder).
+    Only vectors of the embedding's own encoder are compared with it.
+    Errors: INVALID_ARGUMENT (bad vector), FAILED_PRECONDITION (embedding of another encoder than the settings name).
     """
     Store: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.StoreRequest, _cache_service_pb2.StoreResponse]
     """Keeps a complete answer; when this returns, the entry survives a crash. Repeating a `request_id` repeats its result.
@@ -55,7 +56,13 @@ class CacheServiceStub:
     """Entries with answers and vectors in the order in which they were kept, for operators."""
     ImportEntries: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.ImportEntriesRequest, _cache_service_pb2.ImportEntriesResponse]
     """Keeps exported entries under their ids, for operators; one that is there already, or a newer one, stays.
-    Errors: INVALID_ARGUMENT (which entry and field), FAILED_PRECONDITION (embedding of another encoder).
+    Errors: INVALID_ARGUMENT (which entry and field), FAILED_PRECONDITION (embedding of another encoder than the
+    settings name).
+    """
+    EmbedEntries: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.EmbedEntriesRequest, _cache_service_pb2.EmbedEntriesResponse]
+    """Gives entries vectors of another encoder than theirs, for operators; each entry is whole with one or the other
+    whenever the service dies. Errors: INVALID_ARGUMENT (which vector and field), FAILED_PRECONDITION (an embedding of
+    another encoder than the settings name).
     """
     HoldLease: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.HoldLeaseRequest, _cache_service_pb2.HoldLeaseResponse]
     """Has a lease last for longer, or ends it, for our own services: one that is neither renewed nor ended lapses."""
@@ -67,7 +74,8 @@ class CacheServiceAsyncStub(CacheServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Lookup: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.LookupRequest, _cache_service_pb2.LookupResponse]  # type: ignore[assignment]
     """Looks for an answer: exact where no embedding is given, semantic too where one is. A miss is an outcome, not an error.
-    Errors: INVALID_ARGUMENT (bad vector), FAILED_PRECONDITION (embedding of another encoder).
+    Only vectors of the embedding's own encoder are compared with it.
+    Errors: INVALID_ARGUMENT (bad vector), FAILED_PRECONDITION (embedding of another encoder than the settings name).
     """
     Store: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.StoreRequest, _cache_service_pb2.StoreResponse]  # type: ignore[assignment]
     """Keeps a complete answer; when this returns, the entry survives a crash. Repeating a `request_id` repeats its result.
@@ -87,7 +95,13 @@ class CacheServiceAsyncStub(CacheServiceStub):
     """Entries with answers and vectors in the order in which they were kept, for operators."""
     ImportEntries: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.ImportEntriesRequest, _cache_service_pb2.ImportEntriesResponse]  # type: ignore[assignment]
     """Keeps exported entries under their ids, for operators; one that is there already, or a newer one, stays.
-    Errors: INVALID_ARGUMENT (which entry and field), FAILED_PRECONDITION (embedding of another encoder).
+    Errors: INVALID_ARGUMENT (which entry and field), FAILED_PRECONDITION (embedding of another encoder than the
+    settings name).
+    """
+    EmbedEntries: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.EmbedEntriesRequest, _cache_service_pb2.EmbedEntriesResponse]  # type: ignore[assignment]
+    """Gives entries vectors of another encoder than theirs, for operators; each entry is whole with one or the other
+    whenever the service dies. Errors: INVALID_ARGUMENT (which vector and field), FAILED_PRECONDITION (an embedding of
+    another encoder than the settings name).
     """
     HoldLease: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.HoldLeaseRequest, _cache_service_pb2.HoldLeaseResponse]  # type: ignore[assignment]
     """Has a lease last for longer, or ends it, for our own services: one that is neither renewed nor ended lapses."""
@@ -102,7 +116,8 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cache_service_pb2.LookupResponse, _abc.Awaitable[_cache_service_pb2.LookupResponse]]:
         """Looks for an answer: exact where no embedding is given, semantic too where one is. A miss is an outcome, not an error.
-        Errors: INVALID_ARGUMENT (bad vector), FAILED_PRECONDITION (embedding of another encoder).
+        Only vectors of the embedding's own encoder are compared with it.
+        Errors: INVALID_ARGUMENT (bad vector), FAILED_PRECONDITION (embedding of another encoder than the settings name).
         """
 
     @_abc_1.abstractmethod
@@ -170,7 +185,19 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cache_service_pb2.ImportEntriesResponse, _abc.Awaitable[_cache_service_pb2.ImportEntriesResponse]]:
         """Keeps exported entries under their ids, for operators; one that is there already, or a newer one, stays.
-        Errors: INVALID_ARGUMENT (which entry and field), FAILED_PRECONDITION (embedding of another encoder).
+        Errors: INVALID_ARGUMENT (which entry and field), FAILED_PRECONDITION (embedding of another encoder than the
+        settings name).
+        """
+
+    @_abc_1.abstractmethod
+    def EmbedEntries(
+        self,
+        request: _cache_service_pb2.EmbedEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.EmbedEntriesResponse, _abc.Awaitable[_cache_service_pb2.EmbedEntriesResponse]]:
+        """Gives entries vectors of another encoder than theirs, for operators; each entry is whole with one or the other
+        whenever the service dies. Errors: INVALID_ARGUMENT (which vector and field), FAILED_PRECONDITION (an embedding of
+        another encoder than the settings name).
         """
 
     @_abc_1.abstractmethod

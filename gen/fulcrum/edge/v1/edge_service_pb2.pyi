@@ -23,10 +23,25 @@ class UsageDimension(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     USAGE_DIMENSION_TENANT: _ClassVar[UsageDimension]
     USAGE_DIMENSION_MODEL: _ClassVar[UsageDimension]
     USAGE_DIMENSION_DAY: _ClassVar[UsageDimension]
+
+class UnansweredKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    UNANSWERED_KIND_UNSPECIFIED: _ClassVar[UnansweredKind]
+    UNANSWERED_KIND_CANCELLED: _ClassVar[UnansweredKind]
+    UNANSWERED_KIND_FAILED: _ClassVar[UnansweredKind]
+    UNANSWERED_KIND_INTERRUPTED: _ClassVar[UnansweredKind]
+    UNANSWERED_KIND_JUDGED: _ClassVar[UnansweredKind]
+    UNANSWERED_KIND_SHADOW: _ClassVar[UnansweredKind]
 USAGE_DIMENSION_UNSPECIFIED: UsageDimension
 USAGE_DIMENSION_TENANT: UsageDimension
 USAGE_DIMENSION_MODEL: UsageDimension
 USAGE_DIMENSION_DAY: UsageDimension
+UNANSWERED_KIND_UNSPECIFIED: UnansweredKind
+UNANSWERED_KIND_CANCELLED: UnansweredKind
+UNANSWERED_KIND_FAILED: UnansweredKind
+UNANSWERED_KIND_INTERRUPTED: UnansweredKind
+UNANSWERED_KIND_JUDGED: UnansweredKind
+UNANSWERED_KIND_SHADOW: UnansweredKind
 
 class CompleteRequest(_message.Message):
     __slots__ = ("messages", "objective", "sampling", "tools", "cache_control", "session_id", "request_id")
@@ -89,18 +104,30 @@ class GetUsageRequest(_message.Message):
     def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tenant: _Optional[str] = ..., group_by: _Optional[_Iterable[_Union[UsageDimension, str]]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class GetUsageResponse(_message.Message):
-    __slots__ = ("start_time", "total", "models", "groups", "next_page_token")
+    __slots__ = ("start_time", "total", "models", "groups", "next_page_token", "unanswered")
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     TOTAL_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
     GROUPS_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    UNANSWERED_FIELD_NUMBER: _ClassVar[int]
     start_time: _timestamp_pb2.Timestamp
     total: UsageTotals
     models: _containers.RepeatedCompositeFieldContainer[ModelUsage]
     groups: _containers.RepeatedCompositeFieldContainer[UsageGroup]
     next_page_token: str
-    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., total: _Optional[_Union[UsageTotals, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelUsage, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[UsageGroup, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+    unanswered: _containers.RepeatedCompositeFieldContainer[UnansweredUsage]
+    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., total: _Optional[_Union[UsageTotals, _Mapping]] = ..., models: _Optional[_Iterable[_Union[ModelUsage, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[UsageGroup, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., unanswered: _Optional[_Iterable[_Union[UnansweredUsage, _Mapping]]] = ...) -> None: ...
+
+class UnansweredUsage(_message.Message):
+    __slots__ = ("kind", "executions", "actual_nano_usd")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    EXECUTIONS_FIELD_NUMBER: _ClassVar[int]
+    ACTUAL_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    kind: UnansweredKind
+    executions: int
+    actual_nano_usd: int
+    def __init__(self, kind: _Optional[_Union[UnansweredKind, str]] = ..., executions: _Optional[int] = ..., actual_nano_usd: _Optional[int] = ...) -> None: ...
 
 class UsageGroup(_message.Message):
     __slots__ = ("tenant", "model", "day", "totals")

@@ -131,7 +131,7 @@ class ListModelsResponse(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "kind", "state", "context_tokens", "precision", "digest", "supports_tools", "supports_json_schema", "supports_logprobs", "failure", "memory_bytes", "tokens_per_second", "waiting")
+    __slots__ = ("name", "kind", "state", "context_tokens", "precision", "digest", "supports_tools", "supports_json_schema", "supports_logprobs", "failure", "memory_bytes", "tokens_per_second", "waiting", "measured_precisions")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -145,6 +145,7 @@ class Model(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     TOKENS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_PRECISIONS_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: ModelKind
     state: ModelState
@@ -158,7 +159,22 @@ class Model(_message.Message):
     memory_bytes: int
     tokens_per_second: float
     waiting: int
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[ModelKind, str]] = ..., state: _Optional[_Union[ModelState, str]] = ..., context_tokens: _Optional[int] = ..., precision: _Optional[str] = ..., digest: _Optional[str] = ..., supports_tools: _Optional[bool] = ..., supports_json_schema: _Optional[bool] = ..., supports_logprobs: _Optional[bool] = ..., failure: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., waiting: _Optional[int] = ...) -> None: ...
+    measured_precisions: _containers.RepeatedCompositeFieldContainer[MeasuredPrecision]
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[ModelKind, str]] = ..., state: _Optional[_Union[ModelState, str]] = ..., context_tokens: _Optional[int] = ..., precision: _Optional[str] = ..., digest: _Optional[str] = ..., supports_tools: _Optional[bool] = ..., supports_json_schema: _Optional[bool] = ..., supports_logprobs: _Optional[bool] = ..., failure: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., waiting: _Optional[int] = ..., measured_precisions: _Optional[_Iterable[_Union[MeasuredPrecision, _Mapping]]] = ...) -> None: ...
+
+class MeasuredPrecision(_message.Message):
+    __slots__ = ("precision", "exact_match", "perplexity", "questions", "random_logit_error")
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    EXACT_MATCH_FIELD_NUMBER: _ClassVar[int]
+    PERPLEXITY_FIELD_NUMBER: _ClassVar[int]
+    QUESTIONS_FIELD_NUMBER: _ClassVar[int]
+    RANDOM_LOGIT_ERROR_FIELD_NUMBER: _ClassVar[int]
+    precision: str
+    exact_match: float
+    perplexity: float
+    questions: int
+    random_logit_error: float
+    def __init__(self, precision: _Optional[str] = ..., exact_match: _Optional[float] = ..., perplexity: _Optional[float] = ..., questions: _Optional[int] = ..., random_logit_error: _Optional[float] = ...) -> None: ...
 
 class LoadModelRequest(_message.Message):
     __slots__ = ("name",)

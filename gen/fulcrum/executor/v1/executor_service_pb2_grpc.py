@@ -89,7 +89,8 @@ class ExecutorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UnloadModel(self, request, context):
-        """Unloads a local model once the answers under way have ended; new ones are refused from the start. One that is
+        """Unloads a local model once the answers under way have ended; new ones are refused from the start. Answers that do
+        not end within the executor's `unload_wait_s`, as of clients that read no further, end as UNAVAILABLE. One that is
         unloaded stays so. For operators.
         Errors: NOT_FOUND (unknown model), FAILED_PRECONDITION (a remote model), UNAVAILABLE (it is being loaded).
         """

@@ -48,7 +48,8 @@ class ExecutorServiceStub:
     (it is being unloaded).
     """
     UnloadModel: _grpc.UnaryUnaryMultiCallable[_executor_service_pb2.UnloadModelRequest, _executor_service_pb2.UnloadModelResponse]
-    """Unloads a local model once the answers under way have ended; new ones are refused from the start. One that is
+    """Unloads a local model once the answers under way have ended; new ones are refused from the start. Answers that do
+    not end within the executor's `unload_wait_s`, as of clients that read no further, end as UNAVAILABLE. One that is
     unloaded stays so. For operators.
     Errors: NOT_FOUND (unknown model), FAILED_PRECONDITION (a remote model), UNAVAILABLE (it is being loaded).
     """
@@ -73,7 +74,8 @@ class ExecutorServiceAsyncStub(ExecutorServiceStub):
     (it is being unloaded).
     """
     UnloadModel: _aio.UnaryUnaryMultiCallable[_executor_service_pb2.UnloadModelRequest, _executor_service_pb2.UnloadModelResponse]  # type: ignore[assignment]
-    """Unloads a local model once the answers under way have ended; new ones are refused from the start. One that is
+    """Unloads a local model once the answers under way have ended; new ones are refused from the start. Answers that do
+    not end within the executor's `unload_wait_s`, as of clients that read no further, end as UNAVAILABLE. One that is
     unloaded stays so. For operators.
     Errors: NOT_FOUND (unknown model), FAILED_PRECONDITION (a remote model), UNAVAILABLE (it is being loaded).
     """
@@ -119,7 +121,8 @@ class ExecutorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _executor_service_pb2.UnloadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_executor_service_pb2.UnloadModelResponse, _abc.Awaitable[_executor_service_pb2.UnloadModelResponse]]:
-        """Unloads a local model once the answers under way have ended; new ones are refused from the start. One that is
+        """Unloads a local model once the answers under way have ended; new ones are refused from the start. Answers that do
+        not end within the executor's `unload_wait_s`, as of clients that read no further, end as UNAVAILABLE. One that is
         unloaded stays so. For operators.
         Errors: NOT_FOUND (unknown model), FAILED_PRECONDITION (a remote model), UNAVAILABLE (it is being loaded).
         """

@@ -158,16 +158,18 @@ class AssessResponse(_message.Message):
     def __init__(self, action: _Optional[_Union[AssessAction, str]] = ..., escalate_to: _Optional[str] = ..., explanation: _Optional[str] = ...) -> None: ...
 
 class FeedbackRequest(_message.Message):
-    __slots__ = ("decision_id", "model", "score", "source")
+    __slots__ = ("decision_id", "model", "score", "source", "sampling_probability")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
+    SAMPLING_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     model: str
     score: float
     source: str
-    def __init__(self, decision_id: _Optional[str] = ..., model: _Optional[str] = ..., score: _Optional[float] = ..., source: _Optional[str] = ...) -> None: ...
+    sampling_probability: float
+    def __init__(self, decision_id: _Optional[str] = ..., model: _Optional[str] = ..., score: _Optional[float] = ..., source: _Optional[str] = ..., sampling_probability: _Optional[float] = ...) -> None: ...
 
 class FeedbackResponse(_message.Message):
     __slots__ = ()

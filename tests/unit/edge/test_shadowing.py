@@ -1,0 +1,254 @@
+"""A fair share of answers is compared with the strong model's, after they were given, within bounds, on the books."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from services.chassis.errors import FulcrumError, Unavailable
+from services.chassis.settings import ConfigError, load
+from services.edge.chat import Delta, Finish, FinishReason, Objective, Request, TextDelta, Tool, Usage
+from services.edge.ledger_sums import FIRST, Unanswered
+from services.edge.ports import CatalogueModel
+from services.edge.price import ListPrice
+from services.edge.receipt import Receipt
+from services.edge.settings import EdgeSettings
+from tests.unit.edge.parts import LARGE, SMALL, SMALL_PRICE, Bench, control, request
+
+WEAK, STRONG, JUDGE = "It is a small cat, I think.", "It was a big dog, of course.", "judge"
+PRICED = ListPrice(1.0, 0.1, 1.25, 4.0)
+USED = Usage(input_tokens=100, output_tokens=50)
+
+
+@dataclass
+class Models:
+    """An executor whose small model says WEAK, whose large one STRONG, or fails; its judge prefers an answer."""
+
+    better: str = STRONG
+    error: FulcrumError | None = None
+    asked: list[tuple[str, Request]] = field(default_factory=list)
+    gate: asyncio.Event | None = None
+    replicas: int = 1
+
+    async def generate(self, model: str, request: Request) -> AsyncGenerator[Delta | Finish, None]:
+        self.asked.append((model, request))
+        if model == LARGE and self.gate:
+            await self.gate.wait()
+        if model == LARGE and self.error:
+            raise self.error
+        yield TextDelta({SMALL: WEAK, LARGE: STRONG}.get(model) or self.verdict(request))
+        yield Finish(FinishReason.STOP, USED, 0.01)
+
+    def verdict(self, request: Request) -> str:
+        answers = json.loads(request.messages[-1].content)["answers"]
+        place = ("first", "second")[answers.index(self.better)] if self.better in answers else self.better
+        return json.dumps({"better": place})
+
+
+def bench_of(**shadow: Any) -> Bench:
+    bench = Bench(shadow={"share": 1.0, "judge": JUDGE, **shadow})
+    bench.router.known = (
+        *bench.router.known[:1],
+        CatalogueModel(LARGE, True, PRICED),
+        CatalogueModel(JUDGE, False, PRICED),
+    )
+    return bench
+
+
+@pytest_asyncio.fixture
+async def bench() -> AsyncIterator[Bench]:
+    """A pipeline that compares every answer."""
+    async with bench_of() as bench:
+        yield bench
+
+
+def serve(bench: Bench, monkeypatch: pytest.MonkeyPatch, models: Models) -> Models:
+    monkeypatch.setattr(bench.pipeline.attempts, "_executor", models)
+    return models
+
+
+async def compared(bench: Bench, asked: Request | None = None) -> Receipt:
+    """One request, and whatever follows it."""
+    _, receipt = await bench.ask(asked or request())
+    await asyncio.gather(*bench.pipeline.shadowing._under_way)
+    return receipt
+
+
+async def shadows(bench: Bench) -> list[Unanswered]:
+    await bench.ledger.submit(lambda file: None)
+    return (await bench.ledger.read(lambda sums: sums.usage(None, (0, 100_000), frozenset(), FIRST, 1)))[3]
+
+
+@pytest.mark.parametrize(
+    ("better", "result", "scores"),
+    [
+        (STRONG, "worse", (0.0, 1.0)),
+        (WEAK, "better", (1.0, 0.0)),
+        ("neither", "same", (1.0, 1.0)),
+        ("unsure", "unresolved", None),
+        ("gibberish", "unresolved", None),
+    ],
+)
+async def test_the_router_is_told_how_the_answers_compare(
+    better: str, result: str, scores: tuple[float, float] | None, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores of both answers go under the decision with the probability of the draw; no verdict is no score."""
+    serve(bench, monkeypatch, Models(better))
+    for number in range(5):  # in whichever order the judge is told of the two
+        await compared(bench, request(f"question {number}"))
+    told = [(model, score, source, share) for _, model, score, source, share in bench.router.scores]
+    both = [(SMALL, scores[0]), (LARGE, scores[1])] if scores else []
+    assert told == 5 * [(model, score, "shadow:judge", 1.0) for model, score in both]
+    assert bench.pipeline.shadowing.counts == {result: 5}
+
+
+async def test_equal_answers_need_no_judge(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers of the same words are equally good."""
+    models = serve(bench, monkeypatch, Models())
+    monkeypatch.setitem(globals(), "STRONG", WEAK.upper())
+    await compared(bench)
+    assert [model for model, _ in models.asked] == [SMALL, LARGE]
+    assert [(model, score, source) for _, model, score, source, _ in bench.router.scores] == [
+        (SMALL, 1.0, "shadow:equality"),
+        (LARGE, 1.0, "shadow:equality"),
+    ]
+
+
+async def test_the_caller_waits_for_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The receipt is out before the strong model is asked, and a strong model that fails harms no one."""
+    models = serve(bench, monkeypatch, Models(error=Unavailable("model large", "gone", "there"), gate=asyncio.Event()))
+    asking = bench.stream(request())
+    events = [await anext(asking), await anext(asking)]
+    assert isinstance(events[-1], Receipt)
+    assert [model for model, _ in models.asked] == [SMALL]
+    assert [event async for event in asking] == []
+    assert models.gate
+    models.gate.set()
+    await asyncio.gather(*bench.pipeline.shadowing._under_way)
+    assert bench.router.scores == []
+    assert bench.pipeline.shadowing.counts == {"failed": 1}
+
+
+async def test_its_cost_is_a_kind_of_its_own(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strong model and judge are lines in state shadow, outside of the receipt, and part of the tenant's sums."""
+    serve(bench, monkeypatch, Models())
+    receipt = await compared(bench)
+    cost = 2 * round(PRICED.full(USED))
+    assert await shadows(bench) == [Unanswered("shadow", 2, cost)]
+    booked = await bench.booked()
+    assert receipt.cost
+    assert (booked.requests, booked.abandoned) == (1, 2)
+    assert booked.actual_nano_usd == receipt.cost.actual_nano_usd + cost
+
+
+async def test_the_strong_answer_is_the_reference(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the strong model answered its score is 1 and nobody is asked, so that all requests are sampled."""
+    models = serve(bench, monkeypatch, Models())
+    bench.router.models = (LARGE, SMALL)
+    await compared(bench)
+    assert [model for model, _ in models.asked] == [LARGE]
+    assert [told[1:] for told in bench.router.scores] == [(LARGE, 1.0, "shadow:reference", 1.0)]
+    assert await shadows(bench) == []
+
+
+NOT_COMPARED = [
+    request(cache_control=control(no_store=True)),
+    request(tools=(Tool("f", "", "{}"),)),
+]
+
+
+@pytest.mark.parametrize("asked", NOT_COMPARED, ids=["no_store", "tools"])
+async def test_what_is_never_drawn(asked: Request, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of a request that must not be remembered, or that calls tools, is asked again."""
+    models = serve(bench, monkeypatch, Models())
+    await compared(bench, asked)
+    assert len(models.asked) == 1
+    assert bench.router.scores == []
+
+
+async def test_only_what_the_router_chose_and_may_be_compared(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hit, an answer without the router, and one whose caller does not allow the strong model are let be."""
+    models = serve(bench, monkeypatch, Models())
+    bench.router.models = (SMALL,)
+    await compared(bench, request(objective=Objective(denied_models=(LARGE,))))
+    await compared(bench, request(objective=Objective(denied_models=(LARGE,))))
+    bench.router.error = Unavailable("router", "gone", "there")
+    await compared(bench, request("other"))
+    assert [model for model, _ in models.asked] == [SMALL, LARGE]
+    assert not bench.pipeline.shadowing.counts
+
+
+async def test_a_share_is_drawn_whatever_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A share of 0.25 takes the draws below it, and tells the router 0.25."""
+    async with bench_of(share=0.25) as bench:
+        serve(bench, monkeypatch, Models())
+        draws = iter([0.1, 0.25, 0.9, 0.2])
+        monkeypatch.setattr(bench.pipeline.shadowing, "_draw", lambda: next(draws))
+        for number in range(4):
+            await compared(bench, request(f"question {number}"))
+        assert [(told[0], told[4]) for told in bench.router.scores] == 2 * [("d1", 0.25)] + 2 * [("d4", 0.25)]
+
+
+async def test_few_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the number at once nothing is begun; before the draw, so that the share stays fair."""
+    models = serve(bench, monkeypatch, Models(gate=asyncio.Event()))
+    for number in range(5):
+        await bench.ask(request(f"question {number}"))
+    await asyncio.sleep(0.05)
+    assert [model for model, _ in models.asked].count(LARGE) == 2
+    assert bench.pipeline.shadowing.counts == {"passed_over": 3}
+    await bench.pipeline.shadowing.close()
+    assert [one.state for one in await shadows(bench)] == ["shadow"]
+
+
+async def test_where_places_are_taken_nothing_is_begun(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While half of the places of executions are taken the models are left to callers."""
+    models = serve(bench, monkeypatch, Models())
+    bench.pipeline._gate.under_way = bench.pipeline._gate.limit - 2
+    await compared(bench)
+    bench.pipeline._gate.under_way = 0
+    assert len(models.asked) == 1
+    assert bench.pipeline.shadowing.counts == {"passed_over": 1}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shadow": {"usd_per_day": 0.001}},
+        {"limits": {"usd_per_day": 0.001}},
+        {"tenants": {"tenant": {"usd_per_month": 0.001}}},
+    ],
+    ids=["its own", "the tenant's day", "the tenant's month"],
+)
+async def test_no_budget_is_exceeded(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is begun that might cost more than is left, by the most that it may cost, of any budget."""
+    shadow = {"share": 1.0, "judge": JUDGE, "max_output_tokens": 100, **changes.get("shadow", {})}
+    async with Bench(**{**changes, "shadow": shadow}) as bench:
+        bench.catalogue.prices |= {LARGE: PRICED, JUDGE: PRICED}
+        serve(bench, monkeypatch, Models())
+        for number in range(10):
+            await compared(bench, request(f"question {number}"))
+        spent = sum(one.actual_nano_usd for one in await shadows(bench))
+        assert 0 < spent <= 1_000_000
+        assert (await bench.booked()).actual_nano_usd <= 1_000_000 + 10 * round(SMALL_PRICE.actual(USED, 0.01))
+        assert bench.pipeline.shadowing.counts["passed_over"] > 0
+
+
+async def test_what_has_no_price_is_not_asked(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A budget cannot be held for a model of unknown price."""
+    bench.catalogue.prices[LARGE] = None
+    models = serve(bench, monkeypatch, Models())
+    await compared(bench)
+    assert len(models.asked) == 1
+    assert bench.pipeline.shadowing.counts == {"passed_over": 1}
+
+
+def test_a_share_needs_a_judge() -> None:
+    """Without somebody who can tell which answer is better, only equal ones would be counted."""
+    assert EdgeSettings().shadow.share == 0
+    with pytest.raises(ConfigError, match=r"edge\.shadow\.judge"):
+        load(EdgeSettings, {"edge": {"shadow": {"share": 0.1}}})
