@@ -16,7 +16,7 @@ from services.executor.sentence_encoder import SentenceEncoder
 from services.router.artefact import Artefact
 from services.router.features import lexical
 from services.router.fit import Recipe, fit_artefact
-from services.router.newcomer import introduced, near_in_price, weights
+from services.router.newcomer import by_domain, introduced, near_in_price, weights
 from services.router.prior import Prior, Source, fit_prior
 from services.router.prior_file import load_prior
 from services.router.scored import Scored
@@ -33,7 +33,7 @@ def fit(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     outcomes = embedded(known.at(np.flatnonzero(np.isfinite(known.scores).any(axis=1))), encoder)
     artefact = fit_artefact(outcomes, arguments.default, encoder.digest, Recipe(), _prior(arguments, encoder))
     for name in arguments.newcomer:
-        artefact = introduced(artefact, name, _mixture(scored, name, fitted, arguments.price))
+        artefact = _introduced(artefact, scored, name, fitted, arguments.price)
     keep(artefact, arguments.out)
 
 
@@ -52,16 +52,22 @@ def keep(artefact: Artefact, path: Path) -> None:
     print(f"fitted on {facts.fitted_prompts} prompts, calibrated on {count} others, as shown; wrote {path}")
 
 
-def _mixture(scored: Scored, name: str, fitted: Sequence[str], given: Sequence[str]) -> NDArray[np.float64]:
-    """Of which fitted models a newcomer is made, by the questions that all have answered and by price."""
+def _introduced(
+    artefact: Artefact, scored: Scored, name: str, fitted: Sequence[str], given: Sequence[str]
+) -> Artefact:
+    """With a newcomer: by the questions that all have answered, by their domains, and by price."""
     paid = {model: prompt + answer for model, (prompt, answer) in prices(given).items()}
     own = scored.of(name) if name in scored.models else np.full(len(scored), np.nan)
-    shared = np.flatnonzero(np.isfinite(scored.only(fitted).scores).all(axis=1) & np.isfinite(own))
+    others = scored.only(fitted).scores
+    shared = np.flatnonzero(np.isfinite(others).all(axis=1) & np.isfinite(own))
     if len(shared) < _LEAST_SHARED and not paid.get(name):
         least = f"expected at least {_LEAST_SHARED}, or its --price and those of others"
         raise ConfigError(f"--newcomer {name}: got {len(shared)} prompts that all models answered, {least}")
     before = near_in_price(paid.get(name), {model: paid.get(model) for model in fitted})
-    return weights(scored.only(fitted).scores[shared], own[shared], before)
+    mixture = weights(others[shared], own[shared], before)
+    left = own[shared] - others[shared] @ mixture[:-2] - mixture[-2]
+    better = by_domain(left, [scored.domains[row] for row in shared], artefact.facts.domains)
+    return introduced(artefact, name, mixture, better)
 
 
 def _prior(arguments: argparse.Namespace, encoder: SentenceEncoder) -> Prior | None:

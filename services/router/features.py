@@ -7,6 +7,7 @@ counted; what is left costs microseconds.
 import math
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,7 @@ _TOLD = (
 )
 # fmt: on
 LEXICAL_FEATURES = (*_COUNTED, *_SHARES, *(f"says_{word}" for word in _TOLD))
+_PLACES = {(word[0], word[-1], frozenset(word)): place for place, word in enumerate(_TOLD, len(_COUNTED + _SHARES))}
 _WINDOW = 4096  # characters from the prompt's beginning: the cost stays bounded whatever is sent
 _COURTESY = re.compile(
     r"\b(?:hi|hello|hey|good (?:morning|evening|afternoon)|dear assistant|please|kindly"
@@ -69,29 +71,30 @@ def lexical(text: str) -> NDArray[np.float32]:
     plain = normalised(text[: 2 * _WINDOW])[:_WINDOW]
     size = len(plain) if len(text) <= _WINDOW else len(text)
     words, numbers = _WORD.findall(plain), _NUMBER.findall(plain)
-    distinct, amount = set(words), max(1, len(words))
-    counted = (
+    distinct, amount, letters = set(words), max(1, len(words)), list(map(len, words))
+    window = plain.encode("utf-8", "replace")
+    found = np.zeros(len(LEXICAL_FEATURES) + 1, np.float32)
+    found[: len(_COUNTED)] = (
         math.log1p(size),
         math.log1p(len(words)),
         math.log1p(len(numbers)),
         math.log1p(len(_SENTENCE.findall(plain))),
         *_option_facts(plain),
         max((float(one) if len(one) < 16 else 1e16 for one in numbers), default=0.0) ** 0.1,
-        sum(map(len, words)) / amount,
+        sum(letters) / amount,
         len(distinct) / amount,
-        sum(len(word) > 9 for word in words) / amount,
+        len([count for count in letters if count > 9]) / amount,
     )
-    window = plain.encode("utf-8", "replace")
     classes = np.frombuffer(window.translate(_CLASS_OF_BYTE), np.uint8)
-    shares = np.bincount(classes, minlength=9)[:8] / max(1, len(window))
-    seen = {_letters(word) for word in distinct if word[0] + word[-1] in _TOLD_ENDS}
-    told = [letters in seen for letters in _TOLD_LETTERS]
-    return np.concatenate((counted, shares, told)).astype(np.float32)
+    found[len(_COUNTED) : -len(_TOLD) - 1] = np.bincount(classes, minlength=9)[:8] / max(1, len(window))
+    found[list(set(map(_place, distinct)))] = 1
+    return found[:-1]
 
 
-def _letters(word: str) -> str:
-    """A word by its first letter and which others it has: a slip of two letters leaves it the same."""
-    return word[0] + "".join(sorted(set(word)))
+@lru_cache(4096)
+def _place(word: str) -> int:
+    """Where a told word stands; -1 for others. A slip within a word leaves its ends and letters, and so the same."""
+    return _PLACES.get((word[0], word[-1], frozenset(word)), -1)
 
 
 def _option_facts(plain: str) -> Sequence[float]:
@@ -116,7 +119,3 @@ def _option_facts(plain: str) -> Sequence[float]:
         math.log1p(max(lengths) - min(lengths)),
         numeric / len(options),
     )
-
-
-_TOLD_LETTERS = tuple(map(_letters, _TOLD))
-_TOLD_ENDS = frozenset(word[0] + word[-1] for word in _TOLD)

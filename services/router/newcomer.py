@@ -4,7 +4,7 @@ A mixture needs no prompt of its own to fit on: whoever answers as the newcomer 
 it on all others. It is one more column of what the ensemble says, and so costs a decision nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +16,8 @@ from services.router.ensemble import Ensemble
 
 _TRUST = 3.0  # what the weights before any score are worth, in questions
 _EXTREMES = 0.1  # of those weights, on answering always well and never well
+_DOMAIN_TRUST = 15.0  # what "as good as its mixture" is worth in each domain, in questions
+_MEMBERS = 2  # of the ensemble, averaged
 _SUM = 1e3  # how much more than all questions it counts that weights sum to one
 
 
@@ -50,8 +52,20 @@ def near_in_price(price: float | None, others: Mapping[str, float | None]) -> ND
     return found
 
 
-def introduced(artefact: Artefact, name: str, mixture: NDArray[np.float64]) -> Artefact:
-    """The artefact with one more model, of weights as `weights` gives them; nothing is promised of it.
+def by_domain(left: NDArray[np.float64], domains: Sequence[str], named: Sequence[str]) -> NDArray[np.float64]:
+    """How much better a newcomer is in each domain than its mixture, [d], by its scores less the mixture's, [k].
+
+    Few questions of a domain count for little, so that a specialist shows by evidence.
+    """
+    found = np.zeros(len(named))
+    for place, name in enumerate(named):
+        own = left[np.array([domain == name for domain in domains], bool)]
+        found[place] = own.sum() / (len(own) + _DOMAIN_TRUST)
+    return found
+
+
+def introduced(artefact: Artefact, name: str, mixture: NDArray[np.float64], better: NDArray[np.float64]) -> Artefact:
+    """The artefact with one more model, of `weights` and of what it is better by in each domain; nothing is promised.
 
     Raises:
         ValueError: a model of that name was fitted.
@@ -61,10 +75,13 @@ def introduced(artefact: Artefact, name: str, mixture: NDArray[np.float64]) -> A
         raise ValueError(f"newcomer: got {name!r}, expected a model that is not among the fitted {', '.join(models)}")
     ensemble, rows = artefact.ensemble, len(artefact.calibration_losses)
     default = models.index(artefact.facts.default_model)
+    domains = _with_columns(ensemble.domain_targets, mixture, default, constant=0.0)
+    domains[:, len(models)] += _MEMBERS * better  # the domains' member is one of those averaged
+    domains[:, -1] -= _MEMBERS * better * ensemble.offset[default]  # it harms only where the default is right
     mixed = [
         _with_columns(ensemble.coefficients, mixture, default, constant=0.0),
         _with_columns(ensemble.offset[None], mixture, default, constant=1.0)[0],
-        _with_columns(ensemble.domain_targets, mixture, default, constant=0.0),
+        domains,
     ]
     return replace(
         artefact,

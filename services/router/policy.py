@@ -42,7 +42,8 @@ class Policy:
         self._eligibility = eligibility
         self._predictor = predictor
         self._version = predictor.version if predictor else ""
-        self._rivalry = Rivalry(eligibility.models, predictor.models if predictor else ())
+        calibrated = [name for name in predictor.models if name in predictor.calibration] if predictor else []
+        self._rivalry = Rivalry(eligibility.models, calibrated)
         self._harms = HarmWatches()
         self._shift = ShiftWatch(predictor.calibration.mean_losses) if predictor else None
         if before and before._version == self._version:
