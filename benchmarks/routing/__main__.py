@@ -38,7 +38,7 @@ def cpu_us(prompts: Prompts, texts: Sequence[str], labelled: NDArray[np.intp]) -
     near = prompts.embeddings[labelled], prompts.lexical[labelled]
     wanted = np.repeat(np.stack([prompts.strong, prompts.weak], axis=1)[labelled], _MODELS, axis=1)
     domains = [prompts.domains[row] for row in labelled]
-    ensemble, _ = fit_ensemble(prompts.prior or without_heads(*near), *near, wanted, domains)
+    ensemble, _ = fit_ensemble(prompts.prior or without_heads(*near), *near, wanted, domains, scores=_MODELS)
     best = np.inf
     for _ in range(3):
         started = time.process_time()

@@ -33,7 +33,7 @@ class Prompts:
         wanted = targets({"strong": self.strong[fitted], "weak": self.weak[fitted]}, "strong")
         near = self.embeddings[fitted], self.lexical[fitted]
         prior = self.prior or without_heads(*near)
-        ensemble, _ = fit_ensemble(prior, *near, wanted, [self.domains[row] for row in fitted])
+        ensemble, _ = fit_ensemble(prior, *near, wanted, [self.domains[row] for row in fitted], scores=2)
         return ensemble.predict(self.embeddings[asked], self.lexical[asked])
 
     def gains(self, fitted: NDArray[np.intp], asked: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
@@ -52,9 +51,7 @@ def keep(artefact: Artefact, path: Path) -> None:
     print(f"fitted on {facts.fitted_prompts} prompts, calibrated on {count} others, as shown; wrote {path}")
 
 
-def _introduced(
-    artefact: Artefact, scored: Scored, name: str, fitted: Sequence[str], given: Sequence[str]
-) -> Artefact:
+def _introduced(artefact: Artefact, scored: Scored, name: str, fitted: Sequence[str], given: Sequence[str]) -> Artefact:
     """With a newcomer: by the questions that all have answered, by their domains, and by price."""
     paid = {model: prompt + answer for model, (prompt, answer) in prices(given).items()}
     own = scored.of(name) if name in scored.models else np.full(len(scored), np.nan)

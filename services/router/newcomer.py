@@ -1,7 +1,7 @@
 """Models of which a few shared questions are known, or a price alone: mixtures of the fitted ones stand for them.
 
 A mixture needs no prompt of its own to fit on: whoever answers as the newcomer does on the shared questions stands for
-it on all others. It is one more column of what the ensemble says, and so costs a decision nothing.
+it on all others. It is one more column of the ensemble's last matrix, and so costs a decision nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from services.router.artefact import Artefact
-from services.router.ensemble import Ensemble
 
 _TRUST = 3.0  # what the weights before any score are worth, in questions
 _EXTREMES = 0.1  # of those weights, on answering always well and never well
 _DOMAIN_TRUST = 15.0  # what "as good as its mixture" is worth in each domain, in questions
-_MEMBERS = 2  # of the ensemble, averaged
 _SUM = 1e3  # how much more than all questions it counts that weights sum to one
 
 
@@ -73,34 +71,19 @@ def introduced(artefact: Artefact, name: str, mixture: NDArray[np.float64], bett
     models = artefact.facts.models
     if name in models:
         raise ValueError(f"newcomer: got {name!r}, expected a model that is not among the fitted {', '.join(models)}")
-    ensemble, rows = artefact.ensemble, len(artefact.calibration_losses)
-    default = models.index(artefact.facts.default_model)
-    domains = _with_columns(ensemble.domain_targets, mixture, default, constant=0.0)
-    domains[:, len(models)] += _MEMBERS * better  # the domains' member is one of those averaged
-    domains[:, -1] -= _MEMBERS * better * ensemble.offset[default]  # it harms only where the default is right
-    mixed = [
-        _with_columns(ensemble.coefficients, mixture, default, constant=0.0),
-        _with_columns(ensemble.offset[None], mixture, default, constant=1.0)[0],
-        domains,
-    ]
+    ensemble, rows, count = artefact.ensemble, len(artefact.calibration_losses), len(models)
+    default, blend = models.index(artefact.facts.default_model), artefact.ensemble.blend
+    quality = blend[:, :count] @ mixture[:-2]
+    quality[0] += mixture[-2]
+    harm = blend[:, count:] @ mixture[:-2] + blend[:, default] * mixture[-1]  # who is never right, where the default is
+    if len(better):
+        quality[-len(better) :] += better
+        harm[-len(better) :] -= better * ensemble.offset[default]
+    mixed = np.insert(blend, [count, 2 * count], np.column_stack([quality, harm]), axis=1)
     return replace(
         artefact,
         facts=replace(artefact.facts, models=(*models, name)),
-        ensemble=Ensemble(ensemble.prior, ensemble.centre, ensemble.spread, ensemble.landmarks, *mixed),
+        ensemble=replace(ensemble, blend=np.ascontiguousarray(mixed, np.float32)),
         calibration_losses=np.column_stack([artefact.calibration_losses, np.full(rows, np.inf, np.float32)]),
         calibration_harms=np.column_stack([artefact.calibration_harms, np.zeros(rows, np.bool_)]),
     )
-
-
-def _with_columns(
-    values: NDArray[np.float32], mixture: NDArray[np.float64], default: int, constant: float
-) -> NDArray[np.float32]:
-    """Columns for quality and harm of m models [r, 2 m + d], with the newcomer's after each.
-
-    Who never answers well is wrong wherever the default is right; who always does harms nobody.
-    """
-    count = len(mixture) - 2
-    quality = values[:, :count] @ mixture[:-2] + constant * mixture[-2]
-    harm = values[:, count : 2 * count] @ mixture[:-2] + values[:, default] * mixture[-1]
-    found: NDArray[np.float32] = np.insert(values, [count, 2 * count], np.column_stack([quality, harm]), axis=1)
-    return np.ascontiguousarray(found, np.float32)

@@ -116,12 +116,11 @@ def fit_prior(sources: Sequence[Source], landmarks: int = _LANDMARKS) -> Prior:
 
 def _heads(plain: Prior, source: Source, landmarks: int) -> Machine:
     points = _points(plain.projected(source.embeddings), source.lexical, plain.centre, plain.spread)
-    fitted = fit_machine(points, source.scores, _PENALTY, landmarks, seed=0)
-    seen = fitted.machine.predict(points)
+    machine = fit_machine(points, source.scores, _PENALTY, landmarks, seed=0)
+    seen = machine.predict(points)
     spread = seen.std(axis=0) + _LEAST_SPREAD
     _, _, directions = np.linalg.svd((seen - seen.mean(axis=0)) / spread, full_matrices=False)
     strongest = np.zeros(seen.shape[1], np.float32)
     strongest[np.argsort(np.nanmean(source.scores, axis=0))[-_STRONGEST:]] = 1 / min(_STRONGEST, seen.shape[1])
     combined = np.concatenate((strongest[None], directions[:_COMPONENTS] / spread)).T.astype(np.float32)
-    machine = fitted.machine
     return Machine(machine.landmarks, machine.coefficients @ combined, machine.offset @ combined)

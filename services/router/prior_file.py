@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from services.chassis.settings import ConfigError
 from services.router.features import FEATURE_VERSION, LEXICAL_FEATURES
@@ -22,7 +22,7 @@ def save_prior(prior: Prior, path: Path, encoder_digest: str) -> None:
     facts = {"format": _FORMAT, "encoder_digest": encoder_digest, "feature_version": FEATURE_VERSION}
     tensors = {name: np.ascontiguousarray(getattr(prior, name)) for name in _NAMES}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, {_KEY: json.dumps(facts, sort_keys=True)})
+    path.write_bytes(save(tensors, {_KEY: json.dumps(facts, sort_keys=True)}))
 
 
 def load_prior(path: Path, encoder_digest: str) -> Prior:
