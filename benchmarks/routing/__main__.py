@@ -20,7 +20,7 @@ from services.router.predictor import probabilities
 from services.router.prior import Prior, Source, fit_prior, without_heads
 from services.router.scored import InvalidOutcomes, read_scored
 
-_MOST_FITTED, _MODELS, _TIMED, _DISTURBED = 6000, 20, 500, 1500
+_MOST_FITTED, _MODELS, _TIMED, _DISTURBED, _FITS = 6000, 20, 500, 1500, 10
 
 
 def summary(draws: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float | list[float]]]:
@@ -48,12 +48,18 @@ def cpu_us(prompts: Prompts, texts: Sequence[str], labelled: NDArray[np.intp]) -
     return best
 
 
-def robustness(prompts: Prompts, texts: Sequence[str], labelled: NDArray[np.intp]) -> dict[str, dict[str, float]]:
-    """Of 1,500 decisions at half strong calls: percent that a disturbance turns, points of score that this costs."""
-    others = np.setdiff1d(np.arange(len(texts)), labelled)
-    asked = np.random.default_rng(0).permutation(others)[:_DISTURBED]
-    plain = prompts.gains(labelled, asked)
-    cut = np.median(plain)
+def robustness(
+    prompts: Prompts, texts: Sequence[str], usable: NDArray[np.intp], labels: int, draws: int
+) -> dict[str, dict[str, dict[str, float | list[float]]]]:
+    """Of decisions at half strong calls: percent that a disturbance turns, points of mean score that this costs.
+
+    The same prompts, 1,500 or what the labels leave, are decided by fits on `draws` draws of labels among the others.
+    """
+    order = np.random.default_rng(0).permutation(usable)
+    count = min(_DISTURBED, len(order) - labels)
+    asked, rest = order[:count], order[count:]
+    fits = [np.random.default_rng(seed).permutation(rest)[:labels] for seed in range(draws)]
+    before = [prompts.gains(labelled, asked) for labelled in fits]
     found = {}
     for name, disturb in DISTURBANCES.items():
         changed = [disturb(texts[row]) for row in asked]
@@ -62,10 +68,13 @@ def robustness(prompts: Prompts, texts: Sequence[str], labelled: NDArray[np.intp
             embeddings=np.concatenate((prompts.embeddings, encoded(changed))),
             lexical=np.concatenate((prompts.lexical, [lexical(text) for text in changed])),
         )
-        gains = other.gains(labelled, len(texts) + np.arange(len(asked)))
-        turned = (gains > cut) != (plain > cut)
-        lost = np.where(gains > cut, -1, 1) * turned * (prompts.strong - prompts.weak)[asked]
-        found[name] = {"flips": round(100 * float(turned.mean()), 2), "lost": round(100 * float(lost.mean()), 2)}
+        told = []
+        for labelled, plain in zip(fits, before, strict=True):
+            gains, cut = other.gains(labelled, len(texts) + np.arange(len(asked))), np.median(plain)
+            turned = (gains > cut) != (plain > cut)
+            lost = np.where(gains > cut, -1, 1) * turned * (prompts.strong - prompts.weak)[asked]
+            told.append({"flips": 100 * float(turned.mean()), "lost": 100 * float(lost.mean())})
+        found[name] = summary(told)
     return found
 
 
@@ -118,7 +127,9 @@ def report(arguments: argparse.Namespace) -> dict[str, object]:
         labelled = np.random.default_rng(0).permutation(usable)[: arguments.labels]
         found["cpu_us"] = round(cpu_us(prompts, test.prompts, labelled), 1)
         if arguments.robustness:
-            found["flips_pct"] = robustness(prompts, test.prompts, labelled)
+            found["flips_pct"] = robustness(
+                prompts, test.prompts, usable, arguments.labels, min(arguments.draws, _FITS)
+            )
     return found
 
 

@@ -40,9 +40,9 @@ language: en
 # The shipped prior
 
 Tells, from a prompt's embedding and {lexical} facts about its words, how hard it is and for which kind of model:
-{heads} heads, each a kernel machine on {landmarks} landmarks of one body of outcomes. `fulcrum router fit` gives them to
-every router as features, so that a few hundred outcomes of one's own are enough; `--prior` without a file leaves them
-out. {kilobytes} KB, no code in it: `services/router/prior_file.py` says what it holds.
+{heads} heads, each a kernel machine on {landmarks} landmarks of one body of outcomes. `fulcrum router fit` gives them
+to every router as features, so that a few hundred outcomes of one's own are enough; `--prior` without a file leaves
+them out. {kilobytes} KB, no code in it: `services/router/prior_file.py` says what it holds.
 
 Fitted by `python -m models.prior.build NAME=FILE ...` on these outcomes, all of permissive licences:
 
@@ -60,8 +60,8 @@ measured on them.
 
 ## Limits
 English questions with one right answer. Heads name no model: who is strong now was not among the models asked then. On
-prompts unlike these questions the heads say what is usual, and a router that is fitted on its operator's outcomes learns
-to leave them out.
+prompts unlike these questions the heads say what is usual, and a router fitted on its operator's outcomes learns to
+leave them out.
 """
 
 

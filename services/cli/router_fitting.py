@@ -63,7 +63,7 @@ def _introduced(artefact: Artefact, scored: Scored, name: str, fitted: Sequence[
     before = near_in_price(paid.get(name), {model: paid.get(model) for model in fitted})
     mixture = weights(others[shared], own[shared], before)
     left = own[shared] - others[shared] @ mixture[:-2] - mixture[-2]
-    better = by_domain(left, [scored.domains[row] for row in shared], artefact.facts.domains)
+    better = by_domain(left, scored.at(shared).domains, artefact.facts.domains)
     return introduced(artefact, name, mixture, better)
 
 
