@@ -1,11 +1,12 @@
 """How fast the executor runs a Qwen2.5-0.5B shape with random weights, beside transformers in bf16 and fp32.
 
 All engines have the same threads and take turns, and of several rounds each one's fastest counts. Decoding at batch 1
-is in int8, at batch 8 and prefill in w8a8 (512 tokens at once). Then, in int8 and at batch 1: what a token costs in
-the whole engine over the bare `session.run` of its graph, the bytes of weights a second as a share of what the
-machine's threads read from memory in the same run, and the first token behind a shared prefix of 1,000 tokens, known
-over unknown, with equal texts. Needs the packages of `make test-oracles`, 8 GB of memory and an idle machine: the load
-is in the result.
+is in int8, at batch 8 and prefill in w8a8; decoding goes on behind a prompt of 128 tokens; 512 tokens are read by ours
+as the engine reads them, 256 in a pass, by the peer at once. Then, in int8 and at batch 1: what a token costs in the
+whole engine over the bare `session.run` of its graph, the bytes of weights a second as a share of what the machine's
+threads read from memory in the same run, and the first token behind a shared prefix of 1,000 tokens, known over
+unknown, with equal texts. Needs the packages of `make test-oracles`, 8 GB of memory and an idle machine: the load is in
+the result.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from benchmarks.engine_overhead import engine_figures
 from benchmarks.random_model import QWEN_HALF_BILLION, write_random_model
 from services.executor.decoder_session import Chunk, DecoderSession
 from services.executor.models.onnx_linear import DECODER_LINEARS
+from services.executor.pass_plan import READ_TOKENS_ALONE
 
 CONTEXT, PROMPT, PREFILL, STEPS, BATCH = 1280, 128, 512, 8, 8
 STREAM_BYTES = 1 << 28
@@ -63,22 +65,22 @@ def transformers_work(folder: Path, dtype: torch.dtype) -> dict[str, Work]:
 def our_work(folder: Path, precision: str, threads: int) -> dict[str, Work]:
     """The three jobs on ours."""
     session = DecoderSession(folder, DECODER_LINEARS[precision], threads, CONTEXT, slots=BATCH)
-    position = PREFILL
+    positions = dict.fromkeys((1, BATCH), PROMPT)
 
     def decode(batch: int) -> None:
-        nonlocal position
         tokens = np.arange(batch)
         for _ in range(STEPS):
-            logits = session.run([Chunk(slot, position, [int(token)]) for slot, token in enumerate(tokens)])
-            tokens, position = logits.argmax(axis=1), position + 1
+            logits = session.run([Chunk(slot, positions[batch], [int(token)]) for slot, token in enumerate(tokens)])
+            tokens, positions[batch] = logits.argmax(axis=1), positions[batch] + 1
+
+    def prefill() -> None:
+        for start in range(0, PREFILL, READ_TOKENS_ALONE):
+            end = start + READ_TOKENS_ALONE
+            session.run([Chunk(0, start, range(start, end), wants_logits=end == PREFILL)])
 
     for slot in range(BATCH):
-        session.run([Chunk(slot, 0, range(PREFILL), wants_logits=False)])
-    return {
-        "decode_batch1": lambda: decode(1),
-        "decode_batch8": lambda: decode(BATCH),
-        "prefill": lambda: session.logits_after(range(PREFILL), 0),
-    }
+        session.run([Chunk(slot, 0, range(PROMPT), wants_logits=False)])
+    return {"decode_batch1": lambda: decode(1), "decode_batch8": lambda: decode(BATCH), "prefill": prefill}
 
 
 def fastest(engines: Mapping[str, Mapping[str, Work]], rounds: int) -> dict[str, dict[str, float]]:

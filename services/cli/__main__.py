@@ -13,8 +13,9 @@ from typing import NoReturn
 from services.chassis.errors import FulcrumError
 from services.chassis.settings import ConfigError
 from services.cli.address import add_connection_arguments
-from services.cli.argument_types import dimensions, number, span, text, whole
+from services.cli.argument_types import dimensions, number, text, whole
 from services.cli.cache_arguments import add_cache_arguments
+from services.cli.complete_arguments import add_complete_arguments
 from services.cli.key_arguments import add_key_arguments
 from services.cli.router_arguments import add_router_arguments
 
@@ -81,9 +82,9 @@ def parser() -> argparse.ArgumentParser:
     models.add_argument("action", nargs="?", choices=("list", "load", "unload", "pull"), default="list")
     models.add_argument("name", type=text, nargs="?", help="of a model of the settings; for pull: all-MiniLM-L6-v2")
     complete = add(
-        "complete", "ask something; streams the answer, then prints its receipt", "services.cli.asking:complete"
+        "complete", "ask something; streams the answer, then prints its receipt", "services.cli.completing:complete"
     )
-    _complete_arguments(complete)
+    add_complete_arguments(complete)
     stats = add("stats", "what was asked, what it cost, what each lever saved", "services.cli.asking:stats")
     _stats_arguments(stats)
     for one in (models, complete, stats):
@@ -118,30 +119,6 @@ def _stats_arguments(stats: argparse.ArgumentParser) -> None:
         help="show again every so many seconds (default 2)",
     )
     stats.add_argument("--json", action="store_true", help="print as JSON, one object a line beside --watch")
-
-
-def _complete_arguments(complete: argparse.ArgumentParser) -> None:
-    complete.add_argument("prompt", type=text, help="what to ask; - reads standard input")
-    complete.add_argument("--system", type=text, help="instructions that go before the prompt")
-    complete.add_argument("--model", type=text, action="append", default=[], help="allow only this model (repeatable)")
-    complete.add_argument("--deny", type=text, action="append", default=[], help="not this model (repeatable)")
-    complete.add_argument("--goal", choices=("cheapest", "best", "fastest"), help="what to optimise within all limits")
-    complete.add_argument("--max-quality-loss", type=number(0, 1), help="share of requests that may be answered worse")
-    complete.add_argument(
-        "--confidence", type=number(0.001, 0.999), help="with which that is promised; else on average"
-    )
-    complete.add_argument("--max-cost", type=number(0, 1e6), metavar="USD", help="most that it may be expected to cost")
-    complete.add_argument("--max-latency", type=number(0.001, 1e6), metavar="SECONDS", help="longest it should take")
-    complete.add_argument("--max-output-tokens", type=whole(1, 2**20), help="most tokens of the answer")
-    complete.add_argument("--temperature", type=number(0, 2), help="0 is greedy")
-    complete.add_argument("--seed", type=whole(0, 2**64 - 1), help="equal seeds give equal answers on local models")
-    complete.add_argument("--no-cache", action="store_true", help="do not answer from the cache")
-    complete.add_argument("--no-store", action="store_true", help="do not keep the answer")
-    complete.add_argument("--only-if-cached", action="store_true", help="answer from the cache or not at all")
-    complete.add_argument("--max-age", type=span, metavar="SPAN", help="oldest answer that will do, such as 1h")
-    complete.add_argument("--ttl", type=span, metavar="SPAN", help="how long the answer may be served, such as 7d")
-    complete.add_argument("--store-sampled", action="store_true", help="keep the answer though it was sampled hot")
-    complete.add_argument("--json", action="store_true", help="print the receipt as JSON")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

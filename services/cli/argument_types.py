@@ -1,13 +1,17 @@
 """What values on the command line may be: each type names the value it refuses, and what it expects."""
 
 import argparse
+import json
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LAST_PORT = 65_535
+_LONGEST_STOP = 200  # characters
+_LARGEST_SCHEMA = 65_536  # bytes
 N = TypeVar("N", int, float)
 
 
@@ -18,6 +22,30 @@ def text(value: str) -> str:
     except UnicodeEncodeError:
         raise argparse.ArgumentTypeError(f"got {value!r}, expected UTF-8") from None
     return value
+
+
+def stop(value: str) -> str:
+    """A text that ends an answer."""
+    if not 0 < len(text(value)) <= _LONGEST_STOP:
+        raise argparse.ArgumentTypeError(f"got {value[:50]!r}, expected 1 to {_LONGEST_STOP} characters")
+    return value
+
+
+def schema(value: str) -> str:
+    """The JSON schema in a file."""
+    try:
+        content = Path(value).read_bytes()
+        found = json.loads(content.decode())
+    except OSError as error:
+        raise argparse.ArgumentTypeError(
+            f"got {value!r}, expected a file with a JSON schema: {error.strerror}"
+        ) from None
+    except (ValueError, RecursionError) as error:  # of JSON and of UTF-8
+        raise argparse.ArgumentTypeError(f"got {value!r}, expected a file with a JSON schema: {error}") from None
+    if not isinstance(found, dict) or len(content) > _LARGEST_SCHEMA:
+        shown = f"{type(found).__name__} of {len(content)} bytes"
+        raise argparse.ArgumentTypeError(f"got {shown} in {value!r}, expected an object of at most {_LARGEST_SCHEMA}")
+    return content.decode()
 
 
 def address(value: str) -> str:

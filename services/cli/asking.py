@@ -1,4 +1,4 @@
-"""Commands that talk to a running suite, and models pull, which talks to the package index."""
+"""`fulcrum models` and `stats`, which ask a running suite, and models pull, which talks to the package index."""
 
 import argparse
 import asyncio
@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from fulcrum.edge.v1 import edge_service_pb2 as edge_pb
-from fulcrum.executor.v1 import chat_pb2
-from fulcrum.router.v1 import objective_pb2
 from google.protobuf.json_format import MessageToJson
 from rich.console import RenderableType
 from rich.text import Text
@@ -21,6 +19,7 @@ from services.chassis.errors import DeadlineExceeded, FulcrumError, Overloaded, 
 from services.chassis.settings import ConfigError
 from services.cli import tables
 from services.cli.client import Client, NotServed, client
+from services.cli.model_tables import models_table, precisions_table
 from services.cli.printing import show
 from services.executor.pull import PUBLISHED, PullError, pull
 
@@ -50,65 +49,18 @@ async def models(arguments: argparse.Namespace) -> None:
         async with suite(arguments) as asked:
             change = asked.load if arguments.action == "load" else asked.unload
             model = await change(arguments.name)
-        show(tables.models_table(None, [model]))
+        show(models_table(None, [model]))
         return
     async with suite(arguments) as asked:
         catalogue, engines = await _if_served(asked.catalogue()), await _if_served(asked.engines())
     if catalogue is None and engines is None:
         raise NotServed("--address", arguments.address, "the address of a router, an executor, or both in one process")
-    show(tables.models_table(catalogue, engines))
-    if lost := tables.precisions_table(engines or ()):
+    show(models_table(catalogue, engines))
+    if lost := precisions_table(engines or ()):
         show(lost)
     for name, found, missed in (("router", catalogue, "prices"), ("executor", engines, "states")):
         if found is None:
             show(Text(f"no {missed}: the {name} is not served at {arguments.address}", style="dim"))
-
-
-async def complete(arguments: argparse.Namespace) -> None:
-    """Streams one answer, then prints its receipt."""
-    prompt = _standard_input() if arguments.prompt == "-" else arguments.prompt
-    turns = [chat_pb2.Message(role=chat_pb2.ROLE_USER, content=prompt)]
-    if arguments.system:
-        turns.insert(0, chat_pb2.Message(role=chat_pb2.ROLE_SYSTEM, content=arguments.system))
-    request = edge_pb.CompleteRequest(
-        messages=turns,
-        objective=_objective(arguments),
-        sampling=chat_pb2.Sampling(
-            max_output_tokens=arguments.max_output_tokens, temperature=arguments.temperature, seed=arguments.seed
-        ),
-        cache_control=edge_pb.CacheControl(
-            no_cache=arguments.no_cache,
-            no_store=arguments.no_store,
-            only_if_cached=arguments.only_if_cached,
-            store_sampled=arguments.store_sampled,
-            max_age=arguments.max_age,
-            ttl=arguments.ttl,
-        ),
-    )
-    async with suite(arguments) as asked:
-        async for event in asked.stream(request):
-            if event.WhichOneof("event") == "text_delta":
-                print(event.text_delta.text, end="", flush=True)
-            elif event.WhichOneof("event") == "receipt":
-                print()
-                if arguments.json:
-                    print(MessageToJson(event.receipt, preserving_proto_field_name=True))
-                else:
-                    show(tables.receipt_table(event.receipt))
-
-
-def _objective(arguments: argparse.Namespace) -> objective_pb2.Objective:
-    objective = objective_pb2.Objective(
-        max_quality_loss=arguments.max_quality_loss,
-        confidence=arguments.confidence,
-        max_cost_nano_usd=None if arguments.max_cost is None else round(arguments.max_cost * 1e9),
-        allowed_models=arguments.model,
-        denied_models=arguments.deny,
-        goal=f"GOAL_{arguments.goal.upper()}" if arguments.goal else None,
-    )
-    if arguments.max_latency is not None:
-        objective.max_latency.FromNanoseconds(round(arguments.max_latency * 1e9))
-    return objective
 
 
 async def stats(arguments: argparse.Namespace) -> None:
@@ -177,12 +129,3 @@ def _tls(arguments: argparse.Namespace) -> ClientTlsSettings | None:
         if files[given] and not files[missing]:
             raise ConfigError(f"--{missing}: got none, expected a file, as --{given} is {files[given]}")
     return ClientTlsSettings(**files) if arguments.tls or any(files.values()) else None
-
-
-def _standard_input() -> str:
-    content = sys.stdin.buffer.read()
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        found = content[error.start : error.end]
-        raise ConfigError(f"prompt: got {found!r} at byte {error.start} of the input, expected UTF-8") from None

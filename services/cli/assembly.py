@@ -8,7 +8,7 @@ from typing import Any
 from services.cache.__main__ import assemble as assemble_cache
 from services.cache.settings import CacheSettings
 from services.chassis.server import Component, ServerProcess
-from services.chassis.settings import Section, ServerSettings, load, read_file, refuse_unknown
+from services.chassis.settings import ConfigError, Section, ServerSettings, load, read_file, refuse_unknown
 from services.edge.__main__ import assemble as assemble_edge
 from services.edge.settings import EdgeSettings
 from services.executor.__main__ import assemble as assemble_executor
@@ -49,8 +49,21 @@ def suite_settings(path: Path | None, overrides: Mapping[str, Mapping[str, Any]]
     )
 
 
+def check_judges(settings: SuiteSettings) -> None:
+    """Raises ConfigError where a judge is a model that the executor, if it is of this process, does not serve."""
+    for setting, model in settings.edge.judges.items():
+        if settings.edge.executor.in_process and model not in settings.executor.models:
+            served = ", ".join(settings.executor.models) or "none is set"
+            raise ConfigError(f"{setting}: got {model!r}, expected a model of executor.models: {served}")
+
+
 def assemble_suite(settings: SuiteSettings) -> tuple[ServerProcess, list[Component]]:
-    """One process and its components: those that edge calls first, edge last."""
+    """One process and its components: those that edge calls first, edge last.
+
+    Raises:
+        ConfigError: a service, or a judge, cannot be had as the settings say.
+    """
+    check_judges(settings)
     process = ServerProcess(settings.server)
     backends = [
         assemble_executor(settings.executor),

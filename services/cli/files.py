@@ -8,8 +8,7 @@ from services.chassis.errors import FulcrumError
 from services.chassis.keys import KeyRing
 from services.chassis.settings import ConfigError, ServerSettings
 from services.chassis.tls import ClientCertificates, ServerCertificates
-from services.cli.assembly import SuiteSettings
-from services.edge.settings import EdgeSettings
+from services.cli.assembly import SuiteSettings, check_judges
 from services.executor.chat_text import ChatText, load_tokenizer
 from services.executor.memory_budget import MemoryBudget, estimate
 from services.executor.models.checkpoint import InvalidCheckpoint, open_checkpoint
@@ -33,7 +32,7 @@ def problems(settings: SuiteSettings, service: str | None = None) -> list[str]:
         settings: of the suite.
         service: looks at the files of this one's server and section alone.
     """
-    reads = {"server": _of_server(settings.server), "edge": _of_edge(settings.edge)}
+    reads = {"server": _of_server(settings.server), "edge": _of_edge(settings)}
     reads |= {"router": _of_router(settings.router), "executor": _of_executor(settings.executor)}
     found = []
     for setting, read in (one for name, some in reads.items() if name in (service or name, "server") for one in some):
@@ -51,10 +50,21 @@ def _of_server(settings: ServerSettings) -> Reads:
         yield "server.identity.keys", partial(KeyRing, settings.identity.keys)
 
 
-def _of_edge(settings: EdgeSettings) -> Reads:
+def _of_edge(settings: SuiteSettings) -> Reads:
+    edge = settings.edge
     for name in ("encoder", "cache", "router", "executor"):
-        if tls := getattr(settings, name).tls:
+        if tls := getattr(edge, name).tls:
             yield f"edge.{name}.tls", partial(ClientCertificates, tls, f"edge.{name}.tls")
+    yield "edge", partial(check_judges, settings)
+    if edge.router.in_process and settings.router.catalogue.exists():
+        for setting, model in edge.judges.items():
+            yield setting, partial(_look_up, model, settings.router)
+
+
+def _look_up(model: str, router: RouterSettings) -> None:
+    catalogue = load_catalogue(router.catalogue, router.prices)
+    if model not in catalogue:
+        raise ConfigError(f"got {model!r}, expected a model of {router.catalogue}: {', '.join(catalogue.names)}")
 
 
 def _of_router(settings: RouterSettings) -> Reads:

@@ -60,8 +60,8 @@ def add_router_arguments(parser: argparse.ArgumentParser, default_config: Path |
     publish = add(
         "publish",
         "let a router serve from now on, if it is no worse than the one that does",
-        "Both decide the outcomes that you give, which neither may have been fitted on; a worse one is refused with "
-        "figures. A running suite takes the new one within a second.",
+        "Both decide the outcomes that you give, which neither may have been fitted on and which need scores of the "
+        "models of both; a worse one is refused with figures. A running suite takes the new one within a second.",
     )
     versions = add("versions", "list what was published, and what serves")
     rollback = add("rollback", "let the router serve that served before")
@@ -73,6 +73,9 @@ def add_router_arguments(parser: argparse.ArgumentParser, default_config: Path |
         one.add_argument("outcomes", type=Path, nargs="+", help="files of outcomes")
     for one in (fit, calibrate):
         one.add_argument("--out", type=Path, default=Path("router.safetensors"), help="(default: %(default)s)")
+    publish.add_argument(
+        "--max-quality-loss", type=number(0, 1), help="bound of the router (default: what edge's settings leave to it)"
+    )
     evaluate.add_argument("--html", type=Path, default=Path("router.html"), help="the page (default: %(default)s)")
     explain.add_argument("prompt", type=text, help="what would be asked")
     for one in (evaluate, explain):

@@ -2,6 +2,8 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
@@ -9,7 +11,9 @@ from rich.table import Table
 from services.chassis.errors import FulcrumError
 from services.chassis.settings import ConfigError, load, read_file
 from services.cli.printing import show
-from services.router.artefact import Artefact, load_artefact
+from services.edge.quality_budget import QualityBudget
+from services.edge.settings import EdgeSettings
+from services.router.artefact import Artefact
 from services.router.catalogue import load_catalogue
 from services.router.eligibility import Eligibility
 from services.router.fit import Outcomes
@@ -18,26 +22,55 @@ from services.router.policy import Policy
 from services.router.predictor import Predictor
 from services.router.query import Objective
 from services.router.settings import RouterSettings
-from services.router.versions import Version, Versions
+from services.router.versions import Version, Versions, usable
 
 
-def publish(arguments: argparse.Namespace, artefact: Artefact, outcomes: Outcomes, encoder_digest: str) -> None:
-    """Puts a fitted router in the place of the one that serves, unless it is worse.
+@dataclass(frozen=True)
+class Contest:
+    """A fitted router, what serves now, or None, and what both are held to.
+
+    `models` are those of either that the catalogue has, `told` is where the bound comes from.
+    """
+
+    new: Artefact
+    serves: Artefact | None
+    serving: Path
+    eligibility: Eligibility
+    models: Sequence[str]
+    objective: Objective
+    told: str
+
+
+def contest(arguments: argparse.Namespace, artefact: Artefact) -> Contest:
+    """What publishing this router will decide by.
+
+    Raises:
+        ConfigError: a file or the settings cannot be used.
+    """
+    settings, serving = _settings(arguments.config)
+    catalogue = load_catalogue(settings.catalogue, settings.prices)
+    usable(arguments.artefact, catalogue.default.name)
+    serves = _serving(serving, catalogue.default.name, artefact.facts.encoder_digest)
+    either = {
+        name for one in (artefact, serves) if one for name in one.facts.models if name in Predictor(one).calibration
+    }
+    models = tuple(name for name in catalogue.names if name in either)
+    eligibility = Eligibility(catalogue, settings.expected_output_tokens)
+    bound, told = _bound(arguments)
+    return Contest(artefact, serves, serving, eligibility, models, Objective(bound, settings.confidence), told)
+
+
+def publish(path: Path, held: Contest, outcomes: Outcomes) -> None:
+    """Puts the fitted router in this file in the place of the one that serves, unless it is worse.
 
     Raises:
         ConfigError: it is, and with what figures; or a file cannot be used.
         ValueError: too few outcomes.
     """
-    settings, serving = _settings(arguments.config)
-    catalogue = load_catalogue(settings.catalogue, settings.prices)
-    if artefact.facts.default_model != catalogue.default.name:
-        got, expected = artefact.facts.default_model, f"{catalogue.default.name}, the catalogue's default"
-        raise ConfigError(f"{arguments.artefact}: default_model: got {got}, expected {expected}")
-    eligibility = Eligibility(catalogue, settings.expected_output_tokens)
-    old = _serving(serving, eligibility)
-    objective = Objective(settings.max_quality_loss, settings.confidence)
+    new = Policy(held.eligibility, Predictor(held.new))
+    old = Policy(held.eligibility, Predictor(held.serves)) if held.serves else None
     try:
-        found = compare(Policy(eligibility, Predictor(artefact)), old, outcomes, encoder_digest, objective)
+        found = compare(new, old, outcomes, held.new.facts.encoder_digest, held.objective)
     except FulcrumError as error:
         raise ConfigError(f"{error.field}: got {error.value}, expected {error.expected}") from error
     rows = (("new", found.new), *([("serves now", found.serving)] if found.serving else []))
@@ -45,17 +78,19 @@ def publish(arguments: argparse.Namespace, artefact: Artefact, outcomes: Outcome
     for name, decided in rows:
         table.add_row(name, *_figures(decided))
     show(table)
+    print(f"held to a bound of {held.objective.max_quality_loss:.3g}, {held.told}")
     if found.refused:
-        raise ConfigError(f"{arguments.artefact}: is refused on {len(outcomes.prompts)} prompts: {found.refused}")
-    _tell(Versions(serving).publish(arguments.artefact), serving)
+        raise ConfigError(f"{path}: is refused on {len(outcomes.prompts)} prompts: {found.refused}")
+    _tell(Versions(held.serving).publish(path), held.serving)
 
 
 def change(arguments: argparse.Namespace) -> None:
     """Lists the versions, or goes back by one."""
-    _, serving = _settings(arguments.config)
+    settings, serving = _settings(arguments.config)
     versions = Versions(serving)
+    default = load_catalogue(settings.catalogue, settings.prices).default.name
     if arguments.action == "rollback":
-        _tell(versions.rollback(), serving)
+        _tell(versions.rollback(default), serving)
         return
     listed = versions.listed()
     if not listed:
@@ -64,25 +99,28 @@ def change(arguments: argparse.Namespace) -> None:
     for one in listed:
         state = "serves" if one.serves else "withdrawn" if one.withdrawn else ""
         try:
-            artefact = load_artefact(one.path)
+            artefact = usable(one.path, default)
         except ConfigError as error:
             print(error, file=sys.stderr)
-            table.add_row(str(one.number), one.digest, "", "", f"{state} cannot be read".strip())
+            table.add_row(str(one.number), one.digest, "", "", f"{state} cannot be used".strip())
             continue
         counts = artefact.facts.fitted_prompts, len(artefact.calibration_losses)
         table.add_row(str(one.number), one.digest, *(str(count) for count in counts), state)
     show(table)
 
 
-def _serving(path: Path, eligibility: Eligibility) -> Policy | None:
-    """What serves now; None where nothing does, or nothing that can be read, which is told."""
+def _serving(path: Path, default_model: str, encoder_digest: str) -> Artefact | None:
+    """What serves now; None where nothing does, or nothing that these embeddings can be given to, which is told."""
     if not path.exists():
         return None
     try:
-        return Policy(eligibility, Predictor(load_artefact(path)))
+        artefact = usable(path, default_model)
+        if artefact.facts.encoder_digest != encoder_digest:
+            raise ConfigError(f"{path}: encoder_digest: was fitted on another encoder or precision")
     except ConfigError as error:
-        print(f"what serves cannot be compared with: {error}", file=sys.stderr)
+        print(f"what serves cannot be compared with, so only the bound is held: {error}", file=sys.stderr)
         return None
+    return artefact
 
 
 def _settings(config: Path | None) -> tuple[RouterSettings, Path]:
@@ -90,6 +128,15 @@ def _settings(config: Path | None) -> tuple[RouterSettings, Path]:
     if settings.predictor is None:
         raise ConfigError("router.predictor: got null, expected the file that serves, or is to serve")
     return settings, settings.predictor
+
+
+def _bound(arguments: argparse.Namespace) -> tuple[float, str]:
+    """What the router will be asked to keep, and who says so."""
+    if arguments.max_quality_loss is not None:
+        return arguments.max_quality_loss, "as --max-quality-loss says"
+    edge = load(EdgeSettings, read_file(arguments.config))
+    asked = QualityBudget.split(edge.max_quality_loss, edge.cache_part, cache_in_use=True).router_share
+    return asked, "which edge asks of the router: edge.max_quality_loss less the cache's part"
 
 
 def _figures(decided: Decided) -> tuple[str, str]:

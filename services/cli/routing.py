@@ -13,7 +13,7 @@ from services.chassis.settings import ConfigError
 from services.cli.printing import show
 from services.cli.router_fitting import fit, keep
 from services.cli.router_reading import embedded, prices, read
-from services.cli.router_versions import change, publish
+from services.cli.router_versions import change, contest, publish
 from services.executor.sentence_encoder import SentenceEncoder
 from services.router.artefact import Artefact, load_artefact
 from services.router.evaluation import Predicted
@@ -79,10 +79,14 @@ def _evaluate(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
 
 
 def _publish(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
-    artefact = _loaded(arguments.artefact, encoder)
-    scored = read(arguments.outcomes).only(artefact.facts.models)
+    held = contest(arguments, _loaded(arguments.artefact, encoder))
+    scored = read(arguments.outcomes)
+    if missing := sorted(set(held.models) - set(scored.models)):
+        expected = "one of each model that the new router or the one that serves may choose"
+        raise InvalidOutcomes(f"scores: got none of {', '.join(missing)}, expected {expected}")
+    scored = scored.only(held.models)
     scored = scored.at(np.flatnonzero(np.isfinite(scored.scores).all(axis=1)))
-    publish(arguments, artefact, embedded(scored, encoder), encoder.digest)
+    publish(arguments.artefact, held, embedded(scored, encoder))
 
 
 def _threshold(predictor: Predictor, rows: Predicted, arguments: argparse.Namespace) -> float:

@@ -60,6 +60,10 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
     async def start() -> None:
         await ledger.start()
         await catalogue.start()
+        for setting, model in settings.judges.items():
+            if catalogue.is_known and model not in catalogue.prices:
+                known = ", ".join(catalogue.prices)
+                raise ConfigError(f"{setting}: got {model!r}, expected a model of the router's catalogue: {known}")
 
     async def close() -> None:
         await pipeline.shadowing.close()

@@ -28,7 +28,7 @@ class BackgroundCalls:
         Raises:
             FulcrumError: it cannot be asked, or fails.
         """
-        execution = Execution(self._attempts, Work(request, 0.0, 0.0), model)
+        execution = Execution(self._attempts, Work(request, 0.0, 0.0))
         running = aclosing(execution.run(Plan("", (PlannedModel(model),), kind)))
         async with self._accounts.aside(request, execution, model, kind), running as events:
             return "".join([event.text async for event in events if isinstance(event, TextDelta)])

@@ -170,6 +170,7 @@ class RouterBinding:
             earlier_turns=request.earlier_turns,
             answers_tool_call=request.messages[-1].role == "tool",
             measured_speeds=messages.speed_messages(known.speeds),
+            tenant=request.tenant,
         )
         try:
             response = await _answer(self._stub.Route, message, self._timeout_s, "router")

@@ -1,14 +1,16 @@
 """The models and prices as the router last told them, so that edge can price and plan while the router is away."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 
 import structlog
 
 from services.chassis.errors import FulcrumError, Unavailable
-from services.edge.chat import Objective, PlannedModel
-from services.edge.ports import Plan, Router
+from services.edge.chat import PlannedModel, Request
+from services.edge.ports import CatalogueModel, Plan, Router, Speed
 from services.edge.price import Price
+from services.edge.stand_in import by_strength
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 1.0  # between reads, until one succeeds
 _START_S = 1.0  # how long a start waits for the router
@@ -24,6 +26,7 @@ class Catalogue:
         self._task: asyncio.Task[None] | None = None
         self._known = asyncio.Event()
         self._log = structlog.get_logger("edge")
+        self._models: tuple[CatalogueModel, ...] = ()
         self.prices: dict[str, Price | None] = {}
         self.default: str | None = None
 
@@ -39,17 +42,25 @@ class Catalogue:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def plan_without_router(self, objective: Objective) -> Plan:
-        """The strong model, or the first allowed one where the caller does not allow that.
+    def plan_without_router(self, request: Request, speeds: Mapping[str, Speed]) -> Plan:
+        """The strong model, or the dearest of the others where a limit of the request excludes that.
+
+        Args:
+            request: the whole of it, as some models may be too small for it.
+            speeds: as measured, by model.
 
         Raises:
-            Unavailable: the router was never reached and no fallback model is set, or nothing known is allowed.
+            Unavailable: the router was never reached and no fallback model is set, or no limit leaves any model.
         """
-        allowed_known = [name for name in objective.allowed_models if self.knows(name)]
-        for name in (self.default or self._fallback_model, *allowed_known, *self.prices):
-            if name and objective.allows(name):
-                return Plan("", (PlannedModel(name),), f"{name}, because the router is away")
-        raise Unavailable("router", "away, and no model is known without it", "a router, or edge.fallback_model")
+        left = [model.name for model in by_strength(self._models, request, speeds)]
+        if not self.is_known and self._fallback_model and _may_stand_in(self._fallback_model, request):
+            left = [self._fallback_model]
+        if not left:
+            known = (
+                "no model that is known without it keeps the request's limits" if self._models else "no model is known"
+            )
+            raise Unavailable("router", f"away, and {known}", "a router, or edge.fallback_model")
+        return Plan("", (PlannedModel(left[0]),), f"{left[0]}, because the router is away")
 
     @property
     def is_known(self) -> bool:
@@ -74,6 +85,12 @@ class Catalogue:
         except FulcrumError as error:
             self._log.warning("catalogue not read", error=str(error))
             return
+        self._models = models
         self.prices = {model.name: model.price for model in models}
         self.default = next((model.name for model in models if model.is_default), None)
         self._known.set()
+
+
+def _may_stand_in(fallback_model: str, request: Request) -> bool:
+    """Whether a request may go to the operator's fallback, of which nothing but its name is known: no price either."""
+    return request.objective.allows(fallback_model) and request.objective.max_cost_nano_usd is None

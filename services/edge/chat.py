@@ -212,13 +212,17 @@ class CacheNote:
 
 @dataclass(frozen=True, slots=True)
 class PlannedModel:
-    """One model of a plan, what was predicted and what is expected of it; None where unknown."""
+    """One model of a plan, what was predicted and what is expected of it; None where unknown.
+
+    `may_stand_in` is whether it may answer where those before it fail.
+    """
 
     model: str
     predicted_quality: float | None = None
     predicted_loss: float | None = None
     cost_nano_usd: int | None = None
     seconds: float | None = None
+    may_stand_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ class Execution:
     whoever reads the answer held it up.
     """
 
-    def __init__(self, attempts: Attempts, work: Work, strong_model: str | None) -> None:
+    def __init__(self, attempts: Attempts, work: Work) -> None:
         self.attempts = 0
         self.spent: Spent | None = None
         self.begun = False
@@ -29,7 +29,6 @@ class Execution:
         self.first_token_s = self.answer_s = self.held_s = 0.0
         self._asking = attempts
         self._work = work
-        self._strong_model = strong_model
         self._finish: Finish | None = None
         self._model: PlannedModel | None = None
         self._model_s = 0.0
@@ -37,7 +36,7 @@ class Execution:
     async def run(self, plan: Plan) -> AsyncGenerator[Delta | Finish, None]:
         """Deltas, then one Finish; a model that fails before its first delta hands over to the next of the plan.
 
-        The next is one that the quality budget allows. A request that is at fault itself, unless another model may take
+        The next is one that the router lets stand in. A request that is at fault itself, unless another model may take
         it for its length, or whose time is over, is not tried elsewhere.
 
         Raises:
@@ -45,7 +44,7 @@ class Execution:
         """
         begin = time.monotonic()
         first, *others = plan.models
-        models = [first, *(model for model in others if self._allowed(model))]
+        models = [first, *(model for model in others if model.may_stand_in)]
         for planned, following in zip(models, [*models[1:], None], strict=True):
             self._model = planned
             asked = time.monotonic()
@@ -86,11 +85,6 @@ class Execution:
 
     def _count(self) -> None:
         self.attempts += 1
-
-    def _allowed(self, model: PlannedModel) -> bool:
-        """Whether the strong model answers, or one that is as good within the router's share of the budget."""
-        loss = model.predicted_loss
-        return model.model == self._strong_model or (loss is not None and loss <= self._work.budget.router_share)
 
     def outcome(self, plan: Plan, cache: CacheNote) -> Outcome:
         """What the receipt tells; only after `run` has ended.

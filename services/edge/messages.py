@@ -155,6 +155,7 @@ def planned_message(planned: chat.PlannedModel) -> router_pb.PlannedModel:
         predicted_loss=planned.predicted_loss,
         expected_cost_nano_usd=planned.cost_nano_usd,
         expected_latency=None if planned.seconds is None else duration(planned.seconds),
+        may_stand_in=planned.may_stand_in,
     )
 
 
@@ -244,6 +245,7 @@ def plan(message: router_pb.RouteResponse) -> ports.Plan:
             planned.predicted_loss if planned.HasField("predicted_loss") else None,
             planned.expected_cost_nano_usd if planned.HasField("expected_cost_nano_usd") else None,
             seconds(planned.expected_latency) if planned.HasField("expected_latency") else None,
+            planned.may_stand_in,
         )
         for planned in message.plan
     )
@@ -264,7 +266,19 @@ def catalogue_model(message: router_pb.CatalogueModel) -> ports.CatalogueModel:
             machine.reference_seconds_per_million_input_tokens,
             machine.reference_seconds_per_million_output_tokens,
         )
-    return ports.CatalogueModel(message.name, message.is_default, price)
+    speed = message.speed
+    return ports.CatalogueModel(
+        name=message.name,
+        is_default=message.is_default,
+        price=price,
+        context_tokens=message.context_tokens,
+        supports_tools=message.supports_tools,
+        bytes_per_token=message.bytes_per_token or 1.0,
+        expected_output_tokens=message.expected_output_tokens,
+        speed=ports.Speed(seconds(speed.first_token), speed.output_tokens_per_second)
+        if message.HasField("speed")
+        else None,
+    )
 
 
 def _amounts(price: router_pb.ListPrice | router_pb.PriceTier) -> tuple[float, float, float, float]:

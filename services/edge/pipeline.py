@@ -163,7 +163,7 @@ class Pipeline:
                 return
             executing()
             work.missed = found
-            plan = plan or self._catalogue.plan_without_router(work.request.objective)
+            plan = plan or self._planning.without_router(work)
             executed = self._execute(work, plan, embedding, _note(found or missed, work))
             async with self.twins.holding(work), aclosing(executed) as pieces:
                 async for piece in pieces:
@@ -173,7 +173,7 @@ class Pipeline:
         self, work: Work, plan: Plan, embedding: Embedding | None, note: CacheNote
     ) -> AsyncGenerator[Delta | Executed, None]:
         """The answer of the plan's first model that begins, on the books from before it begins, and kept."""
-        execution = Execution(self.attempts, work, self._catalogue.default)
+        execution = Execution(self.attempts, work)
         async with self._accounts.line(work.request, execution, plan.models[0].model) as opened:
             async with aclosing(execution.run(plan)) as generated:
                 async for piece in generated:

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
+from services.chassis.errors import FulcrumError
 from services.edge.catalogue import Catalogue
-from services.edge.chat import Outcome
+from services.edge.chat import Objective, Outcome
 from services.edge.conversations import Conversations
 from services.edge.execution import Execution
 from services.edge.ports import Circumstances, Embedding, Plan, Router
@@ -28,8 +29,22 @@ class Planning:
         held = self._conversations.before(work.turns)
         speeds = self._speeds.known() if objective.max_latency_s or objective.goal == "FASTEST" else {}
         known = Circumstances(held.model, held.tokens, speeds) if held else Circumstances(speeds=speeds)
-        route = self._router.route(work.request, embedding, objective, known)
+        route = self._route(work, embedding, objective, known)
         return await work.advisory("router", "the strong model answers", route)
+
+    async def _route(self, work: Work, embedding: Embedding | None, objective: Objective, known: Circumstances) -> Plan:
+        """The router's plan; one without predictions where it refuses the embedding, as that of another encoder."""
+        try:
+            return await self._router.route(work.request, embedding, objective, known)
+        except FulcrumError as error:
+            if embedding is None or not error.field.startswith("embedding."):
+                raise
+            work.do_without("router", error, "no prediction, so the strong model answers")
+        return await self._router.route(work.request, None, objective, known)
+
+    def without_router(self, work: Work) -> Plan:
+        """The strongest model that the request's limits leave; Unavailable where none is known."""
+        return self._catalogue.plan_without_router(work.request, self._speeds.known())
 
     def learn(self, work: Work, execution: Execution, outcome: Outcome) -> None:
         """Notes what later routes go by: who holds this conversation, and how fast its model was."""

@@ -111,11 +111,19 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class CatalogueModel:
-    """A model that may answer; `price` is None where unpriced."""
+    """A model that may answer; `price` is None where unpriced, `speed` where the router's catalogue does not say.
+
+    `expected_output_tokens` are of its answer where a request allows as many or more.
+    """
 
     name: str
     is_default: bool
     price: Price | None
+    context_tokens: int
+    supports_tools: bool
+    bytes_per_token: float
+    expected_output_tokens: int
+    speed: Speed | None = None
 
 
 class Encoder(Protocol):

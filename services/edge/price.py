@@ -74,8 +74,12 @@ class MachinePrice:
         """Nano-dollars of the machine time that was taken."""
         return self._nano(machine_s)
 
+    def reference_s(self, input_tokens: int, output_tokens: int) -> float:
+        """Seconds on the reference engine."""
+        return (input_tokens * self.reference_input_s + output_tokens * self.reference_output_s) / 1e6
+
     def _reference(self, input_tokens: int, output_tokens: int) -> float:
-        return self._nano((input_tokens * self.reference_input_s + output_tokens * self.reference_output_s) / 1e6)
+        return self._nano(self.reference_s(input_tokens, output_tokens))
 
     def _nano(self, seconds: float) -> float:
         return seconds * self.usd_per_hour / 3600 * _NANO_PER_USD

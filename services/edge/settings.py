@@ -1,5 +1,6 @@
 """What the operator sets of edge: where its backends are, and how much quality may be lost."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -90,6 +91,12 @@ class EdgeSettings(Section, section="edge"):
     ledger: LedgerSettings = Field(LedgerSettings(), description="where every receipt is kept")
     log_prompts: bool = Field(False, description="whether prompts are logged at info; nothing else ever logs them")
     catalogue_refresh_s: float = Field(60.0, gt=0, description="how often models and prices are read again")
+
+    @property
+    def judges(self) -> Mapping[str, str]:
+        """The models that compare answers, by the setting that names each."""
+        named = {"edge.judge.model": self.judge.model, "edge.shadow.judge": self.shadow.judge}
+        return {setting: model for setting, model in named.items() if model is not None}
 
     @model_validator(mode="after")
     def _consistent(self) -> "EdgeSettings":

@@ -57,9 +57,13 @@ class Work:
         except FulcrumError as error:
             if part == "router" and error.reason in _CALLERS:
                 raise
-            self._log.warning("degraded", part=part, error=str(error), consequence=consequence)
-            self.degradations.append(Degradation(part, code_of(error).name, consequence))
+            self.do_without(part, error, consequence)
             return None
+
+    def do_without(self, part: str, error: FulcrumError, consequence: str) -> None:
+        """Notes that a part failed, and what was done without."""
+        self._log.warning("degraded", part=part, error=str(error), consequence=consequence)
+        self.degradations.append(Degradation(part, code_of(error).name, consequence))
 
     def failed(self, part: str) -> bool:
         """Whether that part failed already, so that asking it again would only cost time."""

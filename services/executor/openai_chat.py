@@ -30,7 +30,9 @@ REASONS = {
 }
 
 
-def request_body(request: GenerateRequest, model: str, output_limit_field: str) -> dict[str, Any]:
+def request_body(
+    request: GenerateRequest, model: str, output_limit_field: str, reasoning_effort: str | None
+) -> dict[str, Any]:
     """The JSON body that asks for a stream with usage; what is unset is left to the provider.
 
     Raises:
@@ -47,6 +49,7 @@ def request_body(request: GenerateRequest, model: str, output_limit_field: str) 
         "response_format": _format(sampling.json_schema),
         "logprobs": True if sampling.top_logprobs is not None else None,
         "top_logprobs": sampling.top_logprobs or None,
+        "reasoning_effort": reasoning_effort,
         "tools": [_tool(tool, index) for index, tool in enumerate(request.tools)] or None,
     }
     return {

@@ -69,7 +69,8 @@ class RemoteEngine:
         if self._client is None:
             raise Unavailable(f"model {self._name}", "not started", "ready", reason="STARTING", retry_after_s=1.0)
         self._refuse_what_it_cannot(request)
-        body = request_body(request, self._model.model or self._name, self._model.output_limit_field)
+        model = self._model
+        body = request_body(request, model.model or self._name, model.output_limit_field, model.reasoning_effort)
         reader, first = ChunkReader(self._usage), 0.0
         async with self._admission.place():
             admitted = time.perf_counter()

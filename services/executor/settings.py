@@ -66,6 +66,12 @@ class RemoteModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     base_url: str = Field(pattern="^https?://", description="what stands before /chat/completions")
     model: str | None = Field(None, description="the provider's name for it, where it differs from ours")
+    reasoning_effort: str | None = Field(
+        None,
+        min_length=1,
+        max_length=40,
+        description="how long it thinks, in the server's word; unset sends none",
+    )
     provider: str | None = Field(
         None, description="genai-prices' name of the provider, by whose rules usage is read; by base_url where unset"
     )

@@ -73,7 +73,7 @@ class Calibration:
         losses: NDArray[np.float32],
         harms: NDArray[np.bool_],
         groups: NDArray[np.integer] | None = None,
-        remembered: int = 256,
+        remembered: int = 1024,
     ) -> None:
         """`losses` and `harms` are [n, len(models)], as in `onsets`.
 
@@ -90,7 +90,8 @@ class Calibration:
             sizes = np.bincount(self._groups)
             self._weights = [1 / sizes[self._groups], np.full(len(losses), len(sizes) / len(losses))]
         self._curve = lru_cache(remembered)(self._curve_of)
-        self.threshold = lru_cache(remembered)(self._threshold)
+        self._greatest, self._onsets = lru_cache(remembered)(self._greatest_of), lru_cache(remembered)(self._onsets_of)
+        self._remembered = lru_cache(remembered)(self._threshold)
 
     def __contains__(self, model: str) -> bool:
         """Whether anything can be promised of a model: it has calibrated prompts."""
@@ -109,12 +110,13 @@ class Calibration:
         found: NDArray[np.float32] = self._losses[:, self._seen].mean(axis=1)
         return found
 
-    def _threshold(
+    def threshold(
         self, models: tuple[str, ...], bound: float, confidence: float | None, in_order: bool = True
     ) -> float:
         """What a predicted loss must stay below; -inf where nothing can be promised, inf where all may be harmed.
 
-        It is never beyond the calibrated losses, whatever the harm up to there.
+        It is never beyond the calibrated losses, whatever the harm up to there. The bound counts to three digits, its
+        error, 1 - confidence, to two, both rounded down, so that what was worked out for one caller serves others.
 
         Args:
             models: those that compete with the default, in the order of preference.
@@ -122,19 +124,22 @@ class Calibration:
             confidence: with which that must hold; None for on average.
             in_order: whether that order is every prompt's; without it any model below the threshold may be chosen.
         """
+        error = None if confidence is None else _rounded_down(1 - confidence, 2)
+        return self._remembered(models, _rounded_down(bound, 3), error, in_order)
+
+    def _threshold(self, models: tuple[str, ...], bound: float, error: float | None, in_order: bool) -> float:
         if bound >= 1:
             return np.inf
-        return min(self._greatest(models), self._kept(models, bound, confidence, in_order))
+        return min(self._greatest(models), self._kept(models, bound, error, in_order))
 
-    def _kept(self, models: tuple[str, ...], bound: float, confidence: float | None, in_order: bool) -> float:
+    def _kept(self, models: tuple[str, ...], bound: float, error: float | None, in_order: bool) -> float:
         """The threshold that the promise allows; infinite where nothing would harm."""
-        if confidence is None:
+        if error is None:
             return self._on_average(models, bound, in_order)
-        error = _ERROR_USED * (1 - confidence)
+        error *= _ERROR_USED
         if self._groups is None:
             return _first_beyond(self._curve(models, in_order), most_harms_of_prompts(self.prompts, bound, error))
-        found = onsets(*self._of(models))
-        rows = np.argsort(found, kind="stable")
+        found, rows = self._onsets(models)
         tolerated = most_harms_of_groups(self._groups, rows, bound, error)
         if tolerated < 0:
             return -np.inf
@@ -156,7 +161,12 @@ class Calibration:
         below, allowed = _first_beyond(curve, tolerated - 1), bound * (self.prompts + 1)
         return below + float(np.clip(allowed - _MARGIN * np.sqrt(allowed) - tolerated, 0, 1)) * (above - below)
 
-    def _greatest(self, models: tuple[str, ...]) -> float:
+    def _onsets_of(self, models: tuple[str, ...]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """Each prompt's onset, and the prompts in their order."""
+        found = onsets(*self._of(models))
+        return found, np.argsort(found, kind="stable")
+
+    def _greatest_of(self, models: tuple[str, ...]) -> float:
         """Just above the greatest calibrated loss of these models."""
         losses, _ = self._of(models)
         known = losses[np.isfinite(losses)]
@@ -182,3 +192,11 @@ def _first_beyond(curve: Curve, tolerated: float) -> float:
     if tolerated < 0:
         return -np.inf
     return float(thresholds[beyond.argmax()]) if beyond.any() else np.inf
+
+
+def _rounded_down(share: float, digits: int) -> float:
+    """To so many significant digits, never up; nothing where it is less than a millionth."""
+    if share < 1e-6:
+        return 0.0
+    scale = 10.0 ** (digits - 1 - np.floor(np.log10(share)))
+    return min(share, float(np.floor(share * scale + 1e-9) / scale))

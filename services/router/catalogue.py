@@ -28,6 +28,7 @@ class Model:
     bytes_per_token: float
     price: Price | None
     speed: Speed | None = None
+    expected_output_tokens: int | None = None  # of an answer, thoughts included; the service's setting where None
 
     def cost_nano_usd(self, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> int | None:
         """Expected cost in billionths of a dollar, None where unpriced; `cached_tokens` count within the input."""
@@ -74,7 +75,8 @@ class Catalogue:
 
 
 def _nominal_cost(model: Model) -> tuple[bool, int]:
-    cost = model.cost_nano_usd(_NOMINAL_INPUT_TOKENS, _NOMINAL_OUTPUT_TOKENS)
+    said = model.expected_output_tokens or _NOMINAL_OUTPUT_TOKENS
+    cost = model.cost_nano_usd(_NOMINAL_INPUT_TOKENS, said)
     return cost is None, cost or 0
 
 
@@ -89,6 +91,7 @@ class _Entry(BaseModel):
     provider: str | None = None
     price: PriceSource | None = None
     speed: Speed | None = None
+    expected_output_tokens: Annotated[int, Field(ge=1)] | None = None
 
 
 def load_catalogue(path: Path, prices: Path | None = None) -> Catalogue:
@@ -134,4 +137,5 @@ def _model(path: Path, index: int, raw: Any) -> Model:
         bytes_per_token=entry.bytes_per_token,
         price=price,
         speed=entry.speed,
+        expected_output_tokens=entry.expected_output_tokens,
     )

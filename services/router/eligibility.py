@@ -1,7 +1,7 @@
 """Which models may answer at all: names, tools, context, time and money, each refusal saying what would do."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.chassis.errors import FailedPrecondition, FulcrumError, InvalidField, NotFound
 from services.router.catalogue import Catalogue, Model
@@ -32,7 +32,10 @@ class Eligibility:
     """The hard limits of a query on the models of a catalogue."""
 
     def __init__(self, catalogue: Catalogue, expected_output_tokens: int) -> None:
-        """`expected_output_tokens` are assumed of an answer, or fewer where the query allows fewer."""
+        """`expected_output_tokens` are assumed of an answer where the catalogue says nothing of the model's.
+
+        Fewer are where the query allows fewer.
+        """
         self._catalogue = catalogue
         self._expected_output_tokens = expected_output_tokens
 
@@ -57,8 +60,11 @@ class Eligibility:
 
     @property
     def models(self) -> Sequence[Model]:
-        """Of the catalogue, cheapest first."""
-        return self._catalogue.models
+        """Of the catalogue, cheapest first, each with how many tokens its answer is expected to have."""
+        return [replace(one, expected_output_tokens=self._said(one)) for one in self._catalogue.models]
+
+    def _said(self, model: Model) -> int:
+        return model.expected_output_tokens or self._expected_output_tokens
 
     def _named(self, query: Query) -> Sequence[str]:
         objective = query.objective
@@ -86,7 +92,8 @@ class Eligibility:
     def _priced(self, name: str, query: Query, text_bytes: int) -> Candidate:
         model = self._catalogue[name]
         input_tokens = query.input_tokens or max(1, round(text_bytes / model.bytes_per_token))
-        output_tokens = min(query.max_output_tokens or self._expected_output_tokens, self._expected_output_tokens)
+        said = self._said(model)
+        output_tokens = min(query.max_output_tokens or said, said)
         cached_tokens = min(query.cached_prefix_tokens, input_tokens) if name == query.current_model else 0
         timed = model.price if isinstance(model.price, MachinePrice) else None
         speed = query.speeds.get(name, model.speed)

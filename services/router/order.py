@@ -11,7 +11,7 @@ class Rivalry:
     """Which of a catalogue's models may compete with the default by cost, and where their order is every prompt's.
 
     Args:
-        models: of the catalogue, cheapest first.
+        models: of the catalogue, cheapest first; of all of them or none it is known how much they say.
         fitted: names of those whose loss is predicted and calibrated.
     """
 
@@ -51,12 +51,16 @@ def _takes_all_of(one: Model, other: Model) -> bool:
 
 
 def _never_dearer(one: Model, other: Model) -> bool:
-    """By tokens where a request counts them, by bytes where it does not; prices with tiers prove nothing."""
+    """By tokens where a request counts them, by bytes where it does not; prices with tiers prove nothing.
+
+    The answer's by the token and by the answer: a request may limit how much is said.
+    """
     ours, theirs = _dollars(one), _dollars(other)
     if ours is None or theirs is None:
         return False
     by_bytes = ours[0] / one.bytes_per_token <= theirs[0] / other.bytes_per_token
-    return by_bytes and ours[0] <= theirs[0] and ours[1] <= theirs[1]
+    whole = ours[1] * (one.expected_output_tokens or 1) <= theirs[1] * (other.expected_output_tokens or 1)
+    return by_bytes and ours[0] <= theirs[0] and ours[1] <= theirs[1] and whole
 
 
 def _dollars(model: Model) -> tuple[float, float] | None:

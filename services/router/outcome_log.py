@@ -15,7 +15,8 @@ from services.router.plan import Planned
 class Outcome:
     """A score from 0 to 1 that `source` gave to the answer of one model of a decision; no prompt, no answer.
 
-    `sampled` is the probability with which the decision was drawn for scoring, None where that is not known.
+    `sampled` is the probability with which the decision was drawn for scoring, None where that is not known; `group` is
+    that of `PromptDigest`, `unfamiliar` whether no promise covered the prompt.
     """
 
     decision_id: str
@@ -23,6 +24,8 @@ class Outcome:
     score: float
     source: str
     version: str  # of the predictor that planned it
+    group: str
+    unfamiliar: bool
     sampled: float | None = None
 
 

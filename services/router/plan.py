@@ -25,13 +25,17 @@ class Reason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One model of a plan; None where a figure is not known."""
+    """One model of a plan; None where a figure is not known.
+
+    `may_stand_in` is whether it may answer where those before it fail.
+    """
 
     model: str
     quality: float | None
     loss: float | None
     cost_nano_usd: int | None
     seconds: float | None = None
+    may_stand_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,8 @@ class Plan:
     """Models in the order to try them, never none, the strongest of them, and why the first is first.
 
     `promised` is whether the first is a weaker one under the promise that no more than `bound`, a share of all such
-    requests, are answered worse than by the default.
+    requests, are answered worse than by the default. `unfamiliar` is whether no promise covers the prompt, and `group`
+    names it in the log of outcomes, where there is one.
     """
 
     models: tuple[Planned, ...]
@@ -49,3 +54,5 @@ class Plan:
     promised: bool
     bound: float
     version: str  # of the predictor; empty where there is none
+    unfamiliar: bool = False
+    group: str = ""

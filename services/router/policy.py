@@ -1,7 +1,7 @@
 """The choice: the best by the goal of those whose predicted loss keeps the bound, else the strong one, and why."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +22,9 @@ _WITHIN = {
     Goal.BEST: Reason.BEST_WITHIN_LIMITS,
     Goal.FASTEST: Reason.FASTEST_WITHIN_LOSS,
 }
+
+
+_PROMISING = frozenset({*_WITHIN.values(), Reason.NO_CHEAPER_FITS, Reason.CACHED_PREFIX})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +83,15 @@ class Policy:
         if by_cost and query.cached_prefix_tokens and choice.model.name == query.current_model:
             choice = self._told_of_prefix(choice, query, ranked, prediction)
         order = [choice.model, *(one for one in ranked if one is not choice.model)]
-        planned = tuple(_planned(one, prediction) for one in order)
+        able = {ranked[0].name, *self._keeping_bound(query, choice.reason, prediction)}
+        planned = tuple(_planned(one, prediction, one.name in able) for one in order)
         weak = choice.model is not ranked[0] and choice.reason is not Reason.CONTINUES_TOOL_CALL
         bound = query.objective.max_quality_loss
         if ranked[0].model.is_default:
             self._harms.decided(bound, weak)
         promised, why = weak and ranked[0].model.is_default, f"{choice.model.name}: {choice.why}."
-        return Plan(planned, ranked[0].name, choice.reason, why, promised, bound, self._version)
+        unfamiliar = prediction is not None and bool(prediction.unfamiliar)
+        return Plan(planned, ranked[0].name, choice.reason, why, promised, bound, self._version, unfamiliar)
 
     def _predict(self, query: Query) -> Prediction | None:
         if query.vector is None:
@@ -193,6 +198,15 @@ class Policy:
             return tuple(one.name for one in fitted), True
         return names, False
 
+    def _keeping_bound(self, query: Query, reason: Reason, prediction: Prediction | None) -> Collection[str]:
+        """Whose loss keeps the bound whichever of them answers, as where the chosen one fails."""
+        if prediction is None or self._predictor is None or reason not in _PROMISING:
+            return ()
+        names, _ = self._rivalry.all(self._eligibility.able(query), by_prompt=True)
+        bound, confidence = query.objective.max_quality_loss, query.objective.confidence
+        threshold = self._predictor.calibration.threshold(names, bound, confidence, in_order=False) if names else 0.0
+        return [name for name in names if prediction.loss[name] < threshold]
+
     def _told_of_prefix(
         self, choice: _Choice, query: Query, ranked: Sequence[Candidate], prediction: Prediction | None
     ) -> _Choice:
@@ -210,11 +224,12 @@ class Policy:
         return _Choice(choice.model, Reason.CACHED_PREFIX, why)
 
 
-def _planned(candidate: Candidate, prediction: Prediction | None) -> Planned:
+def _planned(candidate: Candidate, prediction: Prediction | None, may_stand_in: bool) -> Planned:
     return Planned(
         model=candidate.name,
         quality=prediction.quality.get(candidate.name) if prediction else None,
         loss=prediction.loss.get(candidate.name) if prediction else None,
         cost_nano_usd=candidate.cost_nano_usd,
         seconds=candidate.seconds,
+        may_stand_in=may_stand_in,
     )

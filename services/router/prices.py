@@ -1,6 +1,7 @@
 """What a model costs: list and machine prices, and the expected cost of one request in billionths of a dollar."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -13,6 +14,7 @@ from pydantic import ConfigDict, Field
 
 Amount: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _FORBID = ConfigDict(extra="forbid")
+_VERSION = re.compile(r"[-@](latest|\d{3,4}|\d{8}|\d{2}-\d{2}|\d{4}-\d{2}-\d{2})$")  # of one model, by its provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +94,9 @@ def published_price(provider: str | None, model: str) -> ListPrice:
         model: the provider's name for it.
 
     Raises:
-        LookupError: the library knows no such provider, no such model, or no token price of it.
+        LookupError: the library knows no such provider, no model of that very name, or no token price of it.
     """
+    _published(provider, model)
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     hours = [midnight + timedelta(hours=hour) for hour in range(24)]
     found = [
@@ -110,7 +113,24 @@ def published_price(provider: str | None, model: str) -> ListPrice:
 
 def publisher(model: str) -> str:
     """Whose price `published_price` takes for a model by its name alone; LookupError where nobody's."""
-    return get_snapshot().find_provider_model(model, None, None, None)[0].id
+    return _published(None, model)
+
+
+def _published(provider: str | None, model: str) -> str:
+    """The provider that publishes a model; the library itself takes `gpt-4o-distilled-at-home` for `gpt-4o`."""
+    found_provider, found = get_snapshot().find_provider_model(model, None, provider, None)
+    names = {found.id.lower(), *(name.lower() for name in _names(found.match))}
+    if names.isdisjoint({model.lower(), _VERSION.sub("", model.lower())}):
+        told = f"{found_provider.id} publishes {found.id!r}, which is another name"
+        raise LookupError(f"Unable to find model with model_ref={model!r}: {told}")
+    return found_provider.id
+
+
+def _names(match: object) -> Iterator[str]:
+    """The names within the library's rule for which models a price is of."""
+    for part in (*getattr(match, "or_", ()), *getattr(match, "and_", ())):
+        yield from _names(part)
+    yield from (getattr(match, kind) for kind in ("equals", "starts_with", "contains") if hasattr(match, kind))
 
 
 def _listed(price: ModelPrice) -> ListPrice:

@@ -34,7 +34,7 @@ class Query:
     """One prompt; no `candidates` means every model, no `input_tokens` that they are estimated from the text.
 
     `earlier_turns` are those of the conversation that `text` is the last turn of; `current_model` answered the one
-    before and holds `cached_prefix_tokens` of the prompt; `speeds` are measured, by model.
+    before and holds `cached_prefix_tokens` of the prompt; `speeds` are measured, by model; `tenant` is who asks.
     """
 
     text: str
@@ -50,3 +50,4 @@ class Query:
     earlier_turns: int = 0
     answers_tool_call: bool = False
     speeds: Mapping[str, Speed] = field(default_factory=dict)
+    tenant: str = ""

@@ -1,6 +1,7 @@
 """The router as a whole: catalogue, policy, the decisions made lately and the log of how they turned out."""
 
 import asyncio
+from dataclasses import replace
 
 import structlog
 
@@ -13,6 +14,7 @@ from services.router.outcome_log import Outcome, OutcomeLog
 from services.router.plan import Plan
 from services.router.policy import Policy
 from services.router.predictor_file import PredictorFile
+from services.router.prompt_digest import PromptDigest, kept_key
 from services.router.query import Objective, Query
 from services.router.settings import RouterSettings
 
@@ -22,25 +24,25 @@ class Router:
 
     def __init__(
         self,
-        catalogue: Catalogue,
         eligibility: Eligibility,
         file: PredictorFile | None,
         decisions: Decisions,
         objective: Objective,
         outcomes: OutcomeLog | None = None,
+        digest: PromptDigest | None = None,
     ) -> None:
-        """`objective` is the operator's: it holds wherever a request sets nothing.
+        """`objective` is the operator's: it holds wherever a request sets nothing; `digest` is for `outcomes`.
 
         Raises:
             ConfigError: the predictor's file cannot be used.
         """
-        self.catalogue = catalogue
         self.objective = objective
+        self.models = eligibility.models
         self._eligibility = eligibility
         self._file = file
         self._policy = Policy(eligibility, file.read() if file else None)
         self._decisions = decisions
-        self._outcomes = outcomes
+        self._outcomes, self._digest = outcomes, digest
         self._following: asyncio.Task[None] | None = None
 
     @property
@@ -51,6 +53,8 @@ class Router:
     def route(self, query: Query) -> tuple[str, Plan]:
         """A decision's id and its plan; errors as `Policy.plan`."""
         plan = self._policy.plan(query)
+        if self._digest:
+            plan = replace(plan, group=self._digest.of(query.tenant, query.text))
         return self._decisions.remember(plan), plan
 
     def assess(self, decision_id: str, signals: Signals) -> Assessment:
@@ -68,7 +72,8 @@ class Router:
         planned = place(plan, model, "model")
         self._policy.scored(plan, model, self._decisions.score(decision_id, model, score))
         if self._outcomes:
-            await self._outcomes.append(Outcome(decision_id, planned, score, source, plan.version, sampled))
+            known = plan.version, plan.group, plan.unfamiliar
+            await self._outcomes.append(Outcome(decision_id, planned, score, source, *known, sampled))
 
     def follow(self) -> None:
         """Decides by each predictor that replaces the file's; decisions that were made stay as they are."""
@@ -98,13 +103,14 @@ def load_router(settings: RouterSettings) -> Router:
     _tell_unpriced(catalogue)
     file = PredictorFile(settings.predictor, catalogue.default.name) if settings.predictor else None
     outcomes = OutcomeLog(settings.outcome_log, settings.outcome_log_max_bytes) if settings.outcome_log else None
+    digest = PromptDigest(kept_key(settings.outcome_log)) if settings.outcome_log else None
     return Router(
-        catalogue,
         Eligibility(catalogue, settings.expected_output_tokens),
         file,
         Decisions(settings.remembered_decisions),
         Objective(settings.max_quality_loss, settings.confidence),
         outcomes,
+        digest,
     )
 
 

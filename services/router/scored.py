@@ -79,8 +79,8 @@ def read_scored(paths: Iterable[Path]) -> Scored:
             prompt = mended(written)
             spelled += prompt != written
             found.setdefault(prompt, []).append(scores)
-            domains.setdefault(prompt, str(row.get("domain", "")))
-            groups.setdefault(prompt, str(row.get("group", prompt)))
+            domains.setdefault(prompt, _label(row, "domain", ""))
+            groups.setdefault(prompt, _label(row, "group", prompt))
     if not found:
         raise InvalidOutcomes("outcomes: got no rows, expected at least one")
     models = sorted({model for rows in found.values() for scores in rows for model in scores})
@@ -123,6 +123,11 @@ def _checked(where: str, row: Any) -> tuple[str, Mapping[str, float]]:
         if not number or not 0 <= score <= 1:
             raise InvalidOutcomes(f"{where}: scores of {model}: got {score!r}, expected a number from 0 to 1")
     return row["prompt"], scores
+
+
+def _label(row: Mapping[str, Any], name: str, unset: str) -> str:
+    """A label as text; one that is null or empty is not set."""
+    return unset if row.get(name) in (None, "") else str(row[name])
 
 
 def _remarks(found: Mapping[str, Sequence[object]], matrix: NDArray[np.float64], spelled: int) -> Sequence[str]:

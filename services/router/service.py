@@ -78,7 +78,7 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         self, request: router_service_pb2.ListModelsRequest, context: Any
     ) -> router_service_pb2.ListModelsResponse:
         """The catalogue from the page token on, which is the first model's place."""
-        models, promise = self._router.catalogue.models, self._router.promise
+        models, promise = self._router.models, self._router.promise
         token = request.page_token or "0"
         if not token.isascii() or not token.isdigit() or int(token) > len(models):
             raise InvalidField("page_token", f"{len(token)} characters", "a next_page_token of ListModels")
@@ -111,6 +111,7 @@ def _query(request: router_service_pb2.RouteRequest, unset: Objective) -> Query:
         earlier_turns=request.earlier_turns,
         answers_tool_call=request.answers_tool_call,
         speeds=_speeds(request.measured_speeds),
+        tenant=request.tenant,
     )
 
 
@@ -158,6 +159,7 @@ def _route_response(decision_id: str, plan: Plan) -> router_service_pb2.RouteRes
                 predicted_loss=planned.loss,
                 expected_cost_nano_usd=planned.cost_nano_usd,
                 expected_latency=None if planned.seconds is None else _duration(planned.seconds),
+                may_stand_in=planned.may_stand_in,
             )
             for planned in plan.models
         ],
@@ -174,6 +176,8 @@ def _catalogue_model(model: Model) -> router_service_pb2.CatalogueModel:
         domains=model.domains,
         supports_tools=model.supports_tools,
         is_default=model.is_default,
+        bytes_per_token=model.bytes_per_token,
+        expected_output_tokens=model.expected_output_tokens,
     )
     if model.speed:
         message.speed.first_token.CopyFrom(_duration(model.speed.first_token_s))

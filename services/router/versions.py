@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.chassis.settings import ConfigError
-from services.router.artefact import load_artefact
+from services.router.artefact import Artefact, load_artefact
 
 _FOLDER, _KEPT, _WITHDRAWN = ".versions", ".safetensors", ".withdrawn"
 
@@ -58,11 +58,11 @@ class Versions:
             raise ConfigError(f"{error.filename}: cannot be used: {error.strerror}") from error
         return self.listed()[-1]
 
-    def rollback(self) -> Version:
-        """Withdraws what serves, and serves the last before it that can still be read.
+    def rollback(self, default_model: str) -> Version:
+        """Withdraws what serves, and serves the last before it that is still `usable`.
 
         Raises:
-            ConfigError: there is none before, or none that can be read, or a file cannot be written.
+            ConfigError: there is none before, or none that is usable, or a file cannot be written.
         """
         standing = [one for one in self.listed() if not one.withdrawn]
         place = next((place for place, one in enumerate(standing) if one.serves), None)
@@ -71,7 +71,7 @@ class Versions:
             raise ConfigError(f"{self._serving}: got a file put there by hand, expected {expected}")
         if place == 0:
             raise ConfigError(f"{self._serving}: version {standing[0].number} is the first, expected one before it")
-        now, before = standing[place], self._last_read(standing[:place])
+        now, before = standing[place], self._last_usable(standing[:place], default_model)
         try:
             self._serve(before.path)
             now.path.rename(now.path.with_suffix(_WITHDRAWN))
@@ -79,12 +79,12 @@ class Versions:
             raise ConfigError(f"{error.filename}: cannot be written: {error.strerror}") from error
         return next(one for one in self.listed() if one.serves)
 
-    def _last_read(self, earlier: Sequence[Version]) -> Version:
-        """The last that this software reads: an older format, or a damaged file, would end what serves."""
+    def _last_usable(self, earlier: Sequence[Version], default_model: str) -> Version:
+        """The last of them: an older format, a damaged file or another default model would end what serves."""
         problems = []
         for one in reversed(earlier):
             try:
-                load_artefact(one.path)
+                usable(one.path, default_model)
             except ConfigError as error:
                 problems.append(str(error))
             else:
@@ -104,6 +104,19 @@ class Versions:
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(self._serving)
+
+
+def usable(path: Path, default_model: str) -> Artefact:
+    """A fitted router that a suite with this default model would serve.
+
+    Raises:
+        ConfigError: it cannot be read, or was fitted against another default model.
+    """
+    artefact = load_artefact(path)
+    if artefact.facts.default_model != default_model:
+        got, expected = artefact.facts.default_model, f"{default_model}, the catalogue's default"
+        raise ConfigError(f"{path}: default_model: got {got}, expected {expected}")
+    return artefact
 
 
 def _digest(path: Path) -> str:

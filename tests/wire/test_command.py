@@ -1,6 +1,7 @@
 """The `fulcrum` command against a suite in a process of its own."""
 
 import asyncio
+import base64
 import contextlib
 import datetime
 import json
@@ -81,6 +82,35 @@ async def test_an_objective_on_the_command_line(running: SuiteProcess) -> None:
     poor = await fulcrum(*asked, "--max-cost", "0.000000001")
     assert poor.status == 1
     assert "objective.max_cost_nano_usd: got '1', expected at least" in poor.err
+
+
+async def test_the_form_of_an_answer_on_the_command_line(running: SuiteProcess, tmp_path: Path) -> None:
+    """A schema in a file, texts to stop at and probabilities reach the model; what it refuses is told by field."""
+    asked = ("complete", "Reverse the word stone.", "--address", running.address, "--no-cache")
+    schema = tmp_path / "schema.json"
+    schema.write_text(
+        json.dumps(
+            {"type": "object", "properties": {"a": {"enum": ["b"]}}, "required": ["a"], "additionalProperties": False}
+        )
+    )
+    held = await fulcrum(*asked, "--json-schema", str(schema))
+    assert (held.status, held.err) == (0, "")
+    assert json.loads(held.out.split("\n", 1)[0]) == {"a": "b"}
+    whole = (await fulcrum(*asked, "--no-store")).out.split("\n", 1)[0]
+    cut = await fulcrum(*asked, "--stop", "never said", "--stop", whole[2])
+    assert cut.out.split("\n", 1)[0] == whole[: whole.index(whole[2])]
+    shown = (await fulcrum(*asked, "--logprobs", "2")).out
+    assert shown.index("tokens") < shown.index("receipt")
+    rows = [line.replace("│", " ").split() for line in shown.splitlines()]
+    assert [row for row in rows if row[:1] == [repr(whole[0])] and row[1].endswith("%") and len(row) == 6]
+    told, receipt = (await fulcrum(*asked, "--logprobs", "0", "--json")).out.split("\n", 1)[1].split("\n}\n", 1)
+    tokens = [base64.b64decode(one["token"]) for one in json.loads(told + "}")["logprobs"]]
+    assert b"".join(tokens).decode() == whole
+    assert json.loads(receipt)["model"]
+    schema.write_text(json.dumps({"type": "nothing"}))
+    refused = await fulcrum(*asked, "--json-schema", str(schema))
+    assert refused.status == 1
+    assert "sampling.response_format.json_schema: " in refused.err
 
 
 async def test_stats_and_models(running: SuiteProcess) -> None:

@@ -32,6 +32,16 @@ NOBODY = ("--address", "127.0.0.1:1")
         (("complete", "hi", "--seed", str(2**64)), f"--seed: got '{2**64}', expected a whole number from 0"),
         (("complete", "hi", "--max-output-tokens", "99999999999"), "--max-output-tokens: got '99999999999', expected"),
         (("complete", "hi", "--temperature", "inf"), "--temperature: got 'inf', expected a number from 0 to 2"),
+        (("complete", "hi", "--stop", ""), "--stop: got '', expected 1 to 200 characters"),
+        (("complete", "hi", "--logprobs", "21"), "--logprobs: got '21', expected a whole number from 0 to 20"),
+        (
+            ("complete", "hi", "--json-schema", "none.json"),
+            "--json-schema: got 'none.json', expected a file with a JSON",
+        ),
+        (
+            ("complete", "hi", "--json-schema", "README.md"),
+            "--json-schema: got 'README.md', expected a file with a JSON",
+        ),
         (("complete", "\udcff"), "prompt: got '\\udcff', expected UTF-8"),
         (("complete", "-"), "prompt: got b'\\xff' at byte 1 of the input, expected UTF-8"),
         (("keys", "list", "--keys", "none.json"), "--keys: got 'none.json', expected a file of keys"),

@@ -58,7 +58,7 @@ async def test_versions_change_under_load(tmp_path: Path) -> None:
             for path, version, _ in known[1:]:
                 await asyncio.to_thread(versions.publish, path)
                 await until(version)
-            await asyncio.to_thread(versions.rollback)
+            await asyncio.to_thread(versions.rollback, "large")
             await until(known[-2][1])
         done.set()
         await asyncio.gather(*callers)

@@ -12,6 +12,7 @@ from fulcrum.router.v1 import objective_pb2
 
 from services.chassis.settings import read_file
 from services.cli.assembly import assemble_suite, suite_settings
+from services.router.prompt_digest import PromptDigest, kept_key
 
 _PROMPTS = ("Convert 3 km to m.", "Convert 5 km to m.", "Convert 7 kg to g.")
 
@@ -58,3 +59,5 @@ async def test_a_weak_answer_is_scored_beside_the_strong_ones(tmp_path: Path) ->
     scored = _lines(log)
     assert {line["planned"]["model"] for line in scored} == {"fulcrum-small", "fulcrum-large"}
     assert all(line["sampled"] == 1.0 and line["source"].startswith("shadow:") for line in scored)
+    digest = PromptDigest(kept_key(log))
+    assert {line["group"] for line in scored} <= {digest.of("local", prompt) for prompt in _PROMPTS}

@@ -70,7 +70,9 @@ class Checkpoint:
         stored, stored_type = self.stored(name, shape)
         values: NDArray[Any] = stored.data.view(stored_type)
         if stored.type_name == "BF16":
-            values = (values.astype(np.uint32) << 16).view(np.float32)
+            bits = values.astype(np.uint32)
+            bits <<= 16
+            values = bits.view(np.float32)
         numbers: NDArray[np.float32] = values.astype(np.float32, copy=False).reshape(shape)
         if not (np.isfinite(numbers.min()) and np.isfinite(numbers.max())):
             raise InvalidCheckpoint(f"{self.folder}: tensor {name} holds NaN or infinity, expected finite weights")

@@ -44,20 +44,25 @@ class GraphCache:
         self._log = structlog.get_logger("graphs")
 
     def get(self, digest: str, context_tokens: int, build: Callable[[], OnnxGraph]) -> OnnxGraph:
-        """The graph of the checkpoint with this digest: kept, or else built and then kept."""
+        """The graph of the checkpoint with this digest: kept, or else built and then kept.
+
+        One that was just kept is read back, so that its weights are pages of the file, and not memory beside them.
+        """
         owner = hashlib.sha256(f"{digest} {self._precision} {context_tokens}".encode()).hexdigest()[:32]
         place = self._folder / f"{owner}-{code_version()}"
         kept = self._read(place) if place.exists() else None
         if kept is not None:
             return kept
         graph = build()
-        if sum(constant.nbytes for constant in graph.constants.values()) >= self._least_bytes:
-            try:
-                self._write(place, graph)
-                self._drop_older(owner, place)
-            except OSError as error:
-                self._log.warning("graph cannot be kept", folder=str(self._folder), why=str(error))
-        return graph
+        if sum(constant.nbytes for constant in graph.constants.values()) < self._least_bytes:
+            return graph
+        try:
+            self._write(place, graph)
+            self._drop_older(owner, place)
+        except OSError as error:
+            self._log.warning("graph cannot be kept", folder=str(self._folder), why=str(error))
+            return graph
+        return self._read(place) or graph
 
     def _read(self, place: Path) -> OnnxGraph | None:
         try:

@@ -1,6 +1,6 @@
 """How a linear layer's weights are stored and multiplied in an ONNX graph: the one place where precision differs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ from services.executor.models.onnx_graph import CONTRIB, GraphBuilder
 # Inputs to a scale: the first that divides their number, or else the last, padded. With 128, onnxruntime 1.32's kernel
 # gives the last of an odd number of rows other bits, and padding to even numbers costs more than 64 does.
 BLOCKS = (64, 32)
+ROWS_AT_ONCE = 4096  # outputs that are quantised together, which takes several times their float32 for a moment
 LARGEST_ROW_WEIGHT = 63
 LARGEST_ACTIVATION = 127
 SMALLEST_ROW_MAXIMUM = 1e-9
@@ -91,6 +92,10 @@ def _activation_scale(graph: GraphBuilder) -> tuple[str, str]:
 
 def quantise_blocks(weight: Array) -> tuple[NDArray[np.uint8], Array]:
     """`[out, in]` to bytes `[out, blocks, block]`, of which 128 stands for 0, and scales `[out, blocks]`."""
+    return _in_parts(_quantise_blocks, weight)
+
+
+def _quantise_blocks(weight: Array) -> tuple[NDArray[np.uint8], Array]:
     features = weight.shape[1]
     blocks = _cut(weight, next((size for size in BLOCKS if features % size == 0), BLOCKS[-1]))
     scales = np.abs(blocks).max(axis=-1) / np.float32(127)
@@ -103,12 +108,24 @@ def quantise_nibbles(weight: Array) -> tuple[NDArray[np.uint8], Array]:
 
     A block's largest value, sign included, becomes the one end of -8 to 7 that has no opposite.
     """
+    return _in_parts(_quantise_nibbles, weight)
+
+
+def _quantise_nibbles(weight: Array) -> tuple[NDArray[np.uint8], Array]:
     blocks = _cut(weight, BLOCKS[-1])
     ends = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=-1)[..., None], axis=-1)
     scales = ends / np.float32(-8)
     steps = np.rint(blocks / np.where(scales == 0, np.float32(1), scales))
     nibbles = np.clip(steps + 8, 0, 15).astype(np.uint8)
     return nibbles[..., ::2] | nibbles[..., 1::2] << 4, scales[..., 0]
+
+
+def _in_parts(
+    quantise: Callable[[Array], tuple[NDArray[np.uint8], Array]], weight: Array
+) -> tuple[NDArray[np.uint8], Array]:
+    starts = range(0, len(weight), ROWS_AT_ONCE)
+    bytes_, scales = zip(*(quantise(weight[start : start + ROWS_AT_ONCE]) for start in starts), strict=True)
+    return np.concatenate(bytes_), np.concatenate(scales)
 
 
 def _cut(weight: Array, size: int) -> Array:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from services.cli.assembly import suite_settings
+from services.chassis.settings import ConfigError
+from services.cli.assembly import assemble_suite, suite_settings
 from services.cli.files import problems
 from services.executor.memory_budget import estimate
 from services.executor.settings import LocalModel
@@ -48,6 +49,14 @@ def test_a_checkout_has_all_its_files() -> None:
         (
             {"edge": {"cache": {"address": "x:1", "tls": {"ca": "none.crt"}}}},
             "edge.cache.tls: none.crt: cannot be read",
+        ),
+        (
+            {"edge": {"judge": {"model": "gpt-5"}, "executor": {"address": "x:1"}}},
+            "edge.judge.model: got 'gpt-5', expected a model of deploy/catalogue.yaml: fulcrum-small, fulcrum-large",
+        ),
+        (
+            {"edge": {"shadow": {"judge": "gpt-5"}, "router": {"address": "x:1"}}},
+            "edge.shadow.judge: got 'gpt-5', expected a model of executor.models: fulcrum-small, fulcrum-large",
         ),
     ],
 )
@@ -114,3 +123,23 @@ def test_one_service_alone() -> None:
     )
     assert [line.partition(":")[0] for line in problems(settings, "executor")] == ["server.tls"]
     assert [line.partition(":")[0] for line in problems(settings, "router")] == ["server.tls", "router.catalogue"]
+
+
+async def test_a_judge_that_nobody_serves_ends_the_start(tmp_path: Path) -> None:
+    """A suite that would compare no answer, as its judge is no model of its executor or catalogue, does not start."""
+    apart = {"ledger": {"database": str(tmp_path / "ledger.sqlite")}, "executor": {"address": "127.0.0.1:1"}}
+    judged = {"judge": {"model": "gpt-5"}}
+    with pytest.raises(ConfigError, match=r"edge\.judge\.model: got 'gpt-5', expected a model of executor\.models"):
+        assemble_suite(suite_settings(SHIPPED, {"edge": judged}))
+    _, components = assemble_suite(suite_settings(SHIPPED, {"edge": {**judged, **apart}}))
+    by_name = {component.name: component for component in components}
+    router, edge = by_name["router"], by_name["edge"]
+    await router.start()
+    try:
+        with pytest.raises(
+            ConfigError, match=r"edge\.judge\.model: got 'gpt-5', expected a model of the router's catalogue"
+        ):
+            await edge.start()
+    finally:
+        await edge.close()
+        await router.close()

@@ -1,12 +1,14 @@
 """`fulcrum router publish|versions|rollback`: a worse router is refused with figures, and one command goes back."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from services.cli.__main__ import main
-from services.router.artefact import load_artefact
+from services.router.artefact import FORMAT, load_artefact
 from tests.unit.cli.test_routing import fitted, outcomes  # noqa: F401 (a fixture)
 from tests.unit.router.test_service import CATALOGUE
 
@@ -18,10 +20,10 @@ def config(tmp_path: Path) -> Path:
     section = {
         "catalogue": str(tmp_path / "catalogue.yaml"),
         "predictor": str(tmp_path / "serving.safetensors"),
-        "max_quality_loss": 0.05,
+        "max_quality_loss": 1.0,  # edge asks for its own
     }
     path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump({"router": section}))
+    path.write_text(yaml.safe_dump({"router": section, "edge": {"max_quality_loss": 0.1}}))
     return path
 
 
@@ -49,7 +51,10 @@ def test_publish_refuse_and_roll_back(
     with pytest.raises(SystemExit) as ended:
         main(["router", "publish", str(careless), str(fresh), *said])
     assert ended.value.code == 2
-    assert "is refused on 240 prompts: it harms " in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "is refused on 240 prompts: it harms " in told.err
+    assert "more than a bound of 0.05 allows" in told.err
+    assert "held to a bound of 0.05, which edge asks of the router" in told.out
     assert version(serving) == version(fitted)
 
     again = tmp_path / "again.safetensors"
@@ -60,6 +65,64 @@ def test_publish_refuse_and_roll_back(
     assert version(serving) == version(fitted)
     capsys.readouterr()
     main(["router", "versions", *said])
-    told = capsys.readouterr().out
-    assert "serves" in told
-    assert "withdrawn" in told
+    listed = capsys.readouterr().out
+    assert "serves" in listed
+    assert "withdrawn" in listed
+
+
+def test_what_cannot_be_used_is_in_nobodys_way(
+    fitted: Path,  # noqa: F811
+    config: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A serving file of an older format, or of another encoder, is told and replaced; listed, never gone back to."""
+    serving, fresh = tmp_path / "serving.safetensors", outcomes(tmp_path / "fresh.jsonl", 240, seed=5)
+    said = ["--config", str(config)]
+    serving.write_bytes(fitted.read_bytes().replace(FORMAT.encode(), b"fulcrum-router-0"))
+    main(["router", "publish", str(fitted), str(fresh), *said])
+    assert "what serves cannot be compared with, so only the bound is held" in capsys.readouterr().err
+    assert version(serving) == version(fitted)
+    with pytest.raises(SystemExit):
+        main(["router", "rollback", *said])
+    assert "no version before can be used" in capsys.readouterr().err
+    main(["router", "versions", *said])
+    assert "cannot be used" in capsys.readouterr().out
+
+    known = load_artefact(fitted)
+    replace(known, facts=replace(known.facts, encoder_digest="ab" * 32)).save(serving)
+    main(["router", "publish", str(fitted), str(fresh), *said])
+    assert "encoder_digest" in capsys.readouterr().err
+    assert version(serving) == version(fitted)
+
+
+def test_one_that_has_lost_a_model_is_compared_with_what_serves(
+    fitted: Path,  # noqa: F811
+    config: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What serves may choose the model that the new one does not know, whose scores are asked for."""
+    path = tmp_path / "catalogue.yaml"
+    path.write_text(
+        CATALOGUE.replace("name: unpriced", "price: {published: {provider: openai, model: o3}}, name: middle")
+    )
+    fresh, said = (
+        outcomes(tmp_path / "fresh.jsonl", 240, seed=5),
+        ["--config", str(config), "--max-quality-loss", "0.2"],
+    )
+    main(["router", "publish", str(fitted), str(fresh), *said])
+    assert "held to a bound of 0.2, as --max-quality-loss says" in capsys.readouterr().out
+    known, dearer = load_artefact(fitted), tmp_path / "dearer.safetensors"
+    replace(known, facts=replace(known.facts, models=("large", "middle"))).save(dearer)
+    rows = [json.loads(line) for line in fresh.read_text().splitlines()]
+    for lost, problem in (({}, "it costs "), ({"small"}, "scores: got none of small, expected one of each model")):
+        for row in rows:
+            scores = row["scores"] | {"middle": row["scores"].get("small", 1)}
+            row["scores"] = {model: score for model, score in scores.items() if model not in lost}
+        fresh.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        with pytest.raises(SystemExit):
+            main(["router", "publish", str(dearer), str(fresh), *said])
+        told = capsys.readouterr()
+        assert problem in told.err
+    assert version(path.with_name("serving.safetensors")) == version(fitted)

@@ -37,7 +37,7 @@ from services.edge.ports import (
     StoredAnswer,
     Wait,
 )
-from services.edge.price import ListPrice, MachinePrice
+from services.edge.price import ListPrice, MachinePrice, Price
 from services.edge.receipt import Receipt
 from services.edge.settings import EdgeSettings
 from services.edge.usage import Totals
@@ -151,18 +151,33 @@ class MemoryCache:
         self.verdicts.append((tenant, lookup_id, same, source))
 
 
+def known_model(name: str, price: Price | None, **changes: Any) -> CatalogueModel:
+    made = CatalogueModel(
+        name=name,
+        is_default=False,
+        price=price,
+        context_tokens=1000,
+        supports_tools=True,
+        bytes_per_token=1.0,
+        expected_output_tokens=100,
+    )
+    return replace(made, **changes)
+
+
 @dataclass
 class MemoryRouter:
-    """Always the same plan."""
+    """Always the same plan; `refused` is what it says to an embedding."""
 
     trace: list[str]
     models: tuple[str, ...] = (SMALL, LARGE)
     error: FulcrumError | None = None
+    refused: FulcrumError | None = None
+    stand_in: bool = True
     catalogue_error: FulcrumError | None = None
     known: tuple[CatalogueModel, ...] = (
-        CatalogueModel(SMALL, False, SMALL_PRICE),
-        CatalogueModel(LARGE, True, LARGE_PRICE),
-        CatalogueModel(UNPRICED, False, None),
+        known_model(SMALL, SMALL_PRICE),
+        known_model(LARGE, LARGE_PRICE, is_default=True),
+        known_model(UNPRICED, None),
     )
     routes: list[tuple[Request, Embedding | None, Objective]] = field(default_factory=list)
     scores: list[tuple[str, str, float, str, float]] = field(default_factory=list)
@@ -179,9 +194,11 @@ class MemoryRouter:
         await asyncio.sleep(0)
         if self.on_route:
             await self.on_route()
+        if embedding and self.refused:
+            raise self.refused
         if self.error:
             raise self.error
-        planned = tuple(PlannedModel(model, 0.9, 0.01) for model in self.models)
+        planned = tuple(PlannedModel(model, 0.9, 0.01, may_stand_in=self.stand_in) for model in self.models)
         return Plan(f"d{len(self.routes)}", planned, "the cheapest that fits")
 
     async def feedback(self, decision_id: str, model: str, score: float, source: str, probability: float) -> None:

@@ -378,9 +378,9 @@ async def test_an_execution_tells_what_it_took() -> None:
     played: list[list[Step]] = [[unanswered()], [refusal], [unanswered()], script]
     executor = Replicas(lambda n: played[n], replicas=1)
     bench = Bench()
-    plan_of = (PlannedModel(SMALL), PlannedModel(LARGE))
+    plan_of = (PlannedModel(SMALL), PlannedModel(LARGE, may_stand_in=True))
     work = Work(request(objective=Objective(max_quality_loss=1.0)), 1.0, 0.5)
-    execution = Execution(await attempts(executor), work, LARGE)
+    execution = Execution(await attempts(executor), work)
     assert (execution.attempts, execution.spent, execution.model) == (0, None, None)
     plan = await bench.router.route(work.request, None, work.request.objective, Circumstances())
     plan = type(plan)(plan.decision_id, plan_of, plan.explanation)
@@ -408,6 +408,6 @@ async def test_falling_back_from_an_absent_executor_is_paid_for() -> None:
     work = Work(request(), 1.0, 0.5)
     plan = await Bench().router.route(work.request, None, work.request.objective, Circumstances())
     with pytest.raises(Unavailable):
-        async for _ in Execution(asking, work, LARGE).run(plan):
+        async for _ in Execution(asking, work).run(plan):
             pass
     assert executor.asked == [SMALL]

@@ -9,7 +9,7 @@ import pytest
 from services.chassis.errors import Unavailable
 from services.edge.catalogue import Catalogue
 from services.edge.chat import Objective
-from tests.unit.edge.parts import LARGE, LARGE_PRICE, SMALL, SMALL_PRICE, UNPRICED, MemoryRouter
+from tests.unit.edge.parts import LARGE, LARGE_PRICE, SMALL, SMALL_PRICE, UNPRICED, MemoryRouter, request
 
 SOON_S = 5.0
 AWAY = Unavailable("router", "connection refused", "a router")
@@ -22,7 +22,7 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 def first(catalogue: Catalogue, **objective: Any) -> str:
-    (model,) = catalogue.plan_without_router(Objective(**objective)).models
+    (model,) = catalogue.plan_without_router(request(objective=Objective(**objective)), {}).models
     return model.model
 
 
@@ -90,7 +90,7 @@ async def test_closing_ends_the_reading() -> None:
 
 
 async def test_the_plan_without_a_router_keeps_to_the_objective() -> None:
-    """The strong model where it is allowed, else the first allowed one, else any that is not denied."""
+    """The strong model where it is allowed, else the dearest of what is, the unpriced last."""
     catalogue = Catalogue(MemoryRouter([]), 60.0, "spare")
     await catalogue.start()
     assert first(catalogue) == LARGE
@@ -126,4 +126,6 @@ async def test_the_fallback_model_stands_in_for_a_router_never_reached() -> None
     for objective in ({"allowed_models": ("other",)}, {"denied_models": ("spare",)}):
         with pytest.raises(Unavailable):
             first(catalogue, **objective)
+    with pytest.raises(Unavailable):
+        first(catalogue, max_cost_nano_usd=1 << 60)  # nothing is known of its price
     await catalogue.close()

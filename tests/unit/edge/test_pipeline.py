@@ -26,6 +26,8 @@ FAILURES = [
     DeadlineExceeded("deadline", "1 s", "more"),
     Overloaded("queue", 3, "2", retry_after_s=1.0),
     Internal("request", "KeyError", "no defect"),
+]
+FOREIGN = [
     FailedPrecondition("embedding.encoder_digest", "a", "b", reason="ENCODER_MISMATCH"),
     InvalidField("embedding.values", "3 bytes", "4"),
 ]
@@ -192,6 +194,30 @@ async def test_does_without_the_router(bench: Bench, error: FulcrumError) -> Non
     assert receipt.outcome.route.explanation
 
 
+@pytest.mark.parametrize("error", FOREIGN, ids=by_reason)
+async def test_an_embedding_that_the_router_refuses(bench: Bench, error: FulcrumError) -> None:
+    """The router decides without it, by the same limits: no prediction, but nothing that the request excludes."""
+    bench.router.refused, asked = error, request(objective=Objective(max_cost_nano_usd=7, max_latency_s=1.0))
+    _, receipt = await bench.ask(asked)
+    assert [one[:2] for one in told(receipt.outcome.degradations)] == [("router", code_of(error).name)]
+    assert [embedded is None for _, embedded, _ in bench.router.routes] == [False, True]
+    assert bench.router.routes[0][2] == bench.router.routes[1][2]
+    assert receipt.outcome.route.decision_id
+    bench.router.error = CALLERS[0]
+    with pytest.raises(FailedPrecondition) as impossible:
+        await bench.ask(replace(asked, messages=(Message("user", "another"),)))
+    assert impossible.value is CALLERS[0]
+
+
+async def test_limits_hold_without_the_router(bench: Bench) -> None:
+    """What the strong model would cost more than, or take longer for, is not asked of it while the router is away."""
+    bench.router.error = FAILURES[0]
+    _, receipt = await bench.ask(request(objective=Objective(max_cost_nano_usd=200_000)))
+    assert receipt.outcome.model == SMALL
+    with pytest.raises(Unavailable, match="no model that is known without it keeps the request's limits"):
+        await bench.ask(request(objective=Objective(max_cost_nano_usd=1)))
+
+
 async def test_does_without_all_of_them(bench: Bench) -> None:
     """Encoder, cache and router may all be away: the request is answered, and the receipt names the three."""
     bench.encoder.error = bench.cache.lookup_error = bench.router.error = FAILURES[0]
@@ -249,7 +275,7 @@ async def test_when_every_model_fails_the_last_error_is_the_answer(bench: Bench)
     assert not bench.cache.stores
 
 
-@pytest.mark.parametrize("error", [FAILURES[5], FAILURES[1]], ids=by_reason)
+@pytest.mark.parametrize("error", [FOREIGN[1], FAILURES[1]], ids=by_reason)
 async def test_other_errors_of_a_model_are_not_tried_elsewhere(bench: Bench, error: FulcrumError) -> None:
     """A request that is wrong, or too late, for one model is not sent to the next."""
     bench.executor.scripts[SMALL] = [error]
@@ -340,15 +366,15 @@ async def test_too_long_for_one_model_is_tried_on_the_next(bench: Bench) -> None
 
 
 async def test_a_weaker_model_stands_in_only_within_the_bound(bench: Bench) -> None:
-    """When the strong model fails, a weaker one answers if its predicted loss fits, and its answer is not kept."""
+    """When the strong model fails, a weaker one answers if the router says that it may, and its answer is not kept."""
     bench.router.models = (LARGE, SMALL)
     bench.executor.scripts[LARGE] = [FAILURES[2]]
     _, receipt = await bench.ask(request())
     assert receipt.outcome.model == SMALL
     assert not bench.cache.stores
-    strict = request(objective=Objective(max_quality_loss=0.0))
+    bench.router.stand_in = False  # whatever its predicted loss
     with pytest.raises(Overloaded):
-        await bench.ask(strict)
+        await bench.ask(request("another"))
 
 
 async def test_a_model_that_cannot_do_it_hands_over(bench: Bench) -> None:

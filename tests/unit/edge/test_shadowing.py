@@ -13,11 +13,10 @@ from services.chassis.errors import FulcrumError, Unavailable
 from services.chassis.settings import ConfigError, load
 from services.edge.chat import Delta, Finish, FinishReason, Objective, Request, TextDelta, Tool, Usage
 from services.edge.ledger_sums import FIRST, Unanswered
-from services.edge.ports import CatalogueModel
 from services.edge.price import ListPrice
 from services.edge.receipt import Receipt
 from services.edge.settings import EdgeSettings
-from tests.unit.edge.parts import LARGE, SMALL, SMALL_PRICE, Bench, control, request
+from tests.unit.edge.parts import LARGE, SMALL, SMALL_PRICE, Bench, control, known_model, request
 
 WEAK, STRONG, JUDGE = "It is a small cat, I think.", "It was a big dog, of course.", "judge"
 PRICED = ListPrice(1.0, 0.1, 1.25, 4.0)
@@ -53,8 +52,8 @@ def bench_of(**shadow: Any) -> Bench:
     bench = Bench(shadow={"share": 1.0, "judge": JUDGE, **shadow})
     bench.router.known = (
         *bench.router.known[:1],
-        CatalogueModel(LARGE, True, PRICED),
-        CatalogueModel(JUDGE, False, PRICED),
+        known_model(LARGE, PRICED, is_default=True),
+        known_model(JUDGE, PRICED),
     )
     return bench
 

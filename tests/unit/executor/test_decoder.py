@@ -1,5 +1,6 @@
 """One decoder definition gives the same logits on every backend, however the tokens are cut into passes."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from services.executor.decoder_session import DecoderSession
+from services.executor.models import onnx_linear
 from services.executor.models.checkpoint import open_checkpoint
 from services.executor.models.decoder import decoder_shape, emit_decoder
 from services.executor.models.numpy_emitter import NumpyEmitter, empty_memory
-from services.executor.models.onnx_linear import DECODER_LINEARS, full_linear, quantise_blocks, quantise_nibbles
+from services.executor.models.onnx_linear import DECODER_LINEARS, Array, full_linear, quantise_blocks, quantise_nibbles
 from tests.unit.executor.families import FAMILIES
 from tests.unit.executor.folders import VOCABULARY, llama_folder
 
@@ -66,6 +68,16 @@ def test_passes_may_be_cut_anywhere(tmp_path: Path, tokens: NDArray[np.int64], l
         logits = session.logits_after(tokens[0, start : start + size].tolist(), start)
         start += size
     np.testing.assert_allclose(logits, whole, atol=2e-5)
+
+
+@pytest.mark.parametrize("quantise", [quantise_blocks, quantise_nibbles])
+def test_weights_in_parts(monkeypatch: pytest.MonkeyPatch, quantise: Callable[[Array], tuple[Any, Any]]) -> None:
+    """How many outputs are quantised at once changes nothing in what is stored."""
+    weight = np.random.default_rng(5).standard_normal((7, 45)).astype(np.float32)
+    together = quantise(weight)
+    monkeypatch.setattr(onnx_linear, "ROWS_AT_ONCE", 3)
+    for whole, part in zip(together, quantise(weight), strict=True):
+        np.testing.assert_array_equal(part, whole)
 
 
 @pytest.mark.parametrize(("precision", "share"), [("int8", 0.05), ("w8a8", 0.1), ("int4", 0.35)])

@@ -45,6 +45,20 @@ def test_kept_graphs_give_the_same_bits(tmp_path: Path, kept: Path, precision: s
     assert len(list(kept.iterdir())) == 1
 
 
+def test_a_fresh_graph_is_not_held_twice(kept: Path) -> None:
+    """What was just built and kept is used from the file, so that its weights are not in memory beside it."""
+    weights = np.arange(64, dtype=np.float32)
+    graph = GraphCache(kept, "fp32", 0).get("a model", 64, lambda: OnnxGraph(b"a graph", {"weights": weights}))
+    found = graph.constants["weights"]
+    np.testing.assert_array_equal(found, weights)
+    assert graph.model == b"a graph"
+    assert not np.shares_memory(found, weights)
+    base: object = found
+    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
+        base = base.base
+    assert isinstance(base, np.memmap)
+
+
 def test_what_a_killed_writer_left_is_removed(tmp_path: Path, kept: Path) -> None:
     """Unfinished graphs of long ago go with the next that is written; those of writers that may still be at it stay."""
     for name, age_s in {".new-old": 7200, ".new-fresh": 60}.items():

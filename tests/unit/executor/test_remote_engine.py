@@ -73,11 +73,13 @@ async def test_everything_set_is_sent(server: ChatServer) -> None:
     turns = (Message("assistant", "", (ToolCall("c1", "f", "{}"),)), Message("tool", "42", tool_call_id="c1"))
     request = GenerateRequest("gpt", turns, sampling, (Tool("f", "does", '{"type": "object"}'),))
     server.reply = streaming(WHOLE)
-    async with started(server, model="real", output_limit_field="max_completion_tokens") as remote:
+    settings = {"output_limit_field": "max_completion_tokens", "reasoning_effort": "low"}
+    async with started(server, model="real", **settings) as remote:
         await events_of(remote, request)
     body = server.bodies[0]
     assert (body["model"], body["max_completion_tokens"], body["temperature"], body["top_p"]) == ("real", 9, 0.0, 0.5)
     assert (body["top_k"], body["seed"], body["stop"]) == (3, 7, ["END"])
+    assert body["reasoning_effort"] == "low"
     assert body["tools"][0]["function"] == {"name": "f", "description": "does", "parameters": {"type": "object"}}
     assert body["messages"][0]["tool_calls"][0]["function"] == {"name": "f", "arguments": "{}"}
     assert body["messages"][1] == {"role": "tool", "content": "42", "tool_call_id": "c1"}

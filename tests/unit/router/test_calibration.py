@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from services.router.calibration import Calibration, harm_curve, tolerated_on_average
+from services.router.calibration import Calibration, _rounded_down, harm_curve, tolerated_on_average
 from services.router.harm_test import most_harms_of_prompts
 
 
@@ -61,11 +61,12 @@ def test_confidence_holds(confidence: float) -> None:
     assert any(broken)  # the promise is used, not avoided
 
 
-@given(st.integers(1, 60), st.integers(0, 2**32 - 1), st.floats(0, 1), st.sampled_from([None, 0.5, 0.9]))
+@given(st.integers(1, 60), st.integers(0, 2**32 - 1), st.integers(0, 1000), st.sampled_from([None, 0.5, 0.9]))
 @settings(max_examples=150, deadline=None)
 def test_threshold_is_the_largest_allowed(prompts: int, seed: int, bound: float, confidence: float | None) -> None:
     """At no threshold up to this one are more calibration prompts harmed than tolerated, and just above it more are."""
     losses, harms = draw(np.random.default_rng(seed), prompts)
+    bound /= 1000
     threshold = Calibration(("a", "b"), losses, harms).threshold(("a", "b"), bound, confidence)
     if confidence is None:
         tolerated = tolerated_on_average(prompts, bound)
@@ -78,6 +79,21 @@ def test_threshold_is_the_largest_allowed(prompts: int, seed: int, bound: float,
     assert all(harmed(losses, harms, one).sum() <= tolerated for one in (*finite[finite <= threshold], threshold))
     if threshold <= finite.max(initial=-np.inf) and confidence is not None:
         assert harmed(losses, harms, np.nextafter(np.float32(threshold), np.float32(np.inf))).sum() > tolerated
+
+
+@pytest.mark.parametrize("confidence", [None, 0.9])
+def test_near_bounds_share_what_was_worked_out(confidence: float | None) -> None:
+    """A caller's very own bound costs no threshold of its own, and is never taken for a looser one."""
+    losses, harms = draw(np.random.default_rng(0), 2000)
+    calibration = Calibration(("a", "b"), losses, harms, np.arange(2000) // 2)
+    bounds = np.linspace(0.05, 0.0509, 1000)
+    kept = [calibration.threshold(("a", "b"), bound, confidence and confidence + bound / 100) for bound in bounds]
+    assert calibration._remembered.cache_info().misses <= 10 * (1 if confidence is None else 2)
+    exact = [calibration._threshold(("a", "b"), bound, confidence and 1 - confidence, True) for bound in bounds[::50]]
+    assert all(one <= other for one, other in zip(kept[::50], exact, strict=True))
+    assert kept[0] > 0
+    for bound in (0.02, 0.05, 0.07, 0.1, 0.29, 0.58, 1e-7):
+        assert _rounded_down(bound, 3) == (bound if bound > 1e-6 else 0)
 
 
 @given(st.integers(1, 60), st.integers(0, 2**32 - 1))

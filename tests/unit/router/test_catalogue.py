@@ -15,6 +15,7 @@ models:
   - name: small
     context_tokens: 512
     bytes_per_token: 1
+    expected_output_tokens: 900
     price:
       machine:
         usd_per_hour: 3.6
@@ -33,6 +34,7 @@ def test_reads_every_kind_of_price(tmp_path: Path) -> None:
     assert isinstance(found["small"].price, MachinePrice)
     assert found["unknown"].cost_nano_usd(1000, 1000) is None
     assert found["unknown"].domains == ("law",)
+    assert (found["small"].expected_output_tokens, found["big"].expected_output_tokens) == (900, None)
 
 
 def test_costs_in_nano_dollars() -> None:

@@ -22,6 +22,16 @@ def deciding(*losses: float, calibrated_harm: float = 0.0) -> Policy:
     return policy(predictor=Predictor(made))
 
 
+def worded(small_wrong: float, seed: int, questions: int = 100, wordings: int = 10) -> Outcomes:
+    """Questions in several wordings each: the small model is wrong on all of one, or on none."""
+    asked = outcomes(small_wrong, questions, seed)
+    rows = np.repeat(np.arange(questions), wordings).tolist()
+    texts = [f"{asked.prompts[row]}, wording {place}" for place, row in enumerate(rows)]
+    scores = {model: one[rows] for model, one in asked.scores.items()}
+    groups = [asked.prompts[row] for row in rows]
+    return Outcomes(texts, asked.embeddings[rows], scores, groups, [""] * len(rows))
+
+
 def outcomes(small_wrong: float, prompts: int = _PROMPTS, seed: int = 0) -> Outcomes:
     """The small model is wrong as often, the others never."""
     right = np.ones(prompts)
@@ -67,16 +77,34 @@ def test_more_harm_is_refused_where_it_saves_nothing(saved: float, refused: bool
     """Both keep the bound; twelve harms against two are no chance, and are worth what they save."""
     harmed, before = np.arange(_PROMPTS) < 12, np.arange(_PROMPTS) >= _PROMPTS - 2
     cost = np.random.default_rng(0).uniform(5, 10, _PROMPTS)
-    found = refusal(Decided(harmed, cost - saved), Decided(before, cost), 0.05)
-    assert found == ("on 12 prompts it alone harms, on 2 what serves, and it costs no less" if refused else "")
+    found = refusal(Decided(harmed.astype(float), cost - saved), Decided(before.astype(float), cost), 0.05)
+    assert found == ("it harms more on 12 prompts, what serves on 2, and it costs no less" if refused else "")
 
 
 def test_chance_is_not_taken_for_harm() -> None:
     """Three harms against two say nothing, nor does the same router beside itself."""
     cost = np.ones(_PROMPTS)
-    three, two = np.arange(_PROMPTS) < 3, np.arange(_PROMPTS) >= _PROMPTS - 2
+    three, two = (one.astype(float) for one in (np.arange(_PROMPTS) < 3, np.arange(_PROMPTS) >= _PROMPTS - 2))
     assert not refusal(Decided(three, cost), Decided(two, cost), 0.05)
     assert not verdict(deciding(*CAREFUL), deciding(*CAREFUL), outcomes(0.5)).refused
+
+
+def test_wordings_of_a_question_count_once() -> None:
+    """Harm of exactly the bound is refused in no more than one file of twenty, thrice the bound in most."""
+    cheap, rng = deciding(*CHEAP), np.random.default_rng(0)
+    counted = [_refused((rng.uniform(size=(400, 100)) < harm).astype(float)) for harm in (0.02, 0.06)]
+    assert counted[0] <= 0.05
+    assert counted[1] >= 0.5
+    found = verdict(cheap, None, worded(0.3, seed=0))
+    assert found.new.harmed.shape == (100,)
+    assert "of 100 groups of prompts, more than a bound of 0.05 allows" in found.refused
+    with pytest.raises(ValueError, match="outcomes: got 99 groups of prompts, expected at least 100"):
+        verdict(cheap, None, worded(0.0, seed=0, questions=99))
+
+
+def _refused(files: Any) -> float:
+    """Share of files on which a router is refused that harms so much of each question, [files, questions]."""
+    return float(np.mean([bool(refusal(Decided(one, np.zeros(len(one)), True), None, 0.02)) for one in files]))
 
 
 def test_the_first_has_only_the_bound_to_keep() -> None:

@@ -73,6 +73,24 @@ def test_the_default_answers_otherwise(reason: Reason, fields: dict[str, Any]) -
     assert plan.explanation.startswith("large: ")
 
 
+def test_who_may_stand_in_for_a_model_that_fails() -> None:
+    """The strongest, and weaker ones whose loss keeps the bound by what was calibrated, whatever was predicted."""
+
+    def able(**fields: Any) -> set[str]:
+        return {one.model for one in policy(predictor=predictor).plan(query(**fields)).models if one.may_stand_in}
+
+    made = artefact(losses=(0.08, 0.03, 0.001))
+    made.calibration_losses[:] *= 0.2  # predictions are five times too low: a loss of 0.03 harms in 0.15
+    predictor = Predictor(made)
+    assert able(vector=familiar(), loss=0.04) == {"large"}
+    assert able(vector=familiar(), loss=0.1) == {"large", "middle"}
+    assert able(vector=familiar(), loss=1.0) == {"large", "middle", "small"}
+    assert able(vector=familiar(), loss=1.0, denied_models=("large",)) == {"middle", "small"}
+    strange = Vector(np.eye(4, dtype=np.float32)[1], DIGEST)
+    for fields in ({"vector": strange}, {}, {"vector": familiar(), "text": "and that?", "earlier_turns": 2}):
+        assert able(loss=0.5, **fields) == {"large"}
+
+
 def test_no_predictor() -> None:
     """Without a predictor, or one for the cheaper models, the default answers."""
     assert policy().plan(query(vector=familiar(), loss=1.0)).reason is Reason.NO_PREDICTOR
@@ -328,3 +346,15 @@ def test_one_order_counts_whoever_is_chosen() -> None:
         assert float(threshold_of(wide(), **limits).split()[0]) < ordered
     alone = model("small", 1, context_tokens=1000)
     assert threshold_of(wide(alone)) == threshold_of(wide(replace(alone, context_tokens=4000)))
+
+
+def test_effort_is_one_more_choice() -> None:
+    """Of models at one price the one that says less is cheaper, unless the request lets neither say much."""
+    brief = model("brief", 10, expected_output_tokens=100, context_tokens=4000)
+    long = model("long", 10, is_default=True, expected_output_tokens=3000, context_tokens=4000)
+    predictor = Predictor(artefact(models=("brief", "middle", "long"), default_model="long"))
+    choosing = Policy(Eligibility(Catalogue([long, brief]), 256), predictor)
+    plan = choosing.plan(query(vector=familiar()))
+    assert (names(plan), plan.reason) == (["brief", "long"], Reason.CHEAPEST_WITHIN_LOSS)
+    assert [one.cost_nano_usd for one in plan.models] == [(8 + 100) * 10_000, (8 + 3000) * 10_000]
+    assert choosing.plan(query(vector=familiar(), max_output_tokens=50)).reason is Reason.NO_CHEAPER_FITS

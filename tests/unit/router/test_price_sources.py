@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from services.chassis.settings import ConfigError
-from services.cli.tables import models_table
+from services.cli.model_tables import models_table
 from services.edge.chat import Usage
 from services.edge.messages import catalogue_model
 from services.edge.price import ListPrice as EdgePrice
@@ -69,6 +69,29 @@ def test_a_provider_narrows_the_name(tmp_path: Path) -> None:
     assert found == published_price("cerebras", "gpt-oss-120b") != published_price(None, "gpt-oss-120b")
     with pytest.raises(ConfigError, match="model 'house-model': price: Unable to find model"):
         load_catalogue(written(tmp_path, CATALOGUE.replace(entry, f"{entry}, provider: openai")))
+
+
+@pytest.mark.parametrize(
+    ("name", "publisher"),
+    [
+        ("gemini-1.5-flash-distilled", None),
+        ("deepseek-chat-selfhosted", None),
+        ("my-gpt-4o", None),
+        ("gpt-4o-2024-08-06", "openai"),
+        ("claude-sonnet-4-20250514", "anthropic"),
+        ("claude-3-5-sonnet-latest", "anthropic"),
+        ("GPT-4o-mini", "openai"),
+    ],
+)
+def test_another_name_is_another_model(tmp_path: Path, name: str, publisher: str | None) -> None:
+    """A name that only begins like, or holds, a published one has no published price; one with a date has."""
+    with capture_logs() as logs:
+        found = load_catalogue(written(tmp_path, CATALOGUE.replace("house-model", name)))
+    assert (found[name].price is not None) == (publisher is not None)
+    assert [one["provider"] for one in logs if one["model"] == name] == ([publisher] if publisher else [])
+    if publisher is None:
+        with pytest.raises(ConfigError, match="Unable to find model"):
+            load_catalogue(*files(tmp_path, OVERRIDES.replace("claude-sonnet-4-5", name)))
 
 
 def test_the_file_wins(tmp_path: Path) -> None:

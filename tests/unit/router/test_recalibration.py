@@ -12,16 +12,17 @@ import pytest
 
 from services.router.artefact import load_artefact
 from services.router.predictor import Predictor
-from services.router.recalibration import logged, recalibrated
+from services.router.recalibration import _checked, logged, recalibrated
 from services.router.scored import InvalidOutcomes
 from tests.unit.router.parts import MODELS, artefact
 
 VERSION = artefact().version
 
 
-def line(decision: str, model: str, loss: float | None, score: float) -> dict[str, Any]:
+def line(decision: str, model: str, loss: float | None, score: float, **changes: Any) -> dict[str, Any]:
     planned = {"model": model, "quality": None, "loss": loss, "cost_nano_usd": 1, "seconds": None}
-    return {"decision_id": decision, "planned": planned, "score": score, "source": "judge", "version": VERSION}
+    known = {"decision_id": decision, "planned": planned, "score": score, "source": "judge", "version": VERSION}
+    return {**known, "group": f"prompt of {decision}", "unfamiliar": False, **changes}
 
 
 def outcomes(decisions: int, seed: int = 0) -> Iterator[dict[str, Any]]:
@@ -59,8 +60,38 @@ def test_decisions_that_say_too_little_are_passed_over() -> None:
     lines = [*outcomes(120), line("d0", "small", 0.4, 1.0), line("half", "small", 0.1, 1.0)]
     lines += [line("blind", model, None, 1.0) for model in MODELS]
     assert len(recalibrated(artefact(), lines).calibration_losses) == 120
-    with pytest.raises(InvalidOutcomes, match="got 60 of 61 decisions with scores and predictions of all of small"):
+    with pytest.raises(InvalidOutcomes, match="60 of 61 decisions with scores and predictions of all of small"):
         recalibrated(artefact(), [*outcomes(60), line("half", "small", 0.1, 1.0)])
+
+
+def test_repeats_of_a_prompt_prove_no_more_than_the_prompt() -> None:
+    """A popular prompt is one draw, however often it was asked: what was logged ten times allows no more than once."""
+    once = list(outcomes(300))
+    repeats = [one | {"decision_id": f"{one['decision_id']} again {place}"} for place in range(9) for one in once]
+    first, all_ = recalibrated(artefact(), once), recalibrated(artefact(), [*once, *repeats])
+    assert len(all_.calibration_losses) == 10 * len(first.calibration_losses)
+    assert all_.facts.metrics["recalibrated_prompts"] == 300
+    for confidence in (None, 0.9):
+        allowed = [Predictor(one).calibration.threshold(("small",), 0.05, confidence) for one in (first, all_)]
+        assert allowed[1] <= allowed[0] * (1 + 1e-6)
+    with pytest.raises(InvalidOutcomes, match="got 99 prompts, 990 of 990 decisions"):
+        recalibrated(artefact(), [one for one in [*once, *repeats] if int(one["group"].split("d")[1]) < 99])
+
+
+def test_a_prompt_that_no_promise_covered_is_never_sent() -> None:
+    """Unfamiliar prompts count among all, but no threshold sends them, whatever was predicted and whoever was right."""
+    lines = list(outcomes(400))
+    strange = [one | {"unfamiliar": True} for one in lines if int(one["decision_id"][1:]) % 4 == 0]
+    found = recalibrated(artefact(), [*strange, *(one for one in lines if int(one["decision_id"][1:]) % 4)])
+    assert np.isinf(found.calibration_losses).all(axis=1).sum() == 100
+    assert found.facts.metrics["unfamiliar_share"] == 0.25
+
+
+def test_lines_that_do_not_tell_the_prompt_are_passed_over() -> None:
+    """What was logged before prompts had names may all be repeats of one."""
+    lines = [{name: value for name, value in one.items() if name != "group"} for one in outcomes(150)]
+    with pytest.raises(InvalidOutcomes, match="got 0 prompts"):
+        recalibrated(artefact(), (_checked("line", json.dumps(one)) for one in lines))
 
 
 @pytest.mark.parametrize(
@@ -78,6 +109,14 @@ def test_decisions_that_say_too_little_are_passed_over() -> None:
             "planned.loss: got 3",
         ),
         ('{"decision_id": "d", "score": 1, "planned": {"model": "m", "loss": 0}}', "version: got None"),
+        (
+            '{"decision_id": "d", "version": "a.b", "group": 1, "score": 1, "planned": {"model": "m", "loss": 0}}',
+            "group: got 1, expected a text",
+        ),
+        (
+            '{"decision_id": "d", "version": "a.b", "unfamiliar": 1, "score": 1, "planned": {"model": "m", "loss": 0}}',
+            "unfamiliar: got 1, expected true or false",
+        ),
     ],
 )
 def test_a_damaged_log_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -97,7 +136,7 @@ def test_the_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "services.router.recalibration"]
     files = [str(tmp_path / "old.safetensors"), str(path), str(tmp_path / "new.safetensors")]
     done = subprocess.run([*command, *files], capture_output=True, text=True, check=True)
-    assert "calibrated on 150 decisions; harm if always chosen: small" in done.stdout
+    assert "calibrated on 150 decisions of 150 prompts; harm if always chosen: small" in done.stdout
     assert len(load_artefact(tmp_path / "new.safetensors").calibration_losses) == 150
     (tmp_path / "outcomes.jsonl.1").unlink()
     failed = subprocess.run([*command, *files], capture_output=True, text=True, check=False)

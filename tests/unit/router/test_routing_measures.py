@@ -1,5 +1,6 @@
 """The routing benchmark's measures on cases worked by hand, and what outcome files it refuses."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,17 @@ def test_a_repeated_prompt_has_its_scores_averaged_and_is_remarked(tmp_path: Pat
     found = read_scored([path])
     assert found.of("a").tolist() == [0.5]
     assert found.remarks == ["1 rows repeat a prompt: its scores were averaged"]
+
+
+def test_labels_that_say_nothing_are_not_set(tmp_path: Path) -> None:
+    """Null and empty are no group that prompts share, and no domain; other values are labels by their text."""
+    path = tmp_path / "outcomes.jsonl"
+    labels = [None, None, "", 7, "7"]
+    rows = [{"prompt": f"p{place}", "scores": {"a": 1}, "group": x, "domain": x} for place, x in enumerate(labels)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read_scored([path])
+    assert found.groups == ("p0", "p1", "p2", "7", "7")
+    assert found.domains == ("", "", "", "7", "7")
 
 
 def test_a_draw_parts_no_group() -> None:

@@ -28,9 +28,9 @@ def test_what_was_published_last_serves_and_one_command_goes_back(tmp_path: Path
     versions = Versions(serving)
     assert [versions.publish(fitted(tmp_path, seed)).number for seed in (1, 2)] == [2, 3]
     assert serves(serving) == made[2]
-    assert versions.rollback().number == 2
+    assert versions.rollback("large").number == 2
     assert serves(serving) == made[1]
-    assert versions.rollback().number == 1
+    assert versions.rollback("large").number == 1
     assert serves(serving) == made[0]
     assert [(one.number, one.serves, one.withdrawn) for one in versions.listed()] == [
         (1, True, False),
@@ -45,10 +45,10 @@ def test_what_was_withdrawn_is_not_gone_back_to(tmp_path: Path) -> None:
     versions = Versions(serving)
     for seed in (0, 1):
         versions.publish(fitted(tmp_path, seed))
-    versions.rollback()
+    versions.rollback("large")
     assert versions.publish(fitted(tmp_path, 0)).number == 3
     assert [one.number for one in versions.listed() if one.serves] == [3]
-    assert versions.rollback().number == 1
+    assert versions.rollback("large").number == 1
 
 
 def test_a_rollback_passes_over_what_cannot_be_read(tmp_path: Path) -> None:
@@ -60,11 +60,23 @@ def test_a_rollback_passes_over_what_cannot_be_read(tmp_path: Path) -> None:
     now = serves(serving)
     made[0].path.rename(tmp_path / "elsewhere")
     with pytest.raises(ConfigError, match="no version before can be used"):
-        versions.rollback()
+        versions.rollback("large")
     assert serves(serving) == now
     (tmp_path / "elsewhere").rename(made[0].path)
-    assert versions.rollback().number == 1
+    assert versions.rollback("large").number == 1
     assert serves(serving) == serves(fitted(tmp_path, 0))
+
+
+def test_a_version_of_another_default_model_is_passed_over(tmp_path: Path) -> None:
+    """The catalogue's strong model may have changed since: the server would not use such a version."""
+    versions = Versions(tmp_path / "router.safetensors")
+    other = tmp_path / "other.safetensors"
+    artefact(default_model="middle").save(other)
+    for path in (fitted(tmp_path, 0), other, fitted(tmp_path, 1)):
+        versions.publish(path)
+    assert versions.rollback("large").number == 1
+    with pytest.raises(ConfigError, match="is the first"):
+        versions.rollback("large")
 
 
 def test_where_there_is_nothing_before(tmp_path: Path) -> None:
@@ -72,11 +84,11 @@ def test_where_there_is_nothing_before(tmp_path: Path) -> None:
     serving = tmp_path / "router.safetensors"
     artefact().save(serving)
     with pytest.raises(ConfigError, match="put there by hand"):
-        Versions(serving).rollback()
+        Versions(serving).rollback("large")
     serving.unlink()
     Versions(serving).publish(fitted(tmp_path, 1))
     with pytest.raises(ConfigError, match="version 1 is the first"):
-        Versions(serving).rollback()
+        Versions(serving).rollback("large")
     assert serves(serving) == serves(fitted(tmp_path, 1))
     with pytest.raises(ConfigError, match="no-such-file"):
         Versions(serving).publish(tmp_path / "no-such-file")

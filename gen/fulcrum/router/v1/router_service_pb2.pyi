@@ -52,7 +52,7 @@ ASSESS_ACTION_ACCEPT: AssessAction
 ASSESS_ACTION_ESCALATE: AssessAction
 
 class RouteRequest(_message.Message):
-    __slots__ = ("text", "embedding", "objective", "candidates", "input_tokens", "max_output_tokens", "needs_tools", "current_model", "cached_prefix_tokens", "input_bytes", "earlier_turns", "measured_speeds", "answers_tool_call")
+    __slots__ = ("text", "embedding", "objective", "candidates", "input_tokens", "max_output_tokens", "needs_tools", "current_model", "cached_prefix_tokens", "input_bytes", "earlier_turns", "measured_speeds", "answers_tool_call", "tenant")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_FIELD_NUMBER: _ClassVar[int]
     OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +66,7 @@ class RouteRequest(_message.Message):
     EARLIER_TURNS_FIELD_NUMBER: _ClassVar[int]
     MEASURED_SPEEDS_FIELD_NUMBER: _ClassVar[int]
     ANSWERS_TOOL_CALL_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
     text: str
     embedding: _embedding_pb2.Embedding
     objective: _objective_pb2.Objective
@@ -79,7 +80,8 @@ class RouteRequest(_message.Message):
     earlier_turns: int
     measured_speeds: _containers.RepeatedCompositeFieldContainer[MeasuredSpeed]
     answers_tool_call: bool
-    def __init__(self, text: _Optional[str] = ..., embedding: _Optional[_Union[_embedding_pb2.Embedding, _Mapping]] = ..., objective: _Optional[_Union[_objective_pb2.Objective, _Mapping]] = ..., candidates: _Optional[_Iterable[str]] = ..., input_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., needs_tools: _Optional[bool] = ..., current_model: _Optional[str] = ..., cached_prefix_tokens: _Optional[int] = ..., input_bytes: _Optional[int] = ..., earlier_turns: _Optional[int] = ..., measured_speeds: _Optional[_Iterable[_Union[MeasuredSpeed, _Mapping]]] = ..., answers_tool_call: _Optional[bool] = ...) -> None: ...
+    tenant: str
+    def __init__(self, text: _Optional[str] = ..., embedding: _Optional[_Union[_embedding_pb2.Embedding, _Mapping]] = ..., objective: _Optional[_Union[_objective_pb2.Objective, _Mapping]] = ..., candidates: _Optional[_Iterable[str]] = ..., input_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., needs_tools: _Optional[bool] = ..., current_model: _Optional[str] = ..., cached_prefix_tokens: _Optional[int] = ..., input_bytes: _Optional[int] = ..., earlier_turns: _Optional[int] = ..., measured_speeds: _Optional[_Iterable[_Union[MeasuredSpeed, _Mapping]]] = ..., answers_tool_call: _Optional[bool] = ..., tenant: _Optional[str] = ...) -> None: ...
 
 class Speed(_message.Message):
     __slots__ = ("first_token", "output_tokens_per_second")
@@ -112,18 +114,20 @@ class RouteResponse(_message.Message):
     def __init__(self, decision_id: _Optional[str] = ..., plan: _Optional[_Iterable[_Union[PlannedModel, _Mapping]]] = ..., reason: _Optional[_Union[RouteReason, str]] = ..., explanation: _Optional[str] = ..., predictor_version: _Optional[str] = ...) -> None: ...
 
 class PlannedModel(_message.Message):
-    __slots__ = ("model", "predicted_quality", "predicted_loss", "expected_cost_nano_usd", "expected_latency")
+    __slots__ = ("model", "predicted_quality", "predicted_loss", "expected_cost_nano_usd", "expected_latency", "may_stand_in")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_QUALITY_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_LOSS_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_LATENCY_FIELD_NUMBER: _ClassVar[int]
+    MAY_STAND_IN_FIELD_NUMBER: _ClassVar[int]
     model: str
     predicted_quality: float
     predicted_loss: float
     expected_cost_nano_usd: int
     expected_latency: _duration_pb2.Duration
-    def __init__(self, model: _Optional[str] = ..., predicted_quality: _Optional[float] = ..., predicted_loss: _Optional[float] = ..., expected_cost_nano_usd: _Optional[int] = ..., expected_latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    may_stand_in: bool
+    def __init__(self, model: _Optional[str] = ..., predicted_quality: _Optional[float] = ..., predicted_loss: _Optional[float] = ..., expected_cost_nano_usd: _Optional[int] = ..., expected_latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., may_stand_in: _Optional[bool] = ...) -> None: ...
 
 class AssessRequest(_message.Message):
     __slots__ = ("decision_id", "signals")
@@ -206,7 +210,7 @@ class PromiseState(_message.Message):
     def __init__(self, suspended: _Optional[bool] = ..., judged_answers: _Optional[int] = ..., harmed_answers: _Optional[int] = ..., shift: _Optional[float] = ...) -> None: ...
 
 class CatalogueModel(_message.Message):
-    __slots__ = ("name", "context_tokens", "domains", "supports_tools", "is_default", "list_price", "machine_price", "speed")
+    __slots__ = ("name", "context_tokens", "domains", "supports_tools", "is_default", "list_price", "machine_price", "speed", "bytes_per_token", "expected_output_tokens")
     NAME_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     DOMAINS_FIELD_NUMBER: _ClassVar[int]
@@ -215,6 +219,8 @@ class CatalogueModel(_message.Message):
     LIST_PRICE_FIELD_NUMBER: _ClassVar[int]
     MACHINE_PRICE_FIELD_NUMBER: _ClassVar[int]
     SPEED_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     name: str
     context_tokens: int
     domains: _containers.RepeatedScalarFieldContainer[str]
@@ -223,7 +229,9 @@ class CatalogueModel(_message.Message):
     list_price: ListPrice
     machine_price: MachinePrice
     speed: Speed
-    def __init__(self, name: _Optional[str] = ..., context_tokens: _Optional[int] = ..., domains: _Optional[_Iterable[str]] = ..., supports_tools: _Optional[bool] = ..., is_default: _Optional[bool] = ..., list_price: _Optional[_Union[ListPrice, _Mapping]] = ..., machine_price: _Optional[_Union[MachinePrice, _Mapping]] = ..., speed: _Optional[_Union[Speed, _Mapping]] = ...) -> None: ...
+    bytes_per_token: float
+    expected_output_tokens: int
+    def __init__(self, name: _Optional[str] = ..., context_tokens: _Optional[int] = ..., domains: _Optional[_Iterable[str]] = ..., supports_tools: _Optional[bool] = ..., is_default: _Optional[bool] = ..., list_price: _Optional[_Union[ListPrice, _Mapping]] = ..., machine_price: _Optional[_Union[MachinePrice, _Mapping]] = ..., speed: _Optional[_Union[Speed, _Mapping]] = ..., bytes_per_token: _Optional[float] = ..., expected_output_tokens: _Optional[int] = ...) -> None: ...
 
 class ListPrice(_message.Message):
     __slots__ = ("input_usd_per_million_tokens", "cached_input_usd_per_million_tokens", "cache_write_usd_per_million_tokens", "output_usd_per_million_tokens", "tiers")
