@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from services.router.kernel import Machine, fit_machine
 
 EMBEDDING_SCALE, LEXICAL_SCALE = 2.0, 0.05  # of squared distances in the exponent, twice
-DIRECTIONS = 160  # of the embedding that are kept: more costs time and tells nothing
+DIRECTIONS = 96  # of the embedding that are kept: more costs time and tells nothing
 _CLIP, _LEAST_SPREAD = 3.0, 1e-3
 _WIDER = 0.5  # of distances between embeddings
 _PENALTY, _LANDMARKS, _COMPONENTS, _STRONGEST = 1.0, 256, 4, 5
