@@ -1,7 +1,8 @@
 """The few calls of the CUDA driver that launching kernels and keeping memory take, by ctypes: no other package."""
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -161,3 +162,18 @@ class CudaDriver:
         status = getattr(self._library, name)(*arguments)
         if status:
             raise CudaUnavailable(f"{name}: the driver answers {status}, expected 0")
+
+
+@contextmanager
+def open_device() -> Iterator[CudaDriver]:
+    """A device for what the block makes, which keeps it; given back where that cannot be made.
+
+    Raises:
+        CudaUnavailable: there is none.
+    """
+    driver = CudaDriver()
+    try:
+        yield driver
+    except BaseException:
+        driver.close()
+        raise

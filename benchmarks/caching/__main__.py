@@ -2,7 +2,7 @@
 
 import argparse
 
-from benchmarks.caching import eviction, index, judge, lookup, pairs, stream
+from benchmarks.caching import eviction, index, judge, lookup, pairs, stream, swap
 
 _SUBCOMMANDS = {
     "stream": stream,
@@ -11,6 +11,7 @@ _SUBCOMMANDS = {
     "eviction": eviction,
     "judge": judge,
     "lookup": lookup,
+    "swap": swap,
 }
 
 

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     open_ = np.array([verdict is None for verdict in told])
     vectors = vectors_of([text for row in rows for text in (row["text_a"], row["text_b"])])
     cosines = np.nan_to_num((vectors[0::2] * vectors[1::2]).sum(1)).astype(np.float64)
-    choosing = folds_of(rows) < _CHOOSING_FOLDS
+    choosing = folds_of([(row["text_a"], row["text_b"]) for row in rows]) < _CHOOSING_FOLDS
     same_from, different_to = thresholds(cosines[open_ & choosing], same[open_ & choosing], arguments.error)
     checked = open_ & ~choosing
     by_words = np.array([verdict is True for verdict in told]), np.array([verdict is False for verdict in told])

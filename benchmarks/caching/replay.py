@@ -9,6 +9,7 @@ from benchmarks.caching.traffic import NEVER, Shelf, Traffic
 from services.cache.decision import MissReason
 from services.cache.normalise import normalise
 from services.cache.scope_decision import Action, Considered, Near, ScopeDecision
+from services.cache.warm_up import Lessons
 
 _NEIGHBOURS = 16  # as answer_cache
 _MIN_SIMILARITY = 0.8  # the setting's default
@@ -32,16 +33,27 @@ class Step:
         return self.action in ("exact", "serve")
 
 
+@dataclass(frozen=True)
+class Start:
+    """What holds for a replay: the bound, the shares of verdicts that are wrong and that come at all, the warm-up."""
+
+    bound: float
+    judge_error: float = 0.0
+    judged: float = 1.0
+    warm: Lessons | None = None
+
+
 class Replay:
     """One cold start; after iterating, `scope` tells what it believes of itself."""
 
-    def __init__(self, traffic: Traffic, seed: int, bound: float, judge_error: float) -> None:
+    def __init__(self, traffic: Traffic, seed: int, start: Start) -> None:
         self._traffic = traffic
         self._seed = seed
-        self._bound = bound
-        self._judge_error = judge_error
+        self._bound, self._judge_error, self._judged = start.bound, start.judge_error, start.judged
         self._chance = random.Random(seed + 1_000_003)
         self.scope = ScopeDecision(_MIN_SIMILARITY, self._chance.random)
+        if start.warm is not None:
+            self.scope.warm(start.warm)
         self._shelf = Shelf(traffic)
         self._answers: dict[int, int] = {}  # stored place -> place of the entry whose answer it has
         self._first: dict[str, int] = {}  # answer -> place of the first entry with it
@@ -78,8 +90,10 @@ class Replay:
     def _executed(self, place: int, considered: Considered, right: bool) -> None:
         """The label is seen: the judge compares it with the candidate's, and the answer is stored."""
         verdict = right != (self._chance.random() < self._judge_error)
-        self.scope.learn(considered, verdict)
-        if verdict:
+        told = self._judged == 1 or self._chance.random() < self._judged
+        if told:
+            self.scope.learn(considered, verdict)
+        if told and verdict:
             self._store(place, considered.answer)
             return
         category = self._traffic.categories[place]

@@ -16,11 +16,13 @@ from typing import SupportsFloat, TextIO
 import numpy as np
 
 from benchmarks.caching.baselines import Shares, static, vcache
-from benchmarks.caching.replay import Replay, Step
+from benchmarks.caching.replay import Replay, Start, Step
 from benchmarks.caching.traffic import Traffic, load
+from benchmarks.caching.warm import warmed_by
 
 _PROCESSES = 2
 _NICE = 15
+_EARLY = (500, 1000, 2000)  # first requests, of which hits are told apart
 _read = lru_cache(1)(load)
 
 
@@ -31,6 +33,7 @@ class Seed:
     seed: int
     requests: int
     hits: float
+    early_hits: tuple[float, ...]
     wrong: float
     realised_estimate: float
     certified: float
@@ -45,13 +48,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bound", type=float, default=0.01, help="share of requests that may be answered wrongly")
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--judge-error", type=float, default=0.0, help="share of verdicts turned round at random")
+    parser.add_argument("--judged", type=float, default=1.0, help="share of executed requests that a judge can tell")
+    parser.add_argument("--warm", type=Path, help="labelled pairs or a log, as `fulcrum cache warm` takes them")
     parser.add_argument("--trace", type=Path, help="writes every decision, a JSON object a line; .gz compresses")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Prints a line for each seed to standard error, and the means as JSON."""
     load(arguments.data)  # embeds once, before there are two processes
-    job = partial(_seed, arguments.data, arguments.bound, arguments.judge_error, arguments.trace is not None)
+    start = Start(
+        arguments.bound, arguments.judge_error, arguments.judged, warmed_by(arguments.warm) if arguments.warm else None
+    )
+    job = partial(_seed, arguments.data, start, arguments.trace is not None)
     done: list[Seed] = []
     with ExitStack() as stack:
         trace = stack.enter_context(_open(arguments.trace)) if arguments.trace else None
@@ -64,15 +72,16 @@ def run(arguments: argparse.Namespace) -> None:
     print(json.dumps(_summary(done, arguments.bound)))
 
 
-def _seed(path: Path, bound: float, judge_error: float, traced: bool, seed: int) -> Seed:
-    traffic = _read(path)
-    replay = Replay(traffic, seed, bound, judge_error)
+def _seed(path: Path, start: Start, traced: bool, seed: int) -> Seed:
+    traffic, bound = _read(path), start.bound
+    replay = Replay(traffic, seed, start)
     steps = list(replay)
     wrong = sum(step.hit and not step.right for step in steps)
     return Seed(
         seed,
         len(steps),
         sum(step.hit for step in steps) / len(steps),
+        tuple(sum(step.hit for step in steps[:first]) / len(steps[:first]) for first in _EARLY),
         wrong / len(steps),
         replay.scope.risk.realised,
         replay.scope.risk.certified,
@@ -110,6 +119,10 @@ def _summary(seeds: Sequence[Seed], bound: float) -> dict[str, object]:
     wrong = np.array([seed.wrong for seed in seeds])
     return {
         "hits": _rounded(hits.mean()),
+        "early_hits": {
+            str(first): _rounded(np.mean([seed.early_hits[place] for seed in seeds]))
+            for place, first in enumerate(_EARLY)
+        },
         "wrong_of_all": _rounded(wrong.mean()),
         "wrong_of_served": _rounded((wrong / np.maximum(hits, 1e-9)).mean()),
         "seeds_over_bound": int((wrong > bound).sum()),

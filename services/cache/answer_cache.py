@@ -17,6 +17,7 @@ from services.cache.settings import CacheSettings
 from services.cache.snapshots import Snapshots
 from services.cache.vector_index import VectorIndex
 from services.cache.vector_space import VectorSpace
+from services.cache.warm_up import Lessons
 
 _NEIGHBOURS = 16
 
@@ -154,6 +155,15 @@ class AnswerCache:
         self.kept.keep(new)
         return True
 
+    def warm_up(self, tenant: str, encoder_digest: str, lessons: Lessons) -> None:
+        """Teaches a scope that has not learnt by itself (else FailedPrecondition).
+
+        Raises InvalidField for too few lessons, FailedPrecondition for another encoder than the one of the settings.
+        """
+        lessons.check()
+        self._space.check("encoder_digest", encoder_digest)
+        self._scopes.warm(ScopeName(tenant, encoder_digest), lessons)
+
     def stats(self) -> Stats:
         """Counts since start, sizes now."""
         return self._memory.stats(self._space.digest)
@@ -185,6 +195,9 @@ class AnswerCache:
 
     def _neighbours(self, query: Query, embedding: Embedding, now_ns: int) -> list[Neighbour]:
         space = Space(query.partition, embedding.encoder_digest)
-        near = dict(self._index.search(space, self._space.vector(embedding), _NEIGHBOURS))
-        serving = self._memory.serving(near, query, now_ns)
-        return [Neighbour(entry, near[entry.sequence]) for entry in self.kept.of(serving)]
+        near = self._index.search(space, self._space.vector(embedding), _NEIGHBOURS)
+        known = self._memory.serving([sequence for sequence, _ in near], query, now_ns)
+        unread = [sequence for sequence, entry in known.items() if entry is None]
+        if unread:
+            known |= {one.sequence: one for one in self.kept.of(unread)}
+        return [Neighbour(entry, similarity) for sequence, similarity in near if (entry := known.get(sequence))]

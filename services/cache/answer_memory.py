@@ -38,4 +38,4 @@ class AnswerMemory:
 
 
 def _size(entry: Entry) -> int:
-    return 2 * (len(entry.text) + len(entry.answer.text)) + 1024
+    return 4 * len(entry.text) + 2 * len(entry.answer.text) + 2048  # the prompt's sketch with it

@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from services.cache.entry import Entry
 
@@ -28,8 +29,7 @@ class MissReason(Enum):
     LANGUAGE = "language"
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbour:
+class Neighbour(NamedTuple):
     """An entry near a prompt; `similarity` is the cosine of their embeddings."""
 
     entry: Entry

@@ -1,8 +1,13 @@
 """What is kept: an answer, the prompt it answers, where it came from, and the partition that it never leaves."""
 
+import hashlib
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import NamedTuple
+
+from services.cache.normalise import normalise
+from services.cache.sketch import Sketch, sketch
 
 
 class Partition(NamedTuple):
@@ -50,7 +55,7 @@ class Standing(IntEnum):
     CONFIRMED = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Entry:
     """One kept answer; times in nanoseconds since 1970, `expire_ns` None where it never expires.
 
@@ -69,6 +74,17 @@ class Entry:
     size: int = 0
     hits: int = 0
     encoder: str = ""
+
+    @cached_property
+    def sketch(self) -> Sketch:
+        """What decides its prompt's answer, worked out once."""
+        return sketch(self.text)
+
+    @cached_property
+    def meaning(self) -> int:
+        """A number that answers share which are the same after normalising, worked out once."""
+        digest = hashlib.blake2b(normalise(self.answer.text).encode(errors="surrogatepass"), digest_size=8).digest()
+        return int.from_bytes(digest, "little", signed=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,12 +63,15 @@ class Memory:
                 else None
             )
 
-    def serving(self, sequences: Iterable[int], query: Query, now_ns: int) -> list[int]:
-        """Those of the entries that may be served to the query."""
+    def serving(self, sequences: Iterable[int], query: Query, now_ns: int) -> dict[int, Entry | None]:
+        """Those of the entries that may be served to the query; None for one whose answer is not in memory."""
+        who, max_age_ns, at, get = query.principal, query.max_age_ns, self._directory.at, self._answers.get
         with self._lock:
-            found = [record for sequence in sequences if (record := self._directory.at(sequence))]
-            who, max_age_ns = query.principal, query.max_age_ns
-            return [record.sequence for record in found if record.serves(who, now_ns, max_age_ns)]
+            return {
+                sequence: get(sequence)
+                for sequence in sequences
+                if (record := at(sequence)) and record.serves(who, now_ns, max_age_ns)
+            }
 
     def hit(
         self, query: Query, entry: Entry, now_ns: int, kind: MatchKind, probability: float, similarity: float, why: str

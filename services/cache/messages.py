@@ -9,7 +9,8 @@ from services.cache.entry import Answer, Entry, NewEntry, Partition, Provenance,
 from services.cache.leases import Found, Lease
 from services.cache.normalise import exact_key
 from services.cache.query import Audit, MatchKind, Miss, Wait
-from services.chassis.errors import FulcrumError
+from services.cache.warm_up import Example, Nearby
+from services.chassis.errors import FulcrumError, InvalidField
 from services.chassis.tracing import annotate
 
 _LAST_NS = 2**63 - 1
@@ -29,6 +30,11 @@ _REASONS = {
 _KINDS = {
     MatchKind.EXACT: cache_service_pb2.MATCH_KIND_EXACT,
     MatchKind.SEMANTIC: cache_service_pb2.MATCH_KIND_SEMANTIC,
+}
+_SAME = {
+    cache_service_pb2.VERDICT_UNSPECIFIED: None,
+    cache_service_pb2.VERDICT_RIGHT: True,
+    cache_service_pb2.VERDICT_WRONG: False,
 }
 _STANDINGS = {message: standing for standing, message in STANDINGS.items()}
 
@@ -134,6 +140,23 @@ def imported(message: cache_service_pb2.StoredEntry) -> tuple[NewEntry, Embeddin
         return new, None
     vector = message.embedding
     return new, Embedding(vector.values, vector.dimension, vector.encoder_digest, vector.truncated)
+
+
+def examples(request: cache_service_pb2.WarmUpRequest) -> list[Example]:
+    """The examples of a warm-up. Raises InvalidField for a neighbour that does not come before its example."""
+    for number, one in enumerate(request.examples):
+        for place, near in enumerate(one.nearest):
+            if near.example >= number:
+                field = f"examples[{number}].nearest[{place}].example"
+                raise InvalidField(field, near.example, f"the place of an earlier example, less than {number}")
+    return [
+        Example(
+            one.text,
+            one.answer,
+            tuple(Nearby(near.example, near.similarity, _SAME[near.verdict]) for near in one.nearest),
+        )
+        for one in request.examples
+    ]
 
 
 def at(place: str, error: FulcrumError) -> FulcrumError:

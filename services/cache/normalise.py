@@ -4,8 +4,10 @@ import hashlib
 import re
 import unicodedata
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from services.cache.entry import Partition
+if TYPE_CHECKING:
+    from services.cache.entry import Partition
 
 # Where one of these stands, two blanks in a row may be data: a quotation, code, a table.
 _HOLDS_DATA = re.compile("[\"'`‘’“”«»\t]")
@@ -27,7 +29,7 @@ def normalise(text: str) -> str:
 
 
 @lru_cache(16)  # a lookup asks for it when it recalls and again when it searches
-def exact_key(partition: Partition, text: str) -> bytes:
+def exact_key(partition: "Partition", text: str) -> bytes:
     """Digest of 32 bytes over tenant, fingerprint and normalised prompt, each with its length."""
     digest = hashlib.sha256()
     for part in (partition.tenant.encode(), partition.fingerprint, normalise(text).encode(errors="surrogatepass")):

@@ -1,9 +1,10 @@
 """Decides within one scope, and learns from every verdict whether its decisions were right."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
+from services.cache.challenge import Challenge
 from services.cache.decision import MEASURED_WRONG_SHARE, MissReason, precision
 from services.cache.evidence import NAMES, Record, Votes, favoured, weigh
 from services.cache.risk_controller import LEAST_PROPENSITY, RiskController
@@ -11,6 +12,8 @@ from services.cache.scorer import Scorer
 from services.cache.sketch import Sketch
 from services.cache.veto_trials import VetoTrials
 from services.cache.vetoes import Veto, veto
+from services.cache.warm_up import Lessons
+from services.chassis.errors import FailedPrecondition
 
 _MOST_ANSWERS = 50_000
 _LEARNT = 150  # verdicts from which the scorer decides instead of the rule for new scopes
@@ -24,8 +27,7 @@ class Action(Enum):
     CHECK = "check"  # it would not have been served; where the request is executed, a verdict on it teaches
 
 
-@dataclass(frozen=True, slots=True)
-class Near:
+class Near(NamedTuple):
     """An entry near the prompt: `answer` is shared by entries whose answers are the same."""
 
     similarity: float
@@ -33,8 +35,7 @@ class Near:
     sketch: Callable[[], Sketch]
 
 
-@dataclass(frozen=True, slots=True)
-class Considered:
+class Considered(NamedTuple):
     """A decision on one candidate, to be kept until its verdict.
 
     Args:
@@ -70,6 +71,7 @@ class ScopeDecision:
         self.scorer = Scorer(len(NAMES))
         self.risk = RiskController()
         self.trials = VetoTrials()
+        self.warmth = Challenge()
         self.records: dict[int, Record] = {}
         self.aliases: dict[int, int] = {}  # an answer that was judged equal to another -> that one
         self.entries = 0
@@ -103,8 +105,23 @@ class ScopeDecision:
             action, votes.place, answers[votes.place], doubt, propensity, reason, said, features, against, tempting
         )
 
+    def warm(self, lessons: Lessons) -> None:
+        """Takes lessons of a warm-up, in place of earlier ones.
+
+        They are tried on the scope's own verdicts before they decide anything, and no book and no veto knows of them.
+
+        Raises:
+            FailedPrecondition: the scope has learnt enough by itself.
+        """
+        if self.scorer.count >= _LEARNT:
+            told = f"{self.scorer.count} verdicts of its own"
+            raise FailedPrecondition("scope", told, f"a scope with fewer than {_LEARNT}")
+        self.warmth = Challenge()
+        self.scorer.warm(lessons.rows, lessons.right)
+
     def learn(self, considered: Considered, right: bool) -> None:
         """Takes a verdict on an answer that was audited or checked, or a report on one that was served."""
+        self._try_warmth(considered, right)
         self.scorer.learn(considered.features, right, 1 / considered.propensity)
         record = self.records.setdefault(considered.answer, Record())
         if right:
@@ -156,7 +173,17 @@ class ScopeDecision:
     @property
     def learnt(self) -> bool:
         """Whether the scope's own scorer decides."""
-        return self.scorer.count >= _LEARNT
+        return self.scorer.count >= _LEARNT or self.warmth.leads
+
+    def _try_warmth(self, considered: Considered, right: bool) -> None:
+        """Lets a warm-up decide early where it foresees the first verdicts, until the scope's own suffice."""
+        known = self.scorer
+        if not known.warmed:
+            return
+        if known.count + 1 < _LEARNT:
+            self.warmth.judged(known.foreseen(considered.features), known.share_right, right)
+        else:
+            known.cool()
 
     def _candidate(
         self, asked: Sketch, neighbours: Sequence[Near], similarities: Sequence[float], answers: Sequence[int]

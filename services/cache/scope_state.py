@@ -11,6 +11,7 @@ import numpy as np
 from services.cache.evidence import NAMES, Record
 from services.cache.scope_decision import ScopeDecision
 from services.cache.vetoes import Veto
+from services.cache.warm_up import Lessons
 
 _VERSION = 1
 _BOOKS = (
@@ -30,6 +31,7 @@ def pack(scope: ScopeDecision) -> bytes:
         "penalties": risk.certificate.penalties,
         "entries": scope.entries,
         "count": scorer.count,
+        "warmth": (scope.warmth.log_stake, scope.warmth.leads),
         "trials": {veto.name: counts for veto, counts in scope.trials.counts.items()},
     }
     arrays: dict[str, Any] = dict(
@@ -38,6 +40,8 @@ def pack(scope: ScopeDecision) -> bytes:
         answers=np.array([answer for answer, _ in known], np.int64),
         records=np.array([(record.right, record.wrong, record.entries) for _, record in known], float).reshape(-1, 3),
         aliases=np.array(list(scope.aliases.items()), np.int64).reshape(-1, 2),
+        warm_rows=scorer.warm_rows.astype(np.float32),
+        warm_right=scorer.warm_right.astype(np.float32),
         **scorer.arrays(),
     )
     file = io.BytesIO()
@@ -57,6 +61,9 @@ def unpack(state: bytes, min_similarity: float, chance: Callable[[], float]) -> 
             setattr(scope.risk, name, value)
         scope.risk.certificate.penalties = facts["penalties"]
         scope.risk.restore(arrays["recent"])
+        if "warmth" in facts:  # what earlier releases packed had none
+            scope.warm(Lessons(arrays["warm_rows"].astype(float), arrays["warm_right"].astype(float)))
+            scope.warmth.log_stake, scope.warmth.leads = facts["warmth"]
         scope.scorer.restore(facts["count"], arrays["rows"], arrays["right"], arrays["weights"])
     except (ValueError, KeyError, zipfile.BadZipFile):
         return None

@@ -1,23 +1,23 @@
 """All scopes of the cache: which one decides, what awaits a verdict, and what is written down."""
 
-import hashlib
 import random
 import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
+from operator import attrgetter
 from typing import NamedTuple
 
 from services.cache.decision import Check, Decline, MissReason, Neighbour, Serve
 from services.cache.entry import Entry
-from services.cache.normalise import normalise
 from services.cache.scope_decision import Action, Considered, Near, ScopeDecision
 from services.cache.scope_file import ScopeFile
 from services.cache.scope_state import pack, unpack
 from services.cache.sketch import sketch
+from services.cache.warm_up import Lessons
 
-_MOST_SKETCHES = 4096  # of texts that late lookups had to do with
+_SKETCH = attrgetter("sketch")
 _WRITTEN_AFTER = 50  # verdicts
 _MOST_SCOPES = 256  # in memory; the one used longest ago is written and dropped
 _MOST_EXACT = 10_000  # exact hits between two other requests; what more would allow is given up
@@ -69,9 +69,6 @@ class Scopes:
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._unwritten: Counter[ScopeName] = Counter()
         self._exact: dict[str, deque[float]] = {}
-        late = min(remembered, _MOST_SKETCHES)
-        self._sketch = lru_cache(late)(sketch)
-        self._answer = lru_cache(late)(_digest)
         self._lock = threading.Lock()
 
     def exact(self, tenant: str, bound: float) -> None:
@@ -87,11 +84,8 @@ class Scopes:
         scope.risk.begin(bound)
         if not neighbours:
             return Decline(MissReason.NOT_NEAR, "no entry has an embedding to compare with"), None
-        near = [
-            Near(one.similarity, scope.root(self._answer(one.entry.answer.text)), partial(self._sketch, one.entry.text))
-            for one in neighbours
-        ]
-        considered = scope.consider(self._sketch(text), near, bound, judges)
+        near = [Near(one.similarity, scope.root(one.entry.meaning), partial(_SKETCH, one.entry)) for one in neighbours]
+        considered = scope.consider(sketch(text), near, bound, judges)
         chosen, said = neighbours[considered.place], considered.explanation
         if considered.action is Action.SERVE:
             return Serve(chosen, 1 - considered.doubt, said), considered
@@ -108,8 +102,9 @@ class Scopes:
 
     def stored(self, entry: Entry, lookup_id: str) -> None:
         """Counts an entry that has a vector, and notes any for the lookup that it came of."""
-        tenant, answer = entry.partition.tenant, self._answer(entry.answer.text)
+        tenant, answer = entry.partition.tenant, entry.meaning
         if entry.encoder:
+            _SKETCH(entry)  # now, rather than when somebody waits for a lookup
             scope = self._scope(ScopeName(tenant, entry.encoder))
             scope.stored(scope.root(answer))
         awaiting = self._open.get(lookup_id)
@@ -120,7 +115,7 @@ class Scopes:
         """Counts an entry less, where it has a vector."""
         if entry.encoder:
             scope = self._scope(ScopeName(entry.partition.tenant, entry.encoder))
-            scope.removed(scope.root(self._answer(entry.answer.text)))
+            scope.removed(scope.root(entry.meaning))
 
     def judged(self, tenant: str, lookup_id: str, right: bool) -> bool:
         """Takes the verdict on what a lookup decided; tells whether that was a check, so that no entry is at fault."""
@@ -137,6 +132,11 @@ class Scopes:
         if self._unwritten[name] >= _WRITTEN_AFTER:
             self._write(name)
         return considered.action is not Action.SERVE
+
+    def warm(self, name: ScopeName, lessons: Lessons) -> None:
+        """Teaches a scope what texts with known answers tell; written at once."""
+        self._scope(name).warm(lessons)
+        self._write(name)
 
     def promises(self) -> list[Promise]:
         """Where the promises of the scopes in memory stand."""
@@ -180,8 +180,3 @@ def _promise(name: ScopeName, scope: ScopeDecision) -> Promise:
     return Promise(
         *name, risk.requests, risk.served, risk.audits, risk.audits_wrong, risk.realised, risk.certified, allowed
     )
-
-
-def _digest(answer: str) -> int:
-    digest = hashlib.blake2b(normalise(answer).encode(errors="surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "little", signed=True)

@@ -14,10 +14,16 @@ _FIRST_REFITS = 16
 _GROWTH = 0.03  # a refit after each so many verdicts, as a share of those there are
 _WEIGHT_CAP = 8.0
 _PESSIMISM = 1.0  # standard deviations
+_WARM_WORTH = 100.0  # verdicts of the scope's own that all labels of a warm-up together weigh as much as
+
+Rows = NDArray[np.float64]
 
 
 class Scorer:
-    """Ridge-penalised logistic regression on the last verdicts, refitted as they come by Newton's method."""
+    """Ridge-penalised logistic regression on the last verdicts, refitted as they come by Newton's method.
+
+    Labels of a warm-up are learnt beside the verdicts, at a fixed weight in all, until they are forgotten.
+    """
 
     def __init__(self, features: int) -> None:
         self._rows = np.zeros((_KEEP, features))
@@ -27,6 +33,37 @@ class Scorer:
         self._covariance: NDArray[np.float64] = np.eye(features)
         self.count = 0
         self._next_refit = _FIRST_REFITS
+        self.warm_rows: Rows = np.zeros((0, features))
+        self.warm_right: Rows = np.zeros(0)
+        self._warm_coefficients: Rows = np.zeros(features)
+
+    def warm(self, rows: Rows, right: Rows) -> None:
+        """Learns the last labels of a warm-up, `[labels, features]` and `[labels]` (1 is right), in place of others."""
+        self.warm_rows, self.warm_right = rows[-_KEEP:], right[-_KEEP:]
+        verdicts, self.count = self.count, 0
+        self._start()
+        self._warm_coefficients, self.count = self._coefficients.copy(), verdicts
+        if verdicts >= _FIRST_REFITS:
+            self._start()
+
+    def cool(self) -> None:
+        """Forgets the labels of a warm-up."""
+        self.warm(np.zeros((0, self._rows.shape[1])), np.zeros(0))
+
+    @property
+    def warmed(self) -> bool:
+        """Whether there are labels of a warm-up."""
+        return len(self.warm_rows) > 0
+
+    def foreseen(self, features: Sequence[float]) -> float:
+        """What the warm-up alone, without the verdicts, says of one candidate."""
+        return float(_sigmoid(np.array(features) @ self._warm_coefficients))
+
+    @property
+    def share_right(self) -> float:
+        """Of the verdicts that it knows, and one of either kind."""
+        n = min(self.count, _KEEP)
+        return float((self._right[:n].sum() + 1) / (n + 2))
 
     def probability(self, features: Sequence[float]) -> float:
         """The estimate for one candidate, lowered by what is not known of the coefficients yet."""
@@ -62,13 +99,20 @@ class Scorer:
         order = (np.arange(n) + (count if count > _KEEP else 0)) % _KEEP
         self._rows[order], self._right[order], self._weights[order] = rows, right, weights
         self.count = count
-        for _ in range(_RESTORING if count >= _FIRST_REFITS else 0):
-            self._refit()
+        if count >= _FIRST_REFITS:
+            self._start()
         self._next_refit = max(_FIRST_REFITS, count + 1)
 
+    def _start(self) -> None:
+        self._coefficients = np.zeros_like(self._coefficients)
+        for _ in range(_RESTORING):
+            self._refit()
+
     def _refit(self) -> None:
-        n = min(self.count, _KEEP)
-        rows, right, weights = self._rows[:n], self._right[:n], self._weights[:n]
+        n, labels = min(self.count, _KEEP), len(self.warm_rows)
+        rows = np.concatenate([self._rows[:n], self.warm_rows])
+        right = np.concatenate([self._right[:n], self.warm_right])
+        weights = np.concatenate([self._weights[:n], np.full(labels, min(1.0, _WARM_WORTH / max(labels, 1)))])
         penalty = np.full(rows.shape[1], _RIDGE)
         penalty[0] = 0.01
         for _ in range(_STEPS):

@@ -1,5 +1,6 @@
 """CacheService on the wire: messages to the domain and back."""
 
+import asyncio
 import re
 from dataclasses import asdict
 from functools import partial
@@ -16,6 +17,7 @@ from services.cache.embedding import Embedding
 from services.cache.entry import Answer, Partition, Provenance, Selector
 from services.cache.leases import Found, Leases
 from services.cache.query import NotKept, Query, Stats, Submission
+from services.cache.warm_up import lessons
 from services.cache.worker import Worker
 from services.chassis.call import caller, tenant_of
 from services.chassis.errors import FailedPrecondition, InvalidField, Unavailable
@@ -191,6 +193,12 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
             response.embedded += done
             response.left += not done
         return response
+
+    async def WarmUp(self, request: cache_service_pb2.WarmUpRequest, context: Any) -> cache_service_pb2.WarmUpResponse:
+        """Teaches all of it or, where an example is at fault, nothing."""
+        learnt = await asyncio.to_thread(lambda: lessons(messages.examples(request)))
+        await self._worker.run(self._cache.warm_up, request.scope.tenant, request.encoder_digest, learnt)
+        return cache_service_pb2.WarmUpResponse(labels=len(learnt.right), labels_right=int(learnt.right.sum()))
 
 
 def _query(request: cache_service_pb2.LookupRequest) -> Query:

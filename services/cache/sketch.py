@@ -62,14 +62,14 @@ class Sketch:
     names: frozenset[str] = field(default=frozenset(), compare=False)
 
     @property
-    def numbers(self) -> tuple[str, ...]:
+    def numbers(self) -> list[str]:
         """Numbers in order."""
-        return tuple(word for word in self.words if word[0].isdigit())
+        return [word for word in self.words if word[0].isdigit()]
 
     @property
-    def negations(self) -> tuple[str, ...]:
+    def negations(self) -> list[str]:
         """Negating words in order."""
-        return tuple(word for word in self.words if word in NEGATIONS)
+        return [word for word in self.words if word in NEGATIONS]
 
 
 def sketch(text: str) -> Sketch:
@@ -83,23 +83,27 @@ def sketch(text: str) -> Sketch:
     loud = plain.isupper()
     words = tuple([_canonical(token, counted and not plain.startswith(token), loud) for token in typed])
     question = _question(plain)
-    if not set(words) - RELATIONS:
+    if RELATIONS.issuperset(words):
         return Sketch(question, (), (), _all_words(text))
     if not VERBATIM.isdisjoint(words):
         return Sketch(question, words, (), _all_words(plain))
     conversion = _conversion(words)
     if conversion and question in ("open", "how"):
         return Sketch("open", conversion)
-    counts = not SPELLING.isdisjoint(words) or _QUOTED.search(plain)
+    counts = not SPELLING.isdisjoint(words) or _quotes(plain)
     spelling = tuple(t for t, word in zip(typed, words, strict=True) if word not in _KNOWN) if counts else ()
     return Sketch(question, _in_order(words), spelling, names=_names(plain, typed, words))
 
 
 def _names(plain: str, typed: list[str], words: tuple[str, ...]) -> frozenset[str]:
-    if plain.isupper():
+    if plain.isupper() or plain[1:].islower():
         return frozenset()
     first = 1 if typed and plain.startswith(typed[0]) else 0
     return frozenset(word for token, word in zip(typed[first:], words[first:], strict=True) if token[0].isupper())
+
+
+def _quotes(plain: str) -> list[re.Match[str]]:
+    return list(_QUOTED.finditer(plain)) if '"' in plain or "'" in plain else []
 
 
 def _all_words(text: str) -> str:
@@ -107,7 +111,7 @@ def _all_words(text: str) -> str:
 
 
 def _reworded(text: str) -> str:
-    plain = unicodedata.normalize("NFC", text).translate(_QUOTES).strip()
+    plain = text if text.isascii() else unicodedata.normalize("NFC", text).translate(_QUOTES).strip()
     opening = POLITE.match(plain)
     if opening:
         plain = plain[opening.end() :]
@@ -121,17 +125,17 @@ def _reworded(text: str) -> str:
 
 def _telling(plain: str) -> list[str]:
     """Tokens that carry meaning, as typed: everything inside quotation marks, and the last word, does."""
-    quoted: set[int] = set()
-    if '"' in plain or "'" in plain:
-        quoted.update(at for match in _QUOTED.finditer(plain) for at in range(*match.span()))
+    quoted = {at for match in _quotes(plain) for at in range(*match.span())}
     signs = {match.start() for sign, found in _SIGNS if sign in plain for match in found.finditer(plain)}
-    tokens = [(match.group(), match.start()) for match in _TOKEN.finditer(plain)]
-    last = max((at for word, at in tokens if word not in _SILENT), default=-1)
-    arithmetic = bool(signs) or any(not word[0].isalnum() and word not in _NO_SIGN for word, _ in tokens)
-    overlooked = STOP if _RELATED.isdisjoint([word.casefold() for word, _ in tokens]) else _STOP_BESIDE_RELATIONS
+    tokens = _TOKEN.findall(plain)
+    placed = [match.start() for match in _TOKEN.finditer(plain)] if quoted or signs else range(len(tokens))
+    others = [word for word in tokens if not word[0].isalnum()]
+    last = max([at for word, at in zip(tokens, placed, strict=True) if word not in _SILENT], default=-1)
+    arithmetic = bool(signs) or not _NO_SIGN.issuperset(others)
+    overlooked = STOP if _RELATED.isdisjoint([word.casefold() for word in tokens]) else _STOP_BESIDE_RELATIONS
     loud = plain.isupper()
     kept = []
-    for word, at in tokens:
+    for word, at in zip(tokens, placed, strict=True):
         if word in _SILENT:
             if at in signs or (arithmetic and word in "()"):
                 kept.append(word)
@@ -162,11 +166,13 @@ def _question(plain: str) -> str:
     words = _LETTERS.findall(plain.lower())
     if words and words[0] in POLAR:
         return "polar"
-    return next((word for word in words if word in QUESTIONS), "open")
+    return "open" if QUESTIONS.isdisjoint(words) else next(word for word in words if word in QUESTIONS)
 
 
 def _in_order(words: tuple[str, ...]) -> tuple[str, ...]:
     """A relation before its argument, a day before its month; everything else as it stands."""
+    if RELATIONS.isdisjoint(words) and MONTHS.isdisjoint(words):
+        return words
     relations = [word for word in words if word in RELATIONS]
     rest = [word for word in words if word not in RELATIONS]
     for i, (first, second) in enumerate(pairwise(rest)):

@@ -36,12 +36,16 @@ class VectorSpace:
             FailedPrecondition: of another encoder than the one of the settings.
         """
         vector, digest = embedding.vector(), embedding.encoder_digest
-        if self._only not in (None, digest):
-            raise FailedPrecondition("embedding.encoder_digest", digest, self._only, reason="ENCODER_MISMATCH")
+        self.check("embedding.encoder_digest", digest)
         dimension = self._store.encoders.get(digest, embedding.dimension)
         if embedding.dimension != dimension:
             raise InvalidField("embedding.dimension", embedding.dimension, f"{dimension}")
         return vector
+
+    def check(self, field: str, digest: str) -> None:
+        """Raises FailedPrecondition, naming `field`, for another encoder than the one of the settings."""
+        if self._only not in (None, digest):
+            raise FailedPrecondition(field, digest, self._only, reason="ENCODER_MISMATCH")
 
     def adopt(self, embedding: Embedding) -> None:
         """Makes room for vectors of the encoder of a checked embedding."""

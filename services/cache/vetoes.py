@@ -1,6 +1,5 @@
 """Says why two prompts must not share an answer, however similar their embeddings are."""
 
-from collections import Counter
 from enum import Enum
 
 from services.cache.sketch import Sketch
@@ -25,15 +24,16 @@ def veto(query: Sketch, entry: Sketch) -> Veto | None:
         return None
     if query.verbatim != entry.verbatim:
         return Veto.TEXT
-    if query.numbers != entry.numbers:
+    same = query.words == entry.words
+    if not same and query.numbers != entry.numbers:
         return Veto.NUMBERS
-    if query.negations != entry.negations:
+    if not same and query.negations != entry.negations:
         return Veto.NEGATION
     if query.question != entry.question:
         return Veto.QUESTION
-    if Counter(query.words) != Counter(entry.words):
-        named = (set(query.words) ^ set(entry.words)) & (query.names | entry.names)
-        return Veto.NAMES if named else Veto.WORDS
-    if query.words != entry.words:
+    if same:
+        return Veto.SPELLING
+    if sorted(query.words) == sorted(entry.words):
         return Veto.ORDER
-    return Veto.SPELLING
+    named = (set(query.words) ^ set(entry.words)) & (query.names | entry.names)
+    return Veto.NAMES if named else Veto.WORDS

@@ -63,15 +63,18 @@ RELATIONS = frozenset({"capital", "symbol", "opposite", "reverse", "sort", "nume
 REWORDINGS = tuple(
     (cue, re.compile(pattern, re.IGNORECASE), plain)
     for cue, pattern, plain in (
-        ("can", r"\bcan(?:'t|not)\b", "can not"),
+        ("can't", r"\bcan't\b", "can not"),
+        ("cannot", r"\bcannot\b", "can not"),
         ("'", r"\bwon't\b", "will not"),
         ("'", r"n't\b", " not"),
         ("'", r"(?<=\w)'(?:re|ve|d|ll|m)\b", ""),
         ("'s", r"\b(what|who|where|when|how|it|that|there)'s\b", r"\1 is"),
         ("'s", r"\b(\w+)'s (\w+)(?=\W*$)", r"\2 of \1"),
-        (" to", r"\bha(?:ve|s) to\b", "must"),
+        ("have to", r"\bhave to\b", "must"),
+        ("has to", r"\bhas to\b", "must"),
         ("how ", r"\bhow (?:do|does|can|could|would) (?=(?:i|we|you|one)\b)", "how "),
-        ("how ", r"\bhow (?:you|i|we)(?= (?:spell|write)\b)", ""),
+        (" spell", r"\bhow (?:you|i|we)(?= spell\b)", ""),
+        (" write", r"\bhow (?:you|i|we)(?= write\b)", ""),
         ("you get", r"\bwhat do you get (?:if|when) you\b", ""),
         (" the ", r"\b(of|for|in|reverse|sort|spell|opposite to) the (?:word|element|country|number)\b", r"\1"),
         ("capital", r"\bcapital city\b", "capital"),

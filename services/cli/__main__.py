@@ -27,7 +27,7 @@ _EPILOG = """examples:
   fulcrum stats                           what was asked, what it cost, what each lever saved
   fulcrum stats --by day,model --watch    the same split by day and model, kept up to date
   fulcrum serve cache --config cache.yaml run one service by itself, as in a cluster
-  fulcrum cache ls                        what the cache keeps; show, purge, export, import
+  fulcrum cache ls                        what the cache keeps; show, purge, export, import, warm
   fulcrum router fit log.jsonl --default gpt-4o   learn which model answers what from your own outcomes
   fulcrum keys create --tenant acme       make an API key, for a suite that asks for them
 
@@ -90,7 +90,11 @@ def parser() -> argparse.ArgumentParser:
     for one in (models, complete, stats):
         add_connection_arguments(one)
     add_cache_arguments(
-        add("cache", "list, show, remove, export and import cached answers", "services.cli.cache:cache")
+        add(
+            "cache",
+            "list, show, remove, export and import cached answers, or warm up",
+            "services.cli.cache:cache",
+        )
     )
     add_key_arguments(add("keys", "make, list and revoke API keys", "services.cli.keys:keys"), _default_config())
     add_router_arguments(

@@ -1,4 +1,4 @@
-"""`fulcrum cache`: lists, shows, removes, exports, imports and re-embeds what the cache of a running suite keeps."""
+"""`fulcrum cache`: lists, shows, removes, moves and re-embeds what a running cache keeps, and warms it up."""
 
 import argparse
 import re
@@ -18,6 +18,7 @@ from services.cli.asking import suite
 from services.cli.client import Client
 from services.cli.printing import show
 from services.cli.reembedding import reembed
+from services.cli.warming import warm
 
 _BATCH, _BATCH_BYTES = 500, 1 << 20
 _SHOWN_CHARACTERS = 60
@@ -152,4 +153,12 @@ def _table(found: list[pb.Entry]) -> Table:
     return table
 
 
-_ACTIONS = {"ls": _list, "show": _show, "purge": _purge, "export": _export, "import": _import, "reembed": reembed}
+_ACTIONS = {
+    "ls": _list,
+    "show": _show,
+    "purge": _purge,
+    "export": _export,
+    "import": _import,
+    "reembed": reembed,
+    "warm": warm,
+}

@@ -124,6 +124,10 @@ class Client:
         """Keeps exported entries."""
         return cast(cache_pb.ImportEntriesResponse, await self._call(self._cache.ImportEntries, request))
 
+    async def warm_up(self, request: cache_pb.WarmUpRequest) -> cache_pb.WarmUpResponse:
+        """Teaches a tenant's scope."""
+        return cast(cache_pb.WarmUpResponse, await self._call(self._cache.WarmUp, request))
+
     async def without(self, encoder_digest: str, token: str, size: int) -> cache_pb.ExportEntriesResponse:
         """A page of the entries that have no vector of this encoder."""
         request = cache_pb.ExportEntriesRequest(without_encoder_digest=encoder_digest, page_size=size, page_token=token)

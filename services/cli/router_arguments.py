@@ -94,4 +94,4 @@ def add_router_arguments(parser: argparse.ArgumentParser, default_config: Path |
         one.add_argument(
             "--encoder", type=Path, default=Path(".models/all-MiniLM-L6-v2"), help="folder (default: %(default)s)"
         )
-        one.add_argument("--precision", choices=("fp32", "int8"), default="fp32", help="(default: %(default)s)")
+        one.add_argument("--precision", choices=("fp32", "int8", "fp16"), default="fp32", help="(default: %(default)s)")

@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
+from kernels.cuda_driver import CudaUnavailable
 from services.chassis.settings import ConfigError
 from services.cli.printing import show
 from services.cli.router_fitting import fit, keep
 from services.cli.router_reading import embedded, prices, read
 from services.cli.router_versions import change, contest, publish
 from services.executor.sentence_encoder import SentenceEncoder
+from services.executor.tensorrt_library import TensorRtMissing
 from services.router.artefact import Artefact, load_artefact
 from services.router.evaluation import Predicted
 from services.router.fit import calibrated
@@ -34,7 +36,7 @@ def router(arguments: argparse.Namespace) -> None:
         {"fit": fit, "calibrate": _calibrate, "evaluate": _evaluate, "explain": _explain, "publish": _publish}[
             arguments.action
         ](arguments, encoder)
-    except (InvalidOutcomes, ValueError) as error:
+    except (InvalidOutcomes, ValueError, TensorRtMissing, CudaUnavailable) as error:
         raise ConfigError(str(error)) from error
 
 

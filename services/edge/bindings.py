@@ -25,6 +25,7 @@ from services.edge.ports import (
     CacheKey,
     CatalogueModel,
     Circumstances,
+    Draw,
     Embedding,
     Hit,
     Miss,
@@ -181,10 +182,15 @@ class RouterBinding:
             ) from error
         return messages.plan(response)
 
-    async def feedback(self, decision_id: str, model: str, score: float, source: str, probability: float) -> None:
-        """Tells how good a model's answer to a decision was, and the probability with which that was drawn."""
+    async def feedback(self, decision_id: str, model: str, score: float, source: str, drawn: Draw) -> None:
+        """Tells how good a model's answer to a decision was, and by which draw it was scored."""
         request = router_pb.FeedbackRequest(
-            decision_id=decision_id, model=model, score=score, source=source, sampling_probability=probability
+            decision_id=decision_id,
+            model=model,
+            score=score,
+            source=source,
+            sampling_probability=drawn.probability,
+            explored=drawn.explored,
         )
         await _answer(self._stub.Feedback, request, self._timeout_s, "router")
 

@@ -12,6 +12,7 @@ from services.edge.attempts import Attempts
 from services.edge.background import BackgroundCalls
 from services.edge.catalogue import Catalogue
 from services.edge.chat import CacheNote, Delta, Finish, Outcome, Request
+from services.edge.comparing import Comparing
 from services.edge.execution import Execution
 from services.edge.execution_gate import ExecutionGate
 from services.edge.judging import Judging, judges_of
@@ -59,7 +60,8 @@ class Pipeline:
         self._limits = Limits(settings.limits, settings.tenants, ledger, priced=lambda: catalogue.is_known)
         self._gate = ExecutionGate(settings.max_requests)
         budget = ShadowBudget(self._limits, ledger, settings.shadow.usd_per_day)
-        self.shadowing = Shadowing(settings.shadow, router, calls, catalogue, self._gate, budget)
+        comparing = Comparing(settings.shadow, calls, catalogue, budget)
+        self.shadowing = Shadowing(settings.shadow, router, comparing, catalogue, self._gate)
         self._planning = Planning(router, catalogue, settings.remembered_turns, settings.prefix_kept_s)
         self._under_way = 0
         self._looking = 0

@@ -110,6 +110,14 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Draw:
+    """What had a request's answers scored, with which probability; `explored` is whether every model was to answer."""
+
+    probability: float
+    explored: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CatalogueModel:
     """A model that may answer; `price` is None where unpriced, `speed` where the router's catalogue does not say.
 
@@ -188,8 +196,8 @@ class Router(Protocol):
     ) -> Plan:
         """The plan for this request."""
 
-    async def feedback(self, decision_id: str, model: str, score: float, source: str, probability: float) -> None:
-        """Tells how good a model's answer to a decision was, and the probability with which that was drawn."""
+    async def feedback(self, decision_id: str, model: str, score: float, source: str, drawn: Draw) -> None:
+        """Tells how good a model's answer to a decision was, and by which draw it was scored."""
 
     async def catalogue(self) -> tuple[CatalogueModel, ...]:
         """Every model and its price."""

@@ -56,6 +56,7 @@ class ShadowSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     share: float = Field(0.0, ge=0, le=1, description="share of answers that are compared; 0 is none")
+    explore: float = Field(0.0, ge=0, le=1, description="share of these that ask every other model too; 0 is none")
     judge: str | None = Field(None, description="model that says which of two answers is better; needed for a share")
     at_once: int = Field(2, ge=1, description="comparisons under way, for each edge; more are let be")
     usd_per_day: float = Field(1.0, gt=0, description="what they may cost a tenant a day, UTC, judge included")
@@ -102,4 +103,7 @@ class EdgeSettings(Section, section="edge"):
     def _consistent(self) -> "EdgeSettings":
         if self.shadow.share and self.shadow.judge is None:
             raise ValueError("shadow.judge: got None, expected a model's name where edge.shadow.share is not 0")
+        if self.shadow.explore and not self.shadow.share:
+            expected = "0 where edge.shadow.share is 0, of which it is a share"
+            raise ValueError(f"shadow.explore: got {self.shadow.explore}, expected {expected}")
         return self

@@ -10,7 +10,7 @@ import structlog
 from services.chassis.call import current
 from services.chassis.errors import FulcrumError, InvalidField
 from services.chassis.status import code_of
-from services.edge.chat import Degradation, Delta, Outcome, Request
+from services.edge.chat import Degradation, Delta, Outcome, Request, TextDelta
 from services.edge.conversations import turn_digests
 from services.edge.fingerprint import fingerprint
 from services.edge.ports import CacheKey, Miss
@@ -49,6 +49,11 @@ class Work:
     def turns(self) -> Sequence[bytes]:
         """By what its conversation is known again."""
         return turn_digests(self.request)
+
+    @property
+    def said(self) -> str:
+        """The text of the answer so far."""
+        return "".join(piece.text for piece in self.pieces if isinstance(piece, TextDelta))
 
     async def advisory(self, part: str, consequence: str, answer: Awaitable[T]) -> T | None:
         """The part's answer, or None where it failed and the request can do without."""

@@ -7,6 +7,7 @@ import grpc
 from fulcrum.embedding.v1 import embedding_service_pb2, embedding_service_pb2_grpc
 from fulcrum.executor.v1 import executor_service_pb2, executor_service_pb2_grpc
 
+from kernels.cuda_driver import CudaUnavailable
 from services.chassis.server import Component, run_component
 from services.chassis.settings import ConfigError
 from services.executor.encoder_batcher import EncoderBatcher
@@ -16,6 +17,7 @@ from services.executor.registry import make_registry
 from services.executor.sentence_encoder import SentenceEncoder
 from services.executor.service import EmbeddingServicer, ExecutorServicer
 from services.executor.settings import EncoderSettings, ExecutorSettings
+from services.executor.tensorrt_library import TensorRtMissing
 
 EXECUTOR = executor_service_pb2.DESCRIPTOR.services_by_name["ExecutorService"].full_name
 EMBEDDING = embedding_service_pb2.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
@@ -58,7 +60,14 @@ async def open_encoder(servicer: EmbeddingServicer, settings: EncoderSettings) -
         ConfigError: the folder cannot be used.
     """
     try:
-        encoder = await asyncio.to_thread(SentenceEncoder, settings.folder, settings.precision, settings.threads)
+        encoder = await asyncio.to_thread(
+            SentenceEncoder, settings.folder, settings.precision, settings.threads, settings.engines
+        )
+    except (TensorRtMissing, CudaUnavailable) as error:
+        expected = "fp32 or int8, or a GPU with TensorRT"
+        raise ConfigError(
+            f"executor.encoder.precision: got {settings.precision}, expected {expected}: {error}"
+        ) from error
     except (InvalidCheckpoint, OSError) as error:
         expected = "a sentence-transformers folder, such as `fulcrum models pull all-MiniLM-L6-v2` fetches"
         raise ConfigError(f"executor.encoder.folder: {error}; expected {expected}") from error

@@ -1,14 +1,13 @@
 """Chooses what a decoder runs on: TensorRT, ONNX Runtime on a GPU, or ONNX Runtime on the CPU, and says why."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from kernels.cuda_driver import CudaDriver
+from kernels.cuda_driver import open_device
 from services.executor.calibration import largest_inputs
 from services.executor.decoder_session import Chunk, DecoderSession
 from services.executor.even_session import EvenSession
@@ -84,17 +83,6 @@ def open_decoder(name: str, model: LocalModel) -> Opened:
     return opened
 
 
-@contextmanager
-def _device() -> Iterator[CudaDriver]:
-    """A device, given back where what was to run on it cannot be made."""
-    driver = CudaDriver()
-    try:
-        yield driver
-    except BaseException:
-        driver.close()
-        raise
-
-
 def _tensorrt(model: LocalModel) -> Opened:
     library = load_tensorrt()
     wanted = model.gpu_precision
@@ -103,7 +91,7 @@ def _tensorrt(model: LocalModel) -> Opened:
     activation = "fp16" if wanted == "fp16" else "bf16"
     sizes = (model.context_tokens, model.places, model.kv_memory_mb * MB, model.prefix_memory_mb * MB)
     precision = Precision(kind, scales)
-    with _device() as driver:
+    with open_device() as driver:
         session = TensorRtSession(library, driver, model.folder, precision, activation, model.engines, *sizes)
     return Opened(session, wanted, "tensorrt")
 
@@ -113,7 +101,7 @@ def _cuda(model: LocalModel) -> Opened:
     if model.gpu_precision not in ("bf16", "fp16"):
         raise OSError(f"gpu_precision is {model.gpu_precision}, expected bf16 or fp16: ONNX Runtime runs float16")
     sizes = (model.context_tokens, model.places, model.kv_memory_mb * MB, model.prefix_memory_mb * MB)
-    with _device() as driver:
+    with open_device() as driver:
         return Opened(EvenSession(model.folder, driver, model.threads, *sizes), "fp16", "cuda")
 
 

@@ -14,6 +14,8 @@ from services.executor.models.encoder import encoder_shape
 from services.executor.models.onnx_emitter import EMBEDDINGS, TOKENS, encoder_graph
 from services.executor.models.onnx_linear import ENCODER_LINEARS
 from services.executor.onnx_session import OnnxSession
+from services.executor.settings import ENGINES, GPU_PRECISION
+from services.executor.tensorrt_encoder import open_tensorrt_encoder
 
 GRAPH_VERSION = 1  # raise it with every change that may move a vector: stored embeddings are then refused, not misread
 
@@ -40,22 +42,28 @@ class SentenceEncoder:
 
     Args:
         folder: sentence-transformers folder of the BERT family.
-        precision: a key of ENCODER_LINEARS.
-        threads: threads within an operator.
+        precision: a key of ENCODER_LINEARS on the CPU, or GPU_PRECISION by TensorRT on the first GPU.
+        threads: threads within an operator on the CPU.
+        engines: folder of built TensorRT engines.
 
     Raises:
         InvalidCheckpoint: the folder cannot be used.
+        OSError: there is no TensorRT or no GPU.
     """
 
-    def __init__(self, folder: Path, precision: str, threads: int) -> None:
+    def __init__(self, folder: Path, precision: str, threads: int, engines: Path = ENGINES) -> None:
         checkpoint = open_checkpoint(folder)
         shape = encoder_shape(checkpoint)
         self.dimension = shape.hidden
         self.max_tokens = shape.max_tokens
         self._tokenizer = load_tokenizer(folder)
         self._special_tokens = self._tokenizer.num_special_tokens_to_add(is_pair=False)
-        graph = encoder_graph(checkpoint, shape, ENCODER_LINEARS[precision])
-        self._session = OnnxSession(graph, EMBEDDINGS, threads)
+        if precision == GPU_PRECISION:
+            self._run = open_tensorrt_encoder(checkpoint, shape, engines).run
+        else:
+            graph = encoder_graph(checkpoint, shape, ENCODER_LINEARS[precision])
+            session = OnnxSession(graph, EMBEDDINGS, threads)
+            self._run = lambda tokens: session.run({TOKENS: tokens})
         kept = [checkpoint.digest(), digest_of(folder / "tokenizer.json"), precision, shape.pooling]
         parts = "\0".join([*kept, str(shape.max_tokens), str(GRAPH_VERSION)])
         self.digest = hashlib.sha256(parts.encode()).hexdigest()
@@ -70,7 +78,7 @@ class SentenceEncoder:
     def encode(self, rows: Sequence[Tokens]) -> NDArray[np.float32]:
         """Vectors `[rows, dimension]` of rows that hold equally many tokens.
 
-        A row's vector is bitwise the same whatever the others are: nothing is padded, and every operator, the integer
-        ones included, treats rows by themselves.
+        On the CPU a row's vector is bitwise the same whatever the others are: nothing is padded, and every operator,
+        the integer ones included, treats rows by themselves.
         """
-        return self._session.run({TOKENS: np.array([row.ids for row in rows], np.int64)})
+        return self._run(np.array([row.ids for row in rows], np.int64))

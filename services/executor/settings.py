@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from services.chassis.settings import Section
 
 UNLOAD_WAIT_S = 60.0
+ENGINES = Path(".engines")
+GPU_PRECISION = "fp16"  # of an encoder
 MOST_THREADS = 256  # more than that no machine of ours has cores for
 
 
@@ -16,7 +18,10 @@ class EncoderSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     folder: Path = Field(Path(".models/all-MiniLM-L6-v2"), description="sentence-transformers folder of a BERT family")
-    precision: Literal["fp32", "int8"] = Field("fp32", description="each is a vector space of its own")
+    precision: Literal["fp32", "int8", "fp16"] = Field(
+        "fp32", description="each is a vector space of its own; fp16 runs by TensorRT on a GPU: docs/kernels.md"
+    )
+    engines: Path = Field(ENGINES, description="folder of built TensorRT engines and their timings")
     threads: int = Field(1, ge=1, le=MOST_THREADS, description="threads within a run")
     waiting_limit: int = Field(1024, ge=256, description="texts that may wait; more are refused at once")
     run_tokens: int = Field(1024, ge=1, description="most tokens in one run, a single text aside")
@@ -43,7 +48,7 @@ class LocalModel(BaseModel):
         "bf16", description="on a GPU; ONNX Runtime takes fp16 for both; int8 and fp8 need calibration"
     )
     calibration: Path | None = Field(None, description="text file, a sample a line, for int8 and fp8 on TensorRT")
-    engines: Path = Field(Path(".engines"), description="folder of built TensorRT engines and their timings")
+    engines: Path = Field(ENGINES, description="folder of built TensorRT engines and their timings")
     threads: int = Field(1, ge=1, le=MOST_THREADS, description="threads within a step")
     context_tokens: int | None = Field(None, ge=16, description="lowers the model's own limit, and with it the memory")
     places: int = Field(16, ge=1, le=256, description="requests that run at once, as far as kv_memory_mb reaches")

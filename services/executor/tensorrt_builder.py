@@ -26,23 +26,27 @@ class EngineKey:
         gpu: the device's name.
         architecture: its compute capability.
         options: precision, sizes and whatever else shapes the network, for JSON.
+        code: versions of the code that writes the network; a newer engine takes the place of those of older code.
     """
 
     model: str
     gpu: str
     architecture: int
     options: Mapping[str, Any]
+    code: Sequence[str]
+
+    @property
+    def owner(self) -> str:
+        """What names of engines begin with that differ in code and TensorRT's version alone."""
+        return f"{self.model[:12]}-sm{self.architecture}-{_digest([self.model, self.gpu, dict(self.options)])}"
 
     def file_name(self, version: str) -> str:
         """Of the engine that this TensorRT makes."""
-        parts = [self.model, self.gpu, self.architecture, dict(self.options), version]
-        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-        return f"{self.model[:12]}-sm{self.architecture}-{digest[:16]}.plan"
+        return f"{self.owner}-{_digest([*self.code, version])}.plan"
 
     def timing_file_name(self, version: str) -> str:
         """Of the kernels' timings, which all models on this GPU share."""
-        digest = hashlib.sha256(f"{version}\0{self.gpu}".encode()).hexdigest()
-        return f"timing-sm{self.architecture}-{digest[:16]}.cache"
+        return f"timing-sm{self.architecture}-{_digest([version, self.gpu])}.cache"
 
 
 def find_or_build(
@@ -73,7 +77,23 @@ def find_or_build(
     folder.mkdir(parents=True, exist_ok=True)
     plan = _build(library, key, folder / key.timing_file_name(version), activation, emit, profiles)
     _replace(path, plan)
+    for older in folder.glob(f"{key.owner}-*.plan"):
+        if older != path:
+            older.unlink(missing_ok=True)
     return plan
+
+
+def load_engine(library: TensorRt, plan: bytes) -> Any:
+    """The engine of a plan.
+
+    Raises:
+        InvalidCheckpoint: it is of another version or GPU.
+    """
+    trt = library.trt
+    engine = trt.Runtime(trt.Logger(trt.Logger.WARNING)).deserialize_cuda_engine(plan)
+    if engine is None:
+        raise InvalidCheckpoint("TensorRT cannot load the engine, expected one of this version and GPU")
+    return engine
 
 
 def _build(
@@ -105,6 +125,10 @@ def _build(
         raise InvalidCheckpoint("TensorRT refuses the network, expected an engine: its log says why")
     _replace(timings, bytes(config.get_timing_cache().serialize()))
     return bytes(plan)
+
+
+def _digest(parts: Sequence[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _replace(path: Path, content: bytes) -> None:

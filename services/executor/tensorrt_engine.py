@@ -17,7 +17,7 @@ from services.executor.models.graph_cache import code_version
 from services.executor.models.tensorrt_attention import KEY_POSITIONS, NEW_LENGTHS, STARTS, TABLE, memory_names
 from services.executor.models.tensorrt_emitter import LOGITS, TOKENS, emit_decoder_network
 from services.executor.models.tensorrt_linear import Precision
-from services.executor.tensorrt_builder import EngineKey, Range, find_or_build
+from services.executor.tensorrt_builder import EngineKey, Range, find_or_build, load_engine
 from services.executor.tensorrt_library import TensorRt
 
 ITEM_BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
@@ -70,19 +70,18 @@ class TensorRtSession:
         self._driver = driver
         self.vocabulary = shape.vocabulary
         options = {
-            "code": [code_version(), kernels_version()],
             "precision": [precision.kind, dict(precision.largest_inputs)],
             "activation": activation,
             "slots": self.slots,
             "context": self.context_tokens,
         }
-        key = EngineKey(self.digest, driver.name, driver.architecture, options)
+        key = EngineKey(self.digest, driver.name, driver.architecture, options, [code_version(), kernels_version()])
 
         def emit(graph: Any) -> None:
             emit_decoder_network(graph, checkpoint, shape, precision, self.slots)
 
         plan = find_or_build(library, key, engines, activation, emit, self._profiles())
-        self._engine = _load(library, plan)
+        self._engine = load_engine(library, plan)
         self.memory.reserve()  # last, so that what is built has the device to itself
         self._contexts = [self._context(profile, shape.layers) for profile in (ONE, MANY)]
 
@@ -166,12 +165,3 @@ class TensorRtSession:
         for name, address in buffers.items():
             context.set_tensor_address(name, address)
         return context, buffers
-
-
-def _load(library: TensorRt, plan: bytes) -> Any:
-    trt = library.trt
-    runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
-    engine = runtime.deserialize_cuda_engine(plan)
-    if engine is None:
-        raise InvalidCheckpoint("TensorRT cannot load the engine, expected one of this version and GPU")
-    return engine

@@ -12,11 +12,18 @@ from services.router.plan import Planned
 
 
 @dataclass(frozen=True, slots=True)
+class Draw:
+    """What had a decision scored: with which probability, None where that is not known, and whether of every model."""
+
+    sampled: float | None = None
+    explored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """A score from 0 to 1 that `source` gave to the answer of one model of a decision; no prompt, no answer.
 
-    `sampled` is the probability with which the decision was drawn for scoring, None where that is not known; `group` is
-    that of `PromptDigest`, `unfamiliar` whether no promise covered the prompt.
+    `group` is that of `PromptDigest`, `unfamiliar` whether no promise covered the prompt; the last are of `Draw`.
     """
 
     decision_id: str
@@ -27,6 +34,7 @@ class Outcome:
     group: str
     unfamiliar: bool
     sampled: float | None = None
+    explored: bool = False
 
 
 class OutcomeLog:

@@ -4,60 +4,30 @@ The fit stays, only how far it may be trusted is read anew: from decisions whose
 weaker model were scored. What counts is what was predicted then, so decisions of another fit are
 passed over. Where only some weaker models were scored nothing is known of the others, and the decision is passed over.
 Repeats of a prompt are one group, as in any calibration (a line that does not tell which is passed over), and a prompt
-that no promise covered is never sent to a weaker model. Where only answers of weaker models are scored, and not those
-that went to the default, harm is counted among fewer than all prompts: the threshold is then stricter than need be, and
-never beyond what was scored.
+that no promise covered is never sent to a weaker model.
+
+Where decisions were explored these alone count, as they are a fair sample of all (`services/router/off_policy.py`).
+Where none was, only decisions for weaker models have all scores, so that harm is counted among fewer than all prompts:
+the threshold is then stricter than need be, and never beyond what was scored.
 """
 
 import argparse
-import json
-import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from services.chassis.settings import ConfigError
-from services.router.artefact import Artefact, load_artefact, same_fit
+from services.router.artefact import Artefact, load_artefact
+from services.router.logged_decisions import Decision, decisions, logged
+from services.router.off_policy import drawn_alike, estimated_harm
 from services.router.plan import RIGHT
 from services.router.scored import InvalidOutcomes
 
 LEAST_PROMPTS = 100
-
-
-@dataclass(slots=True)
-class _Decision:
-    group: str
-    unfamiliar: bool
-    losses: dict[str, float | None] = field(default_factory=dict)
-    scores: dict[str, float] = field(default_factory=dict)
-
-    def tells(self, models: Sequence[str]) -> bool:
-        """Whether all of them were predicted and scored."""
-        return all(self.losses.get(model) is not None for model in models)
-
-    def row(self, models: Sequence[str]) -> list[float]:
-        """The models' losses, as a calibration has them."""
-        return [math.inf if self.unfamiliar else self.losses[model] or 0.0 for model in models]
-
-
-def logged(path: Path) -> Iterable[Mapping[str, Any]]:
-    """The lines of an outcome log, of the file before it was last rotated too.
-
-    Raises:
-        InvalidOutcomes: names file, line and field of the first mistake.
-    """
-    older = path.with_name(path.name + ".1")
-    for file in (older, path) if older.exists() else (path,):
-        try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidOutcomes(f"{file}: cannot be read: {error}") from error
-        for place, line in enumerate(lines, 1):
-            yield _checked(f"{file}, line {place}", line)
 
 
 def recalibrated(artefact: Artefact, outcomes: Iterable[Mapping[str, Any]]) -> Artefact:
@@ -67,19 +37,12 @@ def recalibrated(artefact: Artefact, outcomes: Iterable[Mapping[str, Any]]) -> A
         InvalidOutcomes: such decisions are of fewer than 100 prompts.
     """
     models, default = artefact.facts.models, artefact.facts.default_model
-    decisions: dict[str, _Decision] = {}
-    for line in outcomes:
-        if not line["group"] or not same_fit(line["version"], artefact.version):
-            continue
-        decision = decisions.setdefault(line["decision_id"], _Decision(line["group"], line["unfamiliar"]))
-        model = line["planned"]["model"]
-        if model not in decision.scores:  # the first score counts
-            decision.losses[model], decision.scores[model] = line["planned"]["loss"], line["score"]
-    whole = [one for one in decisions.values() if one.tells(models)]
+    known = decisions(outcomes, artefact.version)
+    whole = drawn_alike([one for one in known if one.tells(models)])
     groups = np.unique(np.array([one.group for one in whole]), return_inverse=True)[1]
     prompts = len(set(groups.tolist()))
     if prompts < LEAST_PROMPTS:
-        told = f"{len(whole)} of {len(decisions)} decisions with scores and predictions of all of {', '.join(models)}"
+        told = f"{len(whole)} of {len(known)} decisions with scores and predictions of all of {', '.join(models)}"
         raise InvalidOutcomes(f"outcomes: got {prompts} prompts, {told}, expected at least {LEAST_PROMPTS}")
     losses = np.array([one.row(models) for one in whole], np.float32)
     right = np.array([[one.scores[model] >= RIGHT for model in models] for one in whole])
@@ -96,25 +59,14 @@ def recalibrated(artefact: Artefact, outcomes: Iterable[Mapping[str, Any]]) -> A
     )
 
 
-def _checked(where: str, line: str) -> Mapping[str, Any]:
-    try:
-        found = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InvalidOutcomes(f"{where}: is not JSON: {error.msg}") from error
-    planned = found.get("planned") if isinstance(found, dict) else None
-    if not isinstance(planned, dict) or not isinstance(planned.get("model"), str):
-        raise InvalidOutcomes(f"{where}: planned: got {planned!r}, expected a model with what was predicted of it")
-    if not isinstance(found.get("decision_id"), str):
-        raise InvalidOutcomes(f"{where}: decision_id: got {found.get('decision_id')!r}, expected a text")
-    if not isinstance(found.get("version"), str):
-        raise InvalidOutcomes(f"{where}: version: got {found.get('version')!r}, expected that of a predictor")
-    for name, value in (("score", found.get("score")), ("planned.loss", planned.get("loss") or 0.0)):
-        if not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise InvalidOutcomes(f"{where}: {name}: got {value!r}, expected a number from 0 to 1")
-    for name, kind, told in (("group", str, "a text"), ("unfamiliar", bool, "true or false")):
-        if name in found and not isinstance(found[name], kind):
-            raise InvalidOutcomes(f"{where}: {name}: got {found[name]!r}, expected {told}")
-    return {"group": "", "unfamiliar": False, **found, "planned": {"loss": None, **planned}}
+def _told(artefact: Artefact, known: Sequence[Decision]) -> Iterable[str]:
+    """A line for each weaker model that was explored: what it would harm, whoever was chosen."""
+    default = artefact.facts.default_model
+    for model in artefact.facts.models:
+        found = None if model == default else estimated_harm(known, model, default)
+        if found:
+            harm = f"{found.harm:.2%} ± {1.96 * found.error:.2%}"
+            yield f"{model}: worse than {default} on {harm} of all requests, by {found.answers} explored answers"
 
 
 def main() -> None:
@@ -125,7 +77,10 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="the artefact to write")
     arguments = parser.parse_args()
     try:
-        found = recalibrated(load_artefact(arguments.artefact), logged(arguments.outcomes))
+        artefact, lines = load_artefact(arguments.artefact), list(logged(arguments.outcomes))
+        for line in _told(artefact, decisions(lines, artefact.version)):
+            print(line)
+        found = recalibrated(artefact, lines)
     except (ConfigError, InvalidOutcomes) as error:
         sys.exit(f"error: {error}")
     found.save(arguments.out)

@@ -10,7 +10,7 @@ from services.router.catalogue import Catalogue, load_catalogue
 from services.router.decisions import Decisions, place
 from services.router.drift import PromiseState
 from services.router.eligibility import Eligibility
-from services.router.outcome_log import Outcome, OutcomeLog
+from services.router.outcome_log import Draw, Outcome, OutcomeLog
 from services.router.plan import Plan
 from services.router.policy import Policy
 from services.router.predictor_file import PredictorFile
@@ -61,19 +61,15 @@ class Router:
         """Judges an answer; NotFound where the decision is forgotten or the model is not of its plan."""
         return assess(self._decisions.recall(decision_id), signals)
 
-    async def feedback(
-        self, decision_id: str, model: str, score: float, source: str, sampled: float | None = None
-    ) -> None:
-        """Logs a score from 0 to 1 where a log is set; NotFound as `assess`, Overloaded where the log lags.
-
-        `sampled` is as in `Outcome`.
-        """
+    async def feedback(self, decision_id: str, model: str, score: float, source: str, drawn: Draw) -> None:
+        """Logs a score from 0 to 1 where a log is set; NotFound as `assess`, Overloaded where the log lags."""
         plan = self._decisions.recall(decision_id)
         planned = place(plan, model, "model")
         self._policy.scored(plan, model, self._decisions.score(decision_id, model, score))
         if self._outcomes:
             known = plan.version, plan.group, plan.unfamiliar
-            await self._outcomes.append(Outcome(decision_id, planned, score, source, *known, sampled))
+            outcome = Outcome(decision_id, planned, score, source, *known, drawn.sampled, drawn.explored)
+            await self._outcomes.append(outcome)
 
     def follow(self) -> None:
         """Decides by each predictor that replaces the file's; decisions that were made stay as they are."""

@@ -12,6 +12,7 @@ from services.chassis.errors import InvalidField, Unavailable
 from services.router.assessment import Signals
 from services.router.catalogue import Model
 from services.router.metrics import RouterMetrics
+from services.router.outcome_log import Draw
 from services.router.plan import Plan
 from services.router.predictor import Vector
 from services.router.prices import ListPrice, MachinePrice
@@ -71,7 +72,8 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
     ) -> router_service_pb2.FeedbackResponse:
         """Logs the score where a log is set."""
         sampled = request.sampling_probability if request.HasField("sampling_probability") else None
-        await self._router.feedback(request.decision_id, request.model, request.score, request.source, sampled)
+        drawn = Draw(sampled, request.explored)
+        await self._router.feedback(request.decision_id, request.model, request.score, request.source, drawn)
         return router_service_pb2.FeedbackResponse()
 
     async def ListModels(

@@ -37,7 +37,7 @@ class Checked:
 
 
 def fake_trt(trt: Any, plugins: Any, emitted: dict[str, Any]) -> Any:
-    """`tensorrt` with a builder and a runtime; an engine runs `emitted["decoder"]` within `emitted["profiles"]`.
+    """`tensorrt` with a builder and a runtime; an engine runs `emitted["network"]` within `emitted["profiles"]`.
 
     `emitted["built"]` counts engines that were built, of which each must have been configured as ours need it.
     """
@@ -131,7 +131,7 @@ def fake_trt(trt: Any, plugins: Any, emitted: dict[str, Any]) -> Any:
 
         def execute_async_v3(self, stream: int) -> bool:
             network = OnDevice(trt, self._shapes, self._addresses)
-            emitted["decoder"](TensorRtGraph(Bindings(trt), network, plugins, "fp32", 90))
+            emitted["network"](TensorRtGraph(Bindings(trt), network, plugins, "fp32", 90))
             for name, value in network.outputs.items():
                 view(self._addresses[name], value.shape, value.dtype)[...] = value
             return True

@@ -1,6 +1,6 @@
-"""Runs in a process of its own: the TensorRT session over a fake runtime and a stub driver, beside ONNX Runtime's.
+"""Runs in a process of its own: TensorRT's session and encoder over a fake runtime and a stub driver, beside the CPU's.
 
-Output: one JSON object: the largest difference, files of the engine cache and how many engines were built, what of the
+Output: one JSON object: the largest differences, files of the engine cache and how many engines were built, what of the
 device is held, and the driver's launch of given arguments.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from kernels import tensorrt_plugins
 from kernels.cuda_driver import CudaDriver
-from services.executor import decoder_backend, tensorrt_builder, tensorrt_engine
+from services.executor import decoder_backend, tensorrt_builder, tensorrt_encoder, tensorrt_engine
 from services.executor.decoder_session import Chunk, DecoderSession
 from services.executor.device_memory import DeviceMemory
 from services.executor.kv_memory import KvMemory
@@ -22,30 +22,34 @@ from services.executor.models.checkpoint import InvalidCheckpoint, open_checkpoi
 from services.executor.models.decoder import decoder_shape
 from services.executor.models.onnx_linear import full_linear
 from services.executor.models.tensorrt_linear import Precision
+from services.executor.sentence_encoder import SentenceEncoder, Tokens
 from services.executor.settings import LocalModel
 from services.executor.tensorrt_library import TensorRt
 from tests.kernels.plugins_fake import Plugins
 from tests.kernels.runtime_fake import fake_trt, view
 from tests.kernels.stub_bindings import load
-from tests.unit.executor.folders import llama_folder
+from tests.unit.executor.folders import bert_folder, llama_folder
 
 BUILT: dict[str, Any] = {"built": 0}
 FULL = Precision()
 SLOTS, CONTEXT, MEMORY, KEPT = 3, 48, 2_000_000, 200_000
 
 
-def _sessions(folder: Path, engines: Path, precision: Precision = FULL) -> tuple[Any, Any]:
+def _library() -> TensorRt:
     trt, trtp = load()
     if not trtp._lib.QDP_REGISTRY:
         tensorrt_plugins.register(trt, trtp)
-    build = tensorrt_builder.find_or_build  # of the module, which stays as it is
+    return TensorRt(fake_trt(trt, Plugins(trtp._lib.QDP_REGISTRY), BUILT), trtp)
 
-    def remembered(library: Any, key: Any, folder: Path, activation: str, emit: Any, profiles: Any) -> bytes:
-        BUILT["decoder"], BUILT["profiles"] = emit, profiles
-        return build(library, key, folder, activation, lambda graph: None, profiles)
 
-    tensorrt_engine.find_or_build = remembered
-    library = TensorRt(fake_trt(trt, Plugins(trtp._lib.QDP_REGISTRY), BUILT), trtp)
+def _remembered(library: Any, key: Any, folder: Path, activation: str, emit: Any, profiles: Any) -> bytes:
+    """Builds, and keeps what the engine is to run."""
+    BUILT["network"], BUILT["profiles"] = emit, profiles
+    return tensorrt_builder.find_or_build(library, key, folder, activation, lambda graph: None, profiles)
+
+
+def _sessions(folder: Path, engines: Path, precision: Precision = FULL) -> tuple[Any, Any]:
+    tensorrt_engine.find_or_build, library = _remembered, _library()
     sizes = (CONTEXT, SLOTS, MEMORY, KEPT)
     gpu = tensorrt_engine.TensorRtSession(library, CudaDriver(), folder, precision, "fp32", engines, *sizes)
     return gpu, DecoderSession(folder, full_linear, 1, *sizes)
@@ -84,6 +88,21 @@ def _memory_is_the_same(folder: Path) -> bool:
     found = np.array([view(address, host.slots.shape[1:], np.float32) for address in device.sides])
     driver.close()
     return bool(np.array_equal(found, host.slots)) and device.block_count == host.block_count
+
+
+def _encoders_differ(folder: Path, engines: Path) -> list[Any]:
+    """The largest difference of vectors in runs of one row, of some, and of more than an engine takes at once; what
+    `SentenceEncoder` says of the same texts; how many vector spaces there are."""
+    library = _library()
+    tensorrt_encoder.find_or_build, tensorrt_encoder.load_tensorrt = _remembered, lambda: library
+    gpu, cpu = SentenceEncoder(folder, "fp16", 1, engines), SentenceEncoder(folder, "fp32", 1)
+    worst, numbers = 0.0, np.random.default_rng(4)
+    for rows, positions in [(1, 1), (3, 17), (70, 5)]:
+        tokens = [Tokens(tuple(numbers.integers(0, 256, positions).tolist()), positions) for _ in range(rows)]
+        found = gpu.encode(tokens)
+        assert found.shape == (rows, gpu.dimension)
+        worst = max(worst, float(np.abs(found - cpu.encode(tokens)).max()))
+    return [worst, len({gpu.digest, cpu.digest, SentenceEncoder(folder, "int8", 1).digest})]
 
 
 def _held() -> int:
@@ -135,5 +154,7 @@ if __name__ == "__main__":
         tensorrt_engine.kernels_version = lambda: "kernels that were changed"
         _sessions(path, engines)[0].close()
         found["built"].append(BUILT["built"])
+        found["plans"] = len(list(engines.glob("*.plan")))
         found["memory"] = _memory_is_the_same(path)
+        found["encoder"] = _encoders_differ(bert_folder(Path(made, "encoder")), engines)
     print(json.dumps({**found, "launch": _launch()}))

@@ -122,8 +122,10 @@ def test_the_session_answers_as_the_one_on_the_cpu(session: Any) -> None:
 
 
 def test_an_engine_is_built_once(session: Any) -> None:
-    """It is found again by model, TensorRT's version, GPU, options and our code; timings lie beside it."""
+    """It is found again by model, TensorRT's version, GPU, options and our code; timings lie beside it. One of newer
+    code takes the place of the older."""
     assert session["built"] == [1, 2, 3], "first and again, in another precision, with other kernels"
+    assert session["plans"] == 2, "one a precision, of the code as it is"
     assert [name.rsplit(".", 1)[1] for name in session["files"]] == ["plan", "cache"]
 
 
@@ -140,6 +142,13 @@ def test_prefixes_move_on_the_device_as_on_the_host(session: Any) -> None:
     assert session["memory"]
 
 
+def test_the_encoder_tells_the_vectors_of_the_one_on_the_cpu(session: Any) -> None:
+    """For one text and for more than an engine takes at once, in a vector space of its own."""
+    difference, spaces = session["encoder"]
+    assert difference < 1e-5
+    assert spaces == 3
+
+
 def test_the_driver_gets_arguments_as_contracted(session: Any) -> None:
     """Grid, block, shared memory, then each value in its own width: pointers in 8 bytes, sizes in 4."""
     assert session["launch"] == [5, 6, 1, 128, 1, 1, 100_000, 5, 2**40 + 1, 2, 7, 2**32 - 1, 2**63]
@@ -147,14 +156,15 @@ def test_the_driver_gets_arguments_as_contracted(session: Any) -> None:
 
 def test_another_version_or_gpu_is_another_engine() -> None:
     """Nothing that an engine depends on may change and find the old one."""
-    key = EngineKey("digest", "GPU", 90, {"slots": 1})
+    key = EngineKey("digest", "GPU", 90, {"slots": 1}, ["code"])
     names = [
         key.file_name("11.4"),
         key.file_name("11.5"),
-        EngineKey("other", "GPU", 90, {"slots": 1}).file_name("11.4"),
-        EngineKey("digest", "another", 90, {"slots": 1}).file_name("11.4"),
-        EngineKey("digest", "GPU", 100, {"slots": 1}).file_name("11.4"),
-        EngineKey("digest", "GPU", 90, {"slots": 2}).file_name("11.4"),
+        EngineKey("other", "GPU", 90, {"slots": 1}, ["code"]).file_name("11.4"),
+        EngineKey("digest", "another", 90, {"slots": 1}, ["code"]).file_name("11.4"),
+        EngineKey("digest", "GPU", 100, {"slots": 1}, ["code"]).file_name("11.4"),
+        EngineKey("digest", "GPU", 90, {"slots": 2}, ["code"]).file_name("11.4"),
+        EngineKey("digest", "GPU", 90, {"slots": 1}, ["newer code"]).file_name("11.4"),
     ]
     assert len(set(names)) == len(names)
-    assert key.file_name("11.4") == EngineKey("digest", "GPU", 90, {"slots": 1}).file_name("11.4")
+    assert key.file_name("11.4") == EngineKey("digest", "GPU", 90, {"slots": 1}, ["code"]).file_name("11.4")

@@ -308,6 +308,27 @@ async def test_cache_lists_shows_moves_and_purges(running: SuiteProcess, tmp_pat
     assert (await fulcrum("cache", "purge", *at)).status == 1
 
 
+async def test_cache_is_warmed_up_from_a_file(running: SuiteProcess, tmp_path: Path) -> None:
+    """A log teaches a tenant's scope; one with a mistake is refused by its line, and the help shows both kinds."""
+    at = ("--address", running.address, "--tenant", "novice")
+    rows = [
+        {"text": f"{way} is the capital of country {n}?", "answer": f"{n}"}
+        for n in range(40)
+        for way in ("What", "Which")
+    ]
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    warmed = await fulcrum("cache", "warm", str(log), *at)
+    assert warmed.status == 0, warmed.err
+    assert warmed.out.startswith("80 rows read, the latest 80 texts used: 79 labels (")
+    log.write_text(log.read_text() + '{"text": "x", "answer": 1}')
+    refused = await fulcrum("cache", "warm", str(log), *at)
+    assert (refused.status, "line 81: answer: got 1, expected a text" in refused.err) == (2, True)
+    told = (await fulcrum("cache", "warm", "--help")).out
+    assert '"label": "same"' in told
+    assert '"answer":' in told
+
+
 async def test_cache_embeds_anew(running: SuiteProcess) -> None:
     """Entries of another encoder get vectors of the one that serves; run again, nothing is left to do."""
     at = ("--address", running.address)

@@ -21,8 +21,13 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def _scored(path: Path, model: str) -> set[str]:
+    """Decisions of which this model's answer was scored."""
+    return {line["decision_id"] for line in _lines(path) if line["planned"]["model"] == model}
+
+
 async def test_a_weak_answer_is_scored_beside_the_strong_ones(tmp_path: Path) -> None:
-    """The router logs both scores of a decision with the probability of its draw; the tenant's usage shows the cost."""
+    """The router logs scores of both models with the probability of the draw, whoever answered; usage has the cost."""
     log = tmp_path / "outcomes.jsonl"
     changes: dict[str, dict[str, Any]] = {
         "server": {"port": 0, "log_level": "error"},
@@ -31,22 +36,25 @@ async def test_a_weak_answer_is_scored_beside_the_strong_ones(tmp_path: Path) ->
         "executor": {"models": read_file(Path("deploy/local.yaml"))["executor"]["models"]},
         "edge": {
             "ledger": {"database": str(tmp_path / "ledger.sqlite")},
-            "shadow": {"share": 1.0, "judge": "fulcrum-large", "max_output_tokens": 64},
+            "shadow": {"share": 1.0, "explore": 1.0, "judge": "fulcrum-large", "max_output_tokens": 64},
         },
     }
     process, components = assemble_suite(suite_settings(Path("deploy/local.yaml"), changes))
     for component in components:
         await component.start()
     edge: Any = EdgeServiceStub(process.local_channel(components))
+    decisions: dict[str, set[str]] = {"fulcrum-small": set(), "fulcrum-large": set()}  # by the model that was served
     try:
         for prompt in _PROMPTS:
-            turn = chat_pb2.Message(role=chat_pb2.ROLE_USER, content=prompt)
-            asked = pb.CompleteRequest(messages=[turn], objective=objective_pb2.Objective(max_quality_loss=1.0))
-            events = [event async for event in edge.Complete(asked, timeout=60)]
-            assert events[-1].receipt.model == "fulcrum-small"
+            for bound, model in ((1.0, "fulcrum-small"), (0.0, "fulcrum-large")):
+                turn = chat_pb2.Message(role=chat_pb2.ROLE_USER, content=prompt)
+                asked = pb.CompleteRequest(messages=[turn], objective=objective_pb2.Objective(max_quality_loss=bound))
+                events = [event async for event in edge.Complete(asked, timeout=60)]
+                assert events[-1].receipt.model == model
+                decisions[model].add(events[-1].receipt.route.decision_id)
         async with asyncio.timeout(30):
             # answers of equal words are scored, whatever such a small judge says
-            while not any(line["planned"]["model"] == "fulcrum-large" for line in _lines(log)):  # noqa: ASYNC110
+            while not all(_scored(log, "fulcrum-small") & made for made in decisions.values()):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         usage = await edge.GetUsage(pb.GetUsageRequest(), timeout=5)
     finally:
@@ -58,6 +66,6 @@ async def test_a_weak_answer_is_scored_beside_the_strong_ones(tmp_path: Path) ->
     assert 0 < unanswered.actual_nano_usd < usage.total.actual_nano_usd
     scored = _lines(log)
     assert {line["planned"]["model"] for line in scored} == {"fulcrum-small", "fulcrum-large"}
-    assert all(line["sampled"] == 1.0 and line["source"].startswith("shadow:") for line in scored)
+    assert all(line["sampled"] == 1.0 and line["explored"] and line["source"].startswith("shadow:") for line in scored)
     digest = PromptDigest(kept_key(log))
     assert {line["group"] for line in scored} <= {digest.of("local", prompt) for prompt in _PROMPTS}

@@ -29,6 +29,7 @@ from services.edge.ports import (
     CacheKey,
     CatalogueModel,
     Circumstances,
+    Draw,
     Embedding,
     Hit,
     Lease,
@@ -181,6 +182,7 @@ class MemoryRouter:
     )
     routes: list[tuple[Request, Embedding | None, Objective]] = field(default_factory=list)
     scores: list[tuple[str, str, float, str, float]] = field(default_factory=list)
+    explored: list[bool] = field(default_factory=list)
     circumstances: list[Circumstances] = field(default_factory=list)
     readings: int = 0
     on_route: Callable[[], Any] | None = None
@@ -201,9 +203,10 @@ class MemoryRouter:
         planned = tuple(PlannedModel(model, 0.9, 0.01, may_stand_in=self.stand_in) for model in self.models)
         return Plan(f"d{len(self.routes)}", planned, "the cheapest that fits")
 
-    async def feedback(self, decision_id: str, model: str, score: float, source: str, probability: float) -> None:
+    async def feedback(self, decision_id: str, model: str, score: float, source: str, drawn: Draw) -> None:
         self.trace.append(f"feedback {model}")
-        self.scores.append((decision_id, model, score, source, probability))
+        self.scores.append((decision_id, model, score, source, drawn.probability))
+        self.explored.append(drawn.explored)
         await asyncio.sleep(0)
 
     async def catalogue(self) -> tuple[CatalogueModel, ...]:

@@ -19,6 +19,7 @@ from services.edge.settings import EdgeSettings
 from tests.unit.edge.parts import LARGE, SMALL, SMALL_PRICE, Bench, control, known_model, request
 
 WEAK, STRONG, JUDGE = "It is a small cat, I think.", "It was a big dog, of course.", "judge"
+MIDDLE, OTHER = "middle", "I would not know that, sorry about it."
 PRICED = ListPrice(1.0, 0.1, 1.25, 4.0)
 USED = Usage(input_tokens=100, output_tokens=50)
 
@@ -39,7 +40,7 @@ class Models:
             await self.gate.wait()
         if model == LARGE and self.error:
             raise self.error
-        yield TextDelta({SMALL: WEAK, LARGE: STRONG}.get(model) or self.verdict(request))
+        yield TextDelta({SMALL: WEAK, LARGE: STRONG, MIDDLE: OTHER}.get(model) or self.verdict(request))
         yield Finish(FinishReason.STOP, USED, 0.01)
 
     def verdict(self, request: Request) -> str:
@@ -54,6 +55,7 @@ def bench_of(**shadow: Any) -> Bench:
         *bench.router.known[:1],
         known_model(LARGE, PRICED, is_default=True),
         known_model(JUDGE, PRICED),
+        known_model(MIDDLE, PRICED),
     )
     return bench
 
@@ -251,3 +253,56 @@ def test_a_share_needs_a_judge() -> None:
     assert EdgeSettings().shadow.share == 0
     with pytest.raises(ConfigError, match=r"edge\.shadow\.judge"):
         load(EdgeSettings, {"edge": {"shadow": {"share": 0.1}}})
+
+
+@pytest.mark.parametrize("chosen", [SMALL, LARGE])
+async def test_an_explored_request_is_answered_by_every_model(chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that might have answered are compared with the strong model, whoever did; only the chosen one's is served."""
+    async with bench_of(explore=1.0) as bench:
+        models = serve(bench, monkeypatch, Models(STRONG))
+        bench.router.models = (chosen, *({SMALL, LARGE} - {chosen}), MIDDLE)
+        text, receipt = await bench.ask(request())
+        await asyncio.gather(*bench.pipeline.shadowing._under_way)
+        assert (text, receipt.outcome.model) == ({SMALL: WEAK, LARGE: STRONG}[chosen], chosen)
+        assert sorted(model for model, _ in models.asked if model != JUDGE) == sorted((SMALL, LARGE, MIDDLE))
+        first: dict[str, float] = {}
+        for _, model, score, _, probability in bench.router.scores:
+            first.setdefault(model, score)
+            assert probability == 1.0
+        assert first == {LARGE: 1.0, SMALL: 0.0, MIDDLE: 0.0}
+        assert all(bench.router.explored)
+        explored = 1 if chosen == SMALL else 2
+        assert bench.pipeline.shadowing.counts["explored_worse"] == explored
+
+
+async def test_a_share_of_the_share_explores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second draw decides; each score goes with the probability of its own kind of draw, and whether it explored."""
+    async with bench_of(share=0.5, explore=0.25) as bench:
+        serve(bench, monkeypatch, Models())
+        bench.router.models = (SMALL, LARGE, MIDDLE)
+        draws = iter([0.4, 0.2, 0.4, 0.25, 0.5])
+        monkeypatch.setattr(bench.pipeline.shadowing, "_draw", lambda: next(draws))
+        for number in range(3):
+            await compared(bench, request(f"question {number}"))
+        told = zip(bench.router.scores, bench.router.explored, strict=True)
+        kinds = {(decision, probability, explored) for (decision, *_, probability), explored in told}
+        assert kinds == {("d1", 0.125, True), ("d2", 0.375, False)}
+
+
+async def test_exploring_stays_within_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that may cost more than is left is not asked, as one whose price is not known never is."""
+    async with bench_of(explore=1.0) as bench:
+        models = serve(bench, monkeypatch, Models())
+        bench.router.models = (SMALL, LARGE, MIDDLE)
+        bench.catalogue.prices[MIDDLE] = None
+        await compared(bench)
+        assert MIDDLE not in [model for model, _ in models.asked]
+        assert bench.pipeline.shadowing.counts["explored_unresolved"] == 1
+        assert MIDDLE not in [model for _, model, *_ in bench.router.scores]
+
+
+def test_exploring_is_part_of_a_share() -> None:
+    """Without comparisons there is nothing to explore; both are off unless they are set."""
+    assert EdgeSettings().shadow.explore == 0
+    with pytest.raises(ConfigError, match=r"edge: shadow\.explore: got 0\.5|shadow\.explore: got 0\.5"):
+        load(EdgeSettings, {"edge": {"shadow": {"explore": 0.5}}})

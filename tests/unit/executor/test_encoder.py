@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from services.chassis.settings import ConfigError
+from services.executor.__main__ import open_encoder
 from services.executor.models.checkpoint import InvalidCheckpoint, open_checkpoint
 from services.executor.models.encoder import emit_encoder, encoder_shape
 from services.executor.models.numpy_emitter import NumpyEmitter
 from services.executor.sentence_encoder import SentenceEncoder, Tokens
+from services.executor.service import EmbeddingServicer
+from services.executor.settings import EncoderSettings
 from tests.unit.executor.folders import bert_folder
 
 MINILM = Path(".models/all-MiniLM-L6-v2")
@@ -110,3 +114,10 @@ def test_unsupported_modules_are_refused(tmp_path: Path) -> None:
     (folder / "modules.json").write_text(json.dumps([*modules, {"path": "2_Dense", "type": "m.Dense"}]))
     with pytest.raises(InvalidCheckpoint, match="Dense"):
         encoder_shape(open_checkpoint(folder))
+
+
+async def test_what_needs_a_gpu_is_refused_without(tmp_path: Path) -> None:
+    """fp16 runs by TensorRT alone; where that cannot be had, the setting is named, and what would do."""
+    settings = EncoderSettings(folder=bert_folder(tmp_path), precision="fp16")
+    with pytest.raises(ConfigError, match=r"encoder\.precision: got fp16, expected fp32 or int8, or a GPU"):
+        await open_encoder(EmbeddingServicer(), settings)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from services.router.artefact import load_artefact
+from services.router.logged_decisions import checked, logged
 from services.router.predictor import Predictor
-from services.router.recalibration import _checked, logged, recalibrated
+from services.router.recalibration import recalibrated
 from services.router.scored import InvalidOutcomes
 from tests.unit.router.parts import MODELS, artefact
 
@@ -22,7 +23,8 @@ VERSION = artefact().version
 def line(decision: str, model: str, loss: float | None, score: float, **changes: Any) -> dict[str, Any]:
     planned = {"model": model, "quality": None, "loss": loss, "cost_nano_usd": 1, "seconds": None}
     known = {"decision_id": decision, "planned": planned, "score": score, "source": "judge", "version": VERSION}
-    return {**known, "group": f"prompt of {decision}", "unfamiliar": False, **changes}
+    unset = {"unfamiliar": False, "sampled": None, "explored": False}
+    return {**known, "group": f"prompt of {decision}", **unset, **changes}
 
 
 def outcomes(decisions: int, seed: int = 0) -> Iterator[dict[str, Any]]:
@@ -91,7 +93,7 @@ def test_lines_that_do_not_tell_the_prompt_are_passed_over() -> None:
     """What was logged before prompts had names may all be repeats of one."""
     lines = [{name: value for name, value in one.items() if name != "group"} for one in outcomes(150)]
     with pytest.raises(InvalidOutcomes, match="got 0 prompts"):
-        recalibrated(artefact(), (_checked("line", json.dumps(one)) for one in lines))
+        recalibrated(artefact(), (checked("line", json.dumps(one)) for one in lines))
 
 
 @pytest.mark.parametrize(
@@ -116,6 +118,10 @@ def test_lines_that_do_not_tell_the_prompt_are_passed_over() -> None:
         (
             '{"decision_id": "d", "version": "a.b", "unfamiliar": 1, "score": 1, "planned": {"model": "m", "loss": 0}}',
             "unfamiliar: got 1, expected true or false",
+        ),
+        (
+            '{"decision_id": "d", "version": "a.b", "sampled": 0, "score": 1, "planned": {"model": "m", "loss": 0}}',
+            "sampled: got 0, expected a probability above 0",
         ),
     ],
 )

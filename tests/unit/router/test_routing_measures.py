@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.routing import explore
 from benchmarks.routing.curve import curve
 from benchmarks.routing.promise import Rows, draw, measured
 from services.router.scored import InvalidOutcomes, read_scored
@@ -82,3 +83,17 @@ def test_one_calibration_is_held_to_the_rows_asked() -> None:
     found = measured(rows, np.arange(1000), np.arange(1000, 2000), 0.05, 0.9)
     assert found["harm"] == found["confident_harm"] == found["draws_over_bound"] == 0
     assert found["strong_share"] == found["confident_strong_share"] == found["strong_share_hindsight"] == 0.5
+
+
+def test_exploring_is_measured_beside_what_it_replaces() -> None:
+    """Losses tell harms apart: exploring finds that, and the harm of all; what was served knows good answers alone."""
+    rng = np.random.default_rng(0)
+    losses = rng.uniform(0, 1, 3000).astype(np.float32)
+    rows = Rows(("weak",), losses[:, None], (losses > 0.5)[:, None], np.arange(3000))
+    parts = np.arange(100), np.arange(100, 2000), np.arange(2000, 3000)
+    found = explore.measured(rows, *parts, 0.05, 0.5, seed=0)
+    assert found["harm_of_served"] < 0.1
+    assert found["true_harm"] == pytest.approx(0.5, abs=0.05)
+    assert found["interval_holds"] == 1
+    assert found["strong_share_comparisons_alone"] >= found["strong_share_explored"]
+    assert found["harm_explored"] == pytest.approx(0.05, abs=0.03)

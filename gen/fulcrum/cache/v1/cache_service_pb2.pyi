@@ -451,3 +451,41 @@ class HoldLeaseResponse(_message.Message):
     HELD_FIELD_NUMBER: _ClassVar[int]
     held: bool
     def __init__(self, held: _Optional[bool] = ...) -> None: ...
+
+class WarmUpRequest(_message.Message):
+    __slots__ = ("scope", "encoder_digest", "examples")
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    ENCODER_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    scope: Scope
+    encoder_digest: str
+    examples: _containers.RepeatedCompositeFieldContainer[Example]
+    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., encoder_digest: _Optional[str] = ..., examples: _Optional[_Iterable[_Union[Example, _Mapping]]] = ...) -> None: ...
+
+class Example(_message.Message):
+    __slots__ = ("text", "answer", "nearest")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    NEAREST_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    answer: int
+    nearest: _containers.RepeatedCompositeFieldContainer[ExampleNeighbour]
+    def __init__(self, text: _Optional[str] = ..., answer: _Optional[int] = ..., nearest: _Optional[_Iterable[_Union[ExampleNeighbour, _Mapping]]] = ...) -> None: ...
+
+class ExampleNeighbour(_message.Message):
+    __slots__ = ("example", "similarity", "verdict")
+    EXAMPLE_FIELD_NUMBER: _ClassVar[int]
+    SIMILARITY_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    example: int
+    similarity: float
+    verdict: Verdict
+    def __init__(self, example: _Optional[int] = ..., similarity: _Optional[float] = ..., verdict: _Optional[_Union[Verdict, str]] = ...) -> None: ...
+
+class WarmUpResponse(_message.Message):
+    __slots__ = ("labels", "labels_right")
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_RIGHT_FIELD_NUMBER: _ClassVar[int]
+    labels: int
+    labels_right: int
+    def __init__(self, labels: _Optional[int] = ..., labels_right: _Optional[int] = ...) -> None: ...

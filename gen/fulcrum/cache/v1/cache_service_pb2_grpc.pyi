@@ -66,6 +66,12 @@ class CacheServiceStub:
     """
     HoldLease: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.HoldLeaseRequest, _cache_service_pb2.HoldLeaseResponse]
     """Has a lease last for longer, or ends it, for our own services: one that is neither renewed nor ended lapses."""
+    WarmUp: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.WarmUpRequest, _cache_service_pb2.WarmUpResponse]
+    """Teaches a tenant's scope from texts with known answers, for operators; a second call takes the place of the first.
+    What was taught decides once it foresees the scope's own verdicts, and counts in no promise.
+    Errors: INVALID_ARGUMENT (which example, or too few labels), FAILED_PRECONDITION (another encoder than the one of the
+    settings, or a scope that has learnt by itself).
+    """
 
 @_typing.type_check_only
 class CacheServiceAsyncStub(CacheServiceStub):
@@ -105,6 +111,12 @@ class CacheServiceAsyncStub(CacheServiceStub):
     """
     HoldLease: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.HoldLeaseRequest, _cache_service_pb2.HoldLeaseResponse]  # type: ignore[assignment]
     """Has a lease last for longer, or ends it, for our own services: one that is neither renewed nor ended lapses."""
+    WarmUp: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.WarmUpRequest, _cache_service_pb2.WarmUpResponse]  # type: ignore[assignment]
+    """Teaches a tenant's scope from texts with known answers, for operators; a second call takes the place of the first.
+    What was taught decides once it foresees the scope's own verdicts, and counts in no promise.
+    Errors: INVALID_ARGUMENT (which example, or too few labels), FAILED_PRECONDITION (another encoder than the one of the
+    settings, or a scope that has learnt by itself).
+    """
 
 class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     """Finds and keeps answers, within one tenant and one fingerprint, never across."""
@@ -207,5 +219,17 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cache_service_pb2.HoldLeaseResponse, _abc.Awaitable[_cache_service_pb2.HoldLeaseResponse]]:
         """Has a lease last for longer, or ends it, for our own services: one that is neither renewed nor ended lapses."""
+
+    @_abc_1.abstractmethod
+    def WarmUp(
+        self,
+        request: _cache_service_pb2.WarmUpRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.WarmUpResponse, _abc.Awaitable[_cache_service_pb2.WarmUpResponse]]:
+        """Teaches a tenant's scope from texts with known answers, for operators; a second call takes the place of the first.
+        What was taught decides once it foresees the scope's own verdicts, and counts in no promise.
+        Errors: INVALID_ARGUMENT (which example, or too few labels), FAILED_PRECONDITION (another encoder than the one of the
+        settings, or a scope that has learnt by itself).
+        """
 
 def add_CacheServiceServicer_to_server(servicer: CacheServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

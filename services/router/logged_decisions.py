@@ -1,0 +1,96 @@
+"""Reads the log of outcomes: decisions with what was predicted then, and how the answers that were scored were."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from services.router.artefact import same_fit
+from services.router.plan import RIGHT
+from services.router.scored import InvalidOutcomes
+
+
+@dataclass(slots=True)
+class Decision:
+    """One decision's scored answers by model; `group` names its prompt, `unfamiliar` is whether no promise covered it.
+
+    `explored` is the probability with which it was drawn for the scores of every model, None where it was not.
+    """
+
+    group: str
+    unfamiliar: bool
+    losses: dict[str, float | None] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    explored: float | None = None
+
+    def tells(self, models: Sequence[str]) -> bool:
+        """Whether all of them were predicted and scored."""
+        return all(self.losses.get(model) is not None for model in models)
+
+    def row(self, models: Sequence[str]) -> list[float]:
+        """The models' losses, as a calibration has them."""
+        return [math.inf if self.unfamiliar else self.losses[model] or 0.0 for model in models]
+
+    def harmed(self, model: str, default: str) -> bool:
+        """Whether a model was wrong where the default was right."""
+        return self.scores[model] < RIGHT <= self.scores[default]
+
+
+def decisions(lines: Iterable[Mapping[str, Any]], version: str) -> Sequence[Decision]:
+    """Those of this predictor's fit; a line that does not name its prompt tells nothing, and a first score counts."""
+    found: dict[str, Decision] = {}
+    for line in lines:
+        if not line["group"] or not same_fit(line["version"], version):
+            continue
+        decision = found.setdefault(line["decision_id"], Decision(line["group"], line["unfamiliar"]))
+        if line["explored"]:
+            decision.explored = line["sampled"]
+        model = line["planned"]["model"]
+        if model not in decision.scores:
+            decision.losses[model], decision.scores[model] = line["planned"]["loss"], line["score"]
+    return tuple(found.values())
+
+
+def logged(path: Path) -> Iterable[Mapping[str, Any]]:
+    """The lines of an outcome log, of the file before it was last rotated too.
+
+    Raises:
+        InvalidOutcomes: names file, line and field of the first mistake.
+    """
+    older = path.with_name(path.name + ".1")
+    for file in (older, path) if older.exists() else (path,):
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidOutcomes(f"{file}: cannot be read: {error}") from error
+        for place, line in enumerate(lines, 1):
+            yield checked(f"{file}, line {place}", line)
+
+
+def checked(where: str, line: str) -> Mapping[str, Any]:
+    """One line of a log; InvalidOutcomes says what is wrong with it, and `where`."""
+    try:
+        found = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InvalidOutcomes(f"{where}: is not JSON: {error.msg}") from error
+    planned = found.get("planned") if isinstance(found, dict) else None
+    if not isinstance(planned, dict) or not isinstance(planned.get("model"), str):
+        raise InvalidOutcomes(f"{where}: planned: got {planned!r}, expected a model with what was predicted of it")
+    if not isinstance(found.get("decision_id"), str):
+        raise InvalidOutcomes(f"{where}: decision_id: got {found.get('decision_id')!r}, expected a text")
+    if not isinstance(found.get("version"), str):
+        raise InvalidOutcomes(f"{where}: version: got {found.get('version')!r}, expected that of a predictor")
+    for name, value in (("score", found.get("score")), ("planned.loss", planned.get("loss") or 0.0)):
+        if not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise InvalidOutcomes(f"{where}: {name}: got {value!r}, expected a number from 0 to 1")
+    sampled = found.get("sampled")
+    if sampled is not None and (not isinstance(sampled, int | float) or not 0 < sampled <= 1):
+        raise InvalidOutcomes(f"{where}: sampled: got {sampled!r}, expected a probability above 0")
+    truth = (bool, "true or false")
+    for name, kind, told in (("group", str, "a text"), ("unfamiliar", *truth), ("explored", *truth)):
+        if name in found and not isinstance(found[name], kind):
+            raise InvalidOutcomes(f"{where}: {name}: got {found[name]!r}, expected {told}")
+    unset = {"group": "", "unfamiliar": False, "explored": False, "sampled": None}
+    return {**unset, **found, "planned": {"loss": None, **planned}}
