@@ -104,7 +104,9 @@ def prepared(arguments: argparse.Namespace) -> Rows:
     near = vectors[fitted], facts[fitted]
     domains = [scored.domains[row] for row in fitted]
     wanted = targets({model: scored.of(model)[fitted] for model in scored.models}, arguments.models[-1])
-    ensemble, _ = fit_ensemble(without_heads(*near), *near, wanted, domains, len(scored.models))
+    ensemble, _ = fit_ensemble(
+        without_heads(*near), *near, wanted, domains, len(scored.models), groups[fitted].tolist()
+    )
     predicted = ensemble.predict(vectors[others], facts[others])[:, len(scored.models) : -1]
     left = np.unique(groups[others], return_inverse=True)[1]
     return Rows(tuple(arguments.models[:-1]), predicted, harms[others], left)

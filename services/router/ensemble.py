@@ -78,7 +78,7 @@ def fit_ensemble(
     targets: NDArray[np.float64],
     domains: Sequence[str],
     scores: int,
-    groups: Sequence[str] | None = None,
+    groups: Sequence[str] | Sequence[int] | None = None,
     landmarks: int = _LANDMARKS,
 ) -> tuple[Ensemble, Sequence[str]]:
     """Fits t targets [n, t], not a number where unknown, and the domains that have enough prompts, which it names.
