@@ -179,7 +179,7 @@ def _shapes(
         "offset": (np.float32, (targets + domains,)),
         "domain_targets": (np.float32, (domains, targets)),
         "scores": (np.float32, (targets,)),
-        "blend": (np.float32, (3 + 2 * targets + domains, 2 * models)),
+        "blend": (np.float32, (3 + targets + domains, 2 * models)),
         "centroids": (np.float32, (None, facts.embedding_dimension)),
         "calibration_losses": (np.float32, (None, models)),
         "calibration_harms": (np.bool_, (None, models)),

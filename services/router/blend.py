@@ -14,7 +14,7 @@ _LEAST_SPREAD = 1e-9
 def terms(
     expected: NDArray[np.float32], chances: NDArray[np.float32], scores: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """What the matrix combines, [..., 3 + 2 t + d]: 1, ease, its square, t targets, each times ease, d chances.
+    """What the matrix combines, [..., 3 + t + d]: 1, ease, its square, t targets, d chances.
 
     Args:
         expected: of the members, [..., t].
@@ -22,17 +22,13 @@ def terms(
         scores: how much each target counts for ease, [t].
     """
     ease = (expected @ scores)[..., None]
-    found: NDArray[np.float32] = np.concatenate(
-        (np.ones_like(ease), ease, ease * ease, expected, expected * ease, chances), axis=-1
-    )
+    found: NDArray[np.float32] = np.concatenate((np.ones_like(ease), ease, ease * ease, expected, chances), axis=-1)
     return found
 
 
 def unbent(targets: int, domains: int) -> NDArray[np.float32]:
-    """The matrix [3 + 2 t + d, t] that leaves what the members expect."""
-    found = np.zeros((3 + 2 * targets + domains, targets), np.float32)
-    found[3 : 3 + targets] = np.eye(targets)
-    return found
+    """The matrix [3 + t + d, t] that leaves what the members expect."""
+    return np.eye(3 + targets + domains, targets, k=-3, dtype=np.float32)
 
 
 def fit_blend(
@@ -42,42 +38,34 @@ def fit_blend(
     domains: int,
     questions: int,
 ) -> NDArray[np.float32]:
-    """The matrix [3 + 2 t + d, t] from what members say of n prompts left out, [n, t], and what came of them.
+    """The matrix [3 + t + d, t] from what members say of n prompts left out, [n, t], and what came of them.
 
-    Few questions tell more of chance than of how members err: the penalty of what bends grows as their fourth power.
+    Only scores are bent. Few questions tell more of chance than of how members err: the penalty of what bends grows as
+    their fourth power.
     """
-    blend, count = unbent(targets.shape[1], domains), targets.shape[1]
+    blend = unbent(targets.shape[1], domains)
     penalty = _PENALTY * (_PROMPTS / questions) ** _POWER
-    for target, wanted in enumerate(targets.T):
-        seen = np.isfinite(wanted)
+    for target in np.flatnonzero(scores):
+        seen = np.isfinite(targets[:, target])
         if seen.any():
             own, ease = left_out[seen, target], left_out[seen] @ scores
-            places = [0, 1, 2, 3 + target, 3 + count + target]
-            blend[places, target] += _bend(own, ease, wanted[seen] - own, bool(scores[target]), penalty)
+            blend[[0, 1, 2, 3 + target], target] += _bend(own, ease, targets[seen, target] - own, penalty)
     return blend
 
 
 def _bend(
-    own: NDArray[np.float64], ease: NDArray[np.float64], left: NDArray[np.float64], score: bool, penalty: float
+    own: NDArray[np.float64], ease: NDArray[np.float64], left: NDArray[np.float64], penalty: float
 ) -> NDArray[np.float64]:
-    """What to add to a target for 1, ease, its square, the target itself and that times ease, [5].
+    """What to add to a score for 1, ease, its square and the score itself, [4].
 
-    Penalised are the target less ease (of a score), ease, its squared distance from the mean, and the product of both.
+    Penalised are the score less ease, ease, and its squared distance from the mean.
     """
-    raw = np.stack([np.ones_like(own), ease, ease * ease, own, own * ease], axis=1)
-    typical, usual, level = ease.mean(), own.mean(), float(score)
-    basis = np.array(
-        [
-            [0, -level, 0, 1, 0],
-            [0, 1, 0, 0, 0],
-            [typical**2, -2 * typical, 1, 0, 0],
-            [typical * usual - level * typical**2, 2 * level * typical - usual, -level, -typical, 1],
-        ]
-    )
-    columns = raw @ basis.T
+    typical = ease.mean()
+    basis = np.array([[0, -1, 0, 1], [0, 1, 0, 0], [typical**2, -2 * typical, 1, 0]])
+    columns = np.stack([np.ones_like(own), ease, ease * ease, own], axis=1) @ basis.T
     centre, spread = columns.mean(axis=0), columns.std(axis=0) + _LEAST_SPREAD
     scaled = (columns - centre) / spread
-    found = np.linalg.solve(scaled.T @ scaled + penalty * np.eye(4), scaled.T @ (left - left.mean())) / spread
+    found = np.linalg.solve(scaled.T @ scaled + penalty * np.eye(3), scaled.T @ (left - left.mean())) / spread
     bend: NDArray[np.float64] = found @ basis
     bend[0] += left.mean() - centre @ found
     return bend

@@ -16,7 +16,7 @@ from services.router.domains import chances_of, domain_targets
 from services.router.kernel import Machine, fit_machine, left_out
 from services.router.prior import LEXICAL_SCALE, Prior, scaled, standard
 
-_HEAD_SCALE, _PENALTY, _LANDMARKS, _FOLDS = 0.1, 3.0, 1024, 10
+_HEAD_SCALE, _PENALTY, _LANDMARKS, _FOLDS = 0.1, 3.0, 1024, 20
 _DOMAIN_PENALTY, _LEAST_OF_DOMAIN = 0.3, 5  # prompts that make a domain
 
 
@@ -32,7 +32,7 @@ class Ensemble:
         offset: float32 [t + d].
         domain_targets: float32 [d, t], each domain's targets less their mean; d may be 0.
         scores: float32 [t], how much each target counts for how easy a prompt is.
-        blend: float32 [3 + 2 t + d, u], what is expected in the end, of `services.router.blend.terms`.
+        blend: float32 [3 + t + d, u], what is expected in the end, of `services.router.blend.terms`.
     """
 
     prior: Prior
