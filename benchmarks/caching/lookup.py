@@ -74,7 +74,8 @@ def run(arguments: argparse.Namespace) -> None:
         for query in queries[STORED : STORED + TAUGHT]:
             found = cache.lookup(query)
             if isinstance(found, Hit | Audit):
-                cache.judge(HERE.tenant, found.lookup_id, found.entry.answer.text == rows[query.text])
+                told = cache.judge if isinstance(found, Hit) else cache.compared
+                told(HERE.tenant, found.lookup_id, found.entry.answer.text == rows[query.text])
         figures = measure(cache, watch, queries[:STORED] + queries[STORED + TAUGHT :])
         cache.close()
     for name, values in figures.items():

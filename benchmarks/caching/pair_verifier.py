@@ -1,7 +1,10 @@
 """A verifier of pairs: an ensemble, each member trained without one fold, so that what is not its own calibrates it."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, hstack
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -9,38 +12,58 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.caching.pair_network import PairNetwork
 
 _MOST_COMPARED = 4000  # texts of either side, when two sources are told apart
+_NETWORKS = 2  # a member, whose scores are averaged
 
 Vectors = NDArray[np.float32]
 Scores = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 
-class PairVerifier:
-    """For each fold boosted trees on features of the pair, and a network that sees both embeddings beside them.
+@dataclass(frozen=True)
+class Shown:
+    """What a verifier is shown of pairs, a row each.
 
     Args:
-        features: shape [pairs, features], of PairFeatures.
-        products: shape [pairs, 2 x dimension], of `products`.
+        features: of PairFeatures.
+        products: of `products`.
+        changes: of pair_words.
+    """
+
+    features: Scores
+    products: Vectors
+    changes: csr_matrix
+
+    def of(self, which: Flags) -> "Shown":
+        """Some of the pairs."""
+        return Shown(self.features[which], self.products[which], self.changes[which])
+
+
+class PairVerifier:
+    """For each fold boosted trees, networks and a linear model, each of which sees the pair in another way.
+
+    Args:
+        shown: what is known of the pairs.
         same: which pairs may share an answer, shape [pairs].
         folds: of each pair, from 0; no question is in two of them.
     """
 
-    def __init__(self, features: Scores, products: Vectors, same: Flags, folds: NDArray[np.int64]) -> None:
+    def __init__(self, shown: Shown, same: Flags, folds: NDArray[np.int64]) -> None:
         self._members = []
         self.unseen = np.empty(len(same))  # the score of each pair by the member that was trained without it
         for fold in range(int(folds.max()) + 1):
-            others, held = folds != fold, folds == fold
-            member = _Member(features[others], products[others], same[others], fold)
-            self.unseen[held] = member.score(features[held], products[held])
+            others = folds != fold
+            member = _Member(shown.of(others), same[others], fold)
+            self.unseen[~others] = member.score(shown.of(~others))
             self._members.append(member)
 
-    def score(self, features: Scores, products: Vectors) -> Scores:
+    def score(self, shown: Shown) -> Scores:
         """Log-odds of other pairs, the members' mean, shape [pairs]."""
-        return np.asarray(np.mean([member.score(features, products) for member in self._members], 0))
+        return np.asarray(np.mean([member.score(shown) for member in self._members], 0))
 
 
 class _Member:
-    def __init__(self, features: Scores, products: Vectors, same: Flags, seed: int) -> None:
+    def __init__(self, shown: Shown, same: Flags, seed: int) -> None:
+        self._mean, self._spread = shown.features.mean(0), shown.features.std(0) + 1e-6
         self._trees = HistGradientBoostingClassifier(
             max_iter=250,
             learning_rate=0.05,
@@ -49,12 +72,19 @@ class _Member:
             l2_regularization=5,
             max_features=0.5,
             random_state=seed,
-        ).fit(features, same)
-        self._network = PairNetwork(_beside(features, products), same, seed)
+        ).fit(shown.features, same)
+        self._words = LogisticRegression(C=0.1, max_iter=300).fit(self._sparse(shown), same)
+        dense = _dense(shown)
+        self._networks = [PairNetwork(dense, same, seed * _NETWORKS + number) for number in range(_NETWORKS)]
 
-    def score(self, features: Scores, products: Vectors) -> Scores:
-        trees = self._trees.decision_function(features)
-        return np.asarray((trees + self._network.score(_beside(features, products))) / 2)
+    def score(self, shown: Shown) -> Scores:
+        networks = np.mean([network.score(_dense(shown)) for network in self._networks], 0)
+        words = self._words.decision_function(self._sparse(shown))
+        return np.asarray((self._trees.decision_function(shown.features) + networks + words) / 3)
+
+    def _sparse(self, shown: Shown) -> csr_matrix:
+        scaled = csr_matrix((shown.features - self._mean) / self._spread)
+        return hstack([scaled, shown.changes]).tocsr()
 
 
 def products(vectors: Vectors) -> Vectors:
@@ -76,5 +106,5 @@ def strangeness(one: Vectors, other: Vectors) -> float:
     return float(roc_auc_score(y[~half], teller.decision_function(x[~half])))
 
 
-def _beside(features: Scores, wide: Vectors) -> Vectors:
-    return np.hstack([features.astype(np.float32), wide])
+def _dense(shown: Shown) -> Vectors:
+    return np.hstack([shown.features.astype(np.float32), shown.products])

@@ -11,7 +11,8 @@ from scipy.stats import beta
 
 from benchmarks.caching.corpus import rows_of, vectors_of
 from benchmarks.caching.pair_features import PairFeatures
-from benchmarks.caching.pair_verifier import PairVerifier, products, strangeness
+from benchmarks.caching.pair_verifier import PairVerifier, Shown, products, strangeness
+from benchmarks.caching.pair_words import changes
 
 _BOUNDS = {"at_1pct": 0.01, "at_2pct": 0.02, "at_5pct": 0.05}
 _FOLDS = 5  # of connected questions
@@ -32,10 +33,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Prints coverage by bound, and the realised error of the threshold that calibration chose, as JSON."""
     fit, test = Labelled(arguments.fit), Labelled(arguments.test)
     described = PairFeatures([text for pair in fit.pairs for text in pair])
-    features = {one: described.matrix(one.pairs, one.cosines) for one in (fit, test)}
-    verifier = PairVerifier(features[fit], products(fit.vectors), fit.same, folds_of(fit.pairs))
+    verifier = PairVerifier(fit.shown(described), fit.same, folds_of(fit.pairs))
     calibrated = {"verifier": verifier.unseen, "cosine": fit.cosines}
-    measured = {"verifier": verifier.score(features[test], products(test.vectors)), "cosine": test.cosines}
+    measured = {"verifier": verifier.score(test.shown(described)), "cosine": test.cosines}
     gains = {name: _covered(scores, fit.same, arguments.bound) for name, scores in calibrated.items()}
     strange = strangeness(fit.vectors, test.vectors)
     wins = gains["verifier"] >= _LEAST_GAIN * gains["cosine"] and strange < _STRANGE
@@ -67,6 +67,10 @@ class Labelled:
             vectors_of([text for pair in self.pairs for text in pair])
         )  # an empty one has none
         self.cosines = (self.vectors[0::2] * self.vectors[1::2]).sum(1)
+
+    def shown(self, described: PairFeatures) -> Shown:
+        """What a verifier is shown of them."""
+        return Shown(described.matrix(self.pairs, self.cosines), products(self.vectors), changes(self.pairs))
 
 
 def folds_of(pairs: Sequence[tuple[str, str]]) -> NDArray[np.int64]:

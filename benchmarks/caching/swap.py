@@ -146,5 +146,5 @@ def request(cache: AnswerCache, traffic: Traffic, place: int, embedding: Embeddi
         return exact, not exact, found.entry.answer.text != said
     cache.store(Submission(HERE, text, Answer(said, "m", 10, 10, 1000), embedding, lookup_id=found.lookup_id))
     if isinstance(found, Audit):
-        cache.judge(HERE.tenant, found.lookup_id, found.entry.answer.text == said)
+        cache.compared(HERE.tenant, found.lookup_id, found.entry.answer.text == said)
     return False, False, False

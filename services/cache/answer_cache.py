@@ -118,17 +118,16 @@ class AnswerCache:
         return self.kept.keep(new, submission.lookup_id)
 
     def judge(self, tenant: str, lookup_id: str, right: bool, principal: str | None = None) -> bool:
-        """Takes a verdict on the answer that a lookup served, checked or stored; tells whether that withdrew it.
+        """Takes a verdict on the answer that a lookup served, or that was stored for it; tells whether it goes.
 
-        On an answer that was to be checked only our services have a say, and that withdraws nothing. A right one
-        confirms the entry, unless it is of the `principal` who caused it; None stands for our services.
+        A right one confirms the entry, unless it is of the `principal` who caused it; None stands for our services.
 
         Raises:
             NotFound: the tenant made no such lookup, or it is forgotten.
         """
         sequence = self._memory.entry_of(tenant, lookup_id)
-        if principal is None and self._scopes.judged(tenant, lookup_id, right):
-            return False
+        if principal is None:
+            self._scopes.reported(tenant, lookup_id, right)
         if sequence is None:
             return False
         if right:
@@ -137,6 +136,16 @@ class AnswerCache:
             return False
         self.kept.remove([sequence])
         return True
+
+    def compared(self, tenant: str, lookup_id: str, same: bool, trusted: bool = True) -> None:
+        """Takes a verdict on the candidate that a lookup gave to compare: only our services have a say on it.
+
+        Raises:
+            NotFound: as for `judge`.
+        """
+        self._memory.entry_of(tenant, lookup_id)
+        if trusted:
+            self._scopes.compared(tenant, lookup_id, same)
 
     def take_in(self, new: NewEntry, embedding: Embedding | None) -> bool:
         """Keeps an exported entry under its id; False where it, or a newer answer to its prompt, is there.

@@ -11,8 +11,9 @@ class Certificate:
     Each would-be hit is audited with a propensity p known beforehand, else served. With a rate r < -log(1 - p), serving
     a wrong one multiplies a stake by e^r and auditing one multiplies it by (1 - (1 - p) e^r) / p: a fair game,
     whichever prompts turn out wrong. By Ville's inequality the mean stake of several rates stays below
-    1 / (1 - confidence). Verdicts are taken as they are: against a judge that errs, the bound is on answers that this
-    judge would call wrong.
+    1 / (1 - confidence). An audit counts as wrong until its verdict says otherwise, so that what nobody could judge
+    loosens nothing. Verdicts are taken as they are: against a judge that errs, the bound is on answers that this judge
+    would call wrong.
     """
 
     def __init__(self, least_propensity: float, confidence: float = 0.95) -> None:
@@ -20,10 +21,15 @@ class Certificate:
         self._limit = math.log(len(self._rates) / (1 - confidence))
         self.penalties = [0.0 for _ in self._rates]  # -log of what the audits left of each stake
 
-    def audited_wrong(self, propensity: float) -> None:
-        """Takes in an audit whose verdict was wrong; a right one changes nothing."""
+    def audited(self, propensity: float) -> None:
+        """Takes in an audit, as one whose verdict is wrong."""
         for i, rate in enumerate(self._rates):
-            self.penalties[i] -= math.log((1 - (1 - propensity) * math.exp(rate)) / propensity)
+            self.penalties[i] += _penalty(propensity, rate)
+
+    def found_right(self, propensity: float) -> None:
+        """Takes back an audit: its verdict is right, which changes nothing."""
+        for i, rate in enumerate(self._rates):
+            self.penalties[i] -= _penalty(propensity, rate)
 
     def most_wrong(self) -> float:
         """Wrong answers served so far, at most."""
@@ -36,3 +42,7 @@ class Certificate:
             else:
                 high = middle
         return high
+
+
+def _penalty(propensity: float, rate: float) -> float:
+    return -math.log((1 - (1 - propensity) * math.exp(rate)) / propensity)

@@ -90,14 +90,18 @@ class ScopeDecision:
         nearest = similarities[votes.place]
         doubt = 1 - (self.scorer.probability(features) if learnt else precision(nearest))
         self.risk.note(doubt if learnt else 1.0)
-        near = self.risk.allows(doubt, bound) if learnt else self._is_near(nearest, bound)
+        overdrawn = not learnt and self.risk.overdrawn  # then all that the rule would serve is audited
+        near = self.risk.allows(doubt, bound) if learnt else self._is_near(nearest, bound) and (judged or not overdrawn)
         stands = against is not None and self._stands(against)
         tempting = near and against is not None
         action, propensity = Action.CHECK, 1.0
         reason: MissReason | None = MissReason.VETOED if near and stands else MissReason.NOT_NEAR
         if near and not stands:
-            propensity, reason = self.risk.propensity(doubt) if learnt else LEAST_PROPENSITY, None
+            rule = 1.0 if overdrawn else LEAST_PROPENSITY
+            propensity, reason = self.risk.propensity(doubt) if learnt else rule, None
             action = Action.AUDIT if judged and self._chance() < propensity else Action.SERVE
+        if action is Action.AUDIT:
+            self.risk.begin_audit(propensity)
         if action is Action.SERVE:
             self.risk.serve(doubt, judged)
         said = self._explain(nearest, doubt, against if stands else None, learnt)

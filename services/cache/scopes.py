@@ -18,7 +18,8 @@ from services.cache.sketch import sketch
 from services.cache.warm_up import Lessons
 
 _SKETCH = attrgetter("sketch")
-_WRITTEN_AFTER = 50  # verdicts
+_WRITTEN_AFTER = 1000  # requests, of which
+_A_VERDICT = 20  # a verdict counts for so many
 _MOST_SCOPES = 256  # in memory; the one used longest ago is written and dropped
 _MOST_EXACT = 10_000  # exact hits between two other requests; what more would allow is given up
 _LEAST_SIMILARITY = 0.5  # of a neighbour about which a verdict could teach anything
@@ -82,6 +83,7 @@ class Scopes:
         """What to do about neighbours, nearest first; without a judge nothing is audited, and nothing learnt."""
         scope = self._scope(name)
         scope.risk.begin(bound)
+        self._changed(name, 1)
         if not neighbours:
             return Decline(MissReason.NOT_NEAR, "no entry has an embedding to compare with"), None
         near = [Near(one.similarity, scope.root(one.entry.meaning), partial(_SKETCH, one.entry)) for one in neighbours]
@@ -117,21 +119,29 @@ class Scopes:
             scope = self._scope(ScopeName(entry.partition.tenant, entry.encoder))
             scope.removed(scope.root(entry.meaning))
 
-    def judged(self, tenant: str, lookup_id: str, right: bool) -> bool:
-        """Takes the verdict on what a lookup decided; tells whether that was a check, so that no entry is at fault."""
+    def reported(self, tenant: str, lookup_id: str, right: bool) -> None:
+        """Takes a report on an answer that a lookup served; on one that was made anew it says nothing of any other."""
         awaiting = self._open.get(lookup_id)
-        if awaiting is None or awaiting.scope.tenant != tenant:
-            return False
-        del self._open[lookup_id]
-        name, considered = awaiting.scope, awaiting.considered
-        scope = self._scope(name)
-        scope.learn(considered, right)
-        if right and awaiting.stored is not None:
-            scope.alias(awaiting.stored, considered.answer)
-        self._unwritten[name] += 1
+        if awaiting and awaiting.scope.tenant == tenant and awaiting.considered.action is Action.SERVE:
+            self._learn(lookup_id, right)
+
+    def compared(self, tenant: str, lookup_id: str, same: bool) -> None:
+        """Takes the verdict on the candidate that a lookup gave to compare with an answer that was made."""
+        awaiting = self._open.get(lookup_id)
+        if awaiting and awaiting.scope.tenant == tenant and awaiting.considered.action is not Action.SERVE:
+            self._learn(lookup_id, same)
+            if same and awaiting.stored is not None:
+                self._scope(awaiting.scope).alias(awaiting.stored, awaiting.considered.answer)
+
+    def _learn(self, lookup_id: str, right: bool) -> None:
+        awaiting = self._open.pop(lookup_id)
+        self._scope(awaiting.scope).learn(awaiting.considered, right)
+        self._changed(awaiting.scope, _A_VERDICT)
+
+    def _changed(self, name: ScopeName, by: int) -> None:
+        self._unwritten[name] += by
         if self._unwritten[name] >= _WRITTEN_AFTER:
             self._write(name)
-        return considered.action is not Action.SERVE
 
     def warm(self, name: ScopeName, lessons: Lessons) -> None:
         """Teaches a scope what texts with known answers tell; written at once."""

@@ -28,6 +28,7 @@ _PAGE_BYTES = 1 << 20
 _FIRST = 2**63 - 1
 _LONG = 20_000  # characters whose normalising and hashing would hold the event loop for half a millisecond
 _TOKEN = re.compile("[0-9a-f]{1,15}")
+_COMPARED = (cache_service_pb2.VERDICT_SAME, cache_service_pb2.VERDICT_DIFFERENT)
 _NOT_KEPT = {
     NotKept.QUOTA: cache_service_pb2.NOT_KEPT_QUOTA,
     NotKept.PERSONAL_DATA: cache_service_pb2.NOT_KEPT_PERSONAL_DATA,
@@ -93,9 +94,13 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
     async def Feedback(
         self, request: cache_service_pb2.FeedbackRequest, context: Any
     ) -> cache_service_pb2.FeedbackResponse:
-        """Withdraws what was wrong."""
-        right = request.verdict == cache_service_pb2.VERDICT_RIGHT
-        tenant, who = tenant_of(request.scope.tenant), caller()
+        """Withdraws what was wrong, and learns from what was compared."""
+        tenant, who, verdict = tenant_of(request.scope.tenant), caller(), request.verdict
+        if verdict in _COMPARED:
+            same = verdict == cache_service_pb2.VERDICT_SAME
+            await self._worker.run(self._cache.compared, tenant, request.lookup_id, same, who.trusted)
+            return cache_service_pb2.FeedbackResponse()
+        right = verdict == cache_service_pb2.VERDICT_RIGHT
         judge = None if who.trusted else who.principal
         withdrawn = await self._worker.run(self._cache.judge, tenant, request.lookup_id, right, judge)
         if withdrawn:

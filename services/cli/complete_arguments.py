@@ -12,6 +12,9 @@ def add_complete_arguments(complete: argparse.ArgumentParser) -> None:
     complete.add_argument("--model", type=text, action="append", default=[], help="allow only this model (repeatable)")
     complete.add_argument("--deny", type=text, action="append", default=[], help="not this model (repeatable)")
     complete.add_argument("--goal", choices=("cheapest", "best", "fastest"), help="what to optimise within all limits")
+    complete.add_argument(
+        "--whole-answer", action="store_true", help="wait for the end, so that a cheaper model may be asked first"
+    )
     complete.add_argument("--max-quality-loss", type=number(0, 1), help="share of requests that may be answered worse")
     complete.add_argument(
         "--confidence", type=number(0.001, 0.999), help="with which that is promised; else on average"

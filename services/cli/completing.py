@@ -77,6 +77,7 @@ def _objective(arguments: argparse.Namespace) -> objective_pb2.Objective:
         allowed_models=arguments.model,
         denied_models=arguments.deny,
         goal=f"GOAL_{arguments.goal.upper()}" if arguments.goal else None,
+        whole_answer=arguments.whole_answer,
     )
     if arguments.max_latency is not None:
         objective.max_latency.FromNanoseconds(round(arguments.max_latency * 1e9))

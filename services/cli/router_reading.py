@@ -34,7 +34,8 @@ def embedded(scored: Scored, encoder: SentenceEncoder) -> Outcomes:
     """The outcomes with their embeddings."""
     vectors = encoder_vectors(scored.prompts, encoder)
     scores = {model: scored.of(model) for model in scored.models}
-    return Outcomes(scored.prompts, vectors, scores, scored.groups, scored.domains)
+    certainty = dict(zip(scored.models, scored.mean_logprobs.T, strict=True))
+    return Outcomes(scored.prompts, vectors, scores, scored.groups, scored.domains, certainty)
 
 
 def encoder_vectors(prompts: Sequence[str], encoder: SentenceEncoder) -> NDArray[np.float32]:

@@ -18,9 +18,9 @@ from services.edge.ledger import Ledger
 from services.edge.metrics import BackendCounts, EdgeMetrics
 from services.edge.observation import ObservedPipeline
 from services.edge.pipeline import Pipeline
+from services.edge.result_metrics import ResultMetrics
 from services.edge.service import EdgeServicer
 from services.edge.settings import EdgeSettings
-from services.edge.shadow_metrics import ShadowMetrics
 
 
 def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> Component:
@@ -83,8 +83,17 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
         lambda server: add_EdgeServiceServicer_to_server(servicer, server),
         start,
         close,
-        (*metrics.collectors, ShadowMetrics(pipeline.shadowing.counts)),
+        (*metrics.collectors, *_results(pipeline)),
         for_tenants=frozenset({"Complete", "GetUsage"}),
+    )
+
+
+def _results(pipeline: Pipeline) -> tuple[ResultMetrics, ...]:
+    compared, first = pipeline.shadowing.counts, pipeline.cascading.counts
+    text = "Answers drawn for comparison with the strong model's, by how that went."
+    return (
+        ResultMetrics("fulcrum_edge_shadow", text, compared),
+        ResultMetrics("fulcrum_edge_asked_first", "Answers of models that were asked first, by how they went.", first),
     )
 
 

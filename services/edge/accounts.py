@@ -88,18 +88,23 @@ class Accounts:
             self._abandon(opened, request, execution, state)
 
     def _abandon(self, opened: Opened, request: Request, execution: Execution, state: str) -> None:
-        if not execution.model or not execution.attempts or (state == "failed" and not execution.begun):
+        in_vain = state == "failed" and not execution.begun
+        if not execution.model or not execution.attempts or (in_vain and not execution.discarded):
             self._ledger.discard(opened)
             return
         usage = cost = None
-        if spent := self._spent(request, execution):
+        spent = None if in_vain else self.spent(request, execution)
+        if spent is None and execution.discarded:
+            spent = Spent(Usage(), 0.0)
+        if spent:
             finish = Finish(FinishReason.STOP, spent.usage, spent.machine_s)
-            usage, cost = spent.usage, self._cost(Outcome(execution.model, finish, CacheNote("miss")))
+            outcome = Outcome(execution.model, finish, CacheNote("miss"), discarded=execution.discarded)
+            usage, cost = spent.usage, self._cost(outcome)
         opened = replace(opened, model=execution.model)  # the first of the plan may have handed over
         self._ledger.abandon(opened, state, usage, cost, execution.attempts)
 
-    def _spent(self, request: Request, execution: Execution) -> Spent | None:
-        """What it took; of a provider, which tells at the end alone, what it has read and said by estimate."""
+    def spent(self, request: Request, execution: Execution) -> Spent | None:
+        """What the model asked last took; of a provider, which tells at the end alone, an estimate by what was said."""
         price = self._catalogue.prices.get(execution.model or "")
         if execution.spent or isinstance(price, MachinePrice):
             return execution.spent

@@ -22,6 +22,7 @@ from services.edge import messages
 from services.edge.chat import Delta, Finish, Objective, Request
 from services.edge.ports import (
     EXECUTOR,
+    Assessment,
     CacheKey,
     CatalogueModel,
     Circumstances,
@@ -30,6 +31,7 @@ from services.edge.ports import (
     Hit,
     Miss,
     Plan,
+    Signals,
     StoredAnswer,
     Wait,
 )
@@ -142,7 +144,7 @@ class CacheBinding:
         request = cache_pb.FeedbackRequest(
             scope=cache_pb.Scope(tenant=tenant),
             lookup_id=lookup_id,
-            verdict=cache_pb.VERDICT_RIGHT if same else cache_pb.VERDICT_WRONG,
+            verdict=cache_pb.VERDICT_SAME if same else cache_pb.VERDICT_DIFFERENT,
             source=source,
         )
         await _answer(self._stub.Feedback, request, self._timeout_s, "cache")
@@ -181,6 +183,18 @@ class RouterBinding:
                 field, error.value, error.expected, reason=error.reason, retry_after_s=error.retry_after_s
             ) from error
         return messages.plan(response)
+
+    async def assess(self, decision_id: str, signals: Signals) -> Assessment:
+        """Whether the answer of a plan's first model will do."""
+        told = router_pb.Signals(
+            model=signals.model,
+            complete=signals.complete,
+            output_tokens=signals.output_tokens,
+            mean_logprob=signals.mean_logprob,
+        )
+        request = router_pb.AssessRequest(decision_id=decision_id, signals=told)
+        response = await _answer(self._stub.Assess, request, self._timeout_s, "router")
+        return Assessment(response.action == router_pb.ASSESS_ACTION_ACCEPT, response.explanation)
 
     async def feedback(self, decision_id: str, model: str, score: float, source: str, drawn: Draw) -> None:
         """Tells how good a model's answer to a decision was, and by which draw it was scored."""

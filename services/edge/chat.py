@@ -57,6 +57,7 @@ class Objective:
     allowed_models: tuple[str, ...] = ()
     denied_models: tuple[str, ...] = ()
     goal: str | None = None
+    whole_answer: bool = False
 
     def allows(self, model: str) -> bool:
         """Whether this model may be given the request."""
@@ -237,10 +238,18 @@ class RouteNote:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """Everything a receipt tells of one answer, but for prices; `model_s` is seconds spent on the model.
+class Discarded:
+    """An answer that was begun and not served; `spent` is what it took, None where that is not known."""
 
-    `attempts` is how often a model was asked, hedges and fallbacks included.
+    model: str
+    spent: Spent | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Everything a receipt tells of one answer, but for prices; `model_s` is seconds spent on models.
+
+    `attempts` is how often a model was asked, hedges and fallbacks included; `discarded` was paid for besides.
     """
 
     model: str
@@ -250,3 +259,4 @@ class Outcome:
     model_s: float = 0.0
     degradations: tuple[Degradation, ...] = field(default=())
     attempts: int = 1
+    discarded: tuple[Discarded, ...] = ()

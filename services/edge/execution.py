@@ -7,7 +7,19 @@ from contextlib import aclosing
 from services.chassis.errors import DeadlineExceeded, FulcrumError, InvalidField, Unavailable
 from services.chassis.status import code_of
 from services.edge.attempts import Attempts
-from services.edge.chat import CacheNote, Degradation, Delta, Finish, Outcome, PlannedModel, RouteNote, Spent, TextDelta
+from services.edge.chat import (
+    CacheNote,
+    Degradation,
+    Delta,
+    Discarded,
+    Finish,
+    Outcome,
+    PlannedModel,
+    Request,
+    RouteNote,
+    Spent,
+    TextDelta,
+)
 from services.edge.ports import Plan
 from services.edge.work import Work
 
@@ -18,7 +30,7 @@ class Execution:
     Whenever it ends, `begun` is whether a model has said anything, `said_bytes` how much, `attempts` how often one was
     asked, hedges and fallbacks included, `spent` what the one that is answering has taken so far, None where it did
     not tell, `first_token_s` and `answer_s` how long that one took to begin and to end, and `held_s` how long of that
-    whoever reads the answer held it up.
+    whoever reads the answer held it up. `discarded` are answers that were set aside before.
     """
 
     def __init__(self, attempts: Attempts, work: Work) -> None:
@@ -27,17 +39,20 @@ class Execution:
         self.begun = False
         self.said_bytes = 0
         self.first_token_s = self.answer_s = self.held_s = 0.0
+        self.discarded: tuple[Discarded, ...] = ()
+        self.assessment = ""
         self._asking = attempts
         self._work = work
         self._finish: Finish | None = None
         self._model: PlannedModel | None = None
         self._model_s = 0.0
 
-    async def run(self, plan: Plan) -> AsyncGenerator[Delta | Finish, None]:
+    async def run(self, plan: Plan, request: Request | None = None) -> AsyncGenerator[Delta | Finish, None]:
         """Deltas, then one Finish; a model that fails before its first delta hands over to the next of the plan.
 
-        The next is one that the router lets stand in. A request that is at fault itself, unless another model may take
-        it for its length, or whose time is over, is not tried elsewhere.
+        What is asked is the caller's request, or another in its place. The next is one that the router lets stand in. A
+        request at fault itself, unless another model may take it for its length, or whose time is over, is not tried
+        elsewhere.
 
         Raises:
             FulcrumError: the last model's error, or that of a model that had begun.
@@ -49,7 +64,7 @@ class Execution:
             self._model = planned
             asked = time.monotonic()
             try:
-                generated = self._asking.generate(planned.model, self._work.request, self._count)
+                generated = self._asking.generate(planned.model, request or self._work.request, self._count)
                 async with aclosing(generated) as events:
                     async for event in events:
                         if not self.begun:
@@ -57,16 +72,30 @@ class Execution:
                         self.begun = True
                         self._note(event)
                         if isinstance(event, Finish):
-                            self.answer_s, self._model_s = time.monotonic() - asked, time.monotonic() - begin
+                            self.answer_s = time.monotonic() - asked
+                            self._model_s += time.monotonic() - begin
                         told = time.monotonic()
                         yield event
                         self.held_s += time.monotonic() - told
                 return
             except FulcrumError as error:
-                if self.begun or following is None or _final(error) or not self._asking.may_fall_back(error):
+                if self.begun or following is None or not self.hands_over(error, planned.model, following.model):
                     raise
-                consequence = f"{following.model} answers instead of {planned.model}"
-                self._work.degradations.append(Degradation("model", code_of(error).name, consequence))
+
+    def hands_over(self, error: FulcrumError, model: str, following: str) -> bool:
+        """Whether another model may answer instead of one that failed so, which is noted then."""
+        if _final(error) or not self._asking.may_fall_back(error):
+            return False
+        consequence = f"{following} answers instead of {model}"
+        self._work.degradations.append(Degradation("model", code_of(error).name, consequence))
+        return True
+
+    def set_aside(self, spent: Spent | None) -> None:
+        """Begins anew, after an answer that is not served and took so much, if it had begun."""
+        if self._model and self.begun:
+            self.discarded += (Discarded(self._model.model, spent),)
+        self.begun, self.said_bytes, self.spent, self._finish = False, 0, None, None
+        self.first_token_s = self.answer_s = self.held_s = 0.0
 
     @property
     def model(self) -> str | None:
@@ -96,8 +125,9 @@ class Execution:
             raise Unavailable("executor", "an answer without an end", "a finish event")
         model, finish = self._model.model, self._finish
         predicted = self._model.predicted_quality, self._model.predicted_loss
-        route = RouteNote(plan.decision_id, plan.explanation, *predicted, plan.models)
-        return Outcome(model, finish, cache, route, self._model_s, attempts=self.attempts)
+        why = f"{plan.explanation} {self.assessment}".strip()
+        route = RouteNote(plan.decision_id, why, *predicted, plan.models)
+        return Outcome(model, finish, cache, route, self._model_s, attempts=self.attempts, discarded=self.discarded)
 
 
 def _final(error: FulcrumError) -> bool:

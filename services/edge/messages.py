@@ -78,6 +78,7 @@ def _objective(message: objective_pb2.Objective) -> chat.Objective:
         tuple(message.allowed_models),
         tuple(message.denied_models),
         objective_pb2.Goal.Name(message.goal).removeprefix("GOAL_") if message.goal else None,
+        message.whole_answer,
     )
 
 
@@ -135,6 +136,7 @@ def objective_message(objective: chat.Objective) -> objective_pb2.Objective:
         allowed_models=objective.allowed_models,
         denied_models=objective.denied_models,
         goal=f"GOAL_{objective.goal}" if objective.goal else None,
+        whole_answer=objective.whole_answer,
     )
 
 
@@ -249,7 +251,8 @@ def plan(message: router_pb.RouteResponse) -> ports.Plan:
         )
         for planned in message.plan
     )
-    return ports.Plan(message.decision_id, models, message.explanation)
+    kept = message.expected_kept if message.HasField("expected_kept") else None
+    return ports.Plan(message.decision_id, models, message.explanation, kept)
 
 
 def catalogue_model(message: router_pb.CatalogueModel) -> ports.CatalogueModel:

@@ -10,6 +10,7 @@ from services.chassis.errors import NotFound, Overloaded, Unavailable
 from services.edge.accounts import Accounts, Executed
 from services.edge.attempts import Attempts
 from services.edge.background import BackgroundCalls
+from services.edge.cascading import Cascading
 from services.edge.catalogue import Catalogue
 from services.edge.chat import CacheNote, Delta, Finish, Outcome, Request
 from services.edge.comparing import Comparing
@@ -62,6 +63,7 @@ class Pipeline:
         budget = ShadowBudget(self._limits, ledger, settings.shadow.usd_per_day)
         comparing = Comparing(settings.shadow, calls, catalogue, budget)
         self.shadowing = Shadowing(settings.shadow, router, comparing, catalogue, self._gate)
+        self.cascading = Cascading(router, self._accounts)
         self._planning = Planning(router, catalogue, settings.remembered_turns, settings.prefix_kept_s)
         self._under_way = 0
         self._looking = 0
@@ -177,7 +179,7 @@ class Pipeline:
         """The answer of the plan's first model that begins, on the books from before it begins, and kept."""
         execution = Execution(self.attempts, work)
         async with self._accounts.line(work.request, execution, plan.models[0].model) as opened:
-            async with aclosing(execution.run(plan)) as generated:
+            async with aclosing(self.cascading.run(work, execution, plan)) as generated:
                 async for piece in generated:
                     if not isinstance(piece, Finish):
                         work.pieces.append(piece)
@@ -203,8 +205,9 @@ class Pipeline:
         control = work.request.cache_control
         if embedding is None or control.no_cache or work.failed("cache"):
             return None
-        judges = executes and self._settings.judge.at_once > 0
-        if executes and may_be_kept(work.request, self._settings.hot_temperature):
+        kept = executes and may_be_kept(work.request, self._settings.hot_temperature)
+        judges = kept and self._settings.judge.at_once > 0  # of what is not kept, nothing is told
+        if kept:
             lookup = self.twins.find(work, embedding, judges)
         else:
             lookup = self._cache.lookup(work.key, embedding, work.budget.cache_share, control.max_age_s, judges)

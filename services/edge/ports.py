@@ -102,10 +102,33 @@ class Circumstances:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Models in the order to try them."""
+    """Models in the order to try them.
+
+    Where `expected_kept` is set the first one's answer has to be assessed before it is served; such a share of them is
+    expected to be accepted.
+    """
 
     decision_id: str
     models: tuple[PlannedModel, ...]
+    explanation: str
+    expected_kept: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What is known of a finished answer; the mean natural-log probability of its tokens is None where unknown."""
+
+    model: str
+    complete: bool
+    output_tokens: int
+    mean_logprob: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """Whether an answer will do, and why in one sentence."""
+
+    accepted: bool
     explanation: str
 
 
@@ -195,6 +218,9 @@ class Router(Protocol):
         self, request: Request, embedding: Embedding | None, objective: Objective, known: Circumstances
     ) -> Plan:
         """The plan for this request."""
+
+    async def assess(self, decision_id: str, signals: Signals) -> Assessment:
+        """Whether the answer of a plan's first model will do."""
 
     async def feedback(self, decision_id: str, model: str, score: float, source: str, drawn: Draw) -> None:
         """Tells how good a model's answer to a decision was, and by which draw it was scored."""

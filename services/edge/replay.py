@@ -28,4 +28,4 @@ def as_shared(end: Outcome | Executed, work: Work) -> Outcome:
     note = replace(outcome.cache, result="shared", explanation="an identical request was under way")
     degradations = (*work.degradations, *outcome.degradations)
     finish = replace(outcome.finish, machine_s=0.0)
-    return replace(outcome, cache=note, finish=finish, degradations=degradations, attempts=0)
+    return replace(outcome, cache=note, finish=finish, degradations=degradations, attempts=0, discarded=())

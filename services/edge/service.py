@@ -133,6 +133,12 @@ def _receipt(receipt: Receipt) -> receipt_pb2.Receipt:
             receipt_pb2.Degradation(part=_PARTS[d.part], status=d.status, consequence=d.consequence)
             for d in outcome.degradations
         ],
+        discarded=[
+            receipt_pb2.DiscardedAnswer(
+                model=one.model, usage=messages.usage_message(one.spent.usage if one.spent else None)
+            )
+            for one in outcome.discarded
+        ],
     )
 
 
@@ -148,6 +154,7 @@ def _cost(cost: Cost | None) -> receipt_pb2.Cost:
             for s in cost.levers
         ],
         actual_nano_usd=cost.actual_nano_usd,
+        discarded_nano_usd=cost.discarded_nano_usd,
     )
 
 

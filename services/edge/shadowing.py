@@ -80,14 +80,17 @@ class Shadowing:
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
     def _can_be_drawn(self, request: Request, outcome: Outcome) -> bool:
-        """Requests of text alone that may be remembered, answered by the router's choice, the strong model allowed."""
+        """Requests of text alone that may be remembered, answered by the router's choice, the strong model allowed.
+
+        That choice may be the strong model once another's answer was assessed.
+        """
         planned = [one.model for one in outcome.route.alternatives]
         return (
             bool(outcome.route.decision_id)
             and not request.tools
             and not request.cache_control.no_store
             and self._catalogue.default in planned
-            and outcome.model == planned[0]
+            and (outcome.model == planned[0] or (bool(outcome.discarded) and outcome.model == self._catalogue.default))
         )
 
     def _others(self, outcome: Outcome) -> Sequence[str]:

@@ -27,6 +27,7 @@ _NAMES = frozenset(
     + [f"prior_{one.name}" for one in fields(Prior)]
     + [one.name for one in fields(Ensemble) if one.name != "prior"]
 )
+_MAY_LACK = "calibration_mean_logprobs"
 _MAY_BE_EMPTY = ("prior_landmarks", "prior_coefficients", "prior_offset", "domain_targets")
 
 
@@ -60,6 +61,8 @@ class Artefact:
     calibration_losses: NDArray[np.float32]  # [n, m], infinite where the prompt is unfamiliar
     calibration_harms: NDArray[np.bool_]  # [n, m]
     calibration_groups: NDArray[np.int32]  # [n], prompts that share their fate
+    # [n, m], mean log-probability of the tokens of each answer, not a number where unknown; None where all are
+    calibration_mean_logprobs: NDArray[np.float32] | None = None
 
     def save(self, path: Path) -> None:
         """Writes the file, replacing one that is there."""
@@ -83,7 +86,9 @@ class Artefact:
 
     def tensors(self) -> Mapping[str, NDArray[np.generic]]:
         """Every array by the name that it has in the file."""
-        own = {name: value for name, value in vars(self).items() if name not in ("facts", "ensemble")}
+        own = {name: value for name, value in vars(self).items() if name not in ("facts", "ensemble", _MAY_LACK)}
+        if self.calibration_mean_logprobs is not None:
+            own[_MAY_LACK] = self.calibration_mean_logprobs
         prior = {f"prior_{one.name}": getattr(self.ensemble.prior, one.name) for one in fields(Prior)}
         ensemble = {one.name: getattr(self.ensemble, one.name) for one in fields(Ensemble) if one.name != "prior"}
         return own | prior | ensemble
@@ -131,18 +136,18 @@ def _check(path: Path, facts: Facts, tensors: Mapping[str, NDArray[np.generic]])
         raise ConfigError(f"{path}: feature_version: got {facts.feature_version}, expected {FEATURE_VERSION}")
     if facts.default_model not in facts.models or len(set(facts.models)) < len(facts.models):
         raise ConfigError(f"{path}: models: got {facts.models}, expected each once, {facts.default_model} among them")
-    if set(tensors) != _NAMES:
+    if set(tensors) - {_MAY_LACK} != _NAMES:
         raise ConfigError(f"{path}: tensors: got {sorted(tensors)}, expected {sorted(_NAMES)}")
     expected = _shapes(facts, tensors)
-    for name, (kind, shape) in expected.items():
-        found = tensors[name]
+    for name in filter(tensors.__contains__, expected):
+        (kind, shape), found = expected[name], tensors[name]
         fits = found.ndim == len(shape) and all(b in (None, a) for a, b in zip(found.shape, shape, strict=True))
         if found.dtype != kind or not fits or not (found.size or name in _MAY_BE_EMPTY):
             raise ConfigError(f"{path}: {name}: got {found.dtype} {found.shape}, expected {kind.__name__} {shape}")
-        if name != "calibration_losses" and not np.isfinite(found).all():
+        if name not in ("calibration_losses", _MAY_LACK) and not np.isfinite(found).all():
             raise ConfigError(f"{path}: {name}: got a value that is not finite")
-    for name in ("calibration_harms", "calibration_groups"):
-        if len(tensors["calibration_losses"]) != len(tensors[name]):
+    for name in tensors:
+        if name.startswith("calibration_") and len(tensors["calibration_losses"]) != len(tensors[name]):
             raise ConfigError(f"{path}: {name}: expected as many rows as calibration_losses")
     for name in ("spread", "prior_spread"):
         if not np.greater(tensors[name], 0).all():
@@ -184,6 +189,7 @@ def _shapes(
         "calibration_losses": (np.float32, (None, models)),
         "calibration_harms": (np.bool_, (None, models)),
         "calibration_groups": (np.int32, (None,)),
+        _MAY_LACK: (np.float32, (None, models)),
     }
 
 

@@ -45,7 +45,7 @@ def fit_blend(
     """
     blend = unbent(targets.shape[1], domains)
     penalty = _PENALTY * (_PROMPTS / questions) ** _POWER
-    for target in np.flatnonzero(scores):
+    for target in np.flatnonzero(scores).tolist():
         seen = np.isfinite(targets[:, target])
         if seen.any():
             own, ease = left_out[seen, target], left_out[seen] @ scores

@@ -18,6 +18,7 @@ models; on average it is exact for one, and where several compete, so that harm 
 the order of 1/n, which the margin covers in every measurement (`python -m benchmarks.routing.promise`).
 """
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -198,5 +199,5 @@ def _rounded_down(share: float, digits: int) -> float:
     """To so many significant digits, never up; nothing where it is less than a millionth."""
     if share < 1e-6:
         return 0.0
-    scale = 10.0 ** (digits - 1 - np.floor(np.log10(share)))
-    return min(share, float(np.floor(share * scale + 1e-9) / scale))
+    scale = 10.0 ** (digits - 1 - math.floor(math.log10(share)))
+    return min(share, math.floor(share * scale + 1e-9) / scale)

@@ -3,6 +3,7 @@
 import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
 
 from services.chassis.errors import NotFound
 from services.router.plan import Plan, Planned
@@ -15,6 +16,7 @@ class Decisions:
         self._capacity = capacity
         self._plans: OrderedDict[str, Plan] = OrderedDict()
         self._scores: dict[str, dict[str, float]] = {}
+        self._assessed: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._plans)
@@ -26,6 +28,7 @@ class Decisions:
         if len(self._plans) > self._capacity:
             forgotten, _ = self._plans.popitem(last=False)
             self._scores.pop(forgotten, None)
+            self._assessed.discard(forgotten)
         return decision_id
 
     def recall(self, decision_id: str) -> Plan:
@@ -34,6 +37,14 @@ class Decisions:
         if plan is None:
             raise NotFound("decision_id", decision_id, f"an id from one of the last {self._capacity} of Route")
         return plan
+
+    def assessed(self, decision_id: str, promised: bool) -> bool:
+        """Notes whether the answer to a known decision passed its check, and so is promised; tells if that is new."""
+        if decision_id in self._assessed:
+            return False
+        self._assessed.add(decision_id)
+        self._plans[decision_id] = replace(self._plans[decision_id], promised=promised)
+        return True
 
     def score(self, decision_id: str, model: str, score: float) -> Mapping[str, float]:
         """Every model's score so far of a decision that is known, this one with them; a model's first one counts."""

@@ -1,7 +1,7 @@
 """Fits a router's artefact from prompts, embeddings and each model's scores: the ensemble, then its calibration."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ class Outcomes:
         scores: 0 to 1 by model, [n] each, not a number where it was not asked; from 0.5 on a model answered well.
         groups: n labels; prompts of one group never part between fitting and calibration.
         domains: n labels, empty where unknown.
+        mean_logprobs: mean log-probability of an answer's tokens by model, [n] each, not a number where unknown.
     """
 
     prompts: Sequence[str]
@@ -35,6 +36,7 @@ class Outcomes:
     scores: Mapping[str, NDArray[np.float64]]
     groups: Sequence[str]
     domains: Sequence[str]
+    mean_logprobs: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -181,4 +183,12 @@ def calibrated(artefact: Artefact, outcomes: Outcomes, rows: NDArray[np.intp]) -
         calibration_losses=losses,
         calibration_harms=harms,
         calibration_groups=np.unique(np.asarray(outcomes.groups)[rows], return_inverse=True)[1].astype(np.int32),
+        calibration_mean_logprobs=_mean_logprobs(outcomes, models, rows),
     )
+
+
+def _mean_logprobs(outcomes: Outcomes, models: Sequence[str], rows: NDArray[np.intp]) -> NDArray[np.float32] | None:
+    """[rows, m], not a number where unknown; None where nothing is known."""
+    unknown = np.full(len(outcomes.prompts), np.nan)
+    found = np.stack([outcomes.mean_logprobs.get(model, unknown) for model in models], axis=1)[rows]
+    return found.astype(np.float32) if np.isfinite(found).any() else None

@@ -79,6 +79,9 @@ def introduced(artefact: Artefact, name: str, mixture: NDArray[np.float64], bett
     if len(better):
         quality[-len(better) :] += better
         harm[-len(better) :] -= better * ensemble.offset[default]
+    certainty = artefact.calibration_mean_logprobs
+    if certainty is not None:
+        certainty = np.column_stack([certainty, np.full(rows, np.nan, np.float32)])
     mixed = np.insert(blend, [count, 2 * count], np.column_stack([quality, harm]), axis=1)
     return replace(
         artefact,
@@ -86,4 +89,5 @@ def introduced(artefact: Artefact, name: str, mixture: NDArray[np.float64], bett
         ensemble=replace(ensemble, blend=np.ascontiguousarray(mixed, np.float32)),
         calibration_losses=np.column_stack([artefact.calibration_losses, np.full(rows, np.inf, np.float32)]),
         calibration_harms=np.column_stack([artefact.calibration_harms, np.zeros(rows, np.bool_)]),
+        calibration_mean_logprobs=certainty,
     )

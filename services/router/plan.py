@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from services.router.risk import Check
+
 RIGHT = 0.5  # a score from which an answer counts as right
 
 
@@ -21,6 +23,7 @@ class Reason(Enum):
     NEEDS_CONVERSATION = "NEEDS_CONVERSATION"
     PROMISE_SUSPENDED = "PROMISE_SUSPENDED"
     CONTINUES_TOOL_CALL = "CONTINUES_TOOL_CALL"
+    CHEAPER_FIRST = "CHEAPER_FIRST"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,8 @@ class Plan:
 
     `promised` is whether the first is a weaker one under the promise that no more than `bound`, a share of all such
     requests, are answered worse than by the default. `unfamiliar` is whether no promise covers the prompt, and `group`
-    names it in the log of outcomes, where there is one.
+    names it in the log of outcomes, where there is one. Where there is a `check` the first one's answer has to pass it
+    before it is served, and nothing is promised of it until then.
     """
 
     models: tuple[Planned, ...]
@@ -56,3 +60,4 @@ class Plan:
     version: str  # of the predictor; empty where there is none
     unfamiliar: bool = False
     group: str = ""
+    check: Check | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from services.chassis.errors import InvalidField
+from services.router.cascading import Cascades
 from services.router.conversation import leaning
 from services.router.drift import HarmWatches, PromiseState, ShiftWatch
 from services.router.eligibility import Candidate, Eligibility
@@ -16,6 +17,7 @@ from services.router.order import Rivalry
 from services.router.plan import RIGHT, Plan, Planned, Reason
 from services.router.predictor import Prediction, Predictor
 from services.router.query import Goal, Query
+from services.router.risk import Check
 
 _WITHIN = {
     Goal.CHEAPEST: Reason.CHEAPEST_WITHIN_LOSS,
@@ -32,6 +34,7 @@ class _Choice:
     model: Candidate
     reason: Reason
     why: str
+    check: Check | None = None
 
 
 class Policy:
@@ -47,6 +50,7 @@ class Policy:
         self._version = predictor.version if predictor else ""
         calibrated = [name for name in predictor.models if name in predictor.calibration] if predictor else []
         self._rivalry = Rivalry(eligibility.models, calibrated)
+        self._cascades = Cascades(predictor, eligibility.models) if predictor else None
         self._harms = HarmWatches()
         self._shift = ShiftWatch(predictor.calibration.mean_losses) if predictor else None
         if before and before._version == self._version:
@@ -87,11 +91,18 @@ class Policy:
         planned = tuple(_planned(one, prediction, one.name in able) for one in order)
         weak = choice.model is not ranked[0] and choice.reason is not Reason.CONTINUES_TOOL_CALL
         bound = query.objective.max_quality_loss
-        if ranked[0].model.is_default:
+        if ranked[0].model.is_default and not choice.check:
             self._harms.decided(bound, weak)
-        promised, why = weak and ranked[0].model.is_default, f"{choice.model.name}: {choice.why}."
+        promised = weak and ranked[0].model.is_default and not choice.check
+        why = f"{choice.model.name}: {choice.why}."
         unfamiliar = prediction is not None and bool(prediction.unfamiliar)
-        return Plan(planned, ranked[0].name, choice.reason, why, promised, bound, self._version, unfamiliar)
+        covered = promised, bound, self._version, unfamiliar
+        return Plan(planned, ranked[0].name, choice.reason, why, *covered, check=choice.check)
+
+    def assessed(self, plan: Plan, kept: bool) -> None:
+        """Learns whether an answer passed the check of a plan; one of another predictor says nothing of this one."""
+        if plan.version == self._version:
+            self._harms.decided(plan.bound, kept)
 
     def _predict(self, query: Query) -> Prediction | None:
         if query.vector is None:
@@ -172,6 +183,8 @@ class Policy:
         bound, confidence = query.objective.max_quality_loss, query.objective.confidence
         names, in_order = self._counted(query, fitted)
         threshold = predictor.calibration.threshold(names, bound, confidence, in_order=in_order)
+        paired = self._cascades.paired(query, fitted, strongest, names, in_order) if self._cascades else None
+        threshold = paired.threshold if paired else threshold
         promise = f"a bound of {percent(bound)}" + (f" at {percent(confidence)} confidence" if confidence else "")
         allowed = f"{limit(threshold)} {predictor.calibration.prompts} calibrated prompts for {promise}"
         for one in fitted:
@@ -179,6 +192,12 @@ class Policy:
             if loss < threshold:
                 why = f"{measure.superlative} model within the bound: predicted loss {percent(loss)}, where {allowed}"
                 return _Choice(one, _WITHIN[goal], f"{why}; {expected(one, strongest, goal, prediction)}")
+        if paired and (check := paired.check(query, fitted[0], strongest, prediction)):
+            why = (
+                f"asked first, as {percent(check.expected_kept)} of such answers are good enough: those whose risk of "
+                f"being worse than {strongest.name}'s, known then, is small, where {allowed}"
+            )
+            return _Choice(fitted[0], Reason.CHEAPER_FIRST, why, check)
         closest = min(fitted, key=lambda one: prediction.loss[one.name])
         least = percent(prediction.loss[closest.name])
         why = f"{rank(strongest)}, as {closest.name} is predicted to lose {least}, where {allowed}"
@@ -221,7 +240,7 @@ class Policy:
             f"the session stays, as the {query.cached_prefix_tokens} tokens that it holds are worth {worth} "
             f"nano-dollars, which leaving it for {otherwise.name} would not gain; {choice.why}"
         )
-        return _Choice(choice.model, Reason.CACHED_PREFIX, why)
+        return replace(choice, reason=Reason.CACHED_PREFIX, why=why)
 
 
 def _planned(candidate: Candidate, prediction: Prediction | None, may_stand_in: bool) -> Planned:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from services.chassis.errors import FailedPrecondition, InvalidField
 from services.router.artefact import Artefact
 from services.router.calibration import Calibration
+from services.router.cascade import Cascade
 from services.router.features import lexical
 
 _LEAST_CHANCE = 0.01  # where estimates bend, so that they keep their order and stay above 0
@@ -50,6 +51,19 @@ class Predictor:
             artefact.calibration_harms,
             artefact.calibration_groups,
         )
+        self._artefact = artefact
+
+    def cascade(self, model: str, cost_ratio: float) -> Cascade | None:
+        """Asking this model before the default, at a share of its cost; None where too little is known of it."""
+        known = self._artefact
+        if known.calibration_mean_logprobs is None or model not in self.models:
+            return None
+        certainty = known.calibration_mean_logprobs[:, list(self.models).index(model)].astype(np.float64)
+        rows = known.calibration_losses, known.calibration_harms, known.calibration_groups
+        try:
+            return Cascade(model, self.models, *rows, certainty, cost_ratio)
+        except ValueError:
+            return None
 
     @property
     def models(self) -> Sequence[str]:

@@ -27,6 +27,7 @@ class Objective:
     allowed_models: tuple[str, ...] = ()
     denied_models: tuple[str, ...] = ()
     goal: Goal = Goal.CHEAPEST
+    whole_answer: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ def recalibrated(artefact: Artefact, outcomes: Iterable[Mapping[str, Any]]) -> A
         calibration_losses=losses,
         calibration_harms=harms,
         calibration_groups=groups.astype(np.int32),
+        calibration_mean_logprobs=None,
     )
 
 

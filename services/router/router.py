@@ -59,7 +59,13 @@ class Router:
 
     def assess(self, decision_id: str, signals: Signals) -> Assessment:
         """Judges an answer; NotFound where the decision is forgotten or the model is not of its plan."""
-        return assess(self._decisions.recall(decision_id), signals)
+        plan = self._decisions.recall(decision_id)
+        found = assess(plan, signals)
+        if plan.check and signals.model == plan.models[0].model:
+            kept = not found.escalate_to
+            if self._decisions.assessed(decision_id, promised=kept):
+                self._policy.assessed(plan, kept)
+        return found
 
     async def feedback(self, decision_id: str, model: str, score: float, source: str, drawn: Draw) -> None:
         """Logs a score from 0 to 1 where a log is set; NotFound as `assess`, Overloaded where the log lags."""

@@ -1,13 +1,14 @@
 """Scored prompts, as read from outcome files: what a router is fitted, calibrated and evaluated on.
 
 A file is JSON lines, gzipped where its name ends in .gz: `prompt` (text), `scores` (model: 0 to 1) and optionally
-`domain` and `group` (the same for prompts that ask the same). What cannot be used is refused with
+`domain`, `group` (the same for prompts that ask the same) and `mean_logprobs` (model: mean log-probability of the
+tokens of its answer, which tells how sure it was). What cannot be used is refused with
 file and line; what can, with a remark.
 """
 
 import gzip
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class Scored:
         domains: n labels, empty where unknown.
         models: m names.
         scores: float64 [n, m] from 0 to 1; not a number where a model was not asked.
+        mean_logprobs: of the tokens of each answer, float64 [n, m], at most 0; not a number where unknown.
         groups: n labels, equal where prompts ask the same.
         remarks: what was made of the file, a sentence each.
     """
@@ -39,6 +41,7 @@ class Scored:
     domains: Sequence[str]
     models: Sequence[str]
     scores: NDArray[np.float64]
+    mean_logprobs: NDArray[np.float64]
     groups: Sequence[str]
     remarks: Sequence[str] = field(default=())
 
@@ -54,13 +57,15 @@ class Scored:
     def only(self, models: Sequence[str]) -> "Scored":
         """These models alone, in this order."""
         scores = np.stack([self.of(model) for model in models], axis=1)
-        return Scored(self.prompts, self.domains, tuple(models), scores, self.groups, self.remarks)
+        certainty = self.mean_logprobs[:, [list(self.models).index(model) for model in models]]
+        return Scored(self.prompts, self.domains, tuple(models), scores, certainty, self.groups, self.remarks)
 
     def at(self, rows: NDArray[np.intp]) -> "Scored":
         """Some prompts, by place."""
         prompts = [self.prompts[row] for row in rows]
         domains, groups = ([labels[row] for row in rows] for labels in (self.domains, self.groups))
-        return Scored(prompts, domains, self.models, self.scores[rows], groups, self.remarks)
+        scores, certainty = self.scores[rows], self.mean_logprobs[rows]
+        return Scored(prompts, domains, self.models, scores, certainty, groups, self.remarks)
 
 
 def read_scored(paths: Iterable[Path]) -> Scored:
@@ -70,33 +75,42 @@ def read_scored(paths: Iterable[Path]) -> Scored:
         InvalidOutcomes: names file, line and field of the first mistake.
     """
     found: dict[str, list[Mapping[str, float]]] = {}
+    certainty: dict[str, list[Mapping[str, float]]] = {}
     domains: dict[str, str] = {}
     groups: dict[str, str] = {}
     spelled = 0
     for path in paths:
         for place, row in enumerate(_objects(path), 1):
-            written, scores = _checked(f"{path}, line {place}", row)
+            written, scores, mean_logprobs = _checked(f"{path}, line {place}", row)
             prompt = mended(written)
             spelled += prompt != written
             found.setdefault(prompt, []).append(scores)
+            certainty.setdefault(prompt, []).append(mean_logprobs)
             domains.setdefault(prompt, _label(row, "domain", ""))
             groups.setdefault(prompt, _label(row, "group", prompt))
     if not found:
         raise InvalidOutcomes("outcomes: got no rows, expected at least one")
     models = sorted({model for rows in found.values() for scores in rows for model in scores})
-    matrix = np.full((len(found), len(models)), np.nan)
-    column = {model: place for place, model in enumerate(models)}
-    for place, rows in enumerate(found.values()):
-        for model in {name for scores in rows for name in scores}:
-            matrix[place, column[model]] = np.mean([scores[model] for scores in rows if model in scores])
+    matrix = _means(found.values(), models)
     return Scored(
         tuple(found),
         tuple(domains.values()),
         tuple(models),
         matrix,
+        _means(certainty.values(), models),
         tuple(groups.values()),
         _remarks(found, matrix, spelled),
     )
+
+
+def _means(prompts: Collection[Sequence[Mapping[str, float]]], models: Sequence[str]) -> NDArray[np.float64]:
+    """Of what the rows of each prompt say of each model, [n, m]; not a number where they say nothing."""
+    found = np.full((len(prompts), len(models)), np.nan)
+    column = {model: place for place, model in enumerate(models)}
+    for place, rows in enumerate(prompts):
+        for model in {name for said in rows for name in said}:
+            found[place, column[model]] = np.mean([said[model] for said in rows if model in said])
+    return found
 
 
 def _objects(path: Path) -> Iterable[Any]:
@@ -112,7 +126,8 @@ def _objects(path: Path) -> Iterable[Any]:
         raise InvalidOutcomes(f"{path}: cannot be read: {error}") from error
 
 
-def _checked(where: str, row: Any) -> tuple[str, Mapping[str, float]]:
+def _checked(where: str, row: Any) -> tuple[str, Mapping[str, float], Mapping[str, float]]:
+    """The prompt, its scores and its mean log-probabilities."""
     if not isinstance(row, dict) or not isinstance(row.get("prompt"), str) or not row["prompt"].strip():
         raise InvalidOutcomes(f"{where}: prompt: expected a text that is not empty")
     scores = row.get("scores")
@@ -122,7 +137,15 @@ def _checked(where: str, row: Any) -> tuple[str, Mapping[str, float]]:
         number = isinstance(score, int | float)
         if not number or not 0 <= score <= 1:
             raise InvalidOutcomes(f"{where}: scores of {model}: got {score!r}, expected a number from 0 to 1")
-    return row["prompt"], scores
+    certainty = row.get("mean_logprobs", {})
+    if not isinstance(certainty, dict) or not set(certainty) <= set(scores):
+        raise InvalidOutcomes(
+            f"{where}: mean_logprobs: got {certainty!r}, expected numbers for models that have scores"
+        )
+    for model, mean in certainty.items():
+        if not isinstance(mean, int | float) or not -1e6 <= mean <= 0:
+            raise InvalidOutcomes(f"{where}: mean_logprobs of {model}: got {mean!r}, expected a number of at most 0")
+    return row["prompt"], scores, certainty
 
 
 def _label(row: Mapping[str, Any], name: str, unset: str) -> str:

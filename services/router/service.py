@@ -58,7 +58,9 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         self, request: router_service_pb2.AssessRequest, context: Any
     ) -> router_service_pb2.AssessResponse:
         """Judges an answer against its plan."""
-        signals = Signals(request.signals.model, request.signals.complete, request.signals.output_tokens)
+        told = request.signals
+        certainty = told.mean_logprob if told.HasField("mean_logprob") else None
+        signals = Signals(told.model, told.complete, told.output_tokens, certainty)
         found = self._router.assess(request.decision_id, signals)
         accept, escalate = router_service_pb2.ASSESS_ACTION_ACCEPT, router_service_pb2.ASSESS_ACTION_ESCALATE
         return router_service_pb2.AssessResponse(
@@ -128,6 +130,7 @@ def _objective(message: objective_pb2.Objective, unset: Objective) -> Objective:
         allowed_models=tuple(message.allowed_models) or unset.allowed_models,
         denied_models=tuple(message.denied_models) or unset.denied_models,
         goal=Goal(objective_pb2.Goal.Name(message.goal).removeprefix("GOAL_")) if message.goal else unset.goal,
+        whole_answer=message.whole_answer,
     )
 
 
@@ -168,6 +171,7 @@ def _route_response(decision_id: str, plan: Plan) -> router_service_pb2.RouteRes
         reason=f"ROUTE_REASON_{plan.reason.value}",
         explanation=plan.explanation,
         predictor_version=plan.version,
+        expected_kept=plan.check.expected_kept if plan.check else None,
     )
 
 

@@ -62,7 +62,7 @@ def use(cache: AnswerCache, number: int, rng: np.random.Generator) -> None:
     kept = cache.store(Submission(partition, text, answer, embedding, ttl_ns, lookup_id, request_id, who))
     assert isinstance(kept, str)
     if number % EVERY_VERDICT == 0:
-        cache.judge(partition.tenant, lookup_id, number % (3 * EVERY_VERDICT) == 0)
+        cache.compared(partition.tenant, lookup_id, number % (3 * EVERY_VERDICT) == 0)
     if number % EVERY_PURGE == 0:
         cache.kept.invalidate(Selector(partition.tenant, entry_id=kept))
 

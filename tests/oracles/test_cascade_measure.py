@@ -4,18 +4,16 @@ import numpy as np
 
 from benchmarks.routing.cascade import totals
 
-_COSTS = np.array([[1.0, 4.0], [1.0, 4.0], [1.0, 4.0], [1.0, 4.0]])
-
 
 def test_who_escalates_pays_for_both() -> None:
     """Two answers of the small model and two that were escalated cost 4 times the small and twice the strong one."""
     kept = np.array([True, True, False, False])
-    told = totals(kept, ~kept, np.array([True, False, True, False]), _COSTS)
+    told = totals(kept, ~kept, np.array([True, False, True, False]), 0.25)
     assert told == {"cost": 0.75, "harm": 0.25, "strong_share": 0.5}
 
 
 def test_who_chooses_before_asking_pays_for_one() -> None:
     """Where the strong model was asked at once the small one costs nothing."""
     sent = np.array([True, False, False, False])
-    told = totals(sent, np.zeros(4, np.bool_), np.array([False, True, True, True]), _COSTS)
+    told = totals(sent, np.zeros(4, np.bool_), np.array([False, True, True, True]), 0.25)
     assert told == {"cost": 0.8125, "harm": 0.0, "strong_share": 0.75}

@@ -41,12 +41,16 @@ class Collector:
     def spans(self) -> list[Kept]:
         return [span for body in list(self.bodies) for span in _spans(body)]
 
-    def trace(self, trace_id: str, at_least: int, without: str = "", timeout_s: float = 20.0) -> list[Kept]:
-        """The spans of one trace, `without` one name, once there are so many, or those that came until time is over."""
+    def trace(
+        self, trace_id: str, at_least: int, without: str = "", timeout_s: float = 20.0, including: str = ""
+    ) -> list[Kept]:
+        """The spans of one trace, `without` one name, once there are so many and one of the name `including`, or those
+        that came until time is over."""
         until = time.monotonic() + timeout_s
         while True:
             found = [span for span in self.spans if span.trace_id == trace_id and span.name != without]
-            if len(found) >= at_least or time.monotonic() > until:
+            enough = len(found) >= at_least and (not including or including in {span.name for span in found})
+            if enough or time.monotonic() > until:
                 return found
             time.sleep(0.05)
 

@@ -54,11 +54,11 @@ def context(sampled: bool = True) -> tuple[str, str, tuple[tuple[str, str], ...]
     return trace, span, (("traceparent", f"00-{trace}-{span}-0{int(sampled)}"), ("tracestate", "vendor=x"))
 
 
-async def kept(suite: Running, trace: str, at_least: int) -> dict[str, list[Kept]]:
+async def kept(suite: Running, trace: str, at_least: int, including: str = "") -> dict[str, list[Kept]]:
     """What belongs to the answer; a near miss is compared after it, if there was one."""
     assert suite.collector
     found: dict[str, list[Kept]] = {}
-    for span in await asyncio.to_thread(suite.collector.trace, trace, at_least, FEEDBACK):
+    for span in await asyncio.to_thread(suite.collector.trace, trace, at_least, FEEDBACK, including=including):
         found.setdefault(span.name, []).append(span)
     return found
 

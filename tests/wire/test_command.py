@@ -70,7 +70,7 @@ async def test_complete_streams_and_prints_a_receipt(running: SuiteProcess) -> N
 
 async def test_an_objective_on_the_command_line(running: SuiteProcess) -> None:
     """Goal and limits reach the router; the receipt says who could have answered; what no model can do is explained."""
-    asked = ("complete", "Reverse the word stone.", "--address", running.address, "--goal", "best")
+    asked = ("complete", "Reverse the word stone.", "--address", running.address, "--goal", "best", "--whole-answer")
     limits = ("--max-quality-loss", "1", "--confidence", "0.9", "--max-cost", "1", "--max-latency", "60")
     best = await fulcrum(*asked, *limits)
     assert (best.status, best.err) == (0, "")

@@ -44,6 +44,7 @@ class Options(TypedDict, total=False):
     allowed_models: Sequence[str]
     denied_models: Sequence[str]
     goal: Goal  # what to optimise within all limits
+    whole_answer: bool  # none of it need come before its end, so a cheaper model may be asked first
     max_output_tokens: int
     temperature: float
     top_p: float
@@ -93,6 +94,7 @@ def complete_request(prompt: str | Sequence[Turn], **options: Unpack[Options]) -
         allowed_models=options.get("allowed_models", ()),
         denied_models=options.get("denied_models", ()),
         goal=_goal(options.get("goal")),
+        whole_answer=options.get("whole_answer", False),
     )
     sampling = chat_pb2.Sampling(
         max_output_tokens=options.get("max_output_tokens"),

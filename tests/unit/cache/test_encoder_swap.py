@@ -162,7 +162,7 @@ def test_what_one_space_taught_serves_in_no_other(tmp_path: Path) -> None:
         for _ in range(600):
             found = cache.lookup(ask(otherwise, embedding=embedding(rng.uniform(0.6, 0.99)), judges=True))
             if isinstance(found, Audit):
-                cache.judge("acme", found.lookup_id, right=True)
+                cache.compared("acme", found.lookup_id, same=True)
         assert isinstance(cache.lookup(ask(otherwise, embedding=embedding(0.97))), Hit)
         assert cache.kept.embed("acme", entry_id, moved())
         assert reason(cache.lookup(ask(otherwise, embedding=moved(0.97)))) is MissReason.VETOED

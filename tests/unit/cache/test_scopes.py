@@ -41,7 +41,25 @@ def test_a_verdict_on_a_check_withdraws_nothing(tmp_path: Path) -> None:
     """A wrong verdict is about the pair of prompts, not about the entry."""
     with opened(tmp_path) as cache:
         cache.store(keep(ASKED, embedding=embedding()))
-        assert not cache.judge("acme", check(cache, OTHERWISE, 0.95).lookup_id, right=False)
+        cache.compared("acme", check(cache, OTHERWISE, 0.95).lookup_id, same=False)
+        assert served(cache.lookup(ask(ASKED))) == "42"
+
+
+def test_a_word_on_the_answer_made_is_no_word_on_its_neighbour(tmp_path: Path) -> None:
+    """Who likes or dislikes an answer that was executed says nothing of the candidate: no scope learns, no alias comes
+    of it, and what is withdrawn is the answer that was made."""
+    with opened(tmp_path) as cache:
+        cache.store(keep(ASKED, embedding=embedding()))
+        for right, text in ((True, "Which card gets topped up?"), (False, OTHERWISE)):
+            found = check(cache, text, 0.95)
+            cache.store(keep(text, "another", embedding=embedding(0.95), lookup_id=found.lookup_id))
+            before = pack(cache._scopes._scope(SCOPE))
+            assert cache.judge("acme", found.lookup_id, right=right) is not right
+            after = cache._scopes._scope(SCOPE)
+            assert not after.aliases
+            assert pack(after) == before or not right
+            assert after.scorer.count == 0
+        assert served(cache.lookup(ask(OTHERWISE))) is None
         assert served(cache.lookup(ask(ASKED))) == "42"
 
 
@@ -51,9 +69,9 @@ def test_only_services_teach(tmp_path: Path) -> None:
         cache.store(keep(ASKED, embedding=embedding()))
         found = check(cache, OTHERWISE, 0.95)
         before = pack(cache._scopes._scope(SCOPE))
-        cache.judge("acme", found.lookup_id, right=True, principal="mallory")
+        cache.compared("acme", found.lookup_id, same=True, trusted=False)
         assert pack(cache._scopes._scope(SCOPE)) == before
-        cache.judge("acme", found.lookup_id, right=True)
+        cache.compared("acme", found.lookup_id, same=True)
         assert pack(cache._scopes._scope(SCOPE)) != before
 
 
@@ -65,7 +83,7 @@ def test_verdicts_make_a_scope_serve_and_outlive_a_restart(tmp_path: Path) -> No
         for _ in range(600):
             found = cache.lookup(ask(OTHERWISE, embedding=embedding(rng.uniform(0.6, 0.99)), judges=True))
             if isinstance(found, Audit):
-                cache.judge("acme", found.lookup_id, right=True)
+                cache.compared("acme", found.lookup_id, same=True)
         before = cache.promises()[0]
         assert before.served > 0
         assert 0 < before.realised <= before.certified <= 1
@@ -83,7 +101,7 @@ def test_a_miss_judged_equal_becomes_an_alias(tmp_path: Path) -> None:
         cache.store(keep(ASKED, "Go to Top up.", embedding=embedding()))
         found = check(cache, OTHERWISE, 0.9)
         cache.store(keep(OTHERWISE, "Please go to Top up.", embedding=embedding(0.9), lookup_id=found.lookup_id))
-        cache.judge("acme", found.lookup_id, right=True)
+        cache.compared("acme", found.lookup_id, same=True)
         scope = cache._scopes._scope(SCOPE)
         assert len(scope.aliases) == 1
         assert max(record.entries for record in scope.records.values()) == 2

@@ -4,6 +4,7 @@ import json
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from services.cli.__main__ import main
@@ -13,15 +14,16 @@ EASY = "What is the capital of {}?"
 HARD = "Prove that the {} group of order {} is solvable."
 
 
-def outcomes(path: Path, rows: int = 240, seed: int = 0) -> Path:
-    """Capitals both models know; of proofs the small one fails four in five."""
+def outcomes(path: Path, rows: int = 240, seed: int = 0, certain: bool = False) -> Path:
+    """Capitals both models know; of proofs the small one fails four in five, and then is less sure."""
     chance = random.Random(seed)
     lines = []
     for number in range(rows):
         hard = number % 2
         prompt = HARD.format(f"{number}th", chance.randrange(9999)) if hard else EASY.format(f"land number {number}")
         small = int(not hard or chance.random() < 0.2)
-        lines.append({"prompt": prompt, "scores": {"large": 1, "small": small}, "domain": "proof" if hard else "fact"})
+        scored = {"prompt": prompt, "scores": {"large": 1, "small": small}, "domain": "proof" if hard else "fact"}
+        lines.append(scored | ({"mean_logprobs": {"small": small - 1.5}} if certain else {}))
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
 
@@ -63,10 +65,15 @@ def test_explains_a_prompt(fitted: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_calibrates_anew(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Fresh outcomes replace the calibration and leave the fit."""
+    """Fresh outcomes replace the calibration and leave the fit; how sure models were is kept where it is known."""
     out = tmp_path / "again.safetensors"
-    main(["router", "calibrate", str(fitted), str(outcomes(tmp_path / "new.jsonl", 60, 2)), "--out", str(out)])
+    main(["router", "calibrate", str(fitted), str(outcomes(tmp_path / "new.jsonl", 60, 2, True)), "--out", str(out)])
     assert "fitted on 120 prompts, calibrated on 60 others" in capsys.readouterr().out
+    found = load_artefact(out)
+    assert found.calibration_mean_logprobs is not None
+    sure, right = found.calibration_mean_logprobs[:, found.facts.models.index("small")], ~found.calibration_harms
+    assert (sure == np.where(right[:, found.facts.models.index("small")], -0.5, -1.5)).all()
+    assert np.isnan(found.calibration_mean_logprobs[:, found.facts.models.index("large")]).all()
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,7 @@ def test_every_option_reaches_its_field() -> None:
         allowed_models=["a"],
         denied_models=["b"],
         goal="fastest",
+        whole_answer=True,
         max_output_tokens=3,
         temperature=0.0,
         top_p=0.5,
@@ -83,7 +84,7 @@ def test_every_option_reaches_its_field() -> None:
     assert (objective.confidence, objective.HasField("max_cost_nano_usd")) == (0.9, True)
     assert (objective.max_latency.seconds, objective.max_latency.nanos) == (1, 500_000_000)
     assert (list(objective.allowed_models), list(objective.denied_models)) == (["a"], ["b"])
-    assert objective.goal == objective_pb2.GOAL_FASTEST
+    assert (objective.goal, objective.whole_answer) == (objective_pb2.GOAL_FASTEST, True)
     assert (sampling.max_output_tokens, sampling.top_p, sampling.top_k, list(sampling.stop)) == (3, 0.5, 4, ["."])
     assert sampling.HasField("temperature")
     assert sampling.HasField("seed")

@@ -26,6 +26,7 @@ from services.edge.ledger import Ledger
 from services.edge.ledger_sums import FIRST
 from services.edge.pipeline import Pipeline
 from services.edge.ports import (
+    Assessment,
     CacheKey,
     CatalogueModel,
     Circumstances,
@@ -35,6 +36,7 @@ from services.edge.ports import (
     Lease,
     Miss,
     Plan,
+    Signals,
     StoredAnswer,
     Wait,
 )
@@ -186,6 +188,11 @@ class MemoryRouter:
     circumstances: list[Circumstances] = field(default_factory=list)
     readings: int = 0
     on_route: Callable[[], Any] | None = None
+    expected_kept: float | None = None
+    accepts: bool = True
+    assess_error: FulcrumError | None = None
+    assessed: list[tuple[str, Signals]] = field(default_factory=list)
+    seconds: tuple[float | None, float | None] = (None, None)
 
     async def route(
         self, request: Request, embedding: Embedding | None, objective: Objective, known: Circumstances
@@ -200,8 +207,20 @@ class MemoryRouter:
             raise self.refused
         if self.error:
             raise self.error
-        planned = tuple(PlannedModel(model, 0.9, 0.01, may_stand_in=self.stand_in) for model in self.models)
-        return Plan(f"d{len(self.routes)}", planned, "the cheapest that fits")
+        times = dict(zip(self.models, self.seconds, strict=False))
+        planned = tuple(
+            PlannedModel(model, 0.9, 0.01, seconds=times.get(model), may_stand_in=self.stand_in)
+            for model in self.models
+        )
+        return Plan(f"d{len(self.routes)}", planned, "the cheapest that fits", self.expected_kept)
+
+    async def assess(self, decision_id: str, signals: Signals) -> Assessment:
+        self.trace.append(f"assess {signals.model}")
+        self.assessed.append((decision_id, signals))
+        await asyncio.sleep(0)
+        if self.assess_error:
+            raise self.assess_error
+        return Assessment(self.accepts, "Seen." if self.accepts else "Not good enough.")
 
     async def feedback(self, decision_id: str, model: str, score: float, source: str, drawn: Draw) -> None:
         self.trace.append(f"feedback {model}")

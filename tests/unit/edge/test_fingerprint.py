@@ -32,6 +32,7 @@ FIELDS: dict[type, dict[str, st.SearchStrategy[Any]]] = {
         "allowed_models": names,
         "denied_models": names,
         "goal": st.none() | st.sampled_from(["CHEAPEST", "BEST", "FASTEST"]),
+        "whole_answer": st.booleans(),
     },
     Sampling: {
         "max_output_tokens": st.none() | counts,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from services.chassis.settings import ConfigError
@@ -23,13 +24,15 @@ def rewritten(path: Path, tensors: dict[str, Any], facts: dict[str, Any], metada
     path.write_bytes(save(load(path.read_bytes()) | tensors, {METADATA_KEY: json.dumps(known)}))
 
 
-def test_round_trip(tmp_path: Path) -> None:
+@pytest.mark.parametrize("certainty", [None, np.full((1000, 3), np.nan, np.float32)], ids=["unknown", "known"])
+def test_round_trip(tmp_path: Path, certainty: NDArray[np.float32] | None) -> None:
     """A saved artefact loads equal in every fact and tensor, and predicts the same."""
     path = tmp_path / "deep" / "router.safetensors"
-    written = artefact()
+    written = replace(artefact(), calibration_mean_logprobs=certainty)
     written.save(path)
     read = load_artefact(path)
     assert read.facts == written.facts
+    assert read.tensors().keys() == written.tensors().keys()
     for name, value in written.tensors().items():
         np.testing.assert_array_equal(read.tensors()[name], value)
     again = tmp_path / "again.safetensors"
@@ -54,6 +57,13 @@ def test_round_trip(tmp_path: Path) -> None:
         ({"calibration_losses": np.zeros((9, 3), np.float32)}, {}, {}, "as many rows"),
         ({"spread": np.zeros(len(LEXICAL_FEATURES), np.float32)}, {}, {}, "spread: got a value that is not above 0"),
         ({"landmarks": np.zeros(3, np.float32)}, {}, {}, "landmarks: got float32"),
+        ({"calibration_mean_logprobs": np.zeros((9, 3), np.float32)}, {}, {}, "as many rows"),
+        (
+            {"calibration_mean_logprobs": np.zeros((1000, 2), np.float32)},
+            {},
+            {},
+            "calibration_mean_logprobs: got float32",
+        ),
         ({"extra": np.zeros(3, np.float32)}, {}, {}, "tensors: got"),
         ({}, {}, {"format": "other"}, f"format: got 'other', expected '{FORMAT}'"),
         ({}, {}, {"facts": None}, "facts: Input should be"),

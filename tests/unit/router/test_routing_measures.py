@@ -37,6 +37,11 @@ def test_the_worst_ranking_recovers_nothing_until_the_end() -> None:
         ('{"prompt": " ", "scores": {"a": 1}}', "line 1: prompt: expected a text"),
         ('{"prompt": "x", "scores": {}}', "line 1: scores: got"),
         ('{"prompt": "x", "scores": {"a": 1.5}}', "scores of a: got 1.5, expected a number from 0 to 1"),
+        ('{"prompt": "x", "scores": {"a": 1}, "mean_logprobs": {"b": -1}}', "mean_logprobs: got"),
+        (
+            '{"prompt": "x", "scores": {"a": 1}, "mean_logprobs": {"a": 1}}',
+            "mean_logprobs of a: got 1, expected a number",
+        ),
     ],
 )
 def test_refuses_bad_outcomes(tmp_path: Path, line: str, message: str) -> None:

@@ -40,6 +40,8 @@ class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VERDICT_UNSPECIFIED: _ClassVar[Verdict]
     VERDICT_RIGHT: _ClassVar[Verdict]
     VERDICT_WRONG: _ClassVar[Verdict]
+    VERDICT_SAME: _ClassVar[Verdict]
+    VERDICT_DIFFERENT: _ClassVar[Verdict]
 
 class Standing(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -63,6 +65,8 @@ NOT_KEPT_PERSONAL_DATA: NotKept
 VERDICT_UNSPECIFIED: Verdict
 VERDICT_RIGHT: Verdict
 VERDICT_WRONG: Verdict
+VERDICT_SAME: Verdict
+VERDICT_DIFFERENT: Verdict
 STANDING_UNSPECIFIED: Standing
 STANDING_QUARANTINED: Standing
 STANDING_TRUSTED: Standing

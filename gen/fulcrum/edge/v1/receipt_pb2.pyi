@@ -54,7 +54,7 @@ PART_ROUTER: Part
 PART_MODEL: Part
 
 class Receipt(_message.Message):
-    __slots__ = ("request_id", "model", "finish_reason", "usage", "cache", "route", "cost", "latency", "quality", "degradations", "receipt_id", "attempts")
+    __slots__ = ("request_id", "model", "finish_reason", "usage", "cache", "route", "cost", "latency", "quality", "degradations", "receipt_id", "attempts", "discarded")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +67,7 @@ class Receipt(_message.Message):
     DEGRADATIONS_FIELD_NUMBER: _ClassVar[int]
     RECEIPT_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    DISCARDED_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: str
     finish_reason: _chat_pb2.FinishReason
@@ -79,7 +80,16 @@ class Receipt(_message.Message):
     degradations: _containers.RepeatedCompositeFieldContainer[Degradation]
     receipt_id: str
     attempts: int
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., finish_reason: _Optional[_Union[_chat_pb2.FinishReason, str]] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ..., cache: _Optional[_Union[CacheOutcome, _Mapping]] = ..., route: _Optional[_Union[RouteOutcome, _Mapping]] = ..., cost: _Optional[_Union[Cost, _Mapping]] = ..., latency: _Optional[_Union[Latency, _Mapping]] = ..., quality: _Optional[_Union[QualityBudget, _Mapping]] = ..., degradations: _Optional[_Iterable[_Union[Degradation, _Mapping]]] = ..., receipt_id: _Optional[str] = ..., attempts: _Optional[int] = ...) -> None: ...
+    discarded: _containers.RepeatedCompositeFieldContainer[DiscardedAnswer]
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., finish_reason: _Optional[_Union[_chat_pb2.FinishReason, str]] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ..., cache: _Optional[_Union[CacheOutcome, _Mapping]] = ..., route: _Optional[_Union[RouteOutcome, _Mapping]] = ..., cost: _Optional[_Union[Cost, _Mapping]] = ..., latency: _Optional[_Union[Latency, _Mapping]] = ..., quality: _Optional[_Union[QualityBudget, _Mapping]] = ..., degradations: _Optional[_Iterable[_Union[Degradation, _Mapping]]] = ..., receipt_id: _Optional[str] = ..., attempts: _Optional[int] = ..., discarded: _Optional[_Iterable[_Union[DiscardedAnswer, _Mapping]]] = ...) -> None: ...
+
+class DiscardedAnswer(_message.Message):
+    __slots__ = ("model", "usage")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    usage: _chat_pb2.Usage
+    def __init__(self, model: _Optional[str] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ...) -> None: ...
 
 class CacheOutcome(_message.Message):
     __slots__ = ("result", "lookup_id", "probability", "similarity", "explanation")
@@ -110,18 +120,20 @@ class RouteOutcome(_message.Message):
     def __init__(self, decision_id: _Optional[str] = ..., explanation: _Optional[str] = ..., predicted_quality: _Optional[float] = ..., predicted_loss: _Optional[float] = ..., alternatives: _Optional[_Iterable[_Union[_router_service_pb2.PlannedModel, _Mapping]]] = ...) -> None: ...
 
 class Cost(_message.Message):
-    __slots__ = ("priced", "baseline_nano_usd", "baseline_model", "levers", "actual_nano_usd")
+    __slots__ = ("priced", "baseline_nano_usd", "baseline_model", "levers", "actual_nano_usd", "discarded_nano_usd")
     PRICED_FIELD_NUMBER: _ClassVar[int]
     BASELINE_NANO_USD_FIELD_NUMBER: _ClassVar[int]
     BASELINE_MODEL_FIELD_NUMBER: _ClassVar[int]
     LEVERS_FIELD_NUMBER: _ClassVar[int]
     ACTUAL_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    DISCARDED_NANO_USD_FIELD_NUMBER: _ClassVar[int]
     priced: bool
     baseline_nano_usd: int
     baseline_model: str
     levers: _containers.RepeatedCompositeFieldContainer[LeverSaving]
     actual_nano_usd: int
-    def __init__(self, priced: _Optional[bool] = ..., baseline_nano_usd: _Optional[int] = ..., baseline_model: _Optional[str] = ..., levers: _Optional[_Iterable[_Union[LeverSaving, _Mapping]]] = ..., actual_nano_usd: _Optional[int] = ...) -> None: ...
+    discarded_nano_usd: int
+    def __init__(self, priced: _Optional[bool] = ..., baseline_nano_usd: _Optional[int] = ..., baseline_model: _Optional[str] = ..., levers: _Optional[_Iterable[_Union[LeverSaving, _Mapping]]] = ..., actual_nano_usd: _Optional[int] = ..., discarded_nano_usd: _Optional[int] = ...) -> None: ...
 
 class LeverSaving(_message.Message):
     __slots__ = ("lever", "factor", "saved_nano_usd")

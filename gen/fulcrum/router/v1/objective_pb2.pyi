@@ -23,7 +23,7 @@ GOAL_BEST: Goal
 GOAL_FASTEST: Goal
 
 class Objective(_message.Message):
-    __slots__ = ("max_quality_loss", "confidence", "max_cost_nano_usd", "max_latency", "allowed_models", "denied_models", "goal")
+    __slots__ = ("max_quality_loss", "confidence", "max_cost_nano_usd", "max_latency", "allowed_models", "denied_models", "goal", "whole_answer")
     MAX_QUALITY_LOSS_FIELD_NUMBER: _ClassVar[int]
     CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
     MAX_COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +31,7 @@ class Objective(_message.Message):
     ALLOWED_MODELS_FIELD_NUMBER: _ClassVar[int]
     DENIED_MODELS_FIELD_NUMBER: _ClassVar[int]
     GOAL_FIELD_NUMBER: _ClassVar[int]
+    WHOLE_ANSWER_FIELD_NUMBER: _ClassVar[int]
     max_quality_loss: float
     confidence: float
     max_cost_nano_usd: int
@@ -38,4 +39,5 @@ class Objective(_message.Message):
     allowed_models: _containers.RepeatedScalarFieldContainer[str]
     denied_models: _containers.RepeatedScalarFieldContainer[str]
     goal: Goal
-    def __init__(self, max_quality_loss: _Optional[float] = ..., confidence: _Optional[float] = ..., max_cost_nano_usd: _Optional[int] = ..., max_latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., allowed_models: _Optional[_Iterable[str]] = ..., denied_models: _Optional[_Iterable[str]] = ..., goal: _Optional[_Union[Goal, str]] = ...) -> None: ...
+    whole_answer: bool
+    def __init__(self, max_quality_loss: _Optional[float] = ..., confidence: _Optional[float] = ..., max_cost_nano_usd: _Optional[int] = ..., max_latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., allowed_models: _Optional[_Iterable[str]] = ..., denied_models: _Optional[_Iterable[str]] = ..., goal: _Optional[_Union[Goal, str]] = ..., whole_answer: _Optional[bool] = ...) -> None: ...

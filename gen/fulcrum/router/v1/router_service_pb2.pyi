@@ -28,6 +28,7 @@ class RouteReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ROUTE_REASON_NEEDS_CONVERSATION: _ClassVar[RouteReason]
     ROUTE_REASON_PROMISE_SUSPENDED: _ClassVar[RouteReason]
     ROUTE_REASON_CONTINUES_TOOL_CALL: _ClassVar[RouteReason]
+    ROUTE_REASON_CHEAPER_FIRST: _ClassVar[RouteReason]
 
 class AssessAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -47,6 +48,7 @@ ROUTE_REASON_CACHED_PREFIX: RouteReason
 ROUTE_REASON_NEEDS_CONVERSATION: RouteReason
 ROUTE_REASON_PROMISE_SUSPENDED: RouteReason
 ROUTE_REASON_CONTINUES_TOOL_CALL: RouteReason
+ROUTE_REASON_CHEAPER_FIRST: RouteReason
 ASSESS_ACTION_UNSPECIFIED: AssessAction
 ASSESS_ACTION_ACCEPT: AssessAction
 ASSESS_ACTION_ESCALATE: AssessAction
@@ -100,18 +102,20 @@ class MeasuredSpeed(_message.Message):
     def __init__(self, model: _Optional[str] = ..., speed: _Optional[_Union[Speed, _Mapping]] = ...) -> None: ...
 
 class RouteResponse(_message.Message):
-    __slots__ = ("decision_id", "plan", "reason", "explanation", "predictor_version")
+    __slots__ = ("decision_id", "plan", "reason", "explanation", "predictor_version", "expected_kept")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     EXPLANATION_FIELD_NUMBER: _ClassVar[int]
     PREDICTOR_VERSION_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_KEPT_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     plan: _containers.RepeatedCompositeFieldContainer[PlannedModel]
     reason: RouteReason
     explanation: str
     predictor_version: str
-    def __init__(self, decision_id: _Optional[str] = ..., plan: _Optional[_Iterable[_Union[PlannedModel, _Mapping]]] = ..., reason: _Optional[_Union[RouteReason, str]] = ..., explanation: _Optional[str] = ..., predictor_version: _Optional[str] = ...) -> None: ...
+    expected_kept: float
+    def __init__(self, decision_id: _Optional[str] = ..., plan: _Optional[_Iterable[_Union[PlannedModel, _Mapping]]] = ..., reason: _Optional[_Union[RouteReason, str]] = ..., explanation: _Optional[str] = ..., predictor_version: _Optional[str] = ..., expected_kept: _Optional[float] = ...) -> None: ...
 
 class PlannedModel(_message.Message):
     __slots__ = ("model", "predicted_quality", "predicted_loss", "expected_cost_nano_usd", "expected_latency", "may_stand_in")

@@ -1,4 +1,4 @@
-"""How comparisons with the strong model went, as Prometheus reads it."""
+"""How one kind of work went, as Prometheus reads it: a count a result."""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,11 +6,11 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 
-class ShadowMetrics(Collector):
+class ResultMetrics(Collector):
     """Counts by result; `counts` is only read, at each scrape, in another thread."""
 
-    def __init__(self, counts: Mapping[str, int]) -> None:
-        self._counts = counts
+    def __init__(self, name: str, text: str, counts: Mapping[str, int]) -> None:
+        self._name, self._text, self._counts = name, text, counts
 
     def describe(self) -> Iterator[CounterMetricFamily]:
         """The family without samples."""
@@ -24,5 +24,4 @@ class ShadowMetrics(Collector):
         yield family
 
     def _family(self) -> CounterMetricFamily:
-        text = "Answers drawn for comparison with the strong model's, by how that went."
-        return CounterMetricFamily("fulcrum_edge_shadow", text, labels=["result"])
+        return CounterMetricFamily(self._name, self._text, labels=["result"])

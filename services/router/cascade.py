@@ -1,0 +1,130 @@
+"""Where asking a cheap model first and judging its answer is calibrated, and where it is expected to save.
+
+A prompt goes to the cheap model unasked where its predicted loss is below a threshold; else the cheap model's answer is
+kept where its risk (`services/router/risk.py`) is below the same one, if asking for it pays. So what a calibrated
+prompt needs to be harmed is one number, and what calibrates routing calibrates both steps together.
+
+At the split of money and harm that a threshold stands for, a harm is worth the strong answer's cost over it. Asking
+first pays where the cheap answer's share of that cost is below the mean of what is gained, 1 - risk / threshold where
+that is positive, over the prompts of nearly the same predicted loss.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from services.router.calibration import Calibration
+from services.router.risk import Check, Risk, fit_risk
+
+LEAST_ANSWERS, LEAST_HARMS = 100, 10  # that a risk is fitted on
+_FITTED_PART = 3  # one group in so many fits the risk, the others calibrate
+_NEIGHBOURS = 100
+_RARELY = 0.05
+
+
+class Cascade:
+    """One model asked first, before the default.
+
+    Args:
+        model: which.
+        models: m names, of the columns.
+        losses: predicted of n calibrated prompts, [n, m], infinite where unfamiliar.
+        harms: whether the model was wrong where the default was right, [n, m].
+        groups: n labels of prompts that share their fate.
+        mean_logprobs: of the model's answers, [n]; not a number where unknown.
+        cost_ratio: what its answer costs at most, as a share of the default's.
+
+    Raises:
+        ValueError: too few answers of known certainty, or harms among them.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        models: Sequence[str],
+        losses: NDArray[np.float32],
+        harms: NDArray[np.bool_],
+        groups: NDArray[np.integer],
+        mean_logprobs: NDArray[np.float64],
+        cost_ratio: float,
+    ) -> None:
+        column, self._models, self._cost_ratio = list(models).index(model), list(models), cost_ratio
+        known = np.isfinite(losses[:, column]) & np.isfinite(mean_logprobs)
+        fits = np.unique(groups, return_inverse=True)[1] % _FITTED_PART == 0
+        fitted = known & fits
+        if fitted.sum() < LEAST_ANSWERS or harms[fitted, column].sum() < LEAST_HARMS:
+            raise ValueError(f"{model}: {fitted.sum()} answers of known certainty, {harms[fitted, column].sum()} harms")
+        order = np.argsort(losses[fitted, column], kind="stable")
+        self._nearby_losses = losses[fitted, column][order].astype(np.float64)
+        self._nearby_certainty = mean_logprobs[fitted][order]
+        self.risk: Risk = fit_risk(self._nearby_losses, self._nearby_certainty, harms[fitted, column][order])
+        self._losses, self._model = losses[~fits], column
+        loss = self._losses[:, column].astype(np.float64)
+        risks = np.where(known[~fits], self.risk.of(loss, mean_logprobs[~fits]), np.inf)
+        self._begins = np.where(np.isfinite(loss), self.begins(loss), np.inf)
+        self._risks = risks.astype(np.float32)
+        onset = self._losses.copy()
+        onset[:, column] = np.minimum(loss, np.maximum(risks, self._begins))
+        self._calibration = Calibration(models, onset, harms[~fits], groups[~fits])
+        self._routing = Calibration(models, self._losses, harms[~fits], groups[~fits])
+
+    def threshold(self, names: tuple[str, ...], bound: float, confidence: float | None) -> float:
+        """As `Calibration.threshold`, for both steps together, whichever of `names` below it is chosen."""
+        return self._calibration.threshold(names, bound, confidence, in_order=False)
+
+    def begins(self, losses: NDArray[np.float64], cost_ratio: float = 0.0) -> NDArray[np.float64]:
+        """The threshold beyond which asking first pays, for predicted losses [n]; infinite where it never does.
+
+        With m of k neighbours' risks s below a threshold t the gain is (m - sum(s)/t) / k, most of all m if those are
+        the least: so the threshold is the least of sum(s) / (m - ratio * k).
+        """
+        risks = np.sort(self._risks_nearby(losses), axis=1)
+        counted = np.arange(1, risks.shape[1] + 1) - max(cost_ratio, self._cost_ratio) * risks.shape[1]
+        pays = counted > 0
+        if not pays.any():
+            return np.full(len(losses), np.inf)
+        found: NDArray[np.float64] = (risks.cumsum(axis=1)[:, pays] / counted[pays]).min(axis=1)
+        return found
+
+    def check(self, loss: float, threshold: float, cost_ratio: float) -> Check | None:
+        """What an answer has to pass, where asking for it first pays; None elsewhere."""
+        if self.begins(np.array([loss]), cost_ratio)[0] >= threshold:
+            return None
+        return Check(self.risk, loss, threshold, float((self._risks_nearby(np.array([loss])) < threshold).mean()))
+
+    def saves(
+        self, names: tuple[str, ...], bound: float, confidence: float | None, in_order: bool, costs: Mapping[str, float]
+    ) -> bool:
+        """Whether both steps cost less on the calibrated prompts than routing alone would, calibrated on the same ones.
+
+        Args:
+            names: those that compete with the default, in the order of preference.
+            bound: most harms, as a share of all prompts.
+            confidence: as for `threshold`.
+            in_order: as for `Calibration.threshold`, of routing alone.
+            costs: of an answer by model, the default's being 1.
+        """
+        threshold = self.threshold(names, bound, confidence)
+        alone = self._direct(names, self._routing.threshold(names, bound, confidence, in_order), costs)
+        ours = self._direct(names, threshold, costs)
+        asked = costs[self._models[self._model]] + (self._risks >= threshold)
+        unasked = np.where(self._begins < threshold, asked, 1.0)
+        saved = np.where(np.isnan(alone), 1.0, alone) - np.where(np.isnan(ours), unasked, ours)
+        error = float(saved.std(ddof=1)) / np.sqrt(len(saved))
+        return bool(saved.mean() > max(0.0, norm.isf(_RARELY) * error))
+
+    def _direct(self, names: Sequence[str], threshold: float, costs: Mapping[str, float]) -> NDArray[np.float64]:
+        """Cost of the model that answers each calibrated prompt unasked, [n]; not a number where none does."""
+        found = np.full(len(self._losses), np.nan)
+        for name in reversed(names):
+            found[self._losses[:, self._models.index(name)] < threshold] = costs[name]
+        return found
+
+    def _risks_nearby(self, losses: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What each of these losses [n] would make of the answers to the k prompts of the nearest losses, [n, k]."""
+        size = min(_NEIGHBOURS, len(self._nearby_losses))
+        places = np.searchsorted(self._nearby_losses, losses)
+        starts = np.minimum(np.maximum(0, places - size // 2), len(self._nearby_losses) - size)
+        return self.risk.of(losses[:, None], self._nearby_certainty[starts[:, None] + np.arange(size)])

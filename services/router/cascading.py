@@ -1,0 +1,85 @@
+"""Which cheap model a caller who waits for the whole answer may have asked first, under which threshold, and when."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from services.router.cascade import Cascade
+from services.router.catalogue import Model
+from services.router.eligibility import Candidate
+from services.router.predictor import Prediction, Predictor
+from services.router.query import Goal, Query
+from services.router.risk import Check
+
+_NOMINAL_INPUT_TOKENS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """Routing and assessing under one threshold."""
+
+    cascade: Cascade
+    threshold: float
+
+    def check(self, query: Query, first: Candidate, strongest: Candidate, prediction: Prediction) -> Check | None:
+        """What the first model's answer has to pass, where asking for it pays and both may be asked; else None."""
+        objective, cost, most = query.objective, first.cost_nano_usd, strongest.cost_nano_usd
+        if query.needs_tools or cost is None or most is None:
+            return None
+        if objective.max_cost_nano_usd is not None and cost + most > objective.max_cost_nano_usd:
+            return None
+        both_s = None if first.seconds is None or strongest.seconds is None else first.seconds + strongest.seconds
+        if objective.max_latency_s is not None and (both_s is None or both_s > objective.max_latency_s):
+            return None
+        return self.cascade.check(prediction.loss[first.name], self.threshold, cost / most)
+
+
+class Cascades:
+    """Those of a predictor, at a catalogue's prices; every model of it with how many tokens it is expected to say."""
+
+    def __init__(self, predictor: Predictor, models: Sequence[Model]) -> None:
+        self._predictor = predictor
+        self._default = next(model for model in models if model.is_default)
+        self._models = {model.name: model for model in models}
+        self._cascade = lru_cache(64)(self._cascade_of)
+        self._paired = lru_cache(256)(self._paired_of)
+
+    def paired(
+        self, query: Query, fitted: Sequence[Candidate], strongest: Candidate, names: tuple[str, ...], in_order: bool
+    ) -> Paired | None:
+        """Both steps under one threshold, where the caller waits and that is known to cost less than routing alone.
+
+        Args:
+            query: whose objective it is for.
+            fitted: the rivals of the strongest, cheapest first; the first of them may be asked first.
+            strongest: has to be the default, which losses are relative to.
+            names: whose harm is counted.
+            in_order: whether routing alone counts it in that order.
+        """
+        objective = query.objective
+        if not objective.whole_answer or objective.goal is not Goal.CHEAPEST or not strongest.model.is_default:
+            return None
+        return self._paired(fitted[0].name, names, in_order, objective.max_quality_loss, objective.confidence)
+
+    def _paired_of(
+        self, first: str, names: tuple[str, ...], in_order: bool, bound: float, confidence: float | None
+    ) -> Paired | None:
+        cascade = self._cascade(first)
+        if cascade is None:
+            return None
+        costs = {name: ratio for name in names if (ratio := self._ratio(name)) is not None}
+        if len(costs) < len(names) or not cascade.saves(names, bound, confidence, in_order, costs):
+            return None
+        return Paired(cascade, cascade.threshold(names, bound, confidence))
+
+    def _cascade_of(self, first: str) -> Cascade | None:
+        ratio = self._ratio(first)
+        return None if ratio is None or ratio >= 1 else self._predictor.cascade(first, ratio)
+
+    def _ratio(self, name: str) -> float | None:
+        """What a nominal request costs on a model, as a share of the default's."""
+        ours, strong = (
+            one.cost_nano_usd(_NOMINAL_INPUT_TOKENS, one.expected_output_tokens or 0)
+            for one in (self._models[name], self._default)
+        )
+        return ours / strong if ours is not None and strong else None

@@ -1,0 +1,195 @@
+"""Asking a cheap model first: the bound holds for both steps together, and nothing is asked that does not pay."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from services.chassis.errors import NotFound
+from services.router.assessment import Signals
+from services.router.cascade import Cascade
+from services.router.catalogue import Catalogue
+from services.router.decisions import Decisions
+from services.router.eligibility import Eligibility
+from services.router.outcome_log import Draw
+from services.router.plan import Plan, Reason
+from services.router.predictor import Predictor
+from services.router.query import Goal, Objective
+from services.router.risk import fit_risk
+from services.router.router import Router
+from tests.unit.router.parts import artefact, familiar, model, query
+
+MODELS = ("small", "large")
+Drawn = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]]
+
+
+def drawn(prompts: int, seed: int, telling: float = 2.0) -> Drawn:
+    """Losses and harms [n, 2] and certainties [n]: each harm is foretold weakly before, and well after the answer."""
+    rng = np.random.default_rng(seed)
+    loss = rng.uniform(0.05, 0.6, prompts)
+    harm = rng.uniform(size=prompts) < loss
+    certainty = -rng.normal(3 + telling * harm, 0.8)
+    losses = np.stack([loss, np.zeros(prompts)], axis=1).astype(np.float32)
+    return losses, np.stack([harm, np.zeros(prompts, np.bool_)], axis=1), certainty
+
+
+def cascade(prompts: int = 1500, seed: int = 0, ratio: float = 0.1, telling: float = 2.0) -> Cascade:
+    losses, harms, certainty = drawn(prompts, seed, telling)
+    return Cascade("small", MODELS, losses, harms, np.arange(prompts), certainty, ratio)
+
+
+def test_risk_is_that_of_what_was_seen() -> None:
+    """A fitted risk says of answers of any certainty how many of them harm."""
+    losses, harms, certainty = drawn(4000, 0)
+    risk = fit_risk(losses[:, 0].astype(np.float64), certainty, harms[:, 0])
+    fresh, harmed, sure = drawn(4000, 1)
+    found = risk.of(fresh[:, 0].astype(np.float64), sure)
+    for low, high in ((0.0, 0.1), (0.1, 0.5), (0.5, 0.9), (0.9, 1.0)):
+        some = (found >= low) & (found < high)
+        assert harmed[some, 0].mean() == pytest.approx(found[some].mean(), abs=0.06)
+    assert math.isnan(float(risk.of(0.1, math.nan)))
+
+
+def test_the_pair_keeps_the_bound() -> None:
+    """Over calibrations, the share of prompts harmed, sent unasked or kept after asking, is the bound at most."""
+    shares = []
+    for seed in range(60):
+        fresh, harmed, sure = drawn(1000, 1000 + seed)
+        loss, harms = fresh[:, 0].astype(np.float64), harmed[:, 0]
+        pair = cascade(600, seed)
+        threshold = pair.threshold(("small",), 0.05, None)
+        asked = pair.begins(loss) < threshold
+        kept = (loss < threshold) | (asked & (pair.risk.of(loss, sure) < threshold))
+        assert kept.mean() > 0.3
+        shares.append(float((kept & harms).mean()))
+    assert np.mean(shares) <= 0.05 + np.std(shares) / np.sqrt(len(shares))
+
+
+def test_asking_pays_from_where_its_gain_is_its_cost() -> None:
+    """Just above the threshold that `begins` tells, the mean of 1 - risk / threshold is more than the cheap share."""
+    pair = cascade(ratio=0.3)
+    for loss in (0.1, 0.4):
+        begins = pair.begins(np.array([loss]))[0]
+        risks = pair._risks_nearby(np.array([loss]))
+        for factor, pays in ((1.01, True), (0.99, False)):
+            assert bool(np.maximum(0, 1 - risks / (begins * factor)).mean() > 0.3) is pays
+    some = np.array([0.1])
+    assert pair.begins(some, 0.6) > pair.begins(some)
+    assert pair.begins(some, 1.0) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("ratio", "telling", "saves"), [(0.1, 2.0, True), (0.95, 2.0, False), (0.1, 0.0, False)], ids=str
+)
+def test_nothing_is_asked_first_that_is_not_seen_to_save(ratio: float, telling: float, saves: bool) -> None:
+    """A model that costs nearly as much, or whose certainty tells nothing, saves nothing over routing alone."""
+    pair = cascade(ratio=ratio, telling=telling)
+    assert pair.saves(("small",), 0.05, None, True, {"small": ratio}) is saves
+
+
+def test_too_little_evidence_is_none() -> None:
+    """Fewer than a hundred answers of known certainty, or ten harms among them, fit no risk."""
+    losses, harms, certainty = drawn(1500, 0)
+    with pytest.raises(ValueError, match="99 answers"):
+        Cascade(
+            "small", MODELS, losses, harms, np.arange(1500), np.where(np.arange(1500) < 297, certainty, np.nan), 0.1
+        )
+    with pytest.raises(ValueError, match="0 harms"):
+        Cascade("small", MODELS, losses, np.zeros_like(harms), np.arange(1500), certainty, 0.1)
+    assert Predictor(artefact()).cascade("small", 0.1) is None
+
+
+def router(loss: float = 0.3) -> Router:
+    """Of a small and a large model that costs ten times as much; every prompt is predicted the same loss."""
+    losses, harms, certainty = drawn(1500, 0)
+    known = artefact(models=MODELS, default_model="large", losses=(loss, 0.0), quality=(0.7, 0.9))
+    known = replace(
+        known,
+        calibration_losses=losses,
+        calibration_harms=harms,
+        calibration_groups=np.arange(1500, dtype=np.int32),
+        calibration_mean_logprobs=np.stack([certainty, np.full(1500, np.nan)], axis=1).astype(np.float32),
+    )
+    able: dict[str, Any] = {"context_tokens": 4000, "supports_tools": True}
+    models = Catalogue([model("small", 1, **able), model("large", 10, is_default=True, **able)])
+    made = Router(Eligibility(models, 100), None, Decisions(100), Objective(0.05))
+    made._policy = made._policy.__class__(Eligibility(models, 100), Predictor(known))
+    return made
+
+
+def planned(made: Router, **fields: Any) -> tuple[str, Plan]:
+    return made.route(query(**{"loss": 0.05, "vector": familiar(), "whole_answer": True, **fields}))
+
+
+def test_the_cheap_model_is_asked_first_where_the_caller_waits() -> None:
+    """Its answer is to be checked, and nothing is promised of it yet; the plan says how many are kept."""
+    _, plan = planned(router())
+    assert [one.model for one in plan.models] == ["small", "large"]
+    assert (plan.reason, plan.promised) == (Reason.CHEAPER_FIRST, False)
+    assert plan.check is not None
+    assert 0.4 < plan.check.expected_kept < 0.9
+    assert "good enough" in plan.explanation
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"whole_answer": False},
+        {"goal": Goal.BEST},
+        {"needs_tools": True},
+        {"max_cost_nano_usd": 1_150_000},  # the large answer alone is 1,080,000
+        {"max_latency_s": 10.0},  # how long either takes is not known
+        {"loss": 0.0},
+        {"candidates": ("large",)},
+    ],
+    ids=str,
+)
+def test_it_is_asked_first_nowhere_else(fields: dict[str, Any]) -> None:
+    """Not before a stream, for the best answer, with tools, beyond what may be spent or waited, or without a bound."""
+    _, plan = planned(router(), **fields)
+    assert plan.check is None
+    assert plan.reason is not Reason.CHEAPER_FIRST
+
+
+def test_a_prompt_of_little_loss_is_sent_unasked() -> None:
+    """Below the threshold the cheap model answers at once, as without a cascade."""
+    _, plan = planned(router(loss=0.01))
+    assert (plan.reason, plan.check, plan.promised) == (Reason.CHEAPEST_WITHIN_LOSS, None, True)
+
+
+@pytest.mark.parametrize(
+    ("certainty", "complete", "kept", "words"),
+    [
+        (-2.0, True, True, "is worse than large's with"),
+        (-6.0, True, False, "is worse than large's with"),
+        (None, True, False, "is not known"),
+        (-2.0, False, False, "was cut off"),
+    ],
+)
+def test_an_answer_is_kept_by_how_sure_it_was(certainty: float | None, complete: bool, kept: bool, words: str) -> None:
+    """A sure answer is accepted and promised from then on; an unsure, cut or unknown one is escalated."""
+    made = router()
+    decision, _ = planned(made)
+    for _ in range(2):  # asked again, it counts once
+        found = made.assess(decision, Signals("small", complete, 5, certainty))
+        assert found.escalate_to == ("" if kept else "large")
+        assert words in found.explanation
+    assert made._decisions.recall(decision).promised is kept
+    watch = made._policy._harms.of(0.05)
+    assert (watch._decisions, watch._share) == (1, float(kept))
+
+
+async def test_a_score_of_an_escalated_answer_is_no_harm() -> None:
+    """What nobody was served harms nobody; what was kept and found worse does."""
+    made = router()
+    for certainty, harmed in ((-6.0, 0), (-2.0, 1)):
+        decision, _ = planned(made)
+        made.assess(decision, Signals("small", True, 5, certainty))
+        await made.feedback(decision, "small", 0.0, "judge", Draw())
+        await made.feedback(decision, "large", 1.0, "judge", Draw())
+        assert made.promise.harmed == harmed
+    with pytest.raises(NotFound):
+        made.assess("never", Signals("small", True, 5, -2.0))
