@@ -78,6 +78,8 @@ class AnswerCache:
             return self._memory.miss(query, Decline(MissReason.NOT_NEAR, "no entry has an embedding to compare with"))
         near = self._neighbours(query, query.embedding, now_ns)
         scope = ScopeName(query.partition.tenant, query.embedding.encoder_digest)
+        if not query.again:
+            self._scopes.begin(scope, self._bound(query))
         decided, considered = self._scopes.decide(scope, query.text, near, self._bound(query), query.judges)
         if isinstance(decided, Decline):
             return self._memory.miss(query, decided)
@@ -147,15 +149,19 @@ class AnswerCache:
         if trusted:
             self._scopes.compared(tenant, lookup_id, same)
 
-    def take_in(self, new: NewEntry, embedding: Embedding | None) -> bool:
+    def take_in(self, new: NewEntry, embedding: Embedding | None) -> bool | NotKept:
         """Keeps an exported entry under its id; False where it, or a newer answer to its prompt, is there.
+
+        One from the future is taken for new: the clock that made it was wrong.
 
         Raises:
             InvalidField, FailedPrecondition: as for `store`.
         """
         vector = None if embedding is None else self._space.vector(embedding)
-        new = embedded(new, embedding, vector)
+        new = embedded(replace(new, create_ns=min(new.create_ns, self._clock_ns())), embedding, vector)
         self.kept.check_size(new)
+        if self._personal_data.find(new.text) or self._personal_data.find(new.answer.text):
+            return NotKept.PERSONAL_DATA
         known = new.entry_id and self._store.select(Selector(new.partition.tenant, entry_id=new.entry_id))
         if known or self._memory.newest(new.key) >= new.create_ns:
             return False

@@ -70,6 +70,7 @@ class KeptEntries:
         """Removes entries; returns how many."""
         sequences = self._store.select(selector)
         self.remove(sequences)
+        self._store.empty_journal()
         return len(sequences)
 
     def of(self, sequences: Sequence[int]) -> list[Entry]:

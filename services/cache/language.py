@@ -33,5 +33,7 @@ def is_english(text: str) -> bool:
         if foreign > _FOREIGN_LETTERS * len(letters):
             return False
     words = _WORD.findall(text[:2000].lower())
+    if _OTHERS.isdisjoint(words):
+        return True
     others = len([word for word in words if word in _OTHERS])
     return others < 2 or others <= len([word for word in words if word in _ENGLISH])

@@ -12,7 +12,8 @@ from services.cache.entry import UNKNOWN, Answer, Entry, Partition, Provenance
 class Query:
     """A prompt to look for, and for whom; without an embedding only the same text will do.
 
-    `judges` says that the caller compares answers where it executes, so that checks may be asked of it.
+    `judges` says that the caller compares answers where it executes, so that checks may be asked of it; `again` that it
+    looked before, and has waited for a twin.
     """
 
     partition: Partition
@@ -22,6 +23,7 @@ class Query:
     max_age_ns: int | None = None
     principal: str = ""
     judges: bool = False
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from services.chassis.errors import Unavailable
 PAGE = 4096
 _FACTS = ("prefix", FACT)
 _LONGEST_STEP = 1024
+_PATIENCE = 1000  # failures in a row after which steps grow without a limit: it is the file that ends
 _UNSEEN = 100_000  # numbers skipped, as the last ones given may be among what is lost
 _FURTHEST = 10**8
 
@@ -108,13 +109,14 @@ def _used(row: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _each(source: sqlite3.Connection, select: str) -> Iterator[tuple[Any, ...]]:
     """Rows in the order of their first column; where the file cannot be read, what follows is looked for further on."""
-    place, step = 0, 1
+    place, step, failed = 0, 1, 0
     while place < _FURTHEST:
         try:
             for row in source.execute(select, (place,)):
-                place, step = row[0], 1
+                place, step, failed = row[0], 1, 0
                 yield row
             return
         except sqlite3.Error:
             place += step
-            step = min(2 * step, _LONGEST_STEP)
+            failed += 1
+            step = 2 * step if failed > _PATIENCE else min(2 * step, _LONGEST_STEP)

@@ -185,7 +185,7 @@ class ScopeDecision:
         if not known.warmed:
             return
         if known.count + 1 < _LEARNT:
-            self.warmth.judged(known.foreseen(considered.features), known.share_right, right)
+            self.warmth.judged(known.foreseen(considered.features), right)
         else:
             known.cool()
 

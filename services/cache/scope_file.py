@@ -6,6 +6,8 @@ from pathlib import Path
 
 import structlog
 
+from services.chassis.settings import ConfigError
+
 _SCHEMA = "CREATE TABLE IF NOT EXISTS scopes (scope TEXT PRIMARY KEY, state BLOB NOT NULL, seal BLOB NOT NULL) STRICT"
 _WRITE = "INSERT OR REPLACE INTO scopes VALUES (?, ?, ?)"
 
@@ -20,6 +22,9 @@ class ScopeFile:
         self._path = path
         try:
             self._db = self._open()
+        except sqlite3.OperationalError as error:
+            expected = "a file that this process may write and no other process has open"
+            raise ConfigError(f"cache.database: got {path} beside it ({error}), expected {expected}") from error
         except sqlite3.DatabaseError as error:
             self._db = self._renewed(error)
 
@@ -67,6 +72,7 @@ class ScopeFile:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         db = sqlite3.connect(self._path, timeout=1.0, isolation_level=None, check_same_thread=False)
         try:
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")  # nobody else's lock may be taken for damage later
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = OFF")
             db.execute(_SCHEMA)

@@ -31,7 +31,7 @@ def pack(scope: ScopeDecision) -> bytes:
         "penalties": risk.certificate.penalties,
         "entries": scope.entries,
         "count": scorer.count,
-        "warmth": (scope.warmth.log_stake, scope.warmth.leads),
+        "warmth": scope.warmth.state,
         "trials": {veto.name: counts for veto, counts in scope.trials.counts.items()},
     }
     arrays: dict[str, Any] = dict(
@@ -63,7 +63,7 @@ def unpack(state: bytes, min_similarity: float, chance: Callable[[], float]) -> 
         scope.risk.restore(arrays["recent"])
         if "warmth" in facts:  # what earlier releases packed had none
             scope.warm(Lessons(arrays["warm_rows"].astype(float), arrays["warm_right"].astype(float)))
-            scope.warmth.log_stake, scope.warmth.leads = facts["warmth"]
+            scope.warmth.restore(facts["warmth"])
         scope.scorer.restore(facts["count"], arrays["rows"], arrays["right"], arrays["weights"])
     except (ValueError, KeyError, zipfile.BadZipFile):
         return None

@@ -77,15 +77,18 @@ class Scopes:
         with self._lock:
             self._exact.setdefault(tenant, deque(maxlen=_MOST_EXACT)).append(bound)
 
+    def begin(self, name: ScopeName, bound: float) -> None:
+        """Counts a request, to be decided next."""
+        self._scope(name).risk.begin(bound)
+        self._changed(name, 1)
+
     def decide(
         self, name: ScopeName, text: str, neighbours: Sequence[Neighbour], bound: float, judges: bool
     ) -> tuple[Serve | Check | Decline, Considered | None]:
         """What to do about neighbours, nearest first; without a judge nothing is audited, and nothing learnt."""
-        scope = self._scope(name)
-        scope.risk.begin(bound)
-        self._changed(name, 1)
         if not neighbours:
             return Decline(MissReason.NOT_NEAR, "no entry has an embedding to compare with"), None
+        scope = self._scope(name)
         near = [Near(one.similarity, scope.root(one.entry.meaning), partial(_SKETCH, one.entry)) for one in neighbours]
         considered = scope.consider(sketch(text), near, bound, judges)
         chosen, said = neighbours[considered.place], considered.explanation

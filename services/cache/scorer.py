@@ -59,12 +59,6 @@ class Scorer:
         """What the warm-up alone, without the verdicts, says of one candidate."""
         return float(_sigmoid(np.array(features) @ self._warm_coefficients))
 
-    @property
-    def share_right(self) -> float:
-        """Of the verdicts that it knows, and one of either kind."""
-        n = min(self.count, _KEEP)
-        return float((self._right[:n].sum() + 1) / (n + 2))
-
     def probability(self, features: Sequence[float]) -> float:
         """The estimate for one candidate, lowered by what is not known of the coefficients yet."""
         row = np.array(features)

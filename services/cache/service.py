@@ -180,8 +180,9 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
                 kept = await self._worker.run(self._cache.take_in, *messages.imported(one))
             except (InvalidField, FailedPrecondition) as error:
                 raise messages.at(f"entries[{number}]", error) from error
-            response.imported += kept
-            response.present += not kept
+            response.imported += kept is True
+            response.present += kept is False
+            response.personal_data += kept is NotKept.PERSONAL_DATA
         return response
 
     async def EmbedEntries(
@@ -216,6 +217,7 @@ def _query(request: cache_service_pb2.LookupRequest) -> Query:
         request.max_age.ToNanoseconds() if request.HasField("max_age") else None,
         request.principal if who.trusted else who.principal,
         request.judges and who.trusted,
+        bool(request.waited_for),
     )
 
 

@@ -9,14 +9,13 @@ from collections.abc import Iterable, Iterator
 import protovalidate
 from fulcrum.cache.v1 import cache_service_pb2 as pb
 from google.protobuf.json_format import MessageToJson, Parse, ParseError
-from rich.markup import escape
 from rich.table import Table
 
 from services.chassis.errors import FailedPrecondition, FulcrumError, InvalidField
 from services.chassis.settings import ConfigError
 from services.cli.asking import suite
 from services.cli.client import Client
-from services.cli.printing import show
+from services.cli.printing import plain, show
 from services.cli.reembedding import reembed
 from services.cli.warming import warm
 
@@ -56,6 +55,9 @@ async def _show(asked: Client, arguments: argparse.Namespace) -> None:
 
 
 async def _purge(asked: Client, arguments: argparse.Namespace) -> None:
+    told = (arguments.id, arguments.principal, arguments.model, arguments.older, arguments.younger)
+    if not arguments.all and all(one is None for one in told):
+        raise ConfigError("purge: got no condition, expected --id, --principal, --model, --older, --younger or --all")
     request = pb.InvalidateRequest(
         scope=pb.Scope(tenant=arguments.tenant),
         entry_id=arguments.id,
@@ -77,14 +79,16 @@ async def _export(asked: Client, arguments: argparse.Namespace) -> None:
 async def _import(asked: Client, arguments: argparse.Namespace) -> None:
     """Reads every line before the first is sent, so that a file with a mistake changes nothing."""
     content = sys.stdin.buffer.read() if str(arguments.file) == "-" else arguments.file.read_bytes()
-    imported = present = 0
+    imported = present = personal = 0
     for first, batch in _batches(list(_entries(content.splitlines()))):
         try:
             done = await asked.take_in(pb.ImportEntriesRequest(entries=batch))
         except (InvalidField, FailedPrecondition) as error:
             raise _of_line(error, first) from error
-        imported, present = imported + done.imported, present + done.present
+        imported, present, personal = imported + done.imported, present + done.present, personal + done.personal_data
     print(f"{imported} entries imported, {present} were there already or have a newer answer")
+    if personal:
+        print(f"{personal} hold personal data and were not kept")
 
 
 def _entries(lines: Iterable[bytes]) -> Iterator[tuple[int, pb.StoredEntry]]:
@@ -143,11 +147,11 @@ def _table(found: list[pb.Entry]) -> Table:
         table.add_row(
             one.entry_id,
             f"{one.create_time.ToDatetime():%Y-%m-%d %H:%M:%S}",
-            escape(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."),
-            escape(one.model),
+            plain(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."),
+            plain(one.model),
             f"{one.size_bytes}",
             f"{one.hits}",
-            escape(one.principal),
+            plain(one.principal),
             "its principal" if one.standing == pb.STANDING_QUARANTINED else "its tenant",
         )
     return table

@@ -12,7 +12,7 @@ from google.protobuf.json_format import MessageToJson
 
 from services.chassis.settings import ConfigError
 from services.cli.asking import suite
-from services.cli.printing import show
+from services.cli.printing import harmless, show
 from services.cli.tables import logprobs_table, receipt_table
 
 
@@ -36,10 +36,11 @@ async def complete(arguments: argparse.Namespace) -> None:
         ),
     )
     logprobs: list[chat_pb2.TokenLogprob] = []
+    to_terminal = sys.stdout.isatty()
     async with suite(arguments) as asked:
         async for event in asked.stream(request):
             if event.WhichOneof("event") == "text_delta":
-                print(event.text_delta.text, end="", flush=True)
+                print(harmless(event.text_delta.text) if to_terminal else event.text_delta.text, end="", flush=True)
                 logprobs += event.text_delta.logprobs
             elif event.WhichOneof("event") == "receipt":
                 print()

@@ -6,13 +6,12 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
 
 from services.chassis.errors import InvalidField
 from services.chassis.key_file import Key, KeyFile, KeyFileError
 from services.chassis.settings import ConfigError, ServerSettings, load, read_file
-from services.cli.printing import show
+from services.cli.printing import plain, show
 
 _SHORTEST_BEGINNING = 4  # characters of an id, so that a slip revokes nothing
 
@@ -75,8 +74,8 @@ def _table(found: list[Key], now: datetime) -> Table:
     for key in found:
         table.add_row(
             key.id,
-            escape(key.tenant),
-            escape(key.name),
+            plain(key.tenant),
+            plain(key.name),
             "every tenant" if key.operator else "its tenant",
             _shown(key.create_time),
             _state(key, now),

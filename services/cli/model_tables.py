@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from fulcrum.executor.v1 import executor_service_pb2 as executor_pb
 from fulcrum.router.v1 import router_service_pb2 as router_pb
-from rich.markup import escape
 from rich.table import Table
+
+from services.cli.printing import plain
 
 
 def models_table(
@@ -22,7 +23,7 @@ def models_table(
         state = "" if engines is None else "no engine"
         if engine:
             state = executor_pb.ModelState.Name(engine.state).removeprefix("MODEL_STATE_").lower()
-            state += f": {escape(engine.failure)}" if engine.failure else ""
+            state += f": {plain(engine.failure)}" if engine.failure else ""
         runs = "remote" if engine and engine.kind == executor_pb.MODEL_KIND_REMOTE else "here" if engine else ""
         runs += f", {engine.precision}" if engine and engine.precision else ""
         strong = " (strong)" if model and model.is_default else ""
@@ -30,7 +31,7 @@ def models_table(
         price = "" if catalogue is None else _price(model)
         memory = f"{engine.memory_bytes / 1e6:,.0f} MB" if engine and engine.memory_bytes else ""
         rate = f"{engine.tokens_per_second:,.1f}" if engine and engine.tokens_per_second else ""
-        table.add_row(escape(name) + strong, state, runs, context, memory, rate, price)
+        table.add_row(plain(name) + strong, state, runs, context, memory, rate, price)
     return table
 
 
@@ -48,7 +49,7 @@ def precisions_table(engines: Sequence[executor_pb.Model]) -> Table | None:
             figures = [
                 f"{getattr(found, name):{shape}}" if found.HasField(name) else "" for name, shape in told.items()
             ]
-            table.add_row(escape(engine.name), escape(found.precision) + runs, *figures)
+            table.add_row(plain(engine.name), plain(found.precision) + runs, *figures)
     return table if table.row_count else None
 
 

@@ -1,12 +1,25 @@
 """How tables reach a terminal of any width, or a pipe: no id and no figure in them is ever cut."""
 
+import re
 import sys
 
 from rich.console import Console, RenderableType
+from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
 _UNBOUNDED = 100_000  # columns
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def plain(text: str) -> str:
+    """Text from elsewhere as it reads: what would steer a terminal, or be taken for markup, does neither."""
+    return escape(harmless(text))
+
+
+def harmless(text: str) -> str:
+    """Text with what would steer a terminal, ends of lines and tabs aside, as replacement characters."""
+    return _CONTROLS.sub("\ufffd", text)
 
 
 def show(*shown: RenderableType, anew: bool = False) -> None:

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 
 from services.chassis.settings import ConfigError
-from services.cli.printing import show
+from services.cli.printing import plain, show
 from services.cli.router_reading import embedded, encoder_vectors, prices, read
 from services.executor.sentence_encoder import SentenceEncoder
 from services.router.artefact import Artefact
@@ -40,12 +39,12 @@ def keep(artefact: Artefact, path: Path) -> None:
     """Writes the file and shows what it holds."""
     artefact.save(path)
     facts = artefact.facts
-    table = Table("model", "answers well", f"worse than {escape(facts.default_model)}", "AUC of answering well")
+    table = Table("model", "answers well", f"worse than {plain(facts.default_model)}", "AUC of answering well")
     for model in facts.models:
         auc = facts.metrics.get(f"quality_auc.{model}")
         shares = (facts.metrics.get(f"{kind}.{model}") for kind in ("accuracy", "harm"))
         told = ("nothing promised" if share is None else f"{share:.1%}" for share in shares)
-        table.add_row(escape(model), *told, "" if auc is None else f"{auc:.3f}")
+        table.add_row(plain(model), *told, "" if auc is None else f"{auc:.3f}")
     show(table)
     count = len(artefact.calibration_losses)
     print(f"fitted on {facts.fitted_prompts} prompts, calibrated on {count} others, as shown; wrote {path}")

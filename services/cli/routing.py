@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.markup import escape
 from rich.table import Table
 
 from kernels.cuda_driver import CudaUnavailable
 from services.chassis.settings import ConfigError
-from services.cli.printing import show
+from services.cli.printing import plain, show
 from services.cli.router_fitting import fit, keep
 from services.cli.router_reading import embedded, prices, read
 from services.cli.router_versions import change, contest, publish
@@ -109,9 +108,9 @@ def _explain(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     known = [model for model in models if model in predictor.calibration and costs[model] < costs[default]]
     rivals = sorted(known, key=lambda model: costs[model])
     limit = predictor.calibration.threshold(tuple(rivals), arguments.max_quality_loss, arguments.confidence)
-    table = Table("model", "answers well", f"worse than {escape(default)}", "cost")
+    table = Table("model", "answers well", f"worse than {plain(default)}", "cost")
     for model in sorted(models, key=lambda model: costs[model]):
-        table.add_row(escape(model), f"{found.quality[model]:.1%}", f"{found.loss[model]:.1%}", f"{costs[model]:.4g}")
+        table.add_row(plain(model), f"{found.quality[model]:.1%}", f"{found.loss[model]:.1%}", f"{costs[model]:.4g}")
     show(table)
     chosen = next((model for model in rivals if not found.unfamiliar and found.loss[model] < limit), default)
     if found.domain:

@@ -3,7 +3,6 @@
 import argparse
 
 from rich.console import Console
-from rich.markup import escape
 
 from services.cache.__main__ import assemble as assemble_cache
 from services.chassis.access import in_words
@@ -13,6 +12,7 @@ from services.chassis.telemetry import configure_logging
 from services.cli.address import default_address, reachable
 from services.cli.assembly import SuiteSettings, assemble_suite, suite_settings
 from services.cli.files import problems
+from services.cli.printing import plain
 from services.edge.__main__ import assemble as assemble_edge
 from services.executor.__main__ import assemble as assemble_executor
 from services.router.__main__ import assemble as assemble_router
@@ -30,7 +30,7 @@ def up(arguments: argparse.Namespace) -> None:
             console.print(welcome(settings.server, port))
             failed = ", ".join(name for component in components for name in component.failed())
             if failed:
-                console.print(f"  [bold red]could not be loaded: {escape(failed)}[/]; `fulcrum models` says why")
+                console.print(f"  [bold red]could not be loaded: {plain(failed)}[/]; `fulcrum models` says why")
 
         await process.serve(components, stop_on_signals(), ready)
 
@@ -40,18 +40,18 @@ def up(arguments: argparse.Namespace) -> None:
 
 def welcome(server: ServerSettings, port: int) -> str:
     """Where the suite answers, what holds for its callers, and a command that works from another terminal, if any."""
-    holds = escape(in_words(server.host, server.tls, server.identity))
-    answers = f"[bold]Fulcrum[/] answers at [bold]{escape(f'{server.host}:{port}')}[/]  ({holds})"
+    holds = plain(in_words(server.host, server.tls, server.identity))
+    answers = f"[bold]Fulcrum[/] answers at [bold]{plain(f'{server.host}:{port}')}[/]  ({holds})"
     accepted = server.identity.accept
     if set(accepted) == {"header"}:
-        return f"{answers}\n  callers come through the proxy that sets {escape(server.identity.header)}"
+        return f"{answers}\n  callers come through the proxy that sets {plain(server.identity.header)}"
     address = f"{reachable(server.host)}:{port}"
     key = "FULCRUM_API_KEY=... " if "keys" in accepted else ""
     there = "" if address == default_address({}) else f" --address {address}"
     there += " --ca FILE" if server.tls else ""
     there += " --certificate FILE --key FILE" if server.tls and server.tls.client_ca else ""
     command = f'{key}fulcrum complete "What is the capital of Norway?"{there}'
-    return f"{answers}\n  in another terminal:  {escape(command)}"
+    return f"{answers}\n  in another terminal:  {plain(command)}"
 
 
 def serve(arguments: argparse.Namespace) -> None:

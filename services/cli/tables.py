@@ -8,8 +8,9 @@ from fulcrum.edge.v1 import edge_service_pb2 as edge_pb
 from fulcrum.edge.v1 import receipt_pb2
 from fulcrum.executor.v1 import chat_pb2
 from fulcrum.router.v1 import router_service_pb2 as router_pb
-from rich.markup import escape
 from rich.table import Table
+
+from services.cli.printing import plain
 
 LEVER_NAMES = {
     receipt_pb2.LEVER_ROUTING: "routing",
@@ -34,15 +35,15 @@ def receipt_table(receipt: receipt_pb2.Receipt) -> Table:
     table = Table(title="receipt", show_header=False, title_justify="left", min_width=60)
     table.add_column(style="dim")
     table.add_column(overflow="fold")
-    table.add_row("model", escape(receipt.model))
+    table.add_row("model", plain(receipt.model))
     cache = result_name(receipt.cache.result)
     if receipt.cache.HasField("similarity"):
         cache += f" (similarity {receipt.cache.similarity:.3f}, right with {receipt.cache.probability:.1%})"
     elif receipt.cache.explanation:
-        cache += f" ({escape(receipt.cache.explanation)})"
+        cache += f" ({plain(receipt.cache.explanation)})"
     table.add_row("cache", cache)
     if receipt.route.explanation:
-        table.add_row("route", escape(receipt.route.explanation))
+        table.add_row("route", plain(receipt.route.explanation))
     if len(receipt.route.alternatives) > 1:
         table.add_row("could answer", "\n".join(_alternative(one) for one in receipt.route.alternatives))
     usage = receipt.usage
@@ -51,12 +52,12 @@ def receipt_table(receipt: receipt_pb2.Receipt) -> Table:
     table.add_row("time", f"{first / 1e6:.1f} ms to first text, {total / 1e6:.1f} ms in all")
     for degradation in receipt.degradations:
         part = receipt_pb2.Part.Name(degradation.part).removeprefix("PART_").lower()
-        told = escape(f"{part} {degradation.status}: {degradation.consequence}")
+        told = plain(f"{part} {degradation.status}: {degradation.consequence}")
         table.add_row("degraded", f"[yellow]{told}[/]")
     if not receipt.cost.priced:
         table.add_row("cost", "unpriced")
         return table
-    table.add_row("baseline", f"{usd(receipt.cost.baseline_nano_usd)} ({escape(receipt.cost.baseline_model)})")
+    table.add_row("baseline", f"{usd(receipt.cost.baseline_nano_usd)} ({plain(receipt.cost.baseline_model)})")
     for saving in receipt.cost.levers:
         table.add_row(LEVER_NAMES[saving.lever], f"x {saving.factor:.3f}, saved {usd(saving.saved_nano_usd)}")
     table.add_row("actual", f"[bold]{usd(receipt.cost.actual_nano_usd)}[/]")
@@ -64,7 +65,7 @@ def receipt_table(receipt: receipt_pb2.Receipt) -> Table:
 
 
 def _alternative(planned: router_pb.PlannedModel) -> str:
-    figures = [escape(planned.model)]
+    figures = [plain(planned.model)]
     if planned.HasField("predicted_quality"):
         figures.append(f"right with {planned.predicted_quality:.1%}")
     if planned.HasField("predicted_loss"):
@@ -91,9 +92,9 @@ def logprobs_table(told: Sequence[chat_pb2.TokenLogprob]) -> Table:
 def _shown(token: bytes) -> str:
     """As Python writes it: in quotes, spaces and ends of lines told apart, part of a character as bytes."""
     try:
-        return escape(repr(token.decode()))
+        return plain(repr(token.decode()))
     except UnicodeDecodeError:
-        return escape(repr(token))
+        return plain(repr(token))
 
 
 def cost_table(totals: edge_pb.UsageTotals) -> Table:
@@ -130,7 +131,7 @@ def usage_table(usage: edge_pb.GetUsageResponse) -> Table:
         "unpriced",
     ):
         table.add_column(heading, justify="right")
-    rows = [(escape(model.model), model.totals) for model in usage.models] + [("[bold]all[/]", usage.total)]
+    rows = [(plain(model.model), model.totals) for model in usage.models] + [("[bold]all[/]", usage.total)]
     for name, totals in rows:
         counts = (totals.requests, totals.exact_hits, totals.semantic_hits, totals.shared)
         tokens = (totals.usage.input_tokens, totals.usage.output_tokens)
@@ -166,7 +167,7 @@ def groups_table(usage: edge_pb.GetUsageResponse, by: Sequence[str]) -> Table:
         counts = (str(number) for number in (sums.requests, reused, sums.abandoned, sums.unpriced_requests))
         share = f"{sums.actual_nano_usd / sums.baseline_nano_usd:.1%}" if sums.baseline_nano_usd else ""
         table.add_row(
-            *(escape(keys[name]) for name in by), *counts, usd(sums.baseline_nano_usd), usd(sums.actual_nano_usd), share
+            *(plain(keys[name]) for name in by), *counts, usd(sums.baseline_nano_usd), usd(sums.actual_nano_usd), share
         )
     if usage.next_page_token:
         table.caption = f"the first {len(usage.groups)} groups"

@@ -115,11 +115,10 @@ class OnnxEngine:
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
         """See `Engine`; the slot is free again before the last event."""
         arrived = time.perf_counter()
-        loop = self._refuse_what_it_cannot(request)
+        self._refuse_what_it_cannot(request)
         generation = await self._begin(request)
         first_text: float | None = None
-        loop.begin(generation)
-        del loop  # it holds what is loaded, which may go while nobody reads this
+        self._ready().begin(generation)
         try:
             while delta := await generation.next_text():
                 first_text = first_text or time.perf_counter()
@@ -135,12 +134,13 @@ class OnnxEngine:
     async def close(self) -> None:
         """Waits for the pass under way and lets go of what was loaded; answers that are not complete then fail."""
         if self._loop:
+            self._state = ModelState.UNLOADING
             await self._loop.close()
             self._state, self._loop = ModelState.UNLOADED, None
             del self._session, self._scheduler
         if self._closes_court:
             await self._court.close()
-        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
+        await asyncio.to_thread(self._threads.shutdown)  # prompts in line are refused: a cancelled one is told nothing
         await asyncio.to_thread(self._held.close)
 
     def _load(self) -> None:
@@ -165,10 +165,15 @@ class OnnxEngine:
             self._log.warning("no JSON schemas and no probabilities", model=self._name, why=str(error))
             return None
 
-    def _refuse_what_it_cannot(self, request: GenerateRequest) -> DecoderLoop:
+    def _ready(self) -> DecoderLoop:
+        """The loop, asked for anew after each wait, in which all that is loaded may have gone."""
         if self._state is not ModelState.READY or self._loop is None:
             reason = "STARTING" if self._state is ModelState.LOADING else None
             raise Unavailable(f"model {self._name}", self._state.value, "ready", reason=reason, retry_after_s=1.0)
+        return self._loop
+
+    def _refuse_what_it_cannot(self, request: GenerateRequest) -> None:
+        self._ready()
         turns = sum(message.role == "tool" or bool(message.tool_calls) for message in request.messages)
         if request.tools or turns:
             found = f"{len(request.tools)} tools and {turns} tool turns"
@@ -178,17 +183,18 @@ class OnnxEngine:
         if self._vocabulary is None and request.sampling.top_logprobs is not None:
             raise FailedPrecondition("sampling.top_logprobs", request.sampling.top_logprobs, "a model that tells them")
         self._scheduler.check_room(request.tenant, self._arriving)
-        return self._loop
 
     async def _begin(self, request: GenerateRequest) -> Generation:
         if request.sampling.json_schema is not None:
             await self._court.check(request.sampling.json_schema, request.tenant)
+            self._ready()
             self._scheduler.check_room(request.tenant, self._arriving)  # others may have come meanwhile
         self._arriving[request.tenant] += 1
         try:
             prompt, constraint = await self._in_thread(self._read, request)
         finally:
             self._arriving -= Counter((request.tenant,))
+        self._ready()
         room = self._session.context_tokens - len(prompt)
         if room < 1 or not prompt:
             expected = f"1 to {self._session.context_tokens - 1} tokens"
@@ -199,6 +205,7 @@ class OnnxEngine:
         return Generation(request.tenant, prompt, limit, sampling, text.tokenizer, text.end_tokens, words, constraint)
 
     def _read(self, request: GenerateRequest) -> tuple[list[int], Constraint | None]:
+        self._ready()  # it may have waited for a thread
         schema, words = request.sampling.json_schema, self._vocabulary
         constraint = Constraint(words.matcher(schema)) if words and schema is not None else None
         return self._text.encode(request.messages), constraint

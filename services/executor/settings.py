@@ -50,7 +50,11 @@ class LocalModel(BaseModel):
     calibration: Path | None = Field(None, description="text file, a sample a line, for int8 and fp8 on TensorRT")
     engines: Path = Field(ENGINES, description="folder of built TensorRT engines and their timings")
     threads: int = Field(1, ge=1, le=MOST_THREADS, description="threads within a step")
-    context_tokens: int | None = Field(None, ge=16, description="lowers the model's own limit, and with it the memory")
+    context_tokens: int | None = Field(
+        None,
+        ge=16,
+        description="lowers the model's own limit, and with it the memory; unset, it is lowered as kv_memory_mb needs",
+    )
     places: int = Field(16, ge=1, le=256, description="requests that run at once, as far as kv_memory_mb reaches")
     kv_memory_mb: int = Field(1024, ge=1, description="most megabytes for keys and values, kept prefixes included")
     prefix_memory_mb: int = Field(

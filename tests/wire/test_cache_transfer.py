@@ -93,6 +93,23 @@ async def test_the_entry_at_fault_is_named(suite: Suite) -> None:
     assert len(await exported(suite, "faulty too")) == 1
 
 
+async def test_what_may_never_be_stored_is_not_imported(suite: Suite) -> None:
+    """Personal data is counted and left out, one from the future is taken for new, and the rest of a file is kept."""
+    await suite.cache.Store(store("What is the capital of Chile?", "Santiago", "importer"), timeout=5)
+    (good,) = await exported(suite, "importer")
+    personal, early = (pb.StoredEntry.FromString(good.SerializeToString()) for _ in range(2))
+    personal.entry.text, personal.entry.entry_id = "Mail anna.larsson@example.org about it", ""
+    early.entry.text, early.entry.entry_id = "another", ""
+    early.entry.create_time.FromSeconds(2**33)
+    for entry in (good, personal, early):
+        entry.scope.tenant = "importer too"
+    done = await suite.cache.ImportEntries(pb.ImportEntriesRequest(entries=[good, personal, early]), timeout=5)
+    assert (done.imported, done.present, done.personal_data) == (2, 0, 1)
+    kept = await exported(suite, "importer too")
+    assert [entry.entry.text for entry in kept] == [good.entry.text, "another"]
+    assert kept[1].entry.create_time.seconds < 2**32
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -101,8 +118,22 @@ async def test_the_entry_at_fault_is_named(suite: Suite) -> None:
         (lambda row: row | {"colour": "red"}, "line 3: got .*colour"),
         (lambda row: row | {"entry": {"text": "x"}}, "line 3: entry"),
         (lambda row: [row], "line 3: got"),
+        (lambda row: row | {"entry": row["entry"] | {"hits": 2**63 - 1}}, "line 3: entry: .*hits are 0 to 10"),
+        (lambda row: row | {"entry": row["entry"] | {"hits": -1}}, "line 3: entry: .*hits are 0 to 10"),
+        (lambda row: row | {"entry": row["entry"] | {"entry_id": "x" * 201}}, "line 3: entry: entry_id has at most"),
+        (lambda row: row | {"answer": row["answer"] | {"cost_nano_usd": 2**63 - 1}}, "line 3: entry: .*cost_nano_usd"),
     ],
-    ids=["no answer", "no tenant", "unknown field", "no fingerprint", "no object"],
+    ids=[
+        "no answer",
+        "no tenant",
+        "unknown field",
+        "no fingerprint",
+        "no object",
+        "many hits",
+        "few hits",
+        "long id",
+        "dear",
+    ],
 )
 def test_a_bad_line_is_named(change: Any, told: str) -> None:
     """Every line is read before one is sent, and the first that is no entry is named by its number and field."""

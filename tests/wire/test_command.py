@@ -305,7 +305,8 @@ async def test_cache_lists_shows_moves_and_purges(running: SuiteProcess, tmp_pat
     bad.write_text(f"{lines[0]}\n{{}}\n")
     refused = await fulcrum("cache", "import", str(bad), *at)
     assert (refused.status, "line 2" in refused.err) == (2, True)
-    assert (await fulcrum("cache", "purge", *at)).status == 1
+    nothing = await fulcrum("cache", "purge", *at)
+    assert (nothing.status, "purge: got no condition, expected --id" in nothing.err) == (2, True)
 
 
 async def test_cache_is_warmed_up_from_a_file(running: SuiteProcess, tmp_path: Path) -> None:

@@ -134,6 +134,17 @@ def test_time_to_live(tmp_path: Path) -> None:
         assert served(cache.lookup(ask("sweeps"))) == "42"
 
 
+def test_what_was_purged_is_in_no_file(tmp_path: Path) -> None:
+    """Neither the database nor its journal holds the text of an entry that was removed on request."""
+    with opened(tmp_path) as cache:
+        for text in ("the marmalade sandwich", "something else"):
+            cache.store(keep(text))
+        cache.kept.invalidate(Selector(HERE.tenant, entry_id=cache.kept.page(HERE.tenant, 2**62, 10)[1].entry_id))
+        files = b"".join(file.read_bytes() for file in tmp_path.iterdir() if file.is_file())
+        assert b"something else" in files
+        assert b"marmalade" not in files
+
+
 def test_without_a_time_to_live(tmp_path: Path) -> None:
     """Where the settings say null, answers are served for ever."""
     clock = Clock()

@@ -63,6 +63,15 @@ def test_a_word_on_the_answer_made_is_no_word_on_its_neighbour(tmp_path: Path) -
         assert served(cache.lookup(ask(ASKED))) == "42"
 
 
+def test_who_looks_again_counts_once(tmp_path: Path) -> None:
+    """A request that waited for a twin and looks again is one request on the promise's books."""
+    with opened(tmp_path) as cache:
+        cache.store(keep(ASKED, embedding=embedding()))
+        for again in (False, True, True):
+            cache.lookup(ask(OTHERWISE, embedding=embedding(0.95), judges=True, again=again))
+        assert cache.promises()[0].requests == 1
+
+
 def test_only_services_teach(tmp_path: Path) -> None:
     """A tenant's own verdict on a check changes nothing that its scope believes."""
     with opened(tmp_path) as cache:

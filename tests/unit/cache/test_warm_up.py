@@ -106,7 +106,7 @@ def test_what_was_taught_outlives_a_restart() -> None:
     _, _, scope = served(log_of(600, 0.7), 0.7, requests=900)
     again = unpack(pack(scope), 0.8, lambda: 0.99)
     assert again is not None
-    assert (again.warmth.leads, again.warmth.log_stake) == (scope.warmth.leads, scope.warmth.log_stake)
+    assert again.warmth.state == scope.warmth.state
     np.testing.assert_allclose(again.scorer.warm_rows, scope.scorer.warm_rows, rtol=1e-6)
     features = [1.0, *[0.1] * 13]
     assert again.scorer.probability(features) == pytest.approx(scope.scorer.probability(features), abs=0.01)

@@ -4,10 +4,11 @@ import io
 import sys
 
 import pytest
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from services.cli.printing import show
+from services.cli.printing import harmless, plain, show
 
 ID = "7vx55ewr5574aaaa"
 FIGURE = "$0.000234481"
@@ -43,3 +44,15 @@ def test_nothing_is_cut(monkeypatch: pytest.MonkeyPatch, terminal: bool, columns
         assert max(map(len, lines)) <= columns
     else:
         assert [line for line in lines if f"{ID}a" in line and FIGURE in line]
+
+
+def test_what_steers_a_terminal_is_shown_as_nothing() -> None:
+    """Prompts and answers are other people's: neither their escape sequences nor what looks like markup acts."""
+    assert plain("a\x1b[31mb\x1b]0;title\x07c\x9b2Jd") == "a\ufffd[31mb\ufffd]0;title\ufffdc\ufffd2Jd"
+    table = Table("prompt")
+    table.add_row(plain("[bold]x[/] \x1b[2J"))
+    output = io.StringIO()
+    Console(file=output, width=80).print(table)
+    assert "[bold]x[/]" in output.getvalue()
+    assert "\x1b" not in output.getvalue()
+    assert harmless("lines\nand\ttabs, å, 漢") == "lines\nand\ttabs, å, 漢"

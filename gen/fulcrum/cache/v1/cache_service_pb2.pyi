@@ -409,12 +409,14 @@ class ImportEntriesRequest(_message.Message):
     def __init__(self, entries: _Optional[_Iterable[_Union[StoredEntry, _Mapping]]] = ...) -> None: ...
 
 class ImportEntriesResponse(_message.Message):
-    __slots__ = ("imported", "present")
+    __slots__ = ("imported", "present", "personal_data")
     IMPORTED_FIELD_NUMBER: _ClassVar[int]
     PRESENT_FIELD_NUMBER: _ClassVar[int]
+    PERSONAL_DATA_FIELD_NUMBER: _ClassVar[int]
     imported: int
     present: int
-    def __init__(self, imported: _Optional[int] = ..., present: _Optional[int] = ...) -> None: ...
+    personal_data: int
+    def __init__(self, imported: _Optional[int] = ..., present: _Optional[int] = ..., personal_data: _Optional[int] = ...) -> None: ...
 
 class EmbedEntriesRequest(_message.Message):
     __slots__ = ("vectors",)
