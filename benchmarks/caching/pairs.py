@@ -11,11 +11,12 @@ from scipy.stats import beta
 
 from benchmarks.caching.corpus import rows_of, vectors_of
 from benchmarks.caching.pair_features import PairFeatures
-from benchmarks.caching.pair_verifier import PairVerifier, Shown, products, strangeness
+from benchmarks.caching.pair_verifier import PairVerifier, Shown, Vectors, products, strangeness
 from benchmarks.caching.pair_words import changes
 
 _BOUNDS = {"at_1pct": 0.01, "at_2pct": 0.02, "at_5pct": 0.05}
 _FOLDS = 5  # of connected questions
+_EARLY_LAYERS = 3  # of the encoder's six: what they make of a text is nearer to its words
 _LEAST_GAIN = 1.05  # of coverage of pairs not trained on, for the verifier to stand in for the cosine
 _STRANGE = 0.65  # from which pairs are of another source than those that it was trained on
 
@@ -63,14 +64,18 @@ class Labelled:
         rows = rows_of(path)
         self.pairs = [(row["text_a"], row["text_b"]) for row in rows]
         self.same = np.array([bool(row["label"]) for row in rows])
-        self.vectors = np.nan_to_num(
-            vectors_of([text for pair in self.pairs for text in pair])
-        )  # an empty one has none
+        self.vectors, self._early = self._embedded(), self._embedded(_EARLY_LAYERS)
         self.cosines = (self.vectors[0::2] * self.vectors[1::2]).sum(1)
 
     def shown(self, described: PairFeatures) -> Shown:
         """What a verifier is shown of them."""
-        return Shown(described.matrix(self.pairs, self.cosines), products(self.vectors), changes(self.pairs))
+        early = (self._early[0::2] * self._early[1::2]).sum(1)
+        features = np.column_stack([described.matrix(self.pairs, self.cosines), early])
+        return Shown(features, np.hstack([products(self.vectors), products(self._early)]), changes(self.pairs))
+
+    def _embedded(self, layers: int = 0) -> Vectors:
+        vectors = vectors_of([text for pair in self.pairs for text in pair], layers)
+        return np.nan_to_num(vectors)  # an empty text has none
 
 
 def folds_of(pairs: Sequence[tuple[str, str]]) -> NDArray[np.int64]:

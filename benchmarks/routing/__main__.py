@@ -13,34 +13,14 @@ from numpy.typing import NDArray
 
 from benchmarks.routing.disturb import DISTURBANCES
 from benchmarks.routing.draws import Prompts, promise, ranking
-from services.executor.sentence_encoder import SentenceEncoder
+from benchmarks.routing.embedding import embedded, encoded
 from services.router.ensemble import fit_ensemble
 from services.router.features import lexical
 from services.router.predictor import probabilities
 from services.router.prior import Prior, Source, fit_prior, without_heads
-from services.router.scored import InvalidOutcomes, Scored, read_scored
+from services.router.scored import InvalidOutcomes, read_scored
 
-_ENCODER, _BATCH, _MOST_FITTED, _MODELS, _TIMED = Path(".models/all-MiniLM-L6-v2"), 16, 6000, 20, 500
-
-
-def embedded(scored: Scored, kept: Path | None) -> NDArray[np.float32]:
-    """Embeddings [n, d] of the prompts, read from `kept` where it holds as many rows, else encoded and kept there."""
-    if kept is not None and kept.exists() and len(found := np.load(kept)) == len(scored):
-        return np.asarray(found, np.float32)
-    encoder = SentenceEncoder(_ENCODER, "fp32", threads=1)
-    tokens = [encoder.tokenise(prompt) for prompt in scored.prompts]
-    by_length: dict[int, list[int]] = {}
-    for row, found_tokens in enumerate(tokens):
-        by_length.setdefault(len(found_tokens.ids), []).append(row)
-    rows: dict[int, NDArray[np.float32]] = {}
-    for same in by_length.values():  # a batch has no padding
-        for start in range(0, len(same), _BATCH):
-            batch = same[start : start + _BATCH]
-            rows.update(zip(batch, encoder.encode([tokens[row] for row in batch]), strict=True))
-    vectors = np.stack([rows[row] for row in range(len(tokens))])
-    if kept is not None:
-        np.save(kept, vectors)
-    return vectors
+_MOST_FITTED, _MODELS, _TIMED, _DISTURBED, _FITS = 6000, 20, 500, 1500, 10
 
 
 def summary(draws: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float | list[float]]]:
@@ -58,7 +38,7 @@ def cpu_us(prompts: Prompts, texts: Sequence[str], labelled: NDArray[np.intp]) -
     near = prompts.embeddings[labelled], prompts.lexical[labelled]
     wanted = np.repeat(np.stack([prompts.strong, prompts.weak], axis=1)[labelled], _MODELS, axis=1)
     domains = [prompts.domains[row] for row in labelled]
-    ensemble, _ = fit_ensemble(prompts.prior or without_heads(*near), *near, wanted, domains)
+    ensemble, _ = fit_ensemble(prompts.prior or without_heads(*near), *near, wanted, domains, scores=_MODELS)
     best = np.inf
     for _ in range(3):
         started = time.process_time()
@@ -68,25 +48,33 @@ def cpu_us(prompts: Prompts, texts: Sequence[str], labelled: NDArray[np.intp]) -
     return best
 
 
-def robustness(prompts: Prompts, texts: Sequence[str], labelled: NDArray[np.intp]) -> dict[str, dict[str, float]]:
-    """Of 500 decisions at half strong calls: percent that a disturbance turns, points of mean score that this costs."""
-    encoder = SentenceEncoder(_ENCODER, "fp32", threads=1)
-    asked = np.setdiff1d(np.arange(len(texts)), labelled)[:_TIMED]
-    plain = prompts.gains(labelled, asked)
-    cut = np.median(plain)
+def robustness(
+    prompts: Prompts, texts: Sequence[str], usable: NDArray[np.intp], labels: int, draws: int
+) -> dict[str, dict[str, dict[str, float | list[float]]]]:
+    """Of decisions at half strong calls: percent that a disturbance turns, points of mean score that this costs.
+
+    The same prompts, 1,500 or what the labels leave, are decided by fits on `draws` draws of labels among the others.
+    """
+    order = np.random.default_rng(0).permutation(usable)
+    count = min(_DISTURBED, len(order) - labels)
+    asked, rest = order[:count], order[count:]
+    fits = [np.random.default_rng(seed).permutation(rest)[:labels] for seed in range(draws)]
+    before = [prompts.gains(labelled, asked) for labelled in fits]
     found = {}
     for name, disturb in DISTURBANCES.items():
         changed = [disturb(texts[row]) for row in asked]
-        vectors = np.concatenate([encoder.encode([encoder.tokenise(text)]) for text in changed])
         other = replace(
             prompts,
-            embeddings=np.concatenate((prompts.embeddings, vectors)),
+            embeddings=np.concatenate((prompts.embeddings, encoded(changed))),
             lexical=np.concatenate((prompts.lexical, [lexical(text) for text in changed])),
         )
-        gains = other.gains(labelled, len(texts) + np.arange(len(asked)))
-        turned = (gains > cut) != (plain > cut)
-        lost = np.where(gains > cut, -1, 1) * turned * (prompts.strong - prompts.weak)[asked]
-        found[name] = {"flips": round(100 * float(turned.mean()), 2), "lost": round(100 * float(lost.mean()), 2)}
+        told = []
+        for labelled, plain in zip(fits, before, strict=True):
+            gains, cut = other.gains(labelled, len(texts) + np.arange(len(asked))), np.median(plain)
+            turned = (gains > cut) != (plain > cut)
+            lost = np.where(gains > cut, -1, 1) * turned * (prompts.strong - prompts.weak)[asked]
+            told.append({"flips": 100 * float(turned.mean()), "lost": 100 * float(lost.mean())})
+        found[name] = summary(told)
     return found
 
 
@@ -139,7 +127,9 @@ def report(arguments: argparse.Namespace) -> dict[str, object]:
         labelled = np.random.default_rng(0).permutation(usable)[: arguments.labels]
         found["cpu_us"] = round(cpu_us(prompts, test.prompts, labelled), 1)
         if arguments.robustness:
-            found["flips_pct"] = robustness(prompts, test.prompts, labelled)
+            found["flips_pct"] = robustness(
+                prompts, test.prompts, usable, arguments.labels, min(arguments.draws, _FITS)
+            )
     return found
 
 

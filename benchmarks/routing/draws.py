@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from benchmarks.routing.curve import Curve, curve
 from services.router.calibration import Calibration
 from services.router.ensemble import fit_ensemble
+from services.router.features import LEXICAL_FEATURES
 from services.router.fit import targets
 from services.router.predictor import probabilities
 from services.router.prior import Prior, without_heads
@@ -33,7 +34,7 @@ class Prompts:
         wanted = targets({"strong": self.strong[fitted], "weak": self.weak[fitted]}, "strong")
         near = self.embeddings[fitted], self.lexical[fitted]
         prior = self.prior or without_heads(*near)
-        ensemble, _ = fit_ensemble(prior, *near, wanted, [self.domains[row] for row in fitted])
+        ensemble, _ = fit_ensemble(prior, *near, wanted, [self.domains[row] for row in fitted], scores=2)
         return ensemble.predict(self.embeddings[asked], self.lexical[asked])
 
     def gains(self, fitted: NDArray[np.intp], asked: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -42,12 +43,13 @@ class Prompts:
         return (found[:, _STRONG] - found[:, _WEAK]).astype(np.float64)
 
     def unlabelled(self, asked: NDArray[np.intp]) -> NDArray[np.float64]:
-        """A ranking by what other files tell alone: hard for the best models there, and long."""
-        long = standardised(self.lexical[asked, 0]) + standardised(self.lexical[asked, 1])
+        """A ranking by what other files tell alone: hard for the best models there, many words, few of them numbers."""
+        words, digits = (self.lexical[asked, LEXICAL_FEATURES.index(name)] for name in ("log_words", "digits"))
+        wordy = 2 * standardised(words) - standardised(digits) / 2
         if self.prior is None:
-            return long
+            return wordy
         heads = self.prior.heads(self.prior.projected(self.embeddings[asked]), self.lexical[asked])
-        return long - standardised(heads[:, 0])
+        return wordy - standardised(heads[:, 0])
 
     def curve(self, gains: NDArray[np.float64], asked: NDArray[np.intp]) -> Curve:
         """The measures of a ranking of the prompts `asked`."""

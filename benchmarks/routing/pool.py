@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.routing.__main__ import embedded, summary
+from benchmarks.routing.__main__ import summary
+from benchmarks.routing.embedding import embedded
 from services.router.ensemble import fit_ensemble
 from services.router.evaluation import Point, Predicted, cost_at
 from services.router.features import lexical
@@ -39,7 +40,7 @@ def one_draw(
     facts = np.array([lexical(prompt) for prompt in scored.prompts])
     near = vectors[fitted], facts[fitted]
     domains = [scored.domains[row] for row in fitted]
-    ensemble, _ = fit_ensemble(without_heads(*near), *near, scored.scores[fitted], domains)
+    ensemble, _ = fit_ensemble(without_heads(*near), *near, scored.scores[fitted], domains, len(scored.models))
     best = int(scored.scores[fitted].mean(axis=0).argmax())
     neighbours = np.argsort(-(vectors[asked] @ vectors[fitted].T), axis=1)[:, :_NEIGHBOURS]
     ours = ensemble.predict(vectors[asked], facts[asked]).astype(np.float64)

@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.routing.__main__ import embedded, summary
+from benchmarks.routing.__main__ import summary
+from benchmarks.routing.embedding import embedded
 from services.router.calibration import Calibration
 from services.router.ensemble import fit_ensemble
 from services.router.features import lexical
+from services.router.fit import targets
 from services.router.prior import without_heads
 from services.router.scored import InvalidOutcomes, read_scored
 from services.router.spelled import mended
@@ -101,8 +103,11 @@ def prepared(arguments: argparse.Namespace) -> Rows:
         raise InvalidOutcomes(f"--calibrated: got {got}, expected at most half, so that as many are evaluated")
     near = vectors[fitted], facts[fitted]
     domains = [scored.domains[row] for row in fitted]
-    losses, _ = fit_ensemble(without_heads(*near), *near, harms[fitted].astype(np.float64), domains)
-    predicted = losses.predict(vectors[others], facts[others])
+    wanted = targets({model: scored.of(model)[fitted] for model in scored.models}, arguments.models[-1])
+    ensemble, _ = fit_ensemble(
+        without_heads(*near), *near, wanted, domains, len(scored.models), groups[fitted].tolist()
+    )
+    predicted = ensemble.predict(vectors[others], facts[others])[:, len(scored.models) : -1]
     left = np.unique(groups[others], return_inverse=True)[1]
     return Rows(tuple(arguments.models[:-1]), predicted, harms[others], left)
 

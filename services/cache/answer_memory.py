@@ -14,11 +14,13 @@ class AnswerMemory:
         self.bytes = 0
 
     def get(self, sequence: int) -> Entry | None:
-        """The entry, now the one used last; None where it is not in memory."""
-        entry = self._entries.get(sequence)
-        if entry is not None:
+        """The entry; None where it is not in memory."""
+        return self._entries.get(sequence)
+
+    def used(self, sequence: int) -> None:
+        """Makes an entry, if it is in memory, the one used last."""
+        if sequence in self._entries:
             self._entries.move_to_end(sequence)
-        return entry
 
     def put(self, entry: Entry) -> None:
         """Takes an entry in, unless it is larger than the whole memory."""

@@ -12,6 +12,7 @@ from services.chassis.settings import ConfigError
 
 _APPLICATION_ID = 0x46434348  # "FCCH"
 _KEPT = "-kept"
+_PIECE = 1 << 22
 _VERSION = 0x46430003  # a mark of its own, should a byte of the other one change
 
 _SCHEMA = f"""
@@ -92,6 +93,8 @@ class _Unusable(Exception):
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    if path.exists() and _has_our_mark(path):
+        _read_in_order(path)  # before it is locked, as closing any file gives up the process's locks on it
     connection = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
     try:
         connection.text_factory = _text
@@ -118,6 +121,13 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _read_in_order(path: Path) -> None:
+    """Has the system hold the file in memory: its check jumps from page to page, at which disks are slow."""
+    with path.open("rb", buffering=0) as file:
+        while file.read(_PIECE):
+            pass
 
 
 def _is_new(connection: sqlite3.Connection, path: Path) -> bool:

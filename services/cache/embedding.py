@@ -1,6 +1,7 @@
 """The prompt's vector as the domain takes it: checked once, so that no bad value reaches the index."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ from services.chassis.errors import InvalidField
 _NORM_TOLERANCE = 1e-3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Embedding:
     """A prompt's embedding.
 
@@ -26,6 +27,7 @@ class Embedding:
     encoder_digest: str
     truncated: bool
 
+    @cached_property
     def vector(self) -> npt.NDArray[np.float32]:
         """The values, shape [dimension].
 

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from services.cache.normalise import normalise
 from services.cache.sketch import Sketch, sketch
@@ -55,6 +55,35 @@ class Standing(IntEnum):
     CONFIRMED = 2
 
 
+class Kept(Protocol):
+    """What says whom an entry may be served to, and until when."""
+
+    @property
+    def principal(self) -> str:
+        """Who caused it."""
+
+    @property
+    def create_ns(self) -> int:
+        """When it was made."""
+
+    @property
+    def expire_ns(self) -> int | None:
+        """When it ceases to serve."""
+
+    @property
+    def standing(self) -> Standing:
+        """Whether it is out of quarantine."""
+
+
+def serves(kept: Kept, principal: str, now_ns: int, max_age_ns: int | None) -> bool:
+    """Whether it may be served to this principal: it has not expired, is young enough and out of quarantine."""
+    return (
+        (kept.expire_ns is None or now_ns < kept.expire_ns)
+        and (max_age_ns is None or now_ns - kept.create_ns <= max_age_ns)
+        and (kept.standing is not Standing.QUARANTINED or principal == kept.principal)
+    )
+
+
 @dataclass(frozen=True)
 class Entry:
     """One kept answer; times in nanoseconds since 1970, `expire_ns` None where it never expires.
@@ -74,6 +103,11 @@ class Entry:
     size: int = 0
     hits: int = 0
     encoder: str = ""
+
+    @property
+    def principal(self) -> str:
+        """Who caused it."""
+        return self.provenance.principal
 
     @cached_property
     def sketch(self) -> Sketch:

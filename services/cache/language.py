@@ -78,6 +78,9 @@ def is_english(text: str) -> bool:
             return False
     lower = text.lower()
     words = _WORD.findall(lower)
-    english = len([word for word in words if word in _ENGLISH]) + (_PAIRS.search(lower) is not None)
-    others = len([word for word in words if word in _OTHERS or not (plain or word.isascii())])
-    return not words or (english >= others and english * _PER_EVIDENCE >= len(words) and english > 0)
+    english, enough = sum(word in _ENGLISH for word in words), len(words) / _PER_EVIDENCE
+    if plain and _OTHERS.isdisjoint(words) and english >= enough:
+        return True
+    english += _PAIRS.search(lower) is not None
+    others = sum(word in _OTHERS or not word.isascii() for word in words)
+    return english >= max(others, enough)

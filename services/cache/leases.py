@@ -48,7 +48,7 @@ class Lease:
         """The prompt's embedding, None where only the same text is a twin of it."""
         embedding, text = self.query.embedding, self.query.text
         alike = embedding is not None and not embedding.truncated and is_english(text[:_LONG])
-        return embedding.vector() if alike and embedding is not None else None
+        return embedding.vector if alike and embedding is not None else None
 
     @property
     def encoder(self) -> tuple[str, int]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from services.cache.answer_memory import AnswerMemory
 from services.cache.decision import Decline, MissReason
 from services.cache.directory import Directory
-from services.cache.entry import Entry, NewEntry, Partition, Standing
+from services.cache.entry import Entry, NewEntry, Partition, Standing, serves
 from services.cache.language import is_english
 from services.cache.lookups import Lookups
 from services.cache.normalise import exact_key
@@ -39,7 +39,7 @@ class Memory:
         key = exact_key(query.partition, query.text)
         with self._lock:
             record = self._directory.find(key)
-            if record is not None and record.serves(query.principal, now_ns, query.max_age_ns):
+            if record is not None and serves(record, query.principal, now_ns, query.max_age_ns):
                 entry = self._answers.get(record.sequence)
                 return self._hit(query, record, entry, now_ns, *EXACT) if entry is not None else None
             if not self._directory.count(query.partition):
@@ -59,19 +59,20 @@ class Memory:
             record = self._directory.find(key)
             return (
                 record.sequence
-                if record is not None and record.serves(query.principal, now_ns, query.max_age_ns)
+                if record is not None and serves(record, query.principal, now_ns, query.max_age_ns)
                 else None
             )
 
     def serving(self, sequences: Iterable[int], query: Query, now_ns: int) -> dict[int, Entry | None]:
         """Those of the entries that may be served to the query; None for one whose answer is not in memory."""
-        who, max_age_ns, at, get = query.principal, query.max_age_ns, self._directory.at, self._answers.get
+        who, max_age_ns, found = query.principal, query.max_age_ns, dict[int, Entry | None]()
         with self._lock:
-            return {
-                sequence: get(sequence)
-                for sequence in sequences
-                if (record := at(sequence)) and record.serves(who, now_ns, max_age_ns)
-            }
+            for sequence in sequences:
+                entry = self._answers.get(sequence)
+                known = entry or self._directory.at(sequence)
+                if known is not None and serves(known, who, now_ns, max_age_ns):
+                    found[sequence] = entry
+        return found
 
     def hit(
         self, query: Query, entry: Entry, now_ns: int, kind: MatchKind, probability: float, similarity: float, why: str
@@ -86,6 +87,7 @@ class Memory:
         with self._lock:
             self._counts[None] += 1
             self._audits += propensity < 1
+            self._answers.used(entry.sequence)
             lookup_id = self._lookups.remember(query.partition.tenant, None)
         return Audit(lookup_id, entry, propensity, why)
 
@@ -253,6 +255,7 @@ class Memory:
     ) -> Hit:
         self._counts[kind] += 1
         self._saved_nano_usd += entry.answer.cost_nano_usd or 0
+        self._answers.used(entry.sequence)
         if record is not None:
             self._directory.served(record, now_ns)
         lookup_id = self._lookups.remember(query.partition.tenant, entry.sequence)

@@ -7,6 +7,7 @@ from typing import Any
 import faiss
 import numpy as np
 import numpy.typing as npt
+import structlog
 
 LARGE = 20_000  # vectors from which an exact search takes longer than one by clusters is worth
 _OVERHEAD_BYTES = 4096
@@ -58,7 +59,11 @@ class Nearest:
         )
         index.cp.spherical, index.cp.niter = True, 6
         index.cp.min_points_per_centroid = 1  # the sample's size is ours to choose
-        if faiss.get_num_gpus():
+        gpus = faiss.get_num_gpus()
+        if gpus:
+            structlog.get_logger("cache").info(
+                "clusters are found on GPUs, as FAISS has some", gpus=gpus, vectors=count
+            )
             index.clustering_index = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(dimension))
         sample = np.random.default_rng(0).choice(count, min(count, _TRAINED_ON * clusters), replace=False)
         index.train(stored.matrix[np.sort(sample)])

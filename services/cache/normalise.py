@@ -31,8 +31,5 @@ def normalise(text: str) -> str:
 @lru_cache(16)  # a lookup asks for it when it recalls and again when it searches
 def exact_key(partition: "Partition", text: str) -> bytes:
     """Digest of 32 bytes over tenant, fingerprint and normalised prompt, each with its length."""
-    digest = hashlib.sha256()
-    for part in (partition.tenant.encode(), partition.fingerprint, normalise(text).encode(errors="surrogatepass")):
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
-    return digest.digest()
+    parts = partition.tenant.encode(), partition.fingerprint, normalise(text).encode(errors="surrogatepass")
+    return hashlib.sha256(b"".join([len(part).to_bytes(8, "little") + part for part in parts])).digest()

@@ -21,11 +21,3 @@ class Record:
     hits: int = 0
     last_used_ns: int = 0
     worth: float = 0.0
-
-    def serves(self, principal: str, now_ns: int, max_age_ns: int | None) -> bool:
-        """Whether it may be served to this principal: it has not expired, is young enough and out of quarantine."""
-        return (
-            (self.expire_ns is None or now_ns < self.expire_ns)
-            and (max_age_ns is None or now_ns - self.create_ns <= max_age_ns)
-            and (self.standing is not Standing.QUARANTINED or principal == self.principal)
-        )

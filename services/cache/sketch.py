@@ -28,13 +28,13 @@ from services.cache.wording import (
 
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "«": '"', "»": '"'})
 _TOKEN = re.compile(r"(?:(?<![\w.,])\.)?\d+(?:[.,]\d+)*|[^\W\d_]+|[^\w\s]|_")
-_LETTERS = re.compile(r"[^\W\d_]+")
 _QUOTED = re.compile(r"\"[^\"]+\"|(?<!\w)'[^']+'(?!\w)")
 _CODE = re.compile(r"[{}\[\]<>\\|`;_\n\r\t]|[=!]=|\(\)")
 _SILENT = frozenset(".,:!?'\"-()")
 _NO_SIGN = _SILENT | {"."}
 _UNIT_LENGTH = 3
 _NAMELIKE = STOP | DIRECTIONS | QUESTIONS
+_SAME = {**NUMBER_WORDS, **SYNONYMS}
 _KNOWN = SPELLING | RELATIONS | QUESTIONS
 _BESIDE_UNITS = CONVERSION_WORDS | DIRECTIONS | UNITS.keys()
 _LONGEST = 4000  # characters; beyond any encoder's window
@@ -78,11 +78,13 @@ def sketch(text: str) -> Sketch:
     if len(text) > _LONGEST or _CODE.search(text):
         return Sketch("open", (), (), text)
     plain = _reworded(text)
-    typed = _telling(plain)
-    counted = any(token[0].isdigit() for token in typed)
+    tokens = _TOKEN.findall(plain)
+    lower = [token.lower() for token in tokens]
     loud = plain.isupper()
+    typed = _telling(plain, tokens, lower, loud)
+    counted = any(token[0].isdigit() for token in typed)
     words = tuple([_canonical(token, counted and not plain.startswith(token), loud) for token in typed])
-    question = _question(plain)
+    question = _question(lower)
     if RELATIONS.issuperset(words):
         return Sketch(question, (), (), _all_words(text))
     if not VERBATIM.isdisjoint(words):
@@ -92,11 +94,11 @@ def sketch(text: str) -> Sketch:
         return Sketch("open", conversion)
     counts = not SPELLING.isdisjoint(words) or _quotes(plain)
     spelling = tuple(t for t, word in zip(typed, words, strict=True) if word not in _KNOWN) if counts else ()
-    return Sketch(question, _in_order(words), spelling, names=_names(plain, typed, words))
+    return Sketch(question, _in_order(words), spelling, names=frozenset() if loud else _names(plain, typed, words))
 
 
 def _names(plain: str, typed: list[str], words: tuple[str, ...]) -> frozenset[str]:
-    if plain.isupper() or plain[1:].islower():
+    if plain[1:].islower():
         return frozenset()
     first = 1 if typed and plain.startswith(typed[0]) else 0
     return frozenset(word for token, word in zip(typed[first:], words[first:], strict=True) if token[0].isupper())
@@ -123,23 +125,21 @@ def _reworded(text: str) -> str:
     return plain.strip()
 
 
-def _telling(plain: str) -> list[str]:
+def _telling(plain: str, tokens: list[str], lower: list[str], loud: bool) -> list[str]:
     """Tokens that carry meaning, as typed: everything inside quotation marks, and the last word, does."""
     quoted = {at for match in _quotes(plain) for at in range(*match.span())}
     signs = signs_of(plain)
-    tokens = _TOKEN.findall(plain)
     placed = [match.start() for match in _TOKEN.finditer(plain)] if quoted or signs else range(len(tokens))
     others = [word for word in tokens if not word[0].isalnum()]
     last = max([at for word, at in zip(tokens, placed, strict=True) if word not in _SILENT], default=-1)
     arithmetic = bool(signs) or not _NO_SIGN.issuperset(others)
-    loud = plain.isupper()
     kept = []
-    for word, at in zip(tokens, placed, strict=True):
+    for word, plainly, at in zip(tokens, lower, placed, strict=True):
         if word in _SILENT:
             if at in signs or (arithmetic and word in "()"):
                 kept.append(word)
         elif (
-            word.lower() not in STOP
+            plainly not in STOP
             or at == last
             or at in quoted
             or (not loud and at > 0 and word != "I" and word.isupper())
@@ -150,6 +150,8 @@ def _telling(plain: str) -> list[str]:
 
 def _canonical(token: str, beside_numbers: bool, loud: bool) -> str:
     word = token.casefold()
+    if token.islower():
+        return _SAME.get(word, word)
     unit = beside_numbers and len(token) <= _UNIT_LENGTH and not token.islower()  # a megabit is no megabyte
     name = not loud and len(token) > 1 and token.isupper() and word in _NAMELIKE  # "IT", "WHO"
     if unit or name:
@@ -158,17 +160,17 @@ def _canonical(token: str, beside_numbers: bool, loud: bool) -> str:
         return "0" + word
     if "," in word and _THOUSANDS.fullmatch(word):
         return word.replace(",", "")
-    return NUMBER_WORDS.get(word) or SYNONYMS.get(word, word)
+    return _SAME.get(word, word)
 
 
-def _question(plain: str) -> str:
-    words = _LETTERS.findall(plain.lower())
-    if words and words[0] in POLAR:
-        return "polar have" if words[0] in HAVE else "polar"
-    kind = "open" if QUESTIONS.isdisjoint(words) else next(word for word in words if word in QUESTIONS)
-    if HAVE.isdisjoint(words):
+def _question(lower: list[str]) -> str:
+    first = next((word for word in lower if word[0].isalpha()), "")
+    if first in POLAR:
+        return "polar have" if first in HAVE else "polar"
+    kind = "open" if QUESTIONS.isdisjoint(lower) else next(word for word in lower if word in QUESTIONS)
+    if HAVE.isdisjoint(lower):
         return kind
-    perfect = any(second in HAVE and (first in QUESTIONS or first in OPEN) for first, second in pairwise(words))
+    perfect = any(second in HAVE and (first in QUESTIONS or first in OPEN) for first, second in pairwise(lower))
     return f"{kind} have" if perfect else kind
 
 

@@ -35,7 +35,7 @@ class VectorSpace:
             InvalidField: a bad vector, or another dimension than this encoder's former ones.
             FailedPrecondition: of another encoder than the one of the settings.
         """
-        vector, digest = embedding.vector(), embedding.encoder_digest
+        vector, digest = embedding.vector, embedding.encoder_digest
         self.check("embedding.encoder_digest", digest)
         dimension = self._store.encoders.get(digest, embedding.dimension)
         if embedding.dimension != dimension:

@@ -37,7 +37,23 @@ def add_router_arguments(parser: argparse.ArgumentParser, default_config: Path |
     fit = add("fit", "learn a router from outcomes", "Half of the outcomes fit, the other half calibrate.")
     fit.add_argument("outcomes", type=Path, nargs="+", help="files of outcomes")
     fit.add_argument("--default", type=text, required=True, help="the strong model: losses are counted against it")
-    fit.add_argument("--prior", type=Path, nargs="*", default=[], help="outcomes of other models on other prompts")
+    fit.add_argument(
+        "--prior",
+        type=Path,
+        nargs="*",
+        help="outcomes of other models on other prompts; without a file none counts (default: what the shipped prior "
+        "learnt from public ones)",
+    )
+    fit.add_argument(
+        "--newcomer",
+        type=text,
+        action="append",
+        default=[],
+        metavar="MODEL",
+        help="a model with few scores in the outcomes, or none (repeatable): the fitted models that score as it does "
+        "on the same prompts stand for it, and before those the ones near its --price; nothing is promised of it until "
+        "`calibrate` had its scores",
+    )
     calibrate = add("calibrate", "calibrate a fitted router anew", "Give it outcomes that it was not fitted on.")
     evaluate = add("evaluate", "write what a router gives as a page", "Give it outcomes that it never saw.")
     explain = add("explain", "say what a router expects of a prompt, and what it would choose")
@@ -65,6 +81,7 @@ def add_router_arguments(parser: argparse.ArgumentParser, default_config: Path |
     for one in (evaluate, explain):
         one.add_argument("--max-quality-loss", type=number(0, 1), default=0.02, help="bound (default: %(default)s)")
         one.add_argument("--confidence", type=number(0, 0.9999), help="with which it holds; on average where not given")
+    for one in (fit, evaluate, explain):
         one.add_argument(
             "--price",
             type=text,

@@ -51,7 +51,9 @@ def contest(arguments: argparse.Namespace, artefact: Artefact) -> Contest:
     catalogue = load_catalogue(settings.catalogue, settings.prices)
     usable(arguments.artefact, catalogue.default.name)
     serves = _serving(serving, catalogue.default.name, artefact.facts.encoder_digest)
-    either = {*artefact.facts.models, *(serves.facts.models if serves else ())}
+    either = {
+        name for one in (artefact, serves) if one for name in one.facts.models if name in Predictor(one).calibration
+    }
     models = tuple(name for name in catalogue.names if name in either)
     eligibility = Eligibility(catalogue, settings.expected_output_tokens)
     bound, told = _bound(arguments)

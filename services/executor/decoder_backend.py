@@ -12,6 +12,9 @@ from services.executor.calibration import largest_inputs
 from services.executor.decoder_session import Chunk, DecoderSession
 from services.executor.even_session import EvenSession
 from services.executor.kept_prefixes import Blocks
+from services.executor.memory_budget import MB, context_of
+from services.executor.models.checkpoint import open_checkpoint
+from services.executor.models.decoder import decoder_shape
 from services.executor.models.graph_cache import GraphCache
 from services.executor.models.onnx_linear import DECODER_LINEARS
 from services.executor.models.tensorrt_linear import Kind, Precision
@@ -19,8 +22,6 @@ from services.executor.onnx_session import check_cuda
 from services.executor.settings import LocalModel
 from services.executor.tensorrt_engine import TensorRtSession
 from services.executor.tensorrt_library import load_tensorrt
-
-MB = 1_000_000
 
 
 class Decoder(Protocol):
@@ -89,7 +90,7 @@ def _tensorrt(model: LocalModel) -> Opened:
     kind: Kind = "full" if wanted == "bf16" or wanted == "fp16" else wanted
     scales = largest_inputs(model.folder, model.calibration) if kind in ("int8", "fp8") else {}
     activation = "fp16" if wanted == "fp16" else "bf16"
-    sizes = (model.context_tokens, model.places, model.kv_memory_mb * MB, model.prefix_memory_mb * MB)
+    sizes = (_context(model, 2), model.places, model.kv_memory_mb * MB, model.prefix_memory_mb * MB)
     precision = Precision(kind, scales)
     with open_device() as driver:
         session = TensorRtSession(library, driver, model.folder, precision, activation, model.engines, *sizes)
@@ -100,7 +101,7 @@ def _cuda(model: LocalModel) -> Opened:
     check_cuda()
     if model.gpu_precision not in ("bf16", "fp16"):
         raise OSError(f"gpu_precision is {model.gpu_precision}, expected bf16 or fp16: ONNX Runtime runs float16")
-    sizes = (model.context_tokens, model.places, model.kv_memory_mb * MB, model.prefix_memory_mb * MB)
+    sizes = (_context(model, 2), model.places, model.kv_memory_mb * MB, model.prefix_memory_mb * MB)
     with open_device() as driver:
         return Opened(EvenSession(model.folder, driver, model.threads, *sizes), "fp16", "cuda")
 
@@ -110,13 +111,28 @@ def _cpu(model: LocalModel) -> Opened:
         model.folder,
         DECODER_LINEARS[model.precision],
         model.threads,
-        model.context_tokens,
+        _context(model, 4),
         model.places,
         model.kv_memory_mb * MB,
         model.prefix_memory_mb * MB,
         GraphCache(model.graph_cache, model.precision) if model.graph_cache else None,
     )
     return Opened(session, model.precision, "cpu")
+
+
+def _context(model: LocalModel, item_bytes: int) -> int:
+    """Most tokens of a conversation; says so where they are fewer than the model's own and nobody asked for that."""
+    checkpoint = open_checkpoint(model.folder)
+    chosen, own = context_of(model, checkpoint, item_bytes), decoder_shape(checkpoint).attention.max_positions
+    if chosen < own and not model.context_tokens:
+        structlog.get_logger("models").warning(
+            "a shorter context than the model's own, to fit kv_memory_mb",
+            folder=str(model.folder),
+            context_tokens=chosen,
+            own=own,
+            remedy="set context_tokens, and more kv_memory_mb for as many places",
+        )
+    return chosen
 
 
 BACKENDS: Mapping[str, Callable[[LocalModel], Opened]] = {"tensorrt": _tensorrt, "cuda": _cuda, "cpu": _cpu}

@@ -1,8 +1,6 @@
 """The engine's heart: one thread that admits, schedules, runs, samples and emits, for as long as anybody asks."""
 
 import asyncio
-import os
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -15,10 +13,10 @@ from numpy.typing import NDArray
 from services.chassis.errors import FulcrumError, Internal, Unavailable
 from services.executor.decoder_session import Chunk
 from services.executor.generation import Generation, Progress
+from services.executor.priority import give_way
 from services.executor.sampling import likeliest, top
 from services.executor.scheduler import Keeper, Scheduler
 
-_NICE = 10  # who computes gives way to who answers and refuses, where they share cores
 _PAUSE_S = 1.0  # after a defect that is nobody's
 
 Logits = NDArray[np.float32]
@@ -90,9 +88,7 @@ class DecoderLoop:
         await asyncio.to_thread(self._thread.join)
 
     def _work(self) -> None:
-        if sys.platform == "linux":  # where threads have priorities of their own
-            thread = threading.get_native_id()
-            os.setpriority(os.PRIO_PROCESS, thread, max(_NICE, os.getpriority(os.PRIO_PROCESS, thread)))
+        give_way()
         while not self._closed:
             try:
                 self._turn()

@@ -70,7 +70,8 @@ class Generation:
         self._end_tokens = end_tokens
         self._constraint = constraint
         self._vocabulary = vocabulary
-        self._told: list[TokenLogprob] = []
+        self._told: list[tuple[int, TokenLogprob]] = []  # with the characters before it, and until its text is given
+        self._given = 0  # characters
         self._logprob_sum = 0.0
         self._untaken: TextDelta | None = None
         self._ended = False
@@ -145,13 +146,13 @@ class Generation:
             raise Internal("logits", "NaN", "numbers: the model's weights do not suit its precision, or it is broken")
         self.tokens.append(token)
         self._logprob_sum += logprob
+        before = self._stop.taken
         text = self._text_after(token)
+        self._given += len(text)
         if self.alternatives is not None and token not in self._end_tokens:
-            self._told.append(self._tell(token, logprob, others))
-        if not text and not (self.reason and self._told):
-            return None
-        told, self._told = tuple(self._told), []
-        return TextDelta(text, self.spent, told)
+            self._told.append((before, self._tell(token, logprob, others)))
+        told = self._tokens_given()
+        return TextDelta(text, self.spent, told) if text or told else None
 
     def _text_after(self, token: int) -> str:
         if token in self._end_tokens:
@@ -168,6 +169,13 @@ class Generation:
         if self._stop.found:
             self.reason = FinishReason.STOP
         return text
+
+    def _tokens_given(self) -> tuple[TokenLogprob, ...]:
+        """Those whose text is given out, or at the end all, but never what lies behind the cut of a stop text."""
+        whole = self.reason is not None and not self._stop.found
+        found = tuple(one for before, one in self._told if whole or before < self._given)
+        del self._told[: len(found)]
+        return found
 
     def _tell(self, token: int, logprob: float, others: Sequence[tuple[int, float]]) -> TokenLogprob:
         assert self._vocabulary  # noqa: S101 - the engine refuses who asks where there is none

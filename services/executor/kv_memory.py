@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.executor.models.decoder import DecoderShape
 
 BLOCK_TOKENS = 16
+LEAST_CONTEXT = 2_048  # of a model that has as much
 _KEPT_SHARE = 4  # so that little memory still serves several conversations
+_SEVERAL = 4
+_CONTEXT_STEP = 1_024
 
 
 class KvCapacity(NamedTuple):
@@ -40,6 +44,15 @@ def kv_capacity(
         slots = min(slots, (most_bytes - reserved) // slot_bytes)
         kept_bytes = min(kept_bytes, most_bytes - slots * slot_bytes)
     return KvCapacity(slots, kept_bytes // (token_bytes * BLOCK_TOKENS))
+
+
+def fitting_context(shape: DecoderShape, item_bytes: int, slots: int, most_bytes: int, kept_bytes: int) -> int:
+    """Tokens of a conversation where nobody set them: the model's own limit, or as many thousands as leave room for
+    several at once, if so many are asked for; no fewer than `LEAST_CONTEXT`, of which memory may hold one, or none."""
+    own, several = shape.attention.max_positions, min(slots, _SEVERAL)
+    kept = min(kept_bytes, most_bytes // _KEPT_SHARE) if several > 1 else 0
+    fitting = (most_bytes - kept) // (several * kv_token_bytes(shape, item_bytes))
+    return own if own <= fitting else max(min(own, LEAST_CONTEXT), fitting // _CONTEXT_STEP * _CONTEXT_STEP)
 
 
 class KvMemory:
@@ -75,13 +88,14 @@ class KvMemory:
 
     def keep(self, slot: int, first: int, blocks: Sequence[int]) -> None:
         """Copies what a slot holds, from its block number `first` on, into these blocks."""
-        begin, end = first * BLOCK_TOKENS, (first + len(blocks)) * BLOCK_TOKENS
-        held = self.slots[:, slot, :, begin:end]
-        sides, heads, _, size = held.shape
-        self.blocks[:, blocks] = held.reshape(sides, heads, len(blocks), BLOCK_TOKENS, size).swapaxes(1, 2)
+        for place, block in enumerate(blocks, first):
+            self.blocks[:, block] = self._stretch(slot, place)
 
     def restore(self, blocks: Sequence[int], slot: int) -> None:
         """Copies blocks to the beginning of a slot."""
-        kept = self.blocks[:, blocks].swapaxes(1, 2)
-        sides, heads, count, tokens, size = kept.shape
-        self.slots[:, slot, :, : count * tokens] = kept.reshape(sides, heads, count * tokens, size)
+        for place, block in enumerate(blocks):
+            self._stretch(slot, place)[:] = self.blocks[:, block]
+
+    def _stretch(self, slot: int, place: int) -> NDArray[np.float32]:
+        """A slot's block, `[side, head, token, size]`; one at a time, as more at once would be copied twice."""
+        return self.slots[:, slot, :, place * BLOCK_TOKENS : (place + 1) * BLOCK_TOKENS]

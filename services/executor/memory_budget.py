@@ -4,9 +4,9 @@ import math
 from pathlib import Path
 
 from services.chassis.errors import FailedPrecondition
-from services.executor.kv_memory import BLOCK_TOKENS, kv_capacity, kv_token_bytes
+from services.executor.kv_memory import BLOCK_TOKENS, fitting_context, kv_capacity, kv_token_bytes
 from services.executor.models import onnx_linear, tensorrt_linear
-from services.executor.models.checkpoint import InvalidCheckpoint, open_checkpoint
+from services.executor.models.checkpoint import Checkpoint, InvalidCheckpoint, open_checkpoint
 from services.executor.models.decoder import DecoderShape, decoder_shape
 from services.executor.pass_plan import MOST_PADDED, READ_TOKENS_ALONE
 from services.executor.settings import LocalModel
@@ -45,6 +45,19 @@ class MemoryBudget:
         self._taken.pop(name, None)
 
 
+def context_of(model: LocalModel, checkpoint: Checkpoint, item_bytes: int) -> int:
+    """Most tokens of a conversation: those of the settings, or else what `fitting_context` chooses.
+
+    Raises:
+        InvalidCheckpoint: the configuration cannot be used.
+    """
+    shape = decoder_shape(checkpoint, model.context_tokens)
+    if model.context_tokens:
+        return shape.attention.max_positions
+    most, kept = model.kv_memory_mb * MB, model.prefix_memory_mb * MB
+    return fitting_context(shape, item_bytes, model.places, most, kept)
+
+
 def estimate(model: LocalModel) -> int:
     """Bytes that a model takes once it is loaded, from its folder's headers alone, wherever they lie.
 
@@ -54,9 +67,9 @@ def estimate(model: LocalModel) -> int:
         InvalidCheckpoint, OSError: the folder cannot be used.
     """
     checkpoint = open_checkpoint(model.folder)
-    shape = decoder_shape(checkpoint, model.context_tokens)
     on_gpu = model.backend in ("tensorrt", "cuda")
     item = 2 if on_gpu else 4
+    shape = decoder_shape(checkpoint, context_of(model, checkpoint, item))
     a_weight = (tensorrt_linear if on_gpu else onnx_linear).BYTES_A_WEIGHT[model.expected_precision]
     weights = 0.0
     for name, tensor in checkpoint.tensors.items():

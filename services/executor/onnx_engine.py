@@ -3,10 +3,10 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from typing import TypeVar, cast
+from typing import cast
 
 import numpy as np
 import structlog
@@ -32,13 +32,13 @@ from services.executor.generation import Generation
 from services.executor.kept_prefixes import KeptPrefixes
 from services.executor.models.checkpoint import InvalidCheckpoint
 from services.executor.precision_report import PrecisionReport
+from services.executor.priority import give_way
 from services.executor.scheduler import Scheduler
 from services.executor.schema_court import SchemaCourt
 from services.executor.settings import LocalModel
 from services.executor.vocabulary import Vocabulary
 
 TEXT_THREADS = 2  # prompts become tokens here, so that a long one holds up neither the model nor a short one
-T = TypeVar("T")
 
 
 class OnnxEngine:
@@ -61,6 +61,7 @@ class OnnxEngine:
         self._log = structlog.get_logger("models")
         self._state = ModelState.LOADING
         self._threads = ThreadPoolExecutor(TEXT_THREADS, thread_name_prefix=name)
+        self._loading = ThreadPoolExecutor(1, initializer=give_way)  # apart: what it begins inherits its priority
         self._arriving: Counter[str] = Counter()  # prompts that become tokens, by tenant
         self._held = ExitStack()
         self._precision = model.expected_precision
@@ -94,10 +95,11 @@ class OnnxEngine:
     async def start(self) -> None:
         """Loads the folder and makes one pass of every shape."""
         try:
-            await self._in_thread(self._load)
+            await asyncio.get_running_loop().run_in_executor(self._loading, self._load)
         except (InvalidCheckpoint, OSError):
             self._state = ModelState.FAILED
             raise
+        self._loading.shutdown(wait=False)
         session, limit = self._session, self._model.waiting_limit
         if session.slots < self._model.places:
             self._log.warning(
@@ -115,11 +117,10 @@ class OnnxEngine:
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
         """See `Engine`; the slot is free again before the last event."""
         arrived = time.perf_counter()
-        loop = self._refuse_what_it_cannot(request)
+        self._refuse_what_it_cannot(request)
         generation = await self._begin(request)
         first_text: float | None = None
-        loop.begin(generation)
-        del loop  # it holds what is loaded, which may go while nobody reads this
+        self._ready().begin(generation)
         try:
             while delta := await generation.next_text():
                 first_text = first_text or time.perf_counter()
@@ -135,12 +136,14 @@ class OnnxEngine:
     async def close(self) -> None:
         """Waits for the pass under way and lets go of what was loaded; answers that are not complete then fail."""
         if self._loop:
+            self._state = ModelState.UNLOADING
             await self._loop.close()
             self._state, self._loop = ModelState.UNLOADED, None
             del self._session, self._scheduler
         if self._closes_court:
             await self._court.close()
-        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
+        await asyncio.to_thread(self._loading.shutdown)
+        await asyncio.to_thread(self._threads.shutdown)  # prompts in line are refused: a cancelled one is told nothing
         await asyncio.to_thread(self._held.close)
 
     def _load(self) -> None:
@@ -165,10 +168,15 @@ class OnnxEngine:
             self._log.warning("no JSON schemas and no probabilities", model=self._name, why=str(error))
             return None
 
-    def _refuse_what_it_cannot(self, request: GenerateRequest) -> DecoderLoop:
+    def _ready(self) -> DecoderLoop:
+        """The loop, asked for anew after each wait, in which all that is loaded may have gone."""
         if self._state is not ModelState.READY or self._loop is None:
             reason = "STARTING" if self._state is ModelState.LOADING else None
             raise Unavailable(f"model {self._name}", self._state.value, "ready", reason=reason, retry_after_s=1.0)
+        return self._loop
+
+    def _refuse_what_it_cannot(self, request: GenerateRequest) -> None:
+        self._ready()
         turns = sum(message.role == "tool" or bool(message.tool_calls) for message in request.messages)
         if request.tools or turns:
             found = f"{len(request.tools)} tools and {turns} tool turns"
@@ -178,17 +186,19 @@ class OnnxEngine:
         if self._vocabulary is None and request.sampling.top_logprobs is not None:
             raise FailedPrecondition("sampling.top_logprobs", request.sampling.top_logprobs, "a model that tells them")
         self._scheduler.check_room(request.tenant, self._arriving)
-        return self._loop
 
     async def _begin(self, request: GenerateRequest) -> Generation:
         if request.sampling.json_schema is not None:
             await self._court.check(request.sampling.json_schema, request.tenant)
+            self._ready()
             self._scheduler.check_room(request.tenant, self._arriving)  # others may have come meanwhile
         self._arriving[request.tenant] += 1
         try:
-            prompt, constraint = await self._in_thread(self._read, request)
+            reading = asyncio.get_running_loop().run_in_executor(self._threads, self._read, request)
+            prompt, constraint = await reading
         finally:
             self._arriving -= Counter((request.tenant,))
+        self._ready()
         room = self._session.context_tokens - len(prompt)
         if room < 1 or not prompt:
             expected = f"1 to {self._session.context_tokens - 1} tokens"
@@ -199,9 +209,7 @@ class OnnxEngine:
         return Generation(request.tenant, prompt, limit, sampling, text.tokenizer, text.end_tokens, words, constraint)
 
     def _read(self, request: GenerateRequest) -> tuple[list[int], Constraint | None]:
+        self._ready()  # it may have waited for a thread
         schema, words = request.sampling.json_schema, self._vocabulary
         constraint = Constraint(words.matcher(schema)) if words and schema is not None else None
         return self._text.encode(request.messages), constraint
-
-    async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from services.chassis.settings import Section
 
@@ -50,7 +50,11 @@ class LocalModel(BaseModel):
     calibration: Path | None = Field(None, description="text file, a sample a line, for int8 and fp8 on TensorRT")
     engines: Path = Field(ENGINES, description="folder of built TensorRT engines and their timings")
     threads: int = Field(1, ge=1, le=MOST_THREADS, description="threads within a step")
-    context_tokens: int | None = Field(None, ge=16, description="lowers the model's own limit, and with it the memory")
+    context_tokens: int | None = Field(
+        None,
+        ge=16,
+        description="lowers the model's own limit, and with it the memory; unset, it is lowered as kv_memory_mb needs",
+    )
     places: int = Field(16, ge=1, le=256, description="requests that run at once, as far as kv_memory_mb reaches")
     kv_memory_mb: int = Field(1024, ge=1, description="most megabytes for keys and values, kept prefixes included")
     prefix_memory_mb: int = Field(
@@ -93,10 +97,17 @@ class RemoteModel(BaseModel):
     places: int = Field(64, ge=1, description="requests at once")
     waiting_limit: int = Field(64, ge=0, description="requests that may wait; more are refused at once")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _elsewhere(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "folder" in given:
+            raise ValueError("either `folder`, for a local model, or `base_url`, for a remote one")
+        return given
+
 
 def _kind(value: Any) -> str:
-    given = value if isinstance(value, dict) else dict(value)
-    return "remote" if "base_url" in given else "local"
+    remote = isinstance(value, RemoteModel) or (isinstance(value, dict) and "base_url" in value)
+    return "remote" if remote else "local"
 
 
 Model = Annotated[

@@ -56,6 +56,7 @@ class StopFinder:
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = stops
         self._held = ""
+        self.taken = 0  # characters
         self.found = False
 
     def push(self, text: str) -> str:
@@ -63,6 +64,7 @@ class StopFinder:
         if self.found:
             return ""
         self._held += text
+        self.taken += len(text)
         starts = [at for at in (self._held.find(stop) for stop in self._stops) if at >= 0]
         if starts:
             self.found = True

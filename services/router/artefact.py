@@ -19,7 +19,7 @@ from services.router.ensemble import Ensemble
 from services.router.features import FEATURE_VERSION, LEXICAL_FEATURES
 from services.router.prior import Prior
 
-FORMAT = "fulcrum-router-2"
+FORMAT = "fulcrum-router-3"
 METADATA_KEY = "fulcrum-router"
 MAX_BYTES = 64 * 1024 * 1024
 _NAMES = frozenset(
@@ -163,6 +163,7 @@ def _shapes(
     sizes = {name: tensors[name].shape for name in ("prior_projection", "prior_coefficients", "landmarks")}
     if any(len(shape) != 2 for shape in sizes.values()):
         return dict.fromkeys(sizes, (np.float32, (None, None)))
+    targets = tensors["scores"].size  # fewer than two a model where there are newcomers
     models, domains, lexical = len(facts.models), len(facts.domains), len(LEXICAL_FEATURES)
     directions, (rows, heads), landmarks = (
         sizes["prior_projection"][1],
@@ -179,9 +180,11 @@ def _shapes(
         "centre": (np.float32, (lexical + heads,)),
         "spread": (np.float32, (lexical + heads,)),
         "landmarks": (np.float32, (landmarks, directions + lexical + heads)),
-        "coefficients": (np.float32, (landmarks, 2 * models + domains)),
-        "offset": (np.float32, (2 * models + domains,)),
-        "domain_targets": (np.float32, (domains, 2 * models)),
+        "coefficients": (np.float32, (landmarks, targets + domains)),
+        "offset": (np.float32, (targets + domains,)),
+        "domain_targets": (np.float32, (domains, targets)),
+        "scores": (np.float32, (targets,)),
+        "blend": (np.float32, (3 + targets + domains, 2 * models)),
         "centroids": (np.float32, (None, facts.embedding_dimension)),
         "calibration_losses": (np.float32, (None, models)),
         "calibration_harms": (np.bool_, (None, models)),

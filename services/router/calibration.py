@@ -81,6 +81,7 @@ class Calibration:
         `groups` are n labels where prompts of one group share their fate, as wordings of one question do.
         """
         self._column = {name: column for column, name in enumerate(models)}
+        self._seen: NDArray[np.bool_] = np.logical_or.reduce(np.isfinite(losses), axis=0)
         self._losses, self._harms = losses, harms
         self._groups = None if groups is None else np.unique(groups, return_inverse=True)[1]
         if self._groups is not None and len(np.unique(self._groups)) == len(losses):
@@ -93,6 +94,10 @@ class Calibration:
         self._greatest, self._onsets = lru_cache(remembered)(self._greatest_of), lru_cache(remembered)(self._onsets_of)
         self._remembered = lru_cache(remembered)(self._threshold)
 
+    def __contains__(self, model: str) -> bool:
+        """Whether anything can be promised of a model: it has calibrated prompts."""
+        return model in self._column and bool(self._seen[self._column[model]])
+
     @property
     def prompts(self) -> int:
         """Number of calibrated prompts."""
@@ -100,8 +105,10 @@ class Calibration:
 
     @property
     def mean_losses(self) -> NDArray[np.float32]:
-        """Mean predicted loss of each calibrated prompt over all models, [n]; infinite where it is unfamiliar."""
-        found: NDArray[np.float32] = self._losses.mean(axis=1)
+        """Mean predicted loss of each calibrated prompt over the calibrated models, [n]; infinite where unfamiliar."""
+        if not self._seen.any():
+            return np.full(self.prompts, _NEVER)
+        found: NDArray[np.float32] = self._losses[:, self._seen].mean(axis=1)
         return found
 
     def threshold(

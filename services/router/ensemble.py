@@ -1,7 +1,7 @@
 """Expected outcomes of a prompt: a kernel machine over all that is seen of it, and what its domain says, averaged.
 
 The machine also says how likely the prompt belongs to each domain; the domain's member weighs what models gave in each
-domain by that. So a specialist wins where it has won, whatever it is called.
+domain by that. So a specialist wins where it has won, whatever it is called. `services/router/blend.py` bends the mean.
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from services.router.kernel import Machine, fit_machine
+from services.router.blend import fit_blend, terms
+from services.router.domains import chances_of, domain_targets
+from services.router.kernel import Machine, fit_machine, left_out
 from services.router.prior import LEXICAL_SCALE, Prior, scaled, standard
 
-_HEAD_SCALE, _PENALTY, _LANDMARKS = 0.1, 6.0, 1024
-_DOMAIN_PENALTY, _DOMAIN_RIDGE, _LEAST_CHANCE, _SHARPNESS = 0.3, 15.0, 1e-3, 1.5
-_LEAST_OF_DOMAIN = 5  # prompts that make a domain
+_HEAD_SCALE, _PENALTY, _LANDMARKS, _FOLDS = 0.1, 3.0, 1024, 20
+_DOMAIN_PENALTY, _LEAST_OF_DOMAIN = 0.3, 5  # prompts that make a domain
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Ensemble:
         coefficients: float32 [l, t + d]: targets, then domains.
         offset: float32 [t + d].
         domain_targets: float32 [d, t], each domain's targets less their mean; d may be 0.
+        scores: float32 [t], how much each target counts for how easy a prompt is.
+        blend: float32 [3 + t + d, u], what is expected in the end, of `services.router.blend.terms`.
     """
 
     prior: Prior
@@ -39,6 +42,8 @@ class Ensemble:
     coefficients: NDArray[np.float32]
     offset: NDArray[np.float32]
     domain_targets: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    blend: NDArray[np.float32]
 
     @cached_property
     def _machine(self) -> Machine:
@@ -50,23 +55,20 @@ class Ensemble:
         return _scales(len(self.centre) - heads, heads)
 
     def predict(self, embeddings: NDArray[np.float32], lexical: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Targets [..., t] of prompts; evidence as in `predict_with_evidence`."""
+        """Targets [..., u] of prompts; evidence as in `predict_with_evidence`."""
         return self.predict_with_evidence(embeddings, lexical)[0]
 
     def predict_with_evidence(
         self, embeddings: NDArray[np.float32], lexical: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Targets [..., t], chances of the domains [..., d], and the sum of similarities to landmarks [...]."""
+        """Targets [..., u], chances of the domains [..., d], and the sum of similarities to landmarks [...]."""
         points = _points(self.prior, embeddings, lexical, self.centre, self.spread, self._scales)
         similar = self._machine.similarities(points)
         found = similar @ self.coefficients + self.offset
         targets = self.domain_targets.shape[1]
-        chances = _chances(found[..., targets:])
-        expected: NDArray[np.float32] = found[..., :targets]
-        if len(self.domain_targets):
-            by_domain: NDArray[np.float32] = self.offset[:targets] + chances @ self.domain_targets
-            expected = np.float32(0.5) * (expected + by_domain)
-        return expected, chances, similar.sum(axis=-1)
+        chances = chances_of(found[..., targets:])
+        expected = _mean(found[..., :targets], chances, self.offset[:targets], self.domain_targets)
+        return terms(expected, chances, self.scores) @ self.blend, chances, similar.sum(axis=-1)
 
 
 def fit_ensemble(
@@ -75,27 +77,39 @@ def fit_ensemble(
     lexical: NDArray[np.float32],
     targets: NDArray[np.float64],
     domains: Sequence[str],
+    scores: int,
+    groups: Sequence[str] | Sequence[int] | None = None,
     landmarks: int = _LANDMARKS,
 ) -> tuple[Ensemble, Sequence[str]]:
-    """Fits t targets [n, t], not a number where unknown, and the domains that have enough prompts, which it names."""
+    """Fits t targets [n, t], not a number where unknown, and the domains that have enough prompts, which it names.
+
+    The first `scores` targets are models' scores; `groups` are n labels, equal where prompts ask the same.
+    """
     heads = prior.heads(prior.projected(embeddings), lexical)
     centre, spread = standard(np.concatenate((lexical, heads), axis=1))
     points = _points(prior, embeddings, lexical, centre, spread, _scales(lexical.shape[1], heads.shape[1]))
-    machine = fit_machine(points, targets, _PENALTY, landmarks, seed=0).machine
+    questions, group = np.unique(np.arange(len(points)) if groups is None else groups, return_inverse=True)
+    folds = (np.random.default_rng(0).permutation(len(questions)) % _FOLDS)[group]
+    machine = fit_machine(points, targets, _PENALTY, landmarks, seed=0)
+    apart = left_out(machine, points, targets, _PENALTY, folds)
     named = [name for name in sorted(set(domains) - {""}) if list(domains).count(name) >= _LEAST_OF_DOMAIN]
     named = named if len(named) > 1 else []
-    belongs = np.array([[domain == name for name in named] for domain in domains], float)
-    by_domain = np.zeros((0, targets.shape[1]), np.float32)
+    by_domain, chances = np.zeros((0, targets.shape[1]), np.float32), np.zeros((len(points), 0), np.float32)
     if named:
+        belongs = np.array([[domain == name for name in named] for domain in domains], float)
         placed = fit_machine(points, belongs, _DOMAIN_PENALTY, landmarks, seed=0)
-        by_domain = _domain_targets(_chances(placed.left_out), targets)
+        chances = chances_of(left_out(placed, points, belongs, _DOMAIN_PENALTY, folds))
+        by_domain, without = domain_targets(chances, targets, folds)
+        apart = (apart + without) / 2
         machine = Machine(
             machine.landmarks,
-            np.concatenate((machine.coefficients, placed.machine.coefficients), axis=1),
-            np.concatenate((machine.offset, placed.machine.offset)),
+            np.concatenate((machine.coefficients, placed.coefficients), axis=1),
+            np.concatenate((machine.offset, placed.offset)),
         )
+    weights = np.where(np.arange(targets.shape[1]) < scores, 1 / max(1, scores), 0).astype(np.float32)
+    blend = fit_blend(apart, targets, weights, len(named), len(questions))
     fitted = (machine.landmarks, machine.coefficients, machine.offset)
-    return Ensemble(prior, centre, spread, *fitted, by_domain), named
+    return Ensemble(prior, centre, spread, *fitted, by_domain, weights, blend), named
 
 
 def _scales(lexical: int, heads: int) -> NDArray[np.float32]:
@@ -116,22 +130,14 @@ def _points(
     return np.concatenate((projected, scaled(seen, centre, spread, 1.0) * scales), axis=-1)
 
 
-def _chances(raw: NDArray[np.floating]) -> NDArray[np.float32]:
-    """What the machine says of domains [..., d], as chances that sum to one."""
-    sharp = np.maximum(raw, _LEAST_CHANCE) ** _SHARPNESS
-    found: NDArray[np.float32] = (sharp / np.maximum(sharp.sum(axis=-1, keepdims=True), _LEAST_CHANCE)).astype(
-        np.float32
-    )
-    return found
-
-
-def _domain_targets(chances: NDArray[np.float32], targets: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Each domain's targets less their mean [d, t], by ridge regression on the chances of each row [n, d]."""
-    found = np.zeros((chances.shape[1], targets.shape[1]), np.float32)
-    for column, values in enumerate(targets.T):
-        seen = np.isfinite(values)
-        if seen.any():
-            rows = chances[seen].astype(np.float64)
-            gram = rows.T @ rows + _DOMAIN_RIDGE * np.eye(rows.shape[1])
-            found[:, column] = np.linalg.solve(gram, rows.T @ (values[seen] - values[seen].mean()))
+def _mean(
+    expected: NDArray[np.float32],
+    chances: NDArray[np.float32],
+    offset: NDArray[np.float32],
+    domain_targets: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Of what the machine expects [..., t] and what the domains do; the machine's alone where there are none."""
+    if not len(domain_targets):
+        return expected
+    found: NDArray[np.float32] = np.float32(0.5) * (expected + offset + chances @ domain_targets)
     return found

@@ -7,11 +7,12 @@ counted; what is left costs microseconds.
 import math
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-FEATURE_VERSION = 2
+FEATURE_VERSION = 3
 _COUNTED = (
     "log_characters",  # log(1 + characters, white space collapsed) of the whole prompt
     "log_words",
@@ -37,11 +38,18 @@ _TOLD = (
 )
 # fmt: on
 LEXICAL_FEATURES = (*_COUNTED, *_SHARES, *(f"says_{word}" for word in _TOLD))
+_PLACES = {(word[0], word[-1], frozenset(word)): place for place, word in enumerate(_TOLD, len(_COUNTED + _SHARES))}
 _WINDOW = 4096  # characters from the prompt's beginning: the cost stays bounded whatever is sent
 _COURTESY = re.compile(
-    r"\b(?:hi|hello|hey|good (?:morning|evening|afternoon)|dear assistant|please|kindly|many thanks|thanks?(?: you)?"
-    r"(?: (?:very|so) much| a lot| in advance)?|(?:could|can|would|will) you(?: be so kind as to)?"
-    r"|i would appreciate it|if you don't mind)\b[ ,.!]*"
+    r"\b(?:hi|hello|hey|good (?:morning|evening|afternoon)|dear assistant|please|kindly"
+    r"|(?:many )?thanks?(?: you)?(?: (?:very|so) much| a lot| in advance)?(?: for (?:your|any|the) help)?"
+    r"|(?:could|can|would|will) you(?: be so kind as to)?|i(?: would|'d) appreciate (?:it|your help|any help)"
+    r"|if you don't mind)\b[ ,.!]*"
+)
+# A sentence of nothing else, before what is asked, asks nothing.
+_PREAMBLE = re.compile(
+    r"^(?:(?:help|me|us|out|with|on|to|this|these|that|the|following|an?|one|quick|question|problem|task|exercise|answer"
+    r"|solve|tell|know|i|i'm|we|have|had|got|need|want|some|your|my|for|there|and|let|stuck|wondering)\b[ ,]*)+[.!?:]+ "
 )
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _DIGIT = re.compile(r"\d")
@@ -53,9 +61,9 @@ _CLASS_OF_BYTE = bytes(
 
 
 def normalised(text: str) -> str:
-    """The text in small letters, white space collapsed, without courtesies; nothing but courtesies is left as it is."""
+    """The text in small letters, white space collapsed, without courtesies; one of nothing else is left as it is."""
     small = " ".join(text.lower().split())
-    return _COURTESY.sub("", small).strip() or small
+    return _PREAMBLE.sub("", _COURTESY.sub("", small)).strip() or small
 
 
 def lexical(text: str) -> NDArray[np.float32]:
@@ -63,23 +71,30 @@ def lexical(text: str) -> NDArray[np.float32]:
     plain = normalised(text[: 2 * _WINDOW])[:_WINDOW]
     size = len(plain) if len(text) <= _WINDOW else len(text)
     words, numbers = _WORD.findall(plain), _NUMBER.findall(plain)
-    distinct, amount = set(words), max(1, len(words))
-    counted = (
+    distinct, amount, letters = set(words), max(1, len(words)), list(map(len, words))
+    window = plain.encode("utf-8", "replace")
+    found = np.zeros(len(LEXICAL_FEATURES) + 1, np.float32)
+    found[: len(_COUNTED)] = (
         math.log1p(size),
         math.log1p(len(words)),
         math.log1p(len(numbers)),
         math.log1p(len(_SENTENCE.findall(plain))),
         *_option_facts(plain),
         max((float(one) if len(one) < 16 else 1e16 for one in numbers), default=0.0) ** 0.1,
-        sum(map(len, words)) / amount,
+        sum(letters) / amount,
         len(distinct) / amount,
-        sum(len(word) > 9 for word in words) / amount,
+        len([count for count in letters if count > 9]) / amount,
     )
-    window = plain.encode("utf-8", "replace")
     classes = np.frombuffer(window.translate(_CLASS_OF_BYTE), np.uint8)
-    shares = np.bincount(classes, minlength=9)[:8] / max(1, len(window))
-    told = [word in distinct for word in _TOLD]
-    return np.concatenate((counted, shares, told)).astype(np.float32)
+    found[len(_COUNTED) : -len(_TOLD) - 1] = np.bincount(classes, minlength=9)[:8] / max(1, len(window))
+    found[list(set(map(_place, distinct)))] = 1
+    return found[:-1]
+
+
+@lru_cache(4096)
+def _place(word: str) -> int:
+    """Where a told word stands; -1 for others. A slip within a word leaves its ends and letters, and so the same."""
+    return _PLACES.get((word[0], word[-1], frozenset(word)), -1)
 
 
 def _option_facts(plain: str) -> Sequence[float]:

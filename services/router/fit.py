@@ -100,6 +100,8 @@ def _fitted(facts: Facts, outcomes: Outcomes, rows: NDArray[np.intp], recipe: Re
         facts_of_text,
         targets(outcomes.scores, facts.default_model)[rows],
         [outcomes.domains[row] for row in rows],
+        scores=len(facts.models),
+        groups=[outcomes.groups[row] for row in rows],
     )
     centroids, least_similarity = _familiarity(embeddings, np.asarray(outcomes.groups)[rows], recipe)
     return Artefact(

@@ -4,6 +4,7 @@ Nyström's approximation (Williams and Seeger 2001): with B between n rows and l
 coefficients c minimise |B c - y|^2 + penalty c' K c. Outputs observed on other rows are solved by themselves.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 _JITTER = 1e-4
-_MOST_LEVERAGE = 0.99
+_MOST_LEVERAGE = 0.999
 
 
 @dataclass(frozen=True)
@@ -46,17 +47,9 @@ class Machine:
         return found
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A machine, and what it would have predicted for each of its own rows had it been fitted without it, [n, k]."""
-
-    machine: Machine
-    left_out: NDArray[np.float64]
-
-
 def fit_machine(
     points: NDArray[np.float32], outputs: NDArray[np.float64], penalty: float, landmarks: int, seed: int
-) -> Fitted:
+) -> Machine:
     """Fits outputs [n, k] on points [n, d]; an output that is not a number was not observed.
 
     Args:
@@ -71,19 +64,42 @@ def fit_machine(
     observed = ~np.isnan(outputs)
     offset = np.where(observed, outputs, 0).sum(axis=0) / np.maximum(observed.sum(axis=0), 1)
     machine = Machine(chosen, np.zeros((len(chosen), outputs.shape[1]), np.float32), offset.astype(np.float32))
+    for seen, columns, used, factor in _systems(machine, points, observed, penalty):
+        machine.coefficients[:, columns] = cho_solve(factor, used.T @ (outputs[seen][:, columns] - offset[columns]))
+    return machine
+
+
+def left_out(
+    machine: Machine,
+    points: NDArray[np.float32],
+    outputs: NDArray[np.float64],
+    penalty: float,
+    folds: NDArray[np.intp],
+) -> NDArray[np.float64]:
+    """What the machine would predict for each row that it was fitted on, [n, k], fitted without that row's fold.
+
+    In closed form, with the same landmarks and offset: (I - H) e' = e within a fold, where H is its part of the hat
+    matrix, e what is left of the outputs, e' what would be.
+    """
+    found = machine.predict(points).astype(np.float64)
+    for seen, columns, used, factor in _systems(machine, points, ~np.isnan(outputs), penalty):
+        rows = np.flatnonzero(seen)
+        for fold in np.unique(folds[rows]):
+            within = folds[rows] == fold
+            block, near = np.ix_(rows[within], columns), used[within]
+            kept = np.eye(len(near)) - _MOST_LEVERAGE * near @ cho_solve(factor, near.T)
+            found[block] = outputs[block] - np.linalg.solve(kept, outputs[block] - found[block])
+    return found
+
+
+def _systems(
+    machine: Machine, points: NDArray[np.float32], observed: NDArray[np.bool_], penalty: float
+) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.intp], NDArray[np.float64], tuple[NDArray[np.float64], bool]]]:
+    """For outputs that were observed on the same rows: the rows, the outputs, their kernel and its factor."""
     between = machine.similarities(points).astype(np.float64)
-    prior = penalty * (machine.similarities(chosen).astype(np.float64) + _JITTER * np.eye(len(chosen)))
-    left_out = np.empty(outputs.shape)
+    chosen = machine.similarities(machine.landmarks).astype(np.float64)
+    prior = penalty * (chosen + _JITTER * np.eye(len(chosen)))
     patterns, which = np.unique(observed, axis=1, return_inverse=True)
     for place, seen in enumerate(patterns.T):
-        columns = np.flatnonzero(which.reshape(-1) == place)
-        used, wanted = between[seen], outputs[seen][:, columns] - offset[columns]
-        factor = cho_factor(used.T @ used + prior)
-        solved = cho_solve(factor, used.T @ wanted)
-        machine.coefficients[:, columns] = solved
-        found = between @ solved
-        leverage = np.einsum("nl,ln->n", used, cho_solve(factor, used.T))
-        leverage = np.minimum(leverage, _MOST_LEVERAGE)[:, None]
-        found[seen] = (found[seen] - leverage * wanted) / (1 - leverage)
-        left_out[:, columns] = found + offset[columns]
-    return Fitted(machine, left_out)
+        used = between[seen]
+        yield seen, np.flatnonzero(which.reshape(-1) == place), used, cho_factor(used.T @ used + prior)

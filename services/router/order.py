@@ -12,7 +12,7 @@ class Rivalry:
 
     Args:
         models: of the catalogue, cheapest first; of all of them or none it is known how much they say.
-        fitted: names of those whose loss is predicted.
+        fitted: names of those whose loss is predicted and calibrated.
     """
 
     def __init__(self, models: Sequence[Model], fitted: Collection[str]) -> None:

@@ -48,7 +48,8 @@ class Policy:
         self._eligibility = eligibility
         self._predictor = predictor
         self._version = predictor.version if predictor else ""
-        self._rivalry = Rivalry(eligibility.models, predictor.models if predictor else ())
+        calibrated = [name for name in predictor.models if name in predictor.calibration] if predictor else []
+        self._rivalry = Rivalry(eligibility.models, calibrated)
         self._cascades = Cascades(predictor, eligibility.models) if predictor else None
         self._harms = HarmWatches()
         self._shift = ShiftWatch(predictor.calibration.mean_losses) if predictor else None
@@ -113,8 +114,8 @@ class Policy:
         self._predictor.check(query.vector)
         prediction = self._predictor.predict(query.text, query.vector.values)
         if self._shift:
-            losses = prediction.loss.values()
-            self._shift.seen(math.inf if prediction.unfamiliar else sum(losses) / len(losses))
+            losses = [loss for model, loss in prediction.loss.items() if model in self._predictor.calibration]
+            self._shift.seen(sum(losses) / len(losses) if losses and not prediction.unfamiliar else math.inf)
         return prediction
 
     def _by_strength(self, candidates: Sequence[Candidate], prediction: Prediction | None) -> Sequence[Candidate]:
@@ -141,10 +142,11 @@ class Policy:
         if prediction is None or self._predictor is None:
             return _Choice(strongest, Reason.NO_PREDICTOR, f"{rank(strongest)}, as no predictor is fitted")
         preferred = rivals(query.objective.goal, ranked, prediction)
-        fitted = [one for one in preferred if one.name in prediction.loss and not one.model.is_default]
+        known = self._predictor.calibration
+        fitted = [one for one in preferred if one.name in known and not one.model.is_default]
         if preferred and not fitted:
             names = ", ".join(one.name for one in preferred)
-            return _Choice(strongest, Reason.NO_PREDICTOR, f"{rank(strongest)}, as no predictor is fitted for {names}")
+            return _Choice(strongest, Reason.NO_PREDICTOR, f"{rank(strongest)}, as nothing is calibrated of {names}")
         if query.earlier_turns and (lacking := leaning(query.text)):
             why = f"{rank(strongest)}, as the turn says nothing without those before it: {lacking}"
             return _Choice(strongest, Reason.NEEDS_CONVERSATION, why)

@@ -116,11 +116,8 @@ class Predictor:
 
 def probabilities(expected: NDArray[np.float32]) -> NDArray[np.float32]:
     """Estimates of any size as probabilities, their order kept: those near 0 and 1 bend instead of being cut."""
-    low, high = np.minimum(expected, _LEAST_CHANCE), np.maximum(expected, 1 - _LEAST_CHANCE)
-    below = _LEAST_CHANCE * np.exp(low / _LEAST_CHANCE - 1)
-    above = 1 - _LEAST_CHANCE * np.exp((1 - high) / _LEAST_CHANCE - 1)
     middle = np.clip(expected, _LEAST_CHANCE, 1 - _LEAST_CHANCE)
-    found: NDArray[np.float32] = np.where(
-        expected < 0.5, middle + below - _LEAST_CHANCE, middle + above - 1 + _LEAST_CHANCE
-    )
+    beyond = expected - middle
+    bent = np.copysign(np.float32(_LEAST_CHANCE) * -np.expm1(-np.abs(beyond) / np.float32(_LEAST_CHANCE)), beyond)
+    found: NDArray[np.float32] = middle + bent
     return found

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from services.router.kernel import Machine, fit_machine
 
 EMBEDDING_SCALE, LEXICAL_SCALE = 2.0, 0.05  # of squared distances in the exponent, twice
-DIRECTIONS = 160  # of the embedding that are kept: more costs time and tells nothing
+DIRECTIONS = 96  # of the embedding that are kept: more costs time and tells nothing
 _CLIP, _LEAST_SPREAD = 3.0, 1e-3
+_WIDER = 0.5  # of distances between embeddings
 _PENALTY, _LANDMARKS, _COMPONENTS, _STRONGEST = 1.0, 256, 4, 5
 
 
@@ -58,8 +59,17 @@ class Prior:
 
     def heads(self, projected: NDArray[np.float32], lexical: NDArray[np.float32]) -> NDArray[np.float32]:
         """The h heads of prompts, [..., h]; the first is how well the best models of the first source do."""
-        points = np.concatenate((projected, scaled(lexical, self.centre, self.spread, LEXICAL_SCALE)), axis=-1)
-        return self._machine.predict(points)
+        return self._machine.predict(_points(projected, lexical, self.centre, self.spread))
+
+
+def _points(
+    projected: NDArray[np.float32],
+    lexical: NDArray[np.float32],
+    centre: NDArray[np.float32],
+    spread: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Where prompts lie for the heads: a wider kernel than the ensemble's, as these outcomes are many."""
+    return np.concatenate((projected * np.float32(_WIDER), scaled(lexical, centre, spread, LEXICAL_SCALE)), axis=-1)
 
 
 def scaled(
@@ -105,14 +115,12 @@ def fit_prior(sources: Sequence[Source], landmarks: int = _LANDMARKS) -> Prior:
 
 
 def _heads(plain: Prior, source: Source, landmarks: int) -> Machine:
-    lexical = scaled(source.lexical, plain.centre, plain.spread, LEXICAL_SCALE)
-    points = np.concatenate((plain.projected(source.embeddings), lexical), axis=1)
-    fitted = fit_machine(points, source.scores, _PENALTY, landmarks, seed=0)
-    seen = fitted.machine.predict(points)
+    points = _points(plain.projected(source.embeddings), source.lexical, plain.centre, plain.spread)
+    machine = fit_machine(points, source.scores, _PENALTY, landmarks, seed=0)
+    seen = machine.predict(points)
     spread = seen.std(axis=0) + _LEAST_SPREAD
     _, _, directions = np.linalg.svd((seen - seen.mean(axis=0)) / spread, full_matrices=False)
     strongest = np.zeros(seen.shape[1], np.float32)
     strongest[np.argsort(np.nanmean(source.scores, axis=0))[-_STRONGEST:]] = 1 / min(_STRONGEST, seen.shape[1])
     combined = np.concatenate((strongest[None], directions[:_COMPONENTS] / spread)).T.astype(np.float32)
-    machine = fitted.machine
     return Machine(machine.landmarks, machine.coefficients @ combined, machine.offset @ combined)

@@ -20,6 +20,12 @@ VECTOR = embedding_pb2.Embedding(
     values=struct.pack("<384f", 1.0, *(0.0,) * 383), dimension=384, encoder_digest="ab" * 32, token_count=9
 )
 ANSWER = cache_pb.Answer(text="Oslo", model="fulcrum-small", input_tokens=30, output_tokens=4, cost_nano_usd=10)
+ENTRY = cache_pb.StoredEntry(
+    scope=SCOPE,
+    entry=cache_pb.Entry(text=PROMPT, fingerprint=FINGERPRINT, create_time=Timestamp(seconds=1)),
+    answer=ANSWER,
+    embedding=VECTOR,
+)
 TURNS = [chat_pb2.Message(role=chat_pb2.ROLE_USER, content=PROMPT)]
 BRIEF = chat_pb2.Sampling(max_output_tokens=1)
 CHEAP = objective_pb2.Objective(max_quality_loss=0.02, allowed_models=["fulcrum-small"])
@@ -44,6 +50,15 @@ SEEDS: dict[str, dict[str, Message]] = {
         "ListEntries": cache_pb.ListEntriesRequest(scope=SCOPE, page_size=10),
         "Stats": cache_pb.StatsRequest(),
         "HoldLease": cache_pb.HoldLeaseRequest(scope=SCOPE, lease_id="x"),
+        "GetEntry": cache_pb.GetEntryRequest(scope=SCOPE, entry_id="x"),
+        "ExportEntries": cache_pb.ExportEntriesRequest(tenant="fuzz", page_size=10),
+        "ImportEntries": cache_pb.ImportEntriesRequest(entries=[ENTRY]),
+        "EmbedEntries": cache_pb.EmbedEntriesRequest(
+            vectors=[cache_pb.EntryVector(scope=SCOPE, entry_id="x", embedding=VECTOR)]
+        ),
+        "WarmUp": cache_pb.WarmUpRequest(
+            scope=SCOPE, encoder_digest="ab" * 32, examples=[cache_pb.Example(text=PROMPT, answer=n) for n in range(2)]
+        ),
     },
     "fulcrum.router.v1.RouterService": {
         "Route": router_pb.RouteRequest(
@@ -60,6 +75,8 @@ SEEDS: dict[str, dict[str, Message]] = {
             model="fulcrum-small", messages=TURNS, sampling=BRIEF, prefix_scope="fuzz"
         ),
         "ListModels": executor_pb.ListModelsRequest(page_size=10),
+        "LoadModel": executor_pb.LoadModelRequest(name="nobody"),
+        "UnloadModel": executor_pb.UnloadModelRequest(name="nobody"),
     },
     "fulcrum.edge.v1.EdgeService": {
         "Complete": edge_pb.CompleteRequest(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from google.protobuf import descriptor_pool
 
 from tests.faults.fuzz_calls import OVERSIZE, fire
 from tests.faults.fuzz_frames import shoot, volley
@@ -84,6 +85,13 @@ def assert_unharmed(process: ServiceProcess, log_start: int, keys: Keys) -> None
         assert word not in logged
     for secret in keys.secrets:
         assert secret not in logged
+
+
+@pytest.mark.parametrize("service", sorted(SEEDS))
+def test_every_method_is_fuzzed(service: str) -> None:
+    """A method without a message to begin with would never be called."""
+    methods = descriptor_pool.Default().FindServiceByName(service).methods
+    assert {method.name for method in methods} == set(SEEDS[service])
 
 
 @pytest.mark.parametrize("asks", sorted(NUMBERS))

@@ -125,3 +125,50 @@ def test_a_bad_price_is_refused(fitted: Path, capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit):
         main(["router", "explain", str(fitted), "hello", "--price", price])
     assert "expected MODEL=IN/OUT" in capsys.readouterr().err
+
+
+def newcomers(path: Path, shared: int) -> Path:
+    """A third model that answers as the small one does, asked on the first `shared` prompts alone."""
+    rows = [json.loads(line) for line in outcomes(path).read_text().splitlines()]
+    for row in rows[:shared]:
+        row["scores"]["new"] = row["scores"]["small"]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_newcomer_is_known_by_a_few_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With 40 scores a model has an expectation like the one that it resembles; nothing is promised of it."""
+    out = tmp_path / "router.safetensors"
+    log = newcomers(tmp_path / "log.jsonl", 40)
+    main(["router", "fit", str(log), "--default", "large", "--newcomer", "new", "--out", str(out)])
+    assert "nothing promised" in capsys.readouterr().out
+    main(["router", "explain", str(out), HARD.format("9th", 77), "--max-quality-loss", "0.9"])
+    told = capsys.readouterr().out
+    rows = [line.split() for line in told.splitlines() if line.startswith("│")]
+    shares = {row[1]: float(row[3].rstrip("%")) for row in rows}
+    assert abs(shares["new"] - shares["small"]) < 15
+    assert shares["large"] - shares["new"] > 40
+    assert "chosen: new" not in told
+
+
+def test_a_newcomer_may_be_known_by_its_price(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a score its price tells which fitted model stands for it; with neither it is refused."""
+    out = tmp_path / "router.safetensors"
+    fit = ["router", "fit", str(newcomers(tmp_path / "log.jsonl", 0)), "--default", "large", "--newcomer", "new"]
+    with pytest.raises(SystemExit):
+        main([*fit, "--out", str(out)])
+    assert "--newcomer new: got 0 prompts that all models answered" in capsys.readouterr().err
+    assert not out.exists()
+    main([*fit, "--out", str(out), "--price", "new=1/1", "--price", "small=1/2", "--price", "large=20/60"])
+    assert "nothing promised" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("prior", [["--prior"], []])
+def test_the_shipped_prior_is_left_out_on_demand(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], prior: list[str]
+) -> None:
+    """What the shipped prior learnt counts unless --prior is given without a file."""
+    out = tmp_path / "router.safetensors"
+    log = outcomes(tmp_path / "log.jsonl")
+    main(["router", "fit", str(log), "--default", "large", "--out", str(out), *prior])
+    assert (len(load_artefact(out).ensemble.prior.landmarks) == 0) is bool(prior)

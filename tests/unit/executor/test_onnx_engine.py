@@ -1,8 +1,12 @@
 """The local engine on a tiny random model: repeatable, bounded, and free again as soon as its consumer is gone."""
 
 import asyncio
+import contextlib
+import os
 import random
-from collections.abc import AsyncIterator
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -257,6 +261,32 @@ async def test_the_event_loop_stays_free(engine: OnnxEngine) -> None:
     await events_of(engine, ask("x" * 500, max_output_tokens=1))
     ticking.cancel()
     assert ticks > 20
+
+
+def threads_since(before: Iterable[int]) -> dict[int, int]:
+    """The niceness of each of this process's threads but those."""
+    found = {}
+    for one in {int(task.name) for task in Path("/proc/self/task").iterdir()} - set(before):
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            found[one] = os.getpriority(os.PRIO_PROCESS, one)
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priorities of their own")
+async def test_what_computes_gives_way(tmp_path: Path) -> None:
+    """The loop's thread and the runtime's workers do so to those that answer, refuse, and read prompts."""
+    own, before = os.getpriority(os.PRIO_PROCESS, 0), threads_since(())
+    engine = OnnxEngine("tiny", LocalModel(folder=llama_folder(tmp_path), threads=3))
+    await engine.start()
+    async with asyncio.timeout(5):
+        while len(computing := threads_since(before)) > 3:  # noqa: ASYNC110 - the thread that loaded it ends by itself
+            await asyncio.sleep(0.01)
+    assert len(computing) == 3
+    assert min(computing.values()) >= 10
+    await events_of(engine, ask(max_output_tokens=2))
+    assert list(threads_since({*before, *computing}).values()) == [own]
+    assert threads_since(())[threading.get_native_id()] == own
+    await engine.close()
 
 
 async def test_refusals(engine: OnnxEngine) -> None:

@@ -15,7 +15,7 @@ from services.chassis.errors import FailedPrecondition, InvalidField, NotFound, 
 from services.chassis.settings import ConfigError, load
 from services.executor.engine import ModelState
 from services.executor.kv_memory import kv_token_bytes
-from services.executor.memory_budget import estimate
+from services.executor.memory_budget import context_of, estimate
 from services.executor.models.checkpoint import InvalidCheckpoint, open_checkpoint
 from services.executor.models.decoder import decoder_shape
 from services.executor.registry import make_registry
@@ -84,6 +84,23 @@ def test_settings_tell_local_from_remote() -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (None, r"got None, expected: Input should be a valid dictionary"),
+        ("models/x", r"got 'models/x', expected: Input should be a valid dictionary"),
+        ([1], r"got \[1\], expected: Input should be a valid dictionary"),
+        ({"folder": "models/x", "base_url": "http://x/v1"}, r"expected: .*either `folder`.* or `base_url`"),
+    ],
+)
+def test_what_is_no_model_is_refused_by_name(model: Any, expected: str) -> None:
+    """Something else than keys, or the keys of both kinds at once."""
+    with pytest.raises(
+        ConfigError, match=r"^executor\.models\.m \(or FULCRUM_EXECUTOR__MODELS__M\): " + f".*{expected}"
+    ):
+        load(ExecutorSettings, {"executor": {"models": {"m": model}}})
+
+
+@pytest.mark.parametrize(
     "section", [{"encoder": {"threads": 257}}, {"models": {"m": {"folder": "x", "threads": 10**9}}}]
 )
 def test_threads_have_an_upper_limit(section: dict[str, Any]) -> None:
@@ -136,7 +153,27 @@ def test_memory_for_less_than_one_conversation_is_refused(tmp_path: Path) -> Non
     """The estimate says so in the words of loading."""
     folder = llama_folder(tmp_path, max_position_embeddings=8192)
     with pytest.raises(InvalidCheckpoint, match=r"8192 tokens take \d+ bytes of KV memory, expected at most 1000000"):
+        estimate(local(folder, kv_memory_mb=1, context_tokens=8192))
+    with pytest.raises(InvalidCheckpoint, match=r"2048 tokens take \d+ bytes of KV memory, expected at most 1000000"):
         estimate(local(folder, kv_memory_mb=1))
+
+
+async def test_a_long_context_is_shortened_where_nobody_set_it(tmp_path: Path) -> None:
+    """It is loaded, estimated and listed with what four conversations have room for, which is logged with the remedy;
+    where the settings name the context, that is taken, in however few places."""
+    folder = llama_folder(tmp_path, max_position_embeddings=131_072)
+    registry = make_registry({"m": local(folder, kv_memory_mb=7, backend="cpu")})
+    with capture_logs() as logs:
+        await registry.start()
+    (info,) = registry.infos
+    assert (info.state, info.context_tokens) == (ModelState.READY, 2_048)
+    (found,) = [entry for entry in logs if entry["event"].startswith("a shorter context")]
+    assert (found["context_tokens"], found["own"]) == (2_048, 131_072)
+    await registry.close()
+    assert info.memory_bytes == estimate(local(folder, kv_memory_mb=7, context_tokens=2_048))
+    checkpoint = open_checkpoint(folder)
+    assert context_of(local(folder, kv_memory_mb=7), checkpoint, 2) == 5_120
+    assert context_of(local(folder, kv_memory_mb=7, context_tokens=9_000), checkpoint, 4) == 9_000
 
 
 def break_weights(folder: Path) -> None:

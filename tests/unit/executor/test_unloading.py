@@ -1,8 +1,10 @@
 """Unloading waits for answers, but for no reader that has stopped reading."""
 
 import asyncio
+import json
+import threading
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,10 +16,12 @@ from structlog.testing import capture_logs
 
 from services.chassis.errors import Unavailable
 from services.chassis.local import LocalContext
-from services.executor.engine import ModelState
+from services.executor.chat_text import ChatText
+from services.executor.engine import Message, ModelState
 from services.executor.hosted_model import HostedModel
 from services.executor.onnx_engine import OnnxEngine
 from services.executor.registry import ModelRegistry, make_registry
+from services.executor.schema_court import SchemaCourt
 from services.executor.service import ExecutorServicer
 from services.executor.settings import LocalModel
 from tests.unit.executor.folders import END, llama_folder
@@ -36,8 +40,9 @@ async def ready(folder: Path) -> tuple[ModelRegistry, HostedModel]:
     return registry, registry.model("m")
 
 
-def answering(registry: ModelRegistry, tokens: int) -> AsyncIterator[Any]:
-    sampling = chat_pb2.Sampling(max_output_tokens=tokens)
+def answering(registry: ModelRegistry, tokens: int, schema: str = "") -> AsyncIterator[Any]:
+    form = chat_pb2.ResponseFormat(json_schema=schema) if schema else None
+    sampling = chat_pb2.Sampling(max_output_tokens=tokens, response_format=form)
     request = pb.GenerateRequest(
         model="m", messages=[chat_pb2.Message(role=chat_pb2.ROLE_USER, content="hello")], sampling=sampling
     )
@@ -82,3 +87,46 @@ async def test_an_answer_that_was_complete_is_read_to_its_end(tmp_path: Path) ->
     assert events[-1].finish.usage.output_tokens == 3
     assert sum(len(event.text_delta.text) for event in events) > 0
     await registry.close()
+
+
+@pytest.mark.parametrize("schema", [False, True])
+async def test_requests_that_have_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schema: bool) -> None:
+    """Whoever waits for a thread that reads prompts, or for a schema's trial, while the model goes gets UNAVAILABLE."""
+    registry = make_registry({"m": LocalModel(folder=llama_folder(tmp_path), waiting_limit=64)}, unload_wait_s=0.0)
+    await registry.start()
+    reading, gone, tried = threading.Event(), threading.Event(), asyncio.Event()
+    encode = ChatText.encode
+
+    def slowly(text: ChatText, messages: Sequence[Message]) -> list[int]:
+        reading.set()
+        gone.wait(10)
+        return encode(text, messages)
+
+    async def check(*_: object) -> None:
+        reading.set()
+        await tried.wait()
+
+    monkeypatch.setattr(ChatText, "encode", slowly)
+    monkeypatch.setattr(SchemaCourt, "check", check)
+    asked = [asyncio.create_task(ended(answering(registry, 4, json.dumps({}) if schema else ""))) for _ in range(6)]
+    await asyncio.to_thread(reading.wait, 10)
+    unloading = asyncio.create_task(registry.model("m").unload())
+    await asyncio.sleep(0.05)
+    gone.set()
+    async with asyncio.timeout(20):
+        if schema:
+            await unloading
+            tried.set()
+        assert await asyncio.gather(*asked) == ["Unavailable"] * 6
+        await unloading
+    await registry.close()
+
+
+async def ended(answer: AsyncIterator[Any]) -> str:
+    """What an answer ended with."""
+    try:
+        async for _ in answer:
+            pass
+    except BaseException as error:  # noqa: BLE001 - a cancellation that is nobody's is what must not come
+        return type(error).__name__
+    return "complete"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from services.router.artefact import Artefact, Facts
+from services.router.blend import unbent
 from services.router.catalogue import Catalogue, Model
 from services.router.eligibility import Eligibility
 from services.router.ensemble import Ensemble
@@ -98,6 +99,8 @@ def constant(expected: Sequence[float]) -> Ensemble:
         coefficients=np.zeros((1, len(expected)), np.float32),
         offset=np.array(expected, np.float32),
         domain_targets=np.zeros((0, len(expected)), np.float32),
+        scores=np.zeros(len(expected), np.float32),
+        blend=unbent(len(expected), 0),
     )
 
 

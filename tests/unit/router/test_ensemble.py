@@ -1,11 +1,10 @@
 """The ensemble learns what is there, from few outcomes and from others' outcomes, and knows specialists by evidence."""
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from services.router.ensemble import fit_ensemble
-from services.router.kernel import fit_machine
+from services.router.kernel import fit_machine, left_out
 from services.router.prior import Source, fit_prior, without_heads
 
 
@@ -21,7 +20,7 @@ def test_learns_targets_that_depend_on_the_prompt() -> None:
     embeddings, lexical = prompts(500, 0)
     targets = np.stack([embeddings[:, 0], lexical[:, 1]], axis=1).astype(np.float64)
     near = embeddings[:400], lexical[:400]
-    ensemble, _ = fit_ensemble(without_heads(*near), *near, targets[:400], [""] * 400)
+    ensemble, _ = fit_ensemble(without_heads(*near), *near, targets[:400], [""] * 400, 0)
     found = ensemble.predict(embeddings[400:], lexical[400:])
     assert found.shape == (100, 2)
     for column in range(2):
@@ -31,7 +30,7 @@ def test_learns_targets_that_depend_on_the_prompt() -> None:
 def test_one_prompt_is_predicted_as_in_a_batch() -> None:
     """A decision about one prompt is what many at once give."""
     near = prompts(100, 0)
-    ensemble, _ = fit_ensemble(without_heads(*near), *near, near[0][:, :2].astype(np.float64), ["a", "b"] * 50)
+    ensemble, _ = fit_ensemble(without_heads(*near), *near, near[0][:, :2].astype(np.float64), ["a", "b"] * 50, 2)
     together = ensemble.predict(*near)
     np.testing.assert_allclose(ensemble.predict(near[0][7], near[1][7]), together[7], atol=1e-5)
 
@@ -42,7 +41,7 @@ def test_missing_scores_teach_nothing() -> None:
     targets = np.stack([embeddings[:, 0], embeddings[:, 0]], axis=1).astype(np.float64)
     targets[150:, 1] = np.nan
     near = embeddings, lexical
-    whole, _ = fit_ensemble(without_heads(*near), *near, targets, [""] * 300)
+    whole, _ = fit_ensemble(without_heads(*near), *near, targets, [""] * 300, 0)
     found = whole.predict(embeddings[150:], lexical[150:])
     assert np.isfinite(found).all()
     assert np.corrcoef(found[:, 1], embeddings[150:, 0])[0, 1] > 0.7
@@ -58,7 +57,7 @@ def test_a_prior_helps_where_labels_are_few() -> None:
     target = (rng.normal(size=2000) / 2 > hard).astype(np.float64)[:, None]
     near, asked = (embeddings[1500:1560], lexical[1500:1560]), (embeddings[1560:], lexical[1560:])
     found = [
-        fit_ensemble(one, *near, target[1500:1560], [""] * 60)[0].predict(*asked)[:, 0]
+        fit_ensemble(one, *near, target[1500:1560], [""] * 60, 1)[0].predict(*asked)[:, 0]
         for one in (prior, without_heads(*near))
     ]
     helped, alone = (np.corrcoef(one, -hard[1560:])[0, 1] for one in found)
@@ -75,18 +74,19 @@ def test_a_specialist_wins_on_its_domain() -> None:
     scores = np.stack([law, ~law], axis=1).astype(np.float64)
     near = embeddings[:300], lexical[:300]
     domains = ["law" if one else "maths" for one in law[:300]]
-    ensemble, named = fit_ensemble(without_heads(*near), *near, scores[:300], domains)
+    ensemble, named = fit_ensemble(without_heads(*near), *near, scores[:300], domains, 2)
     assert named == ["law", "maths"]
     found, chances, _ = ensemble.predict_with_evidence(embeddings[300:], lexical[300:])
     assert ((found[:, 0] > found[:, 1]) == law[300:]).mean() > 0.9
     assert ((chances.argmax(axis=1) == 0) == law[300:]).mean() > 0.9
 
 
-def test_left_out_predictions_are_those_of_a_fit_without_the_row() -> None:
-    """With every row a landmark the closed form is what fitting again without the row gives, nearly."""
+def test_left_out_predictions_are_those_of_a_fit_without_the_fold() -> None:
+    """With every row a landmark the closed form is what fitting again without three rows gives, nearly."""
     embeddings, _ = prompts(60, 6)
     outputs = embeddings[:, :1].astype(np.float64)
     whole = fit_machine(embeddings, outputs, 1.0, 60, seed=0)
-    kept = np.delete(np.arange(60), 5)
+    apart = left_out(whole, embeddings, outputs, 1.0, np.arange(60) % 20)
+    kept = np.flatnonzero(np.arange(60) % 20 != 5)
     without = fit_machine(embeddings[kept], outputs[kept], 1.0, 60, seed=0)
-    assert whole.left_out[5, 0] == pytest.approx(without.machine.predict(embeddings[5:6])[0, 0], abs=0.02)
+    np.testing.assert_allclose(apart[5::20, 0], without.predict(embeddings[5::20])[:, 0], atol=0.03)

@@ -33,12 +33,32 @@ def test_counts() -> None:
 
 @pytest.mark.parametrize(
     "same",
-    ["WHY DOES ICE FLOAT?", "why  does\n ice float?", "Please, why does ice float?", "why does ice float? thanks!"],
+    [
+        "WHY DOES ICE FLOAT?",
+        "why  does\n ice float?",
+        "Please, why does ice float?",
+        "why does ice float? thanks!",
+        "Hello! Could you please help me with this? Why does ice float?\nThank you very much for your help!",
+        "I have a question. Why does ice float?",
+    ],
 )
 def test_casing_white_space_and_courtesy_change_nothing(same: str) -> None:
     """The same question, said louder, wider or more kindly, has the same features but for its length."""
     plain, other = named("why does ice float?"), named(same)
     assert {name for name in plain if not np.isclose(plain[name], other[name])} <= {"log_characters"}
+
+
+def test_what_is_asked_is_no_courtesy() -> None:
+    """A sentence with a word of its own stays, as does a text of courtesies alone."""
+    assert named("I have a cat. Why does it purr?")["log_words"] == pytest.approx(np.log1p(8))
+    assert named("Please help me with this.")["log_words"] > 0
+
+
+@pytest.mark.parametrize("slipped", ["whcih of these follows?", "whiich of these follows?"])
+def test_a_slip_within_a_word_leaves_what_it_tells(slipped: str) -> None:
+    """Letters swapped or doubled inside a word that is told do not make it another."""
+    assert named(slipped)["says_which"] == 1
+    assert named("a witch follows?")["says_which"] == 0
 
 
 @given(st.text())

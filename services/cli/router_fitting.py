@@ -1,0 +1,79 @@
+"""`fulcrum router fit`: a router from outcomes, from what others' outcomes tell, and from a few scores of newcomers."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from services.chassis.settings import ConfigError
+from services.cli.printing import plain, show
+from services.cli.router_reading import embedded, encoder_vectors, prices, read
+from services.executor.sentence_encoder import SentenceEncoder
+from services.router.artefact import Artefact
+from services.router.features import lexical
+from services.router.fit import Recipe, fit_artefact
+from services.router.newcomer import by_domain, introduced, near_in_price, weights
+from services.router.prior import Prior, Source, fit_prior
+from services.router.prior_file import load_prior
+from services.router.scored import Scored
+
+SHIPPED_PRIOR = Path("models/prior/prior.safetensors")
+_LEAST_SHARED = 10  # questions, without a price
+
+
+def fit(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
+    """Fits the models, introduces the newcomers, writes the file and shows what it holds."""
+    scored = read(arguments.outcomes)
+    fitted = [model for model in scored.models if model not in arguments.newcomer]
+    known = scored.only(fitted)
+    outcomes = embedded(known.at(np.flatnonzero(np.isfinite(known.scores).any(axis=1))), encoder)
+    artefact = fit_artefact(outcomes, arguments.default, encoder.digest, Recipe(), _prior(arguments, encoder))
+    for name in arguments.newcomer:
+        artefact = _introduced(artefact, scored, name, fitted, arguments.price)
+    keep(artefact, arguments.out)
+
+
+def keep(artefact: Artefact, path: Path) -> None:
+    """Writes the file and shows what it holds."""
+    artefact.save(path)
+    facts = artefact.facts
+    table = Table("model", "answers well", f"worse than {plain(facts.default_model)}", "AUC of answering well")
+    for model in facts.models:
+        auc = facts.metrics.get(f"quality_auc.{model}")
+        shares = (facts.metrics.get(f"{kind}.{model}") for kind in ("accuracy", "harm"))
+        told = ("nothing promised" if share is None else f"{share:.1%}" for share in shares)
+        table.add_row(plain(model), *told, "" if auc is None else f"{auc:.3f}")
+    show(table)
+    count = len(artefact.calibration_losses)
+    print(f"fitted on {facts.fitted_prompts} prompts, calibrated on {count} others, as shown; wrote {path}")
+
+
+def _introduced(artefact: Artefact, scored: Scored, name: str, fitted: Sequence[str], given: Sequence[str]) -> Artefact:
+    """With a newcomer: by the questions that all have answered, by their domains, and by price."""
+    paid = {model: prompt + answer for model, (prompt, answer) in prices(given).items()}
+    own = scored.of(name) if name in scored.models else np.full(len(scored), np.nan)
+    others = scored.only(fitted).scores
+    shared = np.flatnonzero(np.isfinite(others).all(axis=1) & np.isfinite(own))
+    if len(shared) < _LEAST_SHARED and not paid.get(name):
+        least = f"expected at least {_LEAST_SHARED}, or its --price and those of others"
+        raise ConfigError(f"--newcomer {name}: got {len(shared)} prompts that all models answered, {least}")
+    before = near_in_price(paid.get(name), {model: paid.get(model) for model in fitted})
+    mixture = weights(others[shared], own[shared], before)
+    left = own[shared] - others[shared] @ mixture[:-2] - mixture[-2]
+    better = by_domain(left, scored.at(shared).domains, artefact.facts.domains)
+    return introduced(artefact, name, mixture, better)
+
+
+def _prior(arguments: argparse.Namespace, encoder: SentenceEncoder) -> Prior | None:
+    """What the outcomes of `--prior` tell, or the shipped prior where it was made for this encoder."""
+    if arguments.prior is None:
+        shipped = SHIPPED_PRIOR.exists() and arguments.precision == "fp32"
+        return load_prior(SHIPPED_PRIOR, encoder.digest) if shipped else None
+    sources = []
+    for path in arguments.prior:
+        scored = read([path])
+        facts = np.stack([lexical(prompt) for prompt in scored.prompts])
+        sources.append(Source(encoder_vectors(scored.prompts, encoder), facts, scored.scores))
+    return fit_prior(sources) if sources else None

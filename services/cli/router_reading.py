@@ -1,0 +1,74 @@
+"""What `fulcrum router` reads: outcomes with remarks about them, what the encoder says of prompts, and prices."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.chassis.settings import ConfigError
+from services.executor.sentence_encoder import SentenceEncoder
+from services.router.fit import Outcomes
+from services.router.scored import Scored, read_scored
+
+_BATCH = 16
+
+
+def read(paths: Sequence[Path]) -> Scored:
+    """The outcomes of these files, with remarks on what was made of them."""
+    scored = read_scored(paths)
+    for remark in scored.remarks:
+        print(f"note: {remark}", file=sys.stderr)
+    for model in scored.models:
+        known = scored.of(model)
+        if len(set(known[np.isfinite(known)] >= 0.5)) == 1:
+            always = "always" if np.nanmean(known) >= 0.5 else "never"
+            print(
+                f"note: {model} {always} answers well: it gets the same expectation for every prompt", file=sys.stderr
+            )
+    return scored
+
+
+def embedded(scored: Scored, encoder: SentenceEncoder) -> Outcomes:
+    """The outcomes with their embeddings."""
+    vectors = encoder_vectors(scored.prompts, encoder)
+    scores = {model: scored.of(model) for model in scored.models}
+    certainty = dict(zip(scored.models, scored.mean_logprobs.T, strict=True))
+    return Outcomes(scored.prompts, vectors, scores, scored.groups, scored.domains, certainty)
+
+
+def encoder_vectors(prompts: Sequence[str], encoder: SentenceEncoder) -> NDArray[np.float32]:
+    """Embeddings [n, d], in batches without padding."""
+    tokens = [encoder.tokenise(prompt) for prompt in prompts]
+    order = sorted(range(len(tokens)), key=lambda row: len(tokens[row].ids))
+    vectors = np.empty((len(tokens), 0), np.float32)
+    start = 0
+    while start < len(order):
+        length = len(tokens[order[start]].ids)
+        batch = [row for row in order[start : start + _BATCH] if len(tokens[row].ids) == length]
+        found = encoder.encode([tokens[row] for row in batch])
+        if not vectors.shape[1]:
+            vectors = np.empty((len(tokens), found.shape[1]), np.float32)
+        vectors[batch] = found
+        start += len(batch)
+    return vectors
+
+
+def prices(given: Sequence[str]) -> Mapping[str, tuple[float, float]]:
+    """Dollars per million tokens of prompt and answer by model, from MODEL=IN/OUT.
+
+    Raises:
+        ConfigError: shows what a price looks like.
+    """
+    found = {}
+    for one in given:
+        model, _, price = one.rpartition("=")
+        try:
+            paid = [float(part) for part in price.split("/")]
+        except ValueError:
+            paid = []
+        if not model or len(paid) != 2 or not all(0 <= part < np.inf for part in paid):
+            raise ConfigError(f"--price: got {one!r}, expected MODEL=IN/OUT, such as gpt-4o=2.5/10")
+        found[model] = (paid[0], paid[1])
+    return found
