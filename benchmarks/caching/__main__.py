@@ -20,7 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.caching", description=__doc__)
     chosen = parser.add_subparsers(dest="subcommand", required=True)
     for name, module in _SUBCOMMANDS.items():
-        module.add_arguments(chosen.add_parser(name, help=module.__doc__))
+        module.add_arguments(chosen.add_parser(name, help=str(module.__doc__).replace("%", "%%")))
     arguments = parser.parse_args()
     _SUBCOMMANDS[arguments.subcommand].run(arguments)
 

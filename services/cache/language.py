@@ -1,4 +1,4 @@
-"""Tells prompts that the encoder was not trained on, so that they get no similar answers: anything but English."""
+"""Tells prompts that the encoder was trained on, English, so that no others get similar answers."""
 
 import re
 
@@ -7,33 +7,80 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_WORD = re.compile(r"[^\W\d_]+")
+_WORD = re.compile(r"[^\W\d_]{2,}")  # a letter by itself is a symbol of any language
+_PER_EVIDENCE = 12  # words, of which one at least is evidence
+# Frequent in English and rare elsewhere. Not here: what is a word of another language as well, as is, in, to, for, do,
+# can, a, i, or, an, me, on, at (all over Europe), of, been, had (Dutch), have, time, send (Danish), her (Turkish),
+# die (German), and what many have borrowed, as timer or transfer.
 _ENGLISH = _words(
-    "the of and to a in is it you that for on are with as at this have from or by what how do does can i my when where "
-    "who why which will be not your we me if"
+    "the and my how what why when where which who whom whose does did you your yours are from with this that it has "
+    "there would should could not be if don isn doesn didn won they their she his them these those because about "
+    "after before while than then our we us ours him its whats please any anyone anything some someone something many "
+    "much most more other another every never ever really still up out off into through during by being was were am "
+    "wasn shall cannot let lets just now today tomorrow yesterday later next first third last again away back down "
+    "around between both each few such only get give gets make made take tell show need want know think like look see "
+    "say said says speak talk ask call play watch read write buy sell pay paid put turn set go going went coming keep "
+    "use used using work works working love live eat feel try become prefer learn create switch change cancel remove "
+    "delete add check close run move book spell suggest explain describe schedule remind wake happen happened happens "
+    "exist mean means cause believe worth better best good bad great new old safe right wrong true free different "
+    "available healthy dangerous illegal considered required related people person women woman girls girl boys boy "
+    "guys friend friends kids children world country money card phone number payment balance fee fees order name "
+    "question answer meeting reminder reminders flight travel trip weather food recipe dinner house home college "
+    "university life year years month months weeks day days hour hours minute minutes night morning thanks thank yes "
+    "hello bye okay sure one two three four five seven eight nine ten music songs game games movie movies language "
+    "voice english indian american chinese settings whisper exchange history engineering health business company "
+    "black white blue too very all as well dice roll coin flip heads high low short big small degree programming "
+    "useful fly dead famous popular overrated fake smart strong rich poor young easy hard hot cold harmful enough "
+    "fuel oil milk lemon eggs rice cheese butter sugar instead goodbye clue facts joke jokes visit nice beautiful "
+    "yearly salary drive near noticed withdraw charged declined refund item receive request pending cancelling "
+    "confirm convert abort submit substitute translate define pick grow kill win lose fix join drink sleep walk wear "
+    "hate enjoy study teach government president election tax vote law space light earth sun moon indians muslims "
+    "americans truth proof evidence difference reason reasons ways tips harder easier bigger faster without within "
+    "against across under over earn phones "
 )
-# Frequent words of German, French, Spanish, Italian, Portuguese and Dutch that are no English words.
+# Frequent words of other languages that are no English words, as far as they are written without accents.
 _OTHERS = _words(
-    "der das und ist nicht ein eine ich wie wo warum mein meine auf für wird "
-    "le est une je comment pourquoi où mon dans pour avec qui quel quelle "
-    "cómo por qué dónde en para puedo cuál como una "
-    "il gli è che di perché dove quanto posso mio mia "
-    "os uma não meu minha onde quando eu são "
-    "het een waarom waar hoe mijn niet wat voor"
+    "der das und ist nicht ein eine einen ich wie wo warum mein meine auf wird mit zu kann den dem sie von "  # German
+    "le les des est une je comment pourquoi mon ma dans pour avec qui quel quelle sur ne pas du et mes votre "  # French
+    "para puedo como una el los las del mi en por que con se su cual "  # Spanish
+    "il gli di perch dove quanto posso mio mia la come della sul che non del un "  # Italian
+    "os uma meu minha onde quando eu um da na fazer "  # Portuguese
+    "het een waarom waar hoe mijn niet wat voor ik de van op dit wordt naar "  # Dutch
+    "hur jag min mitt kan hvordan jeg hvad hva er det ett att och og inte ikke som til vad varf hvorfor med "  # Nordic
+    "jak nie jest na czy moje mog dlaczego gdzie co je se proc kde z w mnie moja "  # Polish, Czech
+    "bir ve bu ne neden icin nasil mi nerede benim olarak kadar "  # Turkish
+    "yang saya bagaimana cara apa tidak dengan ini untuk di ke dari bisa kenapa mengapa itu ada dan "  # Indonesian
+    "toi cua lam sao khong nao cho tai nhu la gi duoc "  # Vietnamese
+    "cum nu este sa unde ce hogyan nem egy az hol miten ja ei voin kuinka ang ng paano ko wa kwa "
+)
+# Such words where two together are English.
+_PAIRS = re.compile(
+    r"\b(?:(?:can|do|will|have|am|is|may) i|i (?:m|am|have|ve|d|ll|can|do|will|haven|had)|i['’](?:m|ve|d|ll)|"
+    r"(?:is|of|for|to|in|have|has|on|as) an?|(?:is|of|to|in|for|on) his|have been|(?:for|to|give|tell) me|of all|"
+    r"do (?:i|we|not)|to (?:do|be|have|go))\b|[^\W\d_]{2}['’]s (?=[^\W\d_])"
+    r"|^(?:is|can|do|will) \w+ (?:\w+ )?(?:an?|or|for|to)\b"
 )
 _LAST_LATIN = 0x24F
 _FOREIGN_LETTERS = 0.2  # of all letters: a name or a symbol may be foreign
 
 
 def is_english(text: str) -> bool:
-    """Whether nothing speaks against it: letters of another script, or other languages' words outnumbering English."""
-    if not text.isascii():
+    """Whether words speak for it, or there are none: enough English ones, and no fewer than foreign ones.
+
+    A text that holds neither is taken for another language: it is not answered by a similar prompt, which is safe.
+    """
+    text = text[:2000]
+    plain = text.isascii()
+    if not plain:
         letters = [character for character in text if character.isalpha()]
         foreign = sum(ord(character) > _LAST_LATIN for character in letters)
         if foreign > _FOREIGN_LETTERS * len(letters):
             return False
-    words = _WORD.findall(text[:2000].lower())
-    if _OTHERS.isdisjoint(words):
+    lower = text.lower()
+    words = _WORD.findall(lower)
+    english, enough = sum(word in _ENGLISH for word in words), len(words) / _PER_EVIDENCE
+    if plain and _OTHERS.isdisjoint(words) and english >= enough:
         return True
-    others = len([word for word in words if word in _OTHERS])
-    return others < 2 or others <= len([word for word in words if word in _ENGLISH])
+    english += _PAIRS.search(lower) is not None
+    others = sum(word in _OTHERS or not word.isascii() for word in words)
+    return english >= max(others, enough)

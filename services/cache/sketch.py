@@ -5,12 +5,15 @@ import unicodedata
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from services.cache.signs import signs_of
 from services.cache.wording import (
     CONVERSION_WORDS,
     DIRECTIONS,
+    HAVE,
     MONTHS,
     NEGATIONS,
     NUMBER_WORDS,
+    OPEN,
     POLAR,
     POLITE,
     QUESTIONS,
@@ -29,15 +32,11 @@ _QUOTED = re.compile(r"\"[^\"]+\"|(?<!\w)'[^']+'(?!\w)")
 _CODE = re.compile(r"[{}\[\]<>\\|`;_\n\r\t]|[=!]=|\(\)")
 _SILENT = frozenset(".,:!?'\"-()")
 _NO_SIGN = _SILENT | {"."}
-_MINUS = re.compile(r"(?<![^\W\d_])-(?=\d)|(?<= )-(?= )")
-_FACTORIAL = re.compile(r"(?<=\d)!")
-_SIGNS = (("-", _MINUS), ("!", _FACTORIAL))
 _UNIT_LENGTH = 3
-_RELATED = RELATIONS | UNITS.keys() | SYNONYMS.keys()
-_STOP_BESIDE_RELATIONS = STOP | DIRECTIONS
-_NAMELIKE = _STOP_BESIDE_RELATIONS | QUESTIONS
+_NAMELIKE = STOP | DIRECTIONS | QUESTIONS
 _SAME = {**NUMBER_WORDS, **SYNONYMS}
 _KNOWN = SPELLING | RELATIONS | QUESTIONS
+_BESIDE_UNITS = CONVERSION_WORDS | DIRECTIONS | UNITS.keys()
 _LONGEST = 4000  # characters; beyond any encoder's window
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
@@ -47,7 +46,8 @@ class Sketch:
     """What must agree between two prompts that share an answer.
 
     Args:
-        question: who, when, where, why, how, "polar" for yes or no, "open" for everything else.
+        question: who, when, where, why, how, "polar" for yes or no, "open" for everything else; with " have" for what
+            was ("have I paid", "am I paid").
         words: telling words, numbers and signs in order, case-folded; a relation stands before its argument.
         spelling: `words` as typed where letter case counts, else empty.
         verbatim: the prompt itself where all of it counts (code, a text to translate), else empty.
@@ -128,19 +128,18 @@ def _reworded(text: str) -> str:
 def _telling(plain: str, tokens: list[str], lower: list[str], loud: bool) -> list[str]:
     """Tokens that carry meaning, as typed: everything inside quotation marks, and the last word, does."""
     quoted = {at for match in _quotes(plain) for at in range(*match.span())}
-    signs = {match.start() for sign, found in _SIGNS if sign in plain for match in found.finditer(plain)}
+    signs = signs_of(plain)
     placed = [match.start() for match in _TOKEN.finditer(plain)] if quoted or signs else range(len(tokens))
     others = [word for word in tokens if not word[0].isalnum()]
     last = max([at for word, at in zip(tokens, placed, strict=True) if word not in _SILENT], default=-1)
     arithmetic = bool(signs) or not _NO_SIGN.issuperset(others)
-    overlooked = STOP if _RELATED.isdisjoint(lower) else _STOP_BESIDE_RELATIONS
     kept = []
     for word, plainly, at in zip(tokens, lower, placed, strict=True):
         if word in _SILENT:
             if at in signs or (arithmetic and word in "()"):
                 kept.append(word)
         elif (
-            plainly not in overlooked
+            plainly not in STOP
             or at == last
             or at in quoted
             or (not loud and at > 0 and word != "I" and word.isupper())
@@ -157,7 +156,7 @@ def _canonical(token: str, beside_numbers: bool, loud: bool) -> str:
     name = not loud and len(token) > 1 and token.isupper() and word in _NAMELIKE  # "IT", "WHO"
     if unit or name:
         return token
-    if word[0] == ".":
+    if word[0] == "." != word:
         return "0" + word
     if "," in word and _THOUSANDS.fullmatch(word):
         return word.replace(",", "")
@@ -167,8 +166,12 @@ def _canonical(token: str, beside_numbers: bool, loud: bool) -> str:
 def _question(lower: list[str]) -> str:
     first = next((word for word in lower if word[0].isalpha()), "")
     if first in POLAR:
-        return "polar"
-    return "open" if QUESTIONS.isdisjoint(lower) else next(word for word in lower if word in QUESTIONS)
+        return "polar have" if first in HAVE else "polar"
+    kind = "open" if QUESTIONS.isdisjoint(lower) else next(word for word in lower if word in QUESTIONS)
+    if HAVE.isdisjoint(lower):
+        return kind
+    perfect = any(second in HAVE and (first in QUESTIONS or first in OPEN) for first, second in pairwise(lower))
+    return f"{kind} have" if perfect else kind
 
 
 def _in_order(words: tuple[str, ...]) -> tuple[str, ...]:
@@ -191,6 +194,6 @@ def _conversion(words: tuple[str, ...]) -> tuple[str, ...] | None:
     source = words[numbers[0] + 1]
     rest = [word for i, word in enumerate(words) if i not in (numbers[0], numbers[0] + 1)]
     targets = [word for word in rest if word in UNITS]
-    if source not in UNITS or len(targets) != 1 or not CONVERSION_WORDS.issuperset(set(rest) - UNITS.keys()):
+    if source not in UNITS or len(targets) != 1 or not _BESIDE_UNITS.issuperset(rest):
         return None
     return ("convert", words[numbers[0]], UNITS[source], UNITS[targets[0]])

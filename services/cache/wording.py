@@ -18,17 +18,20 @@ POLITE = re.compile(
 )
 
 # Carry grammar, not meaning. Left out on purpose, since each of them alone can turn an answer: from, by, with, without,
-# about, after, before, than, on, off, not, any, all, only, was, did, can, will, should, me, you, your, he, she.
+# about, after, before, than, on, off, not, any, all, only, was, did, had, can, will, would, should, me, you, your, he,
+# she.
 STOP = _words(
-    "a an the of is are am be been do does has have had what which that it its there would "
+    "a an the of is are am be been do does has have what which that it its there "
     "i my we our please just really exactly actually now currently kindly s"
 )
-# Say which way or in what part, and tell as much as any word ("a flight to Oslo", "in Oslo"), except beside a relation
-# or a unit, where wordings differ ("the symbol of gold", "for gold").
+# Say which way or in what part, and tell as much as any word ("a flight to Oslo", "in Oslo"), except in a conversion.
 DIRECTIONS = _words("for in into to as at")
 NEGATIONS = _words("not no never without nor none neither nobody nothing nowhere hardly")
 # Ask for different things about the same words.
 QUESTIONS = _words("who whom whose when where why how")
+OPEN = _words("what which")
+# Before a subject it tells what was from what is: "have I paid", "am I paid".
+HAVE = _words("have has")
 # First words of a question that is answered by yes or no.
 POLAR = _words("is are am was were do does did has have had can could will would should may might must")
 
@@ -81,6 +84,9 @@ REWORDINGS = tuple(
         ("capital", r"\b(?:which|what) city (?:is|serves as) (?=.*\bcapital\b)", ""),
         ("symbol", r"\bchemical symbol\b", "symbol"),
         ("symbol", r"\bsymbol (?:is used|stands) for\b", "symbol"),
+        ("symbol", r"\bsymbol (?:for|to)\b", "symbol of"),
+        ("opposite", r"\bopposite (?:to|for)\b", "opposite of"),
+        ("antonym", r"\bantonym (?:to|for)\b", "antonym of"),
         ("opposite", r"\b(?:which|what) word (?:means|is) (?=.*\bopposite\b)", ""),
         ("antonym", r"\b(?:which|what) word (?:means|is) (?=.*\bantonym\b)", ""),
         ("reverse", r"\b(?:spell|write) (?:the word )?(\S+) in reverse(?: order)?\b", r"reverse \1"),
@@ -93,7 +99,7 @@ REWORDINGS = tuple(
         ("alphabet", r"\balphabeti[sz]e (?:the letters (?:of|in) )?(\S+)(?=\W*$)", r"sort \1"),
         ("roman", r"\b(?:write|convert|turn|express) (\d+) (?:in|to|into|as) (?:a )?roman numerals?\b",
          r"\1 numeral"),
-        ("roman", r"\broman numerals?\b", "numeral"),
+        ("roman", r"\b(?:as |in )?(?:a )?roman numerals?(?: for| of)?\b", "numeral"),
         ("by", r"\bmultiply (\d+) by (\d+)\b", r"\1 * \2"),
         ("", r"\b(\d+) (?:times|multiplied by|x|×) (\d+)\b", r"\1 * \2"),
         ("product", r"\bproduct of (\d+) and (\d+)\b", r"\1 * \2"),

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +165,38 @@ def collisions() -> Iterator[tuple[str, str]]:
         for thing in ("my plan", "the order", "our account", "this card", "the trial", "a booking", "my data"):
             yield f"Should we {action} {thing} now?", f"Should we never {action} {thing} now?"
             yield f"Can you {action} {thing} with a fee?", f"Can you {action} {thing} without a fee?"
+    yield from directions_and_signs(names)
+
+
+def directions_and_signs(names: list[str]) -> Iterator[tuple[str, str]]:
+    """Prompts that differ in a direction beside an amount, in a sign, or in what is and what was or would be."""
+    for number, (one, other) in enumerate(pairwise(names), 2):
+        for unit in ("pounds", "grams", "hours", "litres", "days"):
+            yield (
+                f"Can I send {number} {unit} to {one} for {other}?",
+                f"Can I send {number} {unit} for {one} to {other}?",
+            )
+            yield f"Is it {number} {unit} to {one}?", f"Is it {number} {unit} in {one}?"
+        yield f"Send the capital to {one} for {other}", f"Send the capital for {one} to {other}"
+        yield f"Is {number}:{number + 3} a ratio?", f"Is {number} {number + 3} a ratio?"
+        yield f"Is {one} {number}' 2 tall?", f'Is {one} {number}" 2 tall?'
+        yield f"Is {one} {number}' tall?", f"Is {one} {number} tall?"
+        yield f"What is {number}!?", f"What is {number}?"
+    for letter in "ABxyn":
+        yield f"Who can receive blood type {letter}-?", f"Who can receive blood type {letter}?"
+        yield f"Is {letter}- a good grade?", f"Is {letter} a good grade?"
+        yield f"What does {letter}! grow like?", f"What does {letter} grow like?"
+        yield f"Simplify {letter}-2", f"Simplify {letter} 2"
+        yield f"Simplify {letter}-k", f"Simplify {letter} k"
+        yield f"Plot {letter}' here", f"Plot {letter} here"
+    for one, other in (("C#", "C"), ("C++", "C"), ("C++", "C#"), (".NET", "net"), (".NET", "NET"), ("F#", "F")):
+        yield f"How do I learn {one}?", f"How do I learn {other}?"
+        yield f"Is {one} fast?", f"Is {other} fast?"
+    for verb in ("charged", "billed", "refunded", "notified", "blocked", "paid"):
+        yield f"Would I be {verb}?", f"Am I {verb}?"
+        yield f"Have I been {verb}?", f"Am I {verb}?"
+        yield f"When have I {verb}?", f"When am I {verb}?"
+        yield f"What would they be {verb}?", f"What are they {verb}?"
 
 
 def test_near_collisions_are_not_served_in_a_new_scope(tmp_path: Path) -> None:
