@@ -97,7 +97,9 @@ def _read_decoder(name: str, model: LocalModel, budget: MemoryBudget) -> None:
     checkpoint = open_checkpoint(model.folder)
     shape = decoder_shape(checkpoint, model.context_tokens)
     check_decoder(checkpoint, shape)
-    ChatText(model.folder).check_vocabulary(shape.vocabulary)
+    text = ChatText(model.folder)
+    text.check_template()
+    text.check_vocabulary(shape.vocabulary)
     budget.take(name, estimate(model))
     if not model.load_at_start:
         budget.give(name)

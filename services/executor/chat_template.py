@@ -29,14 +29,15 @@ class ChatTemplate:
         special: texts of the tokens that templates name, such as `eos_token`.
 
     Raises:
-        InvalidCheckpoint: there is none, or it does not compile.
+        InvalidCheckpoint: there is none, or it is no text or does not compile.
     """
 
     def __init__(self, folder: Path, config: Mapping[str, Any], special: Mapping[str, str]) -> None:
-        path = folder / "chat_template.jinja"
-        source = path.read_text(encoding="utf-8") if path.exists() else _default(config.get("chat_template"))
+        apart, within = folder / "chat_template.jinja", folder / "tokenizer_config.json"
+        self.path = apart if apart.exists() else within
+        source = _text(apart) if self.path is apart else _default(config.get("chat_template"))
         if not isinstance(source, str):
-            raise InvalidCheckpoint(f"{folder / 'tokenizer_config.json'}: chat_template is missing")
+            raise InvalidCheckpoint(f"{self.path}: chat_template is missing")
         loops = "jinja2.ext.loopcontrols"  # as transformers has it
         self._sandbox = environment = TemplateSandbox(trim_blocks=True, lstrip_blocks=True, extensions=[loops])
         environment.globals["raise_exception"] = _refuse
@@ -46,7 +47,7 @@ class ChatTemplate:
         try:
             self._template = environment.from_string(source)
         except (jinja2.TemplateError, RecursionError) as error:
-            raise InvalidCheckpoint(f"{folder}: chat template does not compile: {error}") from error
+            raise InvalidCheckpoint(f"{self.path}: chat template does not compile: {error}") from error
 
     def render(self, turns: Sequence[Mapping[str, str]]) -> str:
         """The text that asks the model to continue the conversation.
@@ -64,6 +65,13 @@ class ChatTemplate:
             raise InvalidField("messages", found, expected) from None
         except Exception as error:  # what templates of strangers raise is anybody's guess
             raise Internal("chat template", f"{type(error).__name__}: {error}", "a template that renders") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidCheckpoint(f"{path}: is not UTF-8: {error}") from error
 
 
 def _default(templates: Any) -> Any:

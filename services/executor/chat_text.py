@@ -7,7 +7,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
-from services.chassis.errors import InvalidField
+from services.chassis.errors import Internal, InvalidField
 from services.executor.chat_template import ChatTemplate
 from services.executor.engine import Message
 from services.executor.models.checkpoint import InvalidCheckpoint, read_json
@@ -65,6 +65,21 @@ class ChatText:
         if self._specials(ids) != self._specials(self._ids(self._rendered(messages, neutral), "")):
             raise _unsafe()
         return ids
+
+    def check_template(self) -> None:
+        """Refuses a template of which no request would get a prompt.
+
+        Raises:
+            InvalidCheckpoint: it fails at one plain message, or makes nothing of it.
+        """
+        try:
+            prompt = self.encode([Message("user", _NEUTRAL)])
+        except InvalidField:
+            return  # it wants other turns, as it will tell who asks
+        except Internal as error:
+            raise InvalidCheckpoint(f"{self._template.path}: {error}") from error
+        if not prompt:
+            raise InvalidCheckpoint(f"{self._template.path}: chat_template makes nothing of a message")
 
     def check_vocabulary(self, vocabulary: int) -> None:
         """Refuses tokens that a model with embeddings for ids below `vocabulary` cannot take.

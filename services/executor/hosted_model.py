@@ -5,7 +5,7 @@ import ctypes
 import gc
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import structlog
@@ -86,6 +86,12 @@ class HostedModel:
     def answered(self, usage: Usage | None) -> None:
         """Notes an answer that ended."""
         self._throughput.add(usage.input_tokens + usage.output_tokens if usage else 0)
+
+    async def look(self) -> None:
+        """Finds out what it would take once loaded, as far as its folder can be read."""
+        if self._size:
+            with suppress(InvalidCheckpoint, OSError):
+                self._bytes = await asyncio.to_thread(self._size)
 
     async def load(self) -> None:
         """Returns once it is ready, whoever began to load it.

@@ -93,7 +93,7 @@ class OnnxEngine:
         )
 
     async def start(self) -> None:
-        """Loads the folder and makes one pass of every shape."""
+        """Loads the folder and makes a pass of two tokens in every place, and one of a single token."""
         try:
             await asyncio.get_running_loop().run_in_executor(self._loading, self._load)
         except (InvalidCheckpoint, OSError):
@@ -149,6 +149,7 @@ class OnnxEngine:
     def _load(self) -> None:
         model = self._model
         self._text = ChatText(model.folder)
+        self._text.check_template()
         opened = open_decoder(self._name, model)
         self._session = session = self._held.enter_context(closing(opened.decoder))
         self._precision = opened.precision

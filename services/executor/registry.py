@@ -35,9 +35,11 @@ class ModelRegistry:
     async def start(self) -> None:
         """Loads the models one by one; one that cannot be is logged and listed as failed, the others serve."""
         for name, model in self._models.items():
-            if name not in self._later:
-                with contextlib.suppress(FulcrumError):
-                    await model.load()
+            if name in self._later:
+                await model.look()
+                continue
+            with contextlib.suppress(FulcrumError):
+                await model.load()
 
     def model(self, name: str) -> HostedModel:
         """A model.

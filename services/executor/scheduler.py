@@ -11,7 +11,7 @@ from services.executor.fair_queue import FairQueue
 from services.executor.pass_plan import Task, plan
 from services.executor.slots import Slots
 
-LEAST_TURN = 16  # tokens that one generates before it may have to give its slot up
+LEAST_TURN, LONGEST_TURN = 16, 256  # tokens that one generates before it may have to give its slot up
 _STAY_WEIGHT = 0.1
 
 
@@ -198,5 +198,5 @@ class Scheduler(Generic[T]):
 
 
 def _had_its_turn(task: Task) -> bool:
-    """Whether it has generated enough to be worth computing all of it again."""
-    return len(task.tokens) - task.turn_began >= max(LEAST_TURN, task.computed // 4)
+    """Whether it has generated enough to be worth computing all of it again, or that much that others must not wait."""
+    return len(task.tokens) - task.turn_began >= min(max(LEAST_TURN, task.computed // 4), LONGEST_TURN)

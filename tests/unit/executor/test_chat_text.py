@@ -1,6 +1,7 @@
 """Prompts are rendered in a sandbox from the folder's own template."""
 
 import json
+import re
 import resource
 import tempfile
 import time
@@ -57,6 +58,27 @@ def test_unusable_templates_refuse_the_folder(tmp_path: Path, template: str | No
     """A folder without a template, or with one that does not compile, is refused."""
     with pytest.raises(InvalidCheckpoint, match="template"):
         ChatText(with_template(tmp_path, template))
+
+
+@pytest.mark.parametrize("template", ["", "{# nothing #}", "{{ messages[7].content }}"])
+@pytest.mark.parametrize("place", ["tokenizer_config.json", "chat_template.jinja"])
+def test_templates_that_make_no_prompt_refuse_the_folder(tmp_path: Path, template: str, place: str) -> None:
+    """One that is empty, or fails, is the file's fault and no caller's; one that only wants other turns is used."""
+    with_template(tmp_path, template)
+    if place == "chat_template.jinja":
+        (with_template(tmp_path, "{{ messages[0].content }}") / place).write_text(template)
+    with pytest.raises(InvalidCheckpoint, match=re.escape(str(tmp_path / place))):
+        ChatText(tmp_path).check_template()
+    (tmp_path / "chat_template.jinja").write_text("{{ raise_exception('a system turn first') }}")
+    ChatText(tmp_path).check_template()
+
+
+def test_a_template_that_is_no_text_refuses_the_folder(tmp_path: Path) -> None:
+    """It is named, as what is wrong with it is."""
+    path = llama_folder(tmp_path) / "chat_template.jinja"
+    path.write_bytes(b"\xff\xfe{{ messages }}")
+    with pytest.raises(InvalidCheckpoint, match=re.escape(f"{path}: is not UTF-8")):
+        ChatText(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """The engine's thread: an exception ends the answers it concerns and no other; leaving ends work in any state."""
 
 import asyncio
+import itertools
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
@@ -298,6 +300,30 @@ async def test_a_prefix_that_cannot_be_kept_costs_nothing_else(
     for method in ("insert", "match"):
         monkeypatch.setattr(PrefixTree, method, broken)
         assert await text_of(loop, answer(PREFIX)) == expected
+
+
+async def test_machine_time_is_of_every_thread(
+    model: Model, scheduler: Scheduler[Generation], keeper: KeptPrefixes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a pass takes counts for each of its threads, whether it worked or waited."""
+    seconds = itertools.count(1)
+    monkeypatch.setattr(time, "thread_time", lambda: float(next(seconds)))
+    loop = DecoderLoop("tiny", model, scheduler, keeper, threads=4)
+    one = answer(limit=8)
+    await text_of(loop, one)
+    await loop.close()
+    assert (len(model.passes), one.machine_s) == (8, 8 * 4.0)
+
+
+async def test_refusals_learn_from_answers(loop: DecoderLoop, scheduler: Scheduler[Generation]) -> None:
+    """When to come back is told from how long answers have had their places."""
+    before = scheduler.refusal().retry_after_s
+    for _ in range(20):
+        await text_of(loop, answer(limit=1))
+    after = scheduler.refusal().retry_after_s
+    assert before
+    assert after
+    assert after < before / 2
 
 
 async def test_closing_ends_every_answer(model: Model, scheduler: Scheduler[Generation], keeper: KeptPrefixes) -> None:

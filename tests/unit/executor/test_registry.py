@@ -185,6 +185,10 @@ def break_weights(folder: Path) -> None:
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "overflow": (break_weights, "not finite"),
     "no tokenizer": (lambda folder: (folder / "tokenizer.json").write_text("[]"), "tokenizer"),
+    "empty template": (
+        lambda folder: (folder / "chat_template.jinja").write_text(""),
+        "chat_template.jinja: chat_template makes nothing of a message",
+    ),
     "no template": (lambda folder: (folder / "chat_template.jinja").write_text("{% for %}"), "does not compile"),
     "odd configuration": (lambda folder: (folder / "config.json").write_text('{"model_type": 7}'), "model_type"),
     "odd tokenizer": (lambda folder: (folder / "tokenizer_config.json").write_text('{"eos_token": 7}'), "eos_token"),
@@ -211,6 +215,16 @@ async def test_a_broken_folder_fails_its_model_alone(tmp_path: Path, name: str) 
     llama_folder(tmp_path / "broken")
     await registry.model("bad").load()
     assert registry.infos[0].state is ModelState.READY
+    await registry.close()
+
+
+async def test_what_is_not_loaded_tells_what_it_would_take(tmp_path: Path) -> None:
+    """Before the first time as after the last; nothing where its folder cannot be read."""
+    there, absent = (local(folder, load_at_start=False) for folder in (llama_folder(tmp_path / "m"), tmp_path / "none"))
+    registry = make_registry({"m": there, "none": absent})
+    await registry.start()
+    assert [info.memory_bytes for info in registry.infos] == [estimate(there), 0]
+    assert [info.state for info in registry.infos] == [ModelState.UNLOADED] * 2
     await registry.close()
 
 

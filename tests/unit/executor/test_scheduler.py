@@ -47,8 +47,9 @@ def request(tenant: str = "a", prompt: int = 10, output: int = 5) -> Request:
 class Machine:
     """A scheduler, a memory that checks what is written into it, and what became of every request."""
 
-    def __init__(self, slots: int, waiting_limit: int) -> None:
-        self.scheduler: Scheduler[Request] = Scheduler("model", slots, CAPACITY, waiting_limit, self)
+    def __init__(self, slots: int, waiting_limit: int, capacity: int = CAPACITY) -> None:
+        self.scheduler: Scheduler[Request] = Scheduler("model", slots, capacity, waiting_limit, self)
+        self.capacity = capacity
         self.slots = slots
         self.limit = waiting_limit
         self.held = [0] * slots  # tokens that each slot holds
@@ -87,7 +88,7 @@ class Machine:
             if self.scheduler.advance(one, chunk) and chunk.wants_logits:
                 one.tokens.append(2)
                 one.output -= 1
-                if not one.output or len(one.tokens) > CAPACITY:
+                if not one.output or len(one.tokens) > self.capacity:
                     self.end(one, "complete")
         return planned
 
@@ -112,7 +113,7 @@ class Machine:
         for one, chunk in planned:
             assert chunk.start in (0, self.held[chunk.slot])
             assert chunk.tokens == one.tokens[chunk.start : chunk.start + len(chunk.tokens)]
-            assert chunk.start + width <= CAPACITY, "the kernel refuses a chunk wider than a row has room for"
+            assert chunk.start + width <= self.capacity, "the kernel refuses a chunk wider than a row has room for"
             assert chunk.wants_logits == (chunk.start + len(chunk.tokens) == len(one.tokens))
             unread = one.prompt_size - chunk.start
             assert len(chunk.tokens) == 1 if unread <= 1 else 1 < len(chunk.tokens) <= unread
@@ -283,6 +284,52 @@ def test_the_one_slot_is_shared_in_turns() -> None:
     while not long.ends:
         machine.run()
     assert long.turns == 2
+
+
+@pytest.mark.parametrize(("prompt", "turn"), [(10, 16), (80, 26), (4_000, 256)])
+def test_how_long_a_turn_is(prompt: int, turn: int) -> None:
+    """A slot is given up after 16 tokens, or a quarter of what must be computed again, but 256 at most."""
+    machine = Machine(slots=1, waiting_limit=5, capacity=5_000)
+    long, other = request("a", prompt, 600), request("b", 10, 100)
+    machine.submit(long)
+    machine.run()
+    machine.submit(other)
+    while not other.turns:
+        machine.run()
+    assert len(long.tokens) - prompt == turn
+    again = len(other.tokens)
+    while long.slot is None:
+        machine.run()
+    assert len(other.tokens) - again >= 16
+
+
+@pytest.mark.parametrize("first", [80, 5])
+def test_who_has_least_to_compute_again_gives_way(first: int) -> None:
+    """Of two of a tenant that both had their turn, in whatever order they came."""
+    machine = Machine(slots=2, waiting_limit=5)
+    pair = {size: request("a", size, 39) for size in (first, 85 - first)}
+    for one in pair.values():
+        machine.submit(one)
+    for _ in range(35):
+        machine.run()
+    other = request("b", 5, 5)
+    machine.submit(other)
+    machine.run()
+    assert [one.slot is None for one in (pair[5], pair[80], other)] == [True, False, False]
+
+
+def test_who_gave_way_goes_on_before_its_tenants_others() -> None:
+    """It is at the front of its line again, before those that came after it."""
+    machine = Machine(slots=1, waiting_limit=5)
+    long, behind, other = request("a", 10, 60), request("a", 10, 5), request("b", 10, 3)
+    machine.submit(long)
+    machine.run()
+    machine.submit(behind)
+    machine.submit(other)
+    while not long.ends:
+        assert not behind.turns
+        machine.run()
+    assert (long.turns, other.ends) == (2, ["complete"])
 
 
 def test_a_long_prompt_does_not_stall_others() -> None:
