@@ -75,7 +75,7 @@ class AnswerCache:
                 self._scopes.exact(query.partition.tenant, self._bound(query))
                 return self._memory.hit(query, entry, now_ns, *EXACT)
         if query.embedding is None or query.embedding.encoder_digest not in self._space.encoders:
-            return self._memory.miss(query, Decline(MissReason.NOT_NEAR, "no entry has an embedding to compare with"))
+            return self._memory.miss(query, Decline(MissReason.NOT_NEAR, "no entry has an embedding of this encoder"))
         near = self._neighbours(query, query.embedding, now_ns)
         scope = ScopeName(query.partition.tenant, query.embedding.encoder_digest)
         if not query.again:

@@ -104,7 +104,7 @@ class ScopeDecision:
             self.risk.begin_audit(propensity)
         if action is Action.SERVE:
             self.risk.serve(doubt, judged)
-        said = self._explain(nearest, doubt, against if stands else None, learnt)
+        said = self._explain(nearest, doubt, against if near and stands else None, learnt, bound)
         return Considered(
             action, votes.place, answers[votes.place], doubt, propensity, reason, said, features, against, tempting
         )
@@ -126,7 +126,8 @@ class ScopeDecision:
     def learn(self, considered: Considered, right: bool) -> None:
         """Takes a verdict on an answer that was audited or checked, or a report on one that was served."""
         self._try_warmth(considered, right)
-        self.scorer.learn(considered.features, right, 1 / considered.propensity)
+        sought = 1.0 if considered.action is Action.SERVE else considered.propensity  # a report comes unsought
+        self.scorer.learn(considered.features, right, 1 / sought)
         record = self.records.setdefault(considered.answer, Record())
         if right:
             record.right += 1
@@ -152,10 +153,9 @@ class ScopeDecision:
         if answer in self.aliases or answer == root:
             return
         self.aliases[answer] = root
-        self.records.setdefault(root, Record()).entries += 1
-        former = self.records.get(answer)
-        if former is not None:
-            former.entries -= 1
+        former, same = self.records.pop(answer, Record(entries=1)), self.records.setdefault(root, Record())
+        same.right, same.wrong = same.right + former.right, same.wrong + former.wrong
+        same.entries += former.entries
         if len(self.aliases) > _MOST_ANSWERS:
             del self.aliases[next(iter(self.aliases))]
 
@@ -211,9 +211,11 @@ class ScopeDecision:
         """The rule for new scopes, for who allows what it was measured to get wrong."""
         return similarity >= self._min_similarity and bound >= MEASURED_WRONG_SHARE
 
-    def _explain(self, nearest: float, doubt: float, against: Veto | None, learnt: bool) -> str:
+    def _explain(self, nearest: float, doubt: float, against: Veto | None, learnt: bool, bound: float) -> str:
         if against is not None:
             return f"nearest {nearest:.3f}, but {against.value}"
+        if not learnt and bound < MEASURED_WRONG_SHARE:
+            return f"nearest {nearest:.3f}, but a new scope promises no less than {MEASURED_WRONG_SHARE}"
         if not learnt:
             return f"nearest {nearest:.3f}, served from {self._min_similarity:.3f}"
         most = self.risk.largest_risk / self.risk.correction

@@ -87,7 +87,9 @@ class Scopes:
     ) -> tuple[Serve | Check | Decline, Considered | None]:
         """What to do about neighbours, nearest first; without a judge nothing is audited, and nothing learnt."""
         if not neighbours:
-            return Decline(MissReason.NOT_NEAR, "no entry has an embedding to compare with"), None
+            return Decline(
+                MissReason.NOT_NEAR, "no entry that may be served here has an embedding to compare with"
+            ), None
         scope = self._scope(name)
         near = [Near(one.similarity, scope.root(one.entry.meaning), partial(_SKETCH, one.entry)) for one in neighbours]
         considered = scope.consider(sketch(text), near, bound, judges)
@@ -110,7 +112,7 @@ class Scopes:
         tenant, answer = entry.partition.tenant, entry.meaning
         if entry.encoder:
             _SKETCH(entry)  # now, rather than when somebody waits for a lookup
-            scope = self._scope(ScopeName(tenant, entry.encoder))
+            scope = self._scope_of(entry)
             scope.stored(scope.root(answer))
         awaiting = self._open.get(lookup_id)
         if awaiting is not None and awaiting.scope.tenant == tenant:
@@ -119,7 +121,7 @@ class Scopes:
     def removed(self, entry: Entry) -> None:
         """Counts an entry less, where it has a vector."""
         if entry.encoder:
-            scope = self._scope(ScopeName(entry.partition.tenant, entry.encoder))
+            scope = self._scope_of(entry)
             scope.removed(scope.root(entry.meaning))
 
     def reported(self, tenant: str, lookup_id: str, right: bool) -> None:
@@ -135,6 +137,7 @@ class Scopes:
             self._learn(lookup_id, same)
             if same and awaiting.stored is not None:
                 self._scope(awaiting.scope).alias(awaiting.stored, awaiting.considered.answer)
+                self._unwritten[awaiting.scope] += 1
 
     def _learn(self, lookup_id: str, right: bool) -> None:
         awaiting = self._open.pop(lookup_id)
@@ -158,7 +161,7 @@ class Scopes:
     def close(self) -> None:
         """Writes what is not written yet."""
         for name in list(self._scopes):
-            self._write(name)
+            self._write_new(name)
         self._file.close()
 
     def _scope(self, name: ScopeName) -> ScopeDecision:
@@ -169,14 +172,26 @@ class Scopes:
             scope = self._scopes[name] = known or ScopeDecision(self._min_similarity, self._chance)
             if len(self._scopes) > _MOST_SCOPES:
                 oldest = next(iter(self._scopes))
-                self._write(oldest)
+                self._write_new(oldest)
                 del self._scopes[oldest]
         self._scopes.move_to_end(name)
         with self._lock:
             for bound in self._exact.pop(name.tenant, ()):
                 scope.risk.begin(bound)
                 scope.risk.note(0.0)
+                self._unwritten[name] += 1
         return scope
+
+    def _scope_of(self, entry: Entry) -> ScopeDecision:
+        """That of an entry which comes or goes."""
+        name = ScopeName(entry.partition.tenant, entry.encoder)
+        scope = self._scope(name)
+        self._unwritten[name] += 1
+        return scope
+
+    def _write_new(self, name: ScopeName) -> None:
+        if self._unwritten[name]:
+            self._write(name)
 
     def _write(self, name: ScopeName) -> None:
         del self._unwritten[name]

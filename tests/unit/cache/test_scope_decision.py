@@ -158,6 +158,82 @@ def test_a_rule_that_audits_find_wrong_is_stopped() -> None:
     assert wrong < 0.02 * 5000
 
 
+def audits(propensity: float) -> RiskController:
+    risk = RiskController()
+    for _ in range(1000):
+        risk.begin(0.01)
+        risk.serve(0.01)
+    for _ in range(5):
+        risk.begin_audit(propensity)
+    return risk
+
+
+def test_an_audit_weighs_by_the_chance_that_it_had() -> None:
+    """An audit that was likely speaks for fewer wrong answers served than one that was not, and a right verdict takes
+    back what that very audit weighed."""
+    likely, rare, none = audits(0.15), audits(0.04), audits(0.04)
+    assert likely.certified < rare.certified
+    for risk, propensity in ((likely, 0.15), (none, 0.04)):
+        for _ in range(5):
+            risk.audit(0.01, propensity, right=True)
+    assert likely.certified == pytest.approx(none.certified)
+    assert likely.certified < rare.certified
+
+
+def test_what_nobody_could_have_audited_counts_as_wrong() -> None:
+    """Each answer that is served where nobody judges adds one wrong answer to what is certified."""
+    risk = audits(0.15)
+    before = risk.certified
+    for _ in range(50):
+        risk.serve(0.01, judged=False)
+    assert risk.certified == pytest.approx(before + 50 / 1000)
+
+
+def test_who_allows_less_is_served_less() -> None:
+    """Of two requests with the same doubtful candidate, the one with the lower bound is not served it."""
+    risk = RiskController()
+    for _ in range(1000):
+        risk.begin(0.01)
+        risk.note(0.005)
+    assert risk.allows(0.004, 0.01)
+    assert not risk.allows(0.004, 0.004)
+    assert risk.allows(0.0004, 0.004)
+
+
+@pytest.mark.parametrize(("action", "weight"), [(Action.AUDIT, 5.0), (Action.CHECK, 1.0), (Action.SERVE, 1.0)])
+def test_a_verdict_teaches_by_how_it_was_sought(action: Action, weight: float) -> None:
+    """One on an audit stands for all the hits that were not audited; a report on an answer served for itself alone."""
+    decision = scope()
+    considered = decision.consider(sketch(ASKED), [near(ASKED, 0.9)], 0.01)
+    propensity = 1.0 if action is Action.CHECK else 0.2
+    decision.learn(considered._replace(action=action, propensity=propensity), right=False)
+    assert decision.scorer.arrays()["weights"].tolist() == [pytest.approx(weight)]
+
+
+def test_an_alias_takes_every_entry_along() -> None:
+    """Entries of an answer that was judged equal to another count as that one's, and it is known until the last
+    goes."""
+    decision = scope()
+    for answer in (7, 7, 7, 9):
+        decision.stored(answer)
+    decision.records[9].right, decision.records[7].right = 50, 1
+    decision.alias(7, of=9)
+    assert (decision.records[9].entries, decision.records[9].right) == (4, 51)
+    for _ in range(3):
+        decision.removed(decision.root(7))
+    assert decision.records[9].right == 51
+    decision.removed(9)
+    assert not decision.records
+
+
+def test_an_explanation_says_what_decided() -> None:
+    """A veto is told only of what is near, and a bound that is too low as such."""
+    far = scope().consider(sketch(ASKED), [near("What is 5 plus 5?", 0.16)], 0.01)
+    low = scope().consider(sketch(ASKED), [near(ASKED, 0.99)], MEASURED_WRONG_SHARE / 2)
+    assert far.explanation == "nearest 0.160, served from 0.800"
+    assert low.explanation.startswith("nearest 0.990, but a new scope promises no less than")
+
+
 def test_risk_is_planned_within_the_allowance() -> None:
     """What is served is estimated to be wrong in no more than the bound, whatever the stream offers."""
     risk, rng = RiskController(), random.Random(1)

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from services.cache import scopes
 from services.cache.answer_cache import AnswerCache
 from services.cache.entry import Partition
-from services.cache.query import Audit, Hit, MatchKind
+from services.cache.query import Audit, Hit, MatchKind, Miss
 from services.cache.scope_decision import ScopeDecision
 from services.cache.scope_file import ScopeFile
 from services.cache.scope_state import pack, unpack
 from services.cache.scopes import ScopeName
-from tests.unit.cache.parts import DIGEST, HERE, ask, embedding, keep, opened, served
+from tests.unit.cache.parts import DIGEST, HERE, Clock, ask, embedding, keep, opened, served
 from tests.unit.cache.test_scope_decision import teach
 
 SCOPE = ScopeName("acme", DIGEST)
@@ -62,6 +63,65 @@ def test_a_word_on_the_answer_made_is_no_word_on_its_neighbour(tmp_path: Path) -
             assert after.scorer.count == 0
         assert served(cache.lookup(ask(OTHERWISE))) is None
         assert served(cache.lookup(ask(ASKED))) == "42"
+
+
+@pytest.mark.parametrize("told", ["another tenant", "different"])
+def test_what_makes_no_alias(tmp_path: Path, told: str) -> None:
+    """Another tenant's verdict is nobody's, on a check and on an answer served; one that answers differ makes no
+    alias."""
+    with opened(tmp_path) as cache:
+        cache.store(keep(ASKED, embedding=embedding()))
+        found = check(cache, OTHERWISE, 0.95)
+        cache.store(keep(OTHERWISE, "another", embedding=embedding(0.95), lookup_id=found.lookup_id))
+        hit = cache.lookup(ask(f"Please, {ASKED}", embedding=embedding(0.99)))
+        assert isinstance(hit, Hit)
+        scope = cache._scopes._scope(SCOPE)
+        before = pack(scope)
+        if told == "different":
+            cache._scopes.compared("acme", found.lookup_id, same=False)
+        else:
+            cache._scopes.compared("rival", found.lookup_id, same=True)
+            cache._scopes.reported("rival", hit.lookup_id, right=False)
+            assert pack(scope) == before
+        assert not scope.aliases
+        assert scope.scorer.count == (told == "different")
+
+
+def test_a_scope_is_written_where_something_is_unwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scope that gives way to another is written if it changed since, and is the same when it is read again."""
+    monkeypatch.setattr(scopes, "_MOST_SCOPES", 1)
+    written: list[str] = []
+    file = ScopeFile(tmp_path / "scopes")
+    keep_in_file = file.write
+
+    def write(key: str, state: bytes) -> None:
+        written.append(key)
+        keep_in_file(key, state)
+
+    monkeypatch.setattr(file, "write", write)
+    known = scopes.Scopes(file, 0.8, 10)
+    names = [ScopeName(tenant, DIGEST) for tenant in ("one", "two")]
+    for name in names:
+        known.begin(name, 0.01)
+    for _ in range(3):
+        for name in names:
+            known._scope(name)
+    assert len(written) == len(names)
+    for _ in range(2):
+        known.exact("one", 0.01)
+    assert [known._scope(name).risk.requests for name in names * 2] == [3, 1, 3, 1]
+    known.close()
+
+
+def test_no_neighbour_that_may_be_served(tmp_path: Path) -> None:
+    """Where the near entry is too old for the request, nobody is told that none has an embedding."""
+    clock = Clock()
+    with opened(tmp_path, clock) as cache:
+        cache.store(keep(ASKED, embedding=embedding()))
+        clock.advance(1)
+        found = cache.lookup(ask(OTHERWISE, embedding=embedding(0.95), max_age_ns=10**8))
+        assert isinstance(found, Miss)
+        assert found.explanation == "no entry that may be served here has an embedding to compare with"
 
 
 def test_who_looks_again_counts_once(tmp_path: Path) -> None:
