@@ -8,7 +8,7 @@ that no promise covered is never sent to a weaker model.
 
 Where decisions were explored these alone count, as they are a fair sample of all (`services/router/off_policy.py`).
 Where none was, only decisions for weaker models have all scores, so that harm is counted among fewer than all prompts:
-the threshold is then stricter than need be where callers ask for one bound, and may be too lax where their bounds differ.
+the threshold is then stricter than need be where callers ask for one bound, and may be too lax where they do not.
 """
 
 import argparse
