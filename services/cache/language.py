@@ -37,6 +37,7 @@ _ENGLISH = _words(
     "hate enjoy study teach government president election tax vote law space light earth sun moon indians muslims "
     "americans truth proof evidence difference reason reasons ways tips harder easier bigger faster without within "
     "against across under over earn phones "
+    "opposite numeral numerals alphabetise alphabetize backwards letters pounds ounces miles feet inches reverse "
 )
 # Frequent words of other languages that are no English words, as far as they are written without accents.
 _OTHERS = _words(
