@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, replace
 
+import structlog
+
+from services.chassis.errors import FulcrumError
 from services.edge.background import BackgroundCalls
 from services.edge.catalogue import Catalogue
 from services.edge.chat import CacheControl, Request
@@ -22,6 +25,9 @@ class Verdict:
     result: str
     source: str = ""
     scores: tuple[float, float] | None = None
+
+
+_UNRESOLVED = Verdict("unresolved", "unresolved", (0.0, 1.0))
 
 
 class Comparing:
@@ -50,16 +56,24 @@ class Comparing:
         return await self._asked(request.tenant, asked, model, most)
 
     async def verdict(self, request: Request, weaker: str, strong: str) -> Verdict:
-        """Compares a weaker model's answer with the strong model's: by their words, else by the judge."""
+        """Compares a weaker model's answer with the strong model's: by their words, else by the judge.
+
+        What the judge does not tell counts as worse: equal words need no judge, so that without this a judge that fails
+        would leave the good news alone.
+        """
         if await Equality().same(Comparison(request, weaker, strong)):
             return Verdict("same", "equality", (1.0, 1.0))
         judge, compared = self._settings.judge or "", preference(request, weaker, strong)
         if compared.asked.size_bytes > LONGEST_BYTES or not request.objective.allows(judge):
-            return Verdict("unresolved")
-        reply = await self._asked(request.tenant, compared.asked, judge, OUTPUT_TOKENS)
+            return _UNRESOLVED
+        try:
+            reply = await self._asked(request.tenant, compared.asked, judge, OUTPUT_TOKENS)
+        except FulcrumError as error:
+            structlog.get_logger("edge").warning("a judge failed", judge=judge, error=str(error))
+            return _UNRESOLVED
         scores = None if reply is None else compared.scores(reply)
         if scores is None:
-            return Verdict("unresolved")
+            return _UNRESOLVED
         return Verdict({(1.0, 1.0): "same", (0.0, 1.0): "worse"}.get(scores, "better"), judge, scores)
 
     async def _asked(self, tenant: str, asked: Request, model: str, said_tokens: int) -> str | None:

@@ -49,26 +49,29 @@ class Cascades:
     ) -> Paired | None:
         """Both steps under one threshold, where the caller waits and that is known to cost less than routing alone.
 
+        None where the rivals' order is not every prompt's: each that came first would have a threshold of its own, and
+        the promise is of one.
+
         Args:
             query: whose objective it is for.
             fitted: the rivals of the strongest, cheapest first; the first of them may be asked first.
             strongest: has to be the default, which losses are relative to.
             names: whose harm is counted.
-            in_order: whether routing alone counts it in that order.
+            in_order: whether they compete in that order on every prompt.
         """
         objective = query.objective
-        if not objective.whole_answer or objective.goal is not Goal.CHEAPEST or not strongest.model.is_default:
+        if not objective.whole_answer or objective.goal is not Goal.CHEAPEST:
             return None
-        return self._paired(fitted[0].name, names, in_order, objective.max_quality_loss, objective.confidence)
+        if not in_order or not strongest.model.is_default:
+            return None
+        return self._paired(fitted[0].name, names, objective.max_quality_loss, objective.confidence)
 
-    def _paired_of(
-        self, first: str, names: tuple[str, ...], in_order: bool, bound: float, confidence: float | None
-    ) -> Paired | None:
+    def _paired_of(self, first: str, names: tuple[str, ...], bound: float, confidence: float | None) -> Paired | None:
         cascade = self._cascade(first)
         if cascade is None:
             return None
         costs = {name: ratio for name in names if (ratio := self._ratio(name)) is not None}
-        if len(costs) < len(names) or not cascade.saves(names, bound, confidence, in_order, costs):
+        if len(costs) < len(names) or not cascade.saves(names, bound, confidence, True, costs):
             return None
         return Paired(cascade, cascade.threshold(names, bound, confidence))
 

@@ -30,6 +30,7 @@ class Models:
 
     better: str = STRONG
     error: FulcrumError | None = None
+    judge_error: FulcrumError | None = None
     asked: list[tuple[str, Request]] = field(default_factory=list)
     gate: asyncio.Event | None = None
     replicas: int = 1
@@ -40,6 +41,8 @@ class Models:
             await self.gate.wait()
         if model == LARGE and self.error:
             raise self.error
+        if model == JUDGE and self.judge_error:
+            raise self.judge_error
         yield TextDelta({SMALL: WEAK, LARGE: STRONG, MIDDLE: OTHER}.get(model) or self.verdict(request))
         yield Finish(FinishReason.STOP, USED, 0.01)
 
@@ -85,26 +88,41 @@ async def shadows(bench: Bench) -> list[Unanswered]:
 
 
 @pytest.mark.parametrize(
-    ("better", "result", "scores"),
+    ("better", "result", "source", "scores"),
     [
-        (STRONG, "worse", (0.0, 1.0)),
-        (WEAK, "better", (1.0, 0.0)),
-        ("neither", "same", (1.0, 1.0)),
-        ("unsure", "unresolved", None),
-        ("gibberish", "unresolved", None),
+        (STRONG, "worse", "judge", (0.0, 1.0)),
+        (WEAK, "better", "judge", (1.0, 0.0)),
+        ("neither", "same", "judge", (1.0, 1.0)),
+        ("unsure", "unresolved", "unresolved", (0.0, 1.0)),
+        ("gibberish", "unresolved", "unresolved", (0.0, 1.0)),
     ],
 )
 async def test_the_router_is_told_how_the_answers_compare(
-    better: str, result: str, scores: tuple[float, float] | None, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    better: str,
+    result: str,
+    source: str,
+    scores: tuple[float, float],
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Scores of both answers go under the decision with the probability of the draw; no verdict is no score."""
+    """Scores of both answers go under the decision with the probability of the draw; what is not told is worse."""
     serve(bench, monkeypatch, Models(better))
     for number in range(5):  # in whichever order the judge is told of the two
         await compared(bench, request(f"question {number}"))
     told = [(model, score, source, share) for _, model, score, source, share in bench.router.scores]
-    both = [(SMALL, scores[0]), (LARGE, scores[1])] if scores else []
-    assert told == 5 * [(model, score, "shadow:judge", 1.0) for model, score in both]
+    both = [(SMALL, scores[0]), (LARGE, scores[1])]
+    assert told == 5 * [(model, score, f"shadow:{source}", 1.0) for model, score in both]
     assert bench.pipeline.shadowing.counts == {result: 5}
+
+
+async def test_a_judge_that_fails_leaves_no_good_news_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers of equal words are told without it, so those that it should have compared count as worse."""
+    serve(bench, monkeypatch, Models(judge_error=Unavailable("executor", "gone", "there")))
+    await compared(bench)
+    assert [(model, score, source) for _, model, score, source, _ in bench.router.scores] == [
+        (SMALL, 0.0, "shadow:unresolved"),
+        (LARGE, 1.0, "shadow:unresolved"),
+    ]
 
 
 async def test_equal_answers_need_no_judge(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
