@@ -102,7 +102,7 @@ def test_too_little_evidence_is_none() -> None:
     assert Predictor(artefact()).cascade("small", 0.1) is None
 
 
-def router(loss: float = 0.3, context_tokens: int = 4000) -> Router:
+def router(loss: float = 0.3) -> Router:
     """Of a small and a large model that costs ten times as much; every prompt is predicted the same loss."""
     losses, harms, certainty = drawn(1500, 0)
     known = artefact(models=MODELS, default_model="large", losses=(loss, 0.0), quality=(0.7, 0.9))
@@ -114,9 +114,7 @@ def router(loss: float = 0.3, context_tokens: int = 4000) -> Router:
         calibration_mean_logprobs=np.stack([certainty, np.full(1500, np.nan)], axis=1).astype(np.float32),
     )
     able: dict[str, Any] = {"context_tokens": 4000, "supports_tools": True}
-    models = Catalogue(
-        [model("small", 1, **able | {"context_tokens": context_tokens}), model("large", 10, is_default=True, **able)]
-    )
+    models = Catalogue([model("small", 1, **able), model("large", 10, is_default=True, **able)])
     made = Router(Eligibility(models, 100), None, Decisions(100), Objective(0.05))
     made._policy = made._policy.__class__(Eligibility(models, 100), Predictor(known))
     return made
@@ -156,10 +154,15 @@ def test_it_is_asked_first_nowhere_else(fields: dict[str, Any]) -> None:
     assert plan.reason is not Reason.CHEAPER_FIRST
 
 
-def test_nothing_is_asked_first_where_rivals_have_no_one_order() -> None:
-    """A model that cannot take what the default takes is the first on some prompts only, and the promise is of one."""
-    _, plan = planned(router(context_tokens=3000))
-    assert plan.check is None
+@pytest.mark.parametrize("in_order", [True, False])
+def test_nothing_is_asked_first_where_rivals_have_no_one_order(in_order: bool) -> None:
+    """Each that came first on some prompts would have a threshold of its own, and the promise is of one."""
+    policy = router()._policy
+    asked = query(loss=0.05, vector=familiar(), whole_answer=True)
+    small, large = policy._eligibility.candidates(asked)
+    assert policy._cascades
+    found = policy._cascades.paired(asked, [small], large, ("small",), in_order)
+    assert (found is not None) is in_order
 
 
 def test_a_prompt_of_little_loss_is_sent_unasked() -> None:
