@@ -16,6 +16,7 @@ from services.router.predictor import Predictor
 from services.router.prior import Prior, without_heads
 
 LEAST_PROMPTS = 100
+LEAST_GROUPS = 20  # below that nothing would be left to calibrate on, or to find thresholds with
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,10 @@ def _check(outcomes: Outcomes, default_model: str) -> None:
         raise ValueError(f"got lengths {lengths}, expected them equal")
     if len(outcomes.prompts) < LEAST_PROMPTS:
         raise ValueError(f"outcomes: got {len(outcomes.prompts)} prompts, expected at least {LEAST_PROMPTS}")
+    if (groups := len(set(outcomes.groups))) < LEAST_GROUPS:
+        raise ValueError(
+            f"group: got {groups} different ones, expected at least {LEAST_GROUPS}: prompts of one never part"
+        )
     if default_model not in outcomes.scores:
         raise ValueError(f"default_model: got {default_model!r}, expected one of {', '.join(outcomes.scores)}")
     losses = targets(outcomes.scores, default_model)[:, len(outcomes.scores) :]

@@ -80,7 +80,7 @@ def read_scored(paths: Iterable[Path]) -> Scored:
     groups: dict[str, str] = {}
     spelled = 0
     for path in paths:
-        for place, row in enumerate(_objects(path), 1):
+        for place, row in _objects(path):
             written, scores, mean_logprobs = _checked(f"{path}, line {place}", row)
             prompt = mended(written)
             spelled += prompt != written
@@ -113,13 +113,16 @@ def _means(prompts: Collection[Sequence[Mapping[str, float]]], models: Sequence[
     return found
 
 
-def _objects(path: Path) -> Iterable[Any]:
+def _objects(path: Path) -> Iterable[tuple[int, Any]]:
+    """Each line's number and what it holds; blank ones are passed over."""
     opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rt", encoding="utf-8") as lines:
+        with opener(path, "rt", encoding="utf-8-sig") as lines:
             for place, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
                 try:
-                    yield json.loads(line)
+                    yield place, json.loads(line)
                 except json.JSONDecodeError as error:
                     raise InvalidOutcomes(f"{path}, line {place}: is not JSON: {error.msg}") from error
     except (OSError, UnicodeDecodeError, EOFError) as error:
@@ -130,6 +133,8 @@ def _checked(where: str, row: Any) -> tuple[str, Mapping[str, float], Mapping[st
     """The prompt, its scores and its mean log-probabilities."""
     if not isinstance(row, dict) or not isinstance(row.get("prompt"), str) or not row["prompt"].strip():
         raise InvalidOutcomes(f"{where}: prompt: expected a text that is not empty")
+    if any("\ud800" <= letter <= "\udfff" for letter in row["prompt"]):
+        raise InvalidOutcomes(f"{where}: prompt: got half a surrogate pair, expected text")
     scores = row.get("scores")
     if not isinstance(scores, dict) or not scores:
         raise InvalidOutcomes(f"{where}: scores: got {scores!r}, expected a score for at least one model")

@@ -90,6 +90,8 @@ def test_calibrates_anew(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFix
             lambda rows: [row | {"scores": {"small": row["scores"]["small"]}} for row in rows],
             "default_model: got 'large'",
         ),
+        (lambda rows: [row | {"group": "one"} for row in rows], "group: got 1 different ones, expected at least 20"),
+        (lambda rows: [*rows, rows[0] | {"prompt": "\ud800"}], "line 121: prompt: got half a surrogate pair"),
     ],
 )
 def test_bad_logs_are_refused(
@@ -107,11 +109,12 @@ def test_bad_logs_are_refused(
 
 
 def test_duplicates_and_constants_are_remarked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Repeated prompts are averaged, gaps learned around, a model that is always right told; a router results."""
+    """Repeated prompts are averaged, blank lines skipped, gaps learned around, a model that is always right told."""
     path = outcomes(tmp_path / "log.jsonl", 240)
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     rows[0]["scores"].pop("small")
-    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *rows[:7]]))
+    lines = [json.dumps(row) for row in [*rows, *rows[:7]]]
+    path.write_text("\ufeff" + "\n\n".join(lines) + "\n\n", encoding="utf-8")
     main(["router", "fit", str(path), "--default", "large", "--out", str(tmp_path / "router.safetensors")])
     told = capsys.readouterr().err
     assert "7 rows repeat a prompt: its scores were averaged" in told
