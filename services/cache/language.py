@@ -59,7 +59,8 @@ _OTHERS = _words(
 _PAIRS = re.compile(
     r"\b(?:(?:can|do|will|have|am|is|may) i|i (?:m|am|was|have|ve|d|ll|can|do|will|haven|had)|i['’](?:m|ve|d|ll)|"
     r"(?:is|of|for|to|in|have|has|as) an?|(?:is|of|to|in|for|on) his|have been|(?:for|to|give|tell) me|of all|"
-    r"(?:do|are) (?:i|we|not)|to (?:do|be|have|go)|\d+ \w+ to|(?:capital|symbol|continent) of)\b|[^\W\d_]{2}['’]s (?=[^\W\d_])"
+    r"(?:do|are) (?:i|we|not)|to (?:do|be|have|go)|\d+ \w+ to|(?:capital|symbol|continent) of)\b"
+    r"|[^\W\d_]{2}['’]s (?=[^\W\d_])"
     r"|^(?:is|are|was|has|can|do|will) \w+ (?:\w+ )?(?:an?|or|for|to|of|on|as)\b"
 )
 _LAST_LATIN = 0x24F
