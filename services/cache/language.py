@@ -11,12 +11,12 @@ _WORD = re.compile(r"[^\W\d_]{2,}")  # a letter by itself is a symbol of any lan
 _PER_EVIDENCE = 12  # words, of which one at least is evidence
 # Frequent in English and rare elsewhere. Not here: what is a word of another language as well, as is, in, to, for, do,
 # can, a, i, or, an, me, on, at (all over Europe), of, been, had (Dutch), have, time, send (Danish), her (Turkish),
-# die (German), and what many have borrowed, as timer or transfer.
+# die, was (German), has (Spanish), are, am (Romanian), and what many have borrowed, as timer or transfer.
 _ENGLISH = _words(
-    "the and my how what why when where which who whom whose does did you your yours are from with this that it has "
+    "the and my how what why when where which who whom whose does did you your yours from with this that it "
     "there would should could not be if don isn doesn didn won they their she his them these those because about "
     "after before while than then our we us ours him its whats please any anyone anything some someone something many "
-    "much most more other another every never ever really still up out off into through during by being was were am "
+    "much most more other another every never ever really still up out off into through during by being were "
     "wasn shall cannot let lets just now today tomorrow yesterday later next first third last again away back down "
     "around between both each few such only get give gets make made take tell show need want know think like look see "
     "say said says speak talk ask call play watch read write buy sell pay paid put turn set go going went coming keep "
@@ -37,16 +37,18 @@ _ENGLISH = _words(
     "hate enjoy study teach government president election tax vote law space light earth sun moon indians muslims "
     "americans truth proof evidence difference reason reasons ways tips harder easier bigger faster without within "
     "against across under over earn phones "
+    "opposite numeral numerals alphabetise alphabetize backwards letters pounds ounces miles feet inches reverse "
+    "compute calculate times chemical litres millilitres metres kilometres kilograms grams tonnes seconds "
 )
 # Frequent words of other languages that are no English words, as far as they are written without accents.
 _OTHERS = _words(
     "der das und ist nicht ein eine einen ich wie wo warum mein meine auf wird mit zu kann den dem sie von "  # German
     "le les des est une je comment pourquoi mon ma dans pour avec qui quel quelle sur ne pas du et mes votre "  # French
-    "para puedo como una el los las del mi en por que con se su cual "  # Spanish
+    "para puedo como una el del mi en por que con se su cual "  # Spanish
     "il gli di perch dove quanto posso mio mia la come della sul che non del un "  # Italian
     "os uma meu minha onde quando eu um da na fazer "  # Portuguese
     "het een waarom waar hoe mijn niet wat voor ik de van op dit wordt naar "  # Dutch
-    "hur jag min mitt kan hvordan jeg hvad hva er det ett att och og inte ikke som til vad varf hvorfor med "  # Nordic
+    "hur jag mitt kan hvordan jeg hvad hva er det ett att och og inte ikke som til vad varf hvorfor med "  # Nordic
     "jak nie jest na czy moje mog dlaczego gdzie co je se proc kde z w mnie moja "  # Polish, Czech
     "bir ve bu ne neden icin nasil mi nerede benim olarak kadar "  # Turkish
     "yang saya bagaimana cara apa tidak dengan ini untuk di ke dari bisa kenapa mengapa itu ada dan "  # Indonesian
@@ -55,17 +57,18 @@ _OTHERS = _words(
 )
 # Such words where two together are English.
 _PAIRS = re.compile(
-    r"\b(?:(?:can|do|will|have|am|is|may) i|i (?:m|am|have|ve|d|ll|can|do|will|haven|had)|i['’](?:m|ve|d|ll)|"
-    r"(?:is|of|for|to|in|have|has|on|as) an?|(?:is|of|to|in|for|on) his|have been|(?:for|to|give|tell) me|of all|"
-    r"do (?:i|we|not)|to (?:do|be|have|go))\b|[^\W\d_]{2}['’]s (?=[^\W\d_])"
-    r"|^(?:is|can|do|will) \w+ (?:\w+ )?(?:an?|or|for|to)\b"
+    r"\b(?:(?:can|do|will|have|am|is|may) i|i (?:m|am|was|have|ve|d|ll|can|do|will|haven|had)|i['’](?:m|ve|d|ll)|"
+    r"(?:is|of|for|to|in|have|has|as) an?|(?:is|of|to|in|for|on) his|have been|(?:for|to|give|tell) me|of all|"
+    r"(?:do|are) (?:i|we|not)|to (?:do|be|have|go)|\d+ \w+ to|(?:capital|symbol|continent) of)\b"
+    r"|[^\W\d_]{2}['’]s (?=[^\W\d_])"
+    r"|^(?:is|are|was|has|can|do|will) \w+ (?:\w+ )?(?:an?|or|for|to|of|on|as)\b"
 )
 _LAST_LATIN = 0x24F
 _FOREIGN_LETTERS = 0.2  # of all letters: a name or a symbol may be foreign
 
 
 def is_english(text: str) -> bool:
-    """Whether words speak for it, or there are none: enough English ones, and no fewer than foreign ones.
+    """Whether words speak for it, or there are none: enough English ones, and more than foreign ones.
 
     A text that holds neither is taken for another language: it is not answered by a similar prompt, which is safe.
     """
@@ -83,4 +86,4 @@ def is_english(text: str) -> bool:
         return True
     english += _PAIRS.search(lower) is not None
     others = sum(word in _OTHERS or not word.isascii() for word in words)
-    return english >= max(others, enough)
+    return english >= max(others + (others > 0), enough)

@@ -33,7 +33,7 @@ _CODE = re.compile(r"[{}\[\]<>\\|`;_\n\r\t]|[=!]=|\(\)")
 _SILENT = frozenset(".,:!?'\"-()")
 _NO_SIGN = _SILENT | {"."}
 _UNIT_LENGTH = 3
-_NAMELIKE = STOP | DIRECTIONS | QUESTIONS
+_NAMELIKE = STOP | DIRECTIONS | QUESTIONS | {"us"}
 _SAME = {**NUMBER_WORDS, **SYNONYMS}
 _KNOWN = SPELLING | RELATIONS | QUESTIONS
 _BESIDE_UNITS = CONVERSION_WORDS | DIRECTIONS | UNITS.keys()
@@ -183,7 +183,7 @@ def _in_order(words: tuple[str, ...]) -> tuple[str, ...]:
     for i, (first, second) in enumerate(pairwise(rest)):
         if first in MONTHS and second[0].isdigit():
             rest[i : i + 2] = second, first
-    return (*sorted(relations), *rest)
+    return (*relations, *rest)
 
 
 def _conversion(words: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -66,7 +66,7 @@ async def ask_on(stub: Any, prompts: list[str]) -> None:
 
 
 def lookup(prompt: str, embedding: embedding_pb2.Embedding) -> pb.LookupRequest:
-    return pb.LookupRequest(scope=SCOPE, fingerprint=FINGERPRINT, text=prompt, embedding=embedding)
+    return pb.LookupRequest(scope=SCOPE, fingerprint=FINGERPRINT, text=prompt, embedding=embedding, max_wrong_share=1.0)
 
 
 async def check(stub: Any, prompts: list[str], acknowledged: set[str]) -> int:

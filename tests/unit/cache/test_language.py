@@ -108,15 +108,21 @@ OTHERS = {
 }
 
 
+ALIKE = (  # made of words that English has as well
+    "Was dat een bug", "Are dreptate", "On a dit quoi", "Me has dado mal", "Is Jan er al", "Send penge til Anna",
+    "Help me met een account", "Toi quen ma pin", "Posso avere una card", "Will das Team so arbeiten",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("language", OTHERS)
 def test_no_evidence_for_english(language: str) -> None:
-    """Sixteen languages in Latin letters, of prompts of one to seven words: of twelve, one at most is taken for
-    English."""
-    taken = [text for text in OTHERS[language].split("|") if is_english(text)]
-    assert len(taken) <= (language == "Romanian"), taken
+    """No prompt of one to seven words in sixteen other languages of Latin letters is taken for English."""
+    assert not [text for text in OTHERS[language].split("|") if is_english(text)]
 
 
-@pytest.mark.parametrize("text", ["Ring mamma", "Cambia password", "Reset password", "Ubah kata sandi", "Timer", "ok"])
+@pytest.mark.parametrize(
+    "text", ["Ring mamma", "Cambia password", "Reset password", "Ubah kata sandi", "Timer", "ok", *ALIKE]
+)
 def test_no_evidence_at_all(text: str) -> None:
     """A prompt of a word or two that could be of several languages gets no similar answer."""
     assert not is_english(text)

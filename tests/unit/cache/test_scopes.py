@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import pairwise, permutations
 from pathlib import Path
 
 import numpy as np
@@ -252,6 +252,11 @@ def directions_and_signs(names: list[str]) -> Iterator[tuple[str, str]]:
     for one, other in (("C#", "C"), ("C++", "C"), ("C++", "C#"), (".NET", "net"), (".NET", "NET"), ("F#", "F")):
         yield f"How do I learn {one}?", f"How do I learn {other}?"
         yield f"Is {one} fast?", f"Is {other} fast?"
+    for word in ("cab", "up", "Oslo"):
+        for one, other in permutations(("opposite", "reverse", "capital", "symbol"), 2):
+            yield f"What is the {one} of the {other} of {word}?", f"What is the {other} of the {one} of {word}?"
+            yield f"Move the {one} for {word} to Rome", f"Move the {one} to {word} for Rome"
+    yield "Is that for us?", "Is that for US?"
     for verb in ("charged", "billed", "refunded", "notified", "blocked", "paid"):
         yield f"Would I be {verb}?", f"Am I {verb}?"
         yield f"Have I been {verb}?", f"Am I {verb}?"
