@@ -31,6 +31,11 @@ class Health(health_pb2_grpc.HealthServicer):
             self._statuses[service] = _Answer.SERVING if serving else _Answer.NOT_SERVING
             self._tell_watches()
 
+    @property
+    def watched(self) -> bool:
+        """Whether anybody is told of changes."""
+        return bool(self._watches)
+
     def drain(self) -> None:
         """Nothing is served from now on; who watches is told so, and that this is the end."""
         self._draining = True

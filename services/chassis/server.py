@@ -33,6 +33,7 @@ from services.chassis.tracing import Tracer
 _TRANSPORT_MESSAGE_FACTOR = 4  # above our own limit, so that our error, which names the field, is the one that is seen
 _STREAMS_FACTOR = 2  # of one connection, so that beyond the limit our error is seen before its streams wait
 _KEEPALIVE_MS = 30_000
+_TURN_AWAY_S = 0.3  # in which who watches the health hears of the drain, and sends its calls elsewhere
 _CLEAN_UP_S = 1.0  # time that handlers get to clean up once they are cancelled at the end of a drain
 
 
@@ -129,6 +130,8 @@ class ServerProcess:
             await stop.wait()
         finally:
             healthy.drain()
+            if healthy.watched:  # gRPC's core cancels what arrives once a stop has begun
+                await asyncio.sleep(_TURN_AWAY_S)
             await server.stop(self.settings.drain_s)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.guard.idle.wait(), _CLEAN_UP_S)

@@ -196,8 +196,9 @@ async def test_one_of_two_edges(tmp_path: Path) -> None:
 
 
 async def test_one_of_two_edges_drains(tmp_path: Path) -> None:
-    """An edge that is told to end finishes what it began: a plain gRPC client that knows both loses nothing."""
-    balanced = ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]}))
+    """An edge that is told to end finishes what it began: a client that watches the health of both loses nothing."""
+    watching = {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}
+    balanced = ("grpc.service_config", json.dumps(watching))
     async with fleet(tmp_path, edges=2) as running:
         both = "ipv4:" + ",".join(edge.address for edge in running.edges)
         async with (
