@@ -7,13 +7,12 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.routing.__main__ import summary
-from benchmarks.routing.promise import Rows, draw, prepared
+from benchmarks.routing.promise import Rows, add_row_arguments, draw, prepared
 from services.router.calibration import Calibration
 from services.router.logged_decisions import Decision
 from services.router.off_policy import drawn_alike, estimated_harm
@@ -74,16 +73,11 @@ def measured(
 def main() -> None:
     """Prints the measures over all draws as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--outcomes", type=Path, required=True)
-    parser.add_argument("--models", nargs="+", required=True, help="in the order of preference, the strong one last")
-    parser.add_argument("--fitted", type=int, required=True, help="rows that the losses are fitted on, once")
+    add_row_arguments(parser)
     parser.add_argument("--calibrated", type=int, required=True, help="rows of the first calibration, of those left")
     parser.add_argument("--live", type=int, required=True, help="rows that are served then; all others are evaluated")
     parser.add_argument("--explored", type=float, default=0.25, help="share of the live rows (default: %(default)s)")
-    parser.add_argument("--max-quality-loss", type=float, required=True)
     parser.add_argument("--draws", type=int, default=100, help="(default: %(default)s)")
-    parser.add_argument("--group-by", help="field of a row that, with its domain, names the question it asks")
-    parser.add_argument("--embeddings", type=Path, help="folder that keeps what the encoder says of each file")
     arguments = parser.parse_args()
     try:
         rows = prepared(arguments)

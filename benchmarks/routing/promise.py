@@ -121,18 +121,23 @@ def _groups(prompts: Sequence[str], path: Path, field: str | None) -> NDArray[np
     return np.unique([by_prompt[prompt] for prompt in prompts], return_inverse=True)[1]
 
 
-def main() -> None:
-    """Prints the measures over all draws as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_row_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `prepared` reads, and the bound."""
     parser.add_argument("--outcomes", type=Path, required=True)
     parser.add_argument("--models", nargs="+", required=True, help="in the order of preference, the strong one last")
     parser.add_argument("--fitted", type=int, required=True, help="rows that the losses are fitted on, once")
-    parser.add_argument("--calibrated", type=int, required=True, help="rows of one calibration, of those left")
     parser.add_argument("--max-quality-loss", type=float, required=True)
-    parser.add_argument("--confidence", type=float, default=0.9, help="(default: %(default)s)")
-    parser.add_argument("--draws", type=int, default=200, help="(default: %(default)s)")
     parser.add_argument("--group-by", help="field of a row that, with its domain, names the question it asks")
     parser.add_argument("--embeddings", type=Path, help="folder that keeps what the encoder says of each file")
+
+
+def main() -> None:
+    """Prints the measures over all draws as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_row_arguments(parser)
+    parser.add_argument("--calibrated", type=int, required=True, help="rows of one calibration, of those left")
+    parser.add_argument("--confidence", type=float, default=0.9, help="(default: %(default)s)")
+    parser.add_argument("--draws", type=int, default=200, help="(default: %(default)s)")
     arguments = parser.parse_args()
     try:
         rows = prepared(arguments)
