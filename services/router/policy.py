@@ -35,6 +35,7 @@ class _Choice:
     reason: Reason
     why: str
     check: Check | None = None
+    contested: tuple[str, ...] = ()
 
 
 class Policy:
@@ -97,7 +98,9 @@ class Policy:
         why = f"{choice.model.name}: {choice.why}."
         unfamiliar = prediction is not None and bool(prediction.unfamiliar)
         covered = promised, bound, self._version, unfamiliar
-        return Plan(planned, ranked[0].name, choice.reason, why, *covered, check=choice.check)
+        return Plan(
+            planned, ranked[0].name, choice.reason, why, *covered, check=choice.check, contested=choice.contested
+        )
 
     def assessed(self, plan: Plan, kept: bool) -> None:
         """Learns whether an answer passed the check of a plan; one of another predictor says nothing of this one."""
@@ -156,7 +159,8 @@ class Policy:
         if prediction.unfamiliar:
             why = f"{rank(strongest)}, as the prompt is unlike every calibrated one: {prediction.unfamiliar}"
             return _Choice(strongest, Reason.UNFAMILIAR_PROMPT, why)
-        return self._within_loss(query, strongest, fitted, prediction, self._predictor)
+        choice = self._within_loss(query, strongest, fitted, prediction, self._predictor)
+        return replace(choice, contested=tuple(one.name for one in fitted))
 
     def _going_on(self, query: Query, ranked: Sequence[Candidate]) -> _Choice:
         """Whoever called the tool was chosen for the question that its result is part of the answer to."""
