@@ -1,4 +1,4 @@
-"""A decision: the models that may answer, in the order to try them, and what is known of whether the promise is kept."""
+"""A decision: the models that may answer, in the order to try them, and whether the promise was seen to be kept."""
 
 import math
 from collections.abc import Mapping, Sequence
