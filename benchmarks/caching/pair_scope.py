@@ -1,23 +1,25 @@
-"""What the verifier that services train does for a scope whose requests are pairs: live, as a challenger from nothing."""
+"""What the verifier that a warm-up trains does for a scope whose requests are pairs, as a challenger from nothing."""
 
 import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.cache.challenger import VerifierStanding
 from services.cache.considered import Action, Near
+from services.cache.evidence import NAMES
 from services.cache.pair_verifier import Compared, PairVerifier, trained
 from services.cache.scope_decision import ScopeDecision
-from services.cache.sketch import sketch
+from services.cache.sketch import Sketch, sketch
 from services.cache.vetoes import veto
 from services.cache.warm_up import Lessons
 
 _MIN_SIMILARITY = 0.8  # the setting's default
-_FEATURES = 14
+_SEEDS = 3
 
 Flags = NDArray[np.bool_]
 
@@ -39,38 +41,49 @@ def asked(pairs: Sequence[tuple[str, str]], cosines: NDArray[np.float32], same: 
     return Asked(found, same)
 
 
-def opinions(verifier: PairVerifier, of: Asked) -> tuple[NDArray[np.float64], float]:
-    """The verifier's opinions, and microseconds of CPU for each."""
+def in_a_scope(fit: Asked, test: Asked, bound: float) -> dict[str, object]:
+    """Shares of a scope's requests with a verifier of the pairs to fit and without, means over seeds; its CPU a pair."""
+    verifier = trained(fit.pairs, fit.same.tolist())
+    if verifier is None:
+        return {}
     start = time.process_time()
-    found = [verifier.opinion(pair) for pair in of.pairs]
-    return np.array(found), (time.process_time() - start) / len(found) * 1e6
+    for pair in test.pairs:
+        verifier.opinion(pair)
+    spent = (time.process_time() - start) / len(test.pairs)
+    return {
+        "verifier": _means([_replayed(test, verifier, bound, seed) for seed in range(_SEEDS)]),
+        "without": _means([_replayed(test, None, bound, seed) for seed in range(_SEEDS)]),
+        "cpu_us": round(spent * 1e6, 1),
+    }
 
 
-def taught(fit: Asked) -> PairVerifier | None:
-    """The verifier that a warm-up with these pairs would train."""
-    return trained(fit.pairs, fit.same.tolist())
+def _replayed(of: Asked, verifier: PairVerifier | None, bound: float, seed: int) -> tuple[float, float, float]:
+    """Hits, wrong ones, both of all, and the share of requests that the verifier decided.
 
-
-def replayed(of: Asked, verifier: PairVerifier | None, bound: float, seed: int) -> dict[str, float | int | None]:
-    """Requests in random order from a cold start; a verdict comes of each that is executed."""
+    Requests come in random order to a cold start; a verdict comes of each that is executed.
+    """
     rng = random.Random(seed)
     scope = ScopeDecision(_MIN_SIMILARITY, rng.random)
     if verifier is not None:
-        scope.warm(Lessons(np.zeros((0, _FEATURES)), np.zeros(0), len(of.pairs), verifier))
-    hits = wrong = 0
-    decides_from = None
-    order = rng.sample(range(len(of.pairs)), len(of.pairs))
-    for number, place in enumerate(order):
+        scope.warm(Lessons(np.zeros((0, len(NAMES))), np.zeros(0), len(of.pairs), verifier))
+    hits = wrong = decided = 0
+    for place in rng.sample(range(len(of.pairs)), len(of.pairs)):
         pair, right = of.pairs[place], bool(of.same[place])
         scope.risk.begin(bound)
         scope.stored(place)
-        near = Near(pair.similarity, place, lambda entry=pair.entry: entry)  # type: ignore[misc]
-        considered = scope.consider(pair.asked, [near], bound)
+        considered = scope.consider(pair.asked, [Near(pair.similarity, place, partial(_entry, pair))], bound)
+        decided += scope.verifier[0] is VerifierStanding.DECIDES
         if considered.action is Action.SERVE:
             hits, wrong = hits + 1, wrong + (not right)
         else:
             scope.learn(considered, right)
-        if decides_from is None and scope.verifier[0] is VerifierStanding.DECIDES:
-            decides_from = number + 1
-    shares = {"hits": round(hits / len(order), 4), "wrong_of_all": round(wrong / len(order), 5)}
-    return shares | {"decides_from": decides_from}
+    return hits / len(of.pairs), wrong / len(of.pairs), decided / len(of.pairs)
+
+
+def _means(found: Sequence[tuple[float, float, float]]) -> dict[str, float]:
+    names = "hits", "wrong_of_all", "decided_by_verifier"
+    return {name: round(float(value), 4) for name, value in zip(names, np.mean(found, 0), strict=True)}
+
+
+def _entry(pair: Compared) -> Sketch:
+    return pair.entry

@@ -17,6 +17,7 @@ from services.cache.warm_up import Lessons
 from services.chassis.errors import FailedPrecondition
 
 _MOST_ANSWERS = 50_000
+_BEYOND_OPINION = frozenset({Veto.NUMBERS, Veto.NEGATION, Veto.TEXT})  # stand until their own trial, whoever decides
 _LEARNT = 150  # verdicts from which the scorer decides instead of the rule for new scopes
 
 
@@ -25,6 +26,7 @@ class ScopeDecision:
 
     A new scope serves only what no veto speaks against from `min_similarity` on, and audits a share of that. From 150
     verdicts on its own scorer decides, and a kind of veto stands until the scope's own verdicts have spoken against it.
+    A verifier of pairs that has won there weighs words, names, questions, order and spelling itself.
     """
 
     def __init__(self, min_similarity: float, chance: Callable[[], float]) -> None:
@@ -162,11 +164,15 @@ class ScopeDecision:
         """Whether the scope's own scorer decides."""
         return self.scorer.count >= _LEARNT or self.warmth.leads
 
+    @property
+    def _verified(self) -> bool:
+        """Whether a verifier's opinion is part of every decision."""
+        return self.challenger is not None and self.challenger.contest.leads
+
     def _doubt(self, features: Sequence[float], pair: Compared | None) -> float:
         """What the scorer estimates, or the challenger that has won against it."""
         own = 1 - self.scorer.probability(features)
-        leads = self.challenger is not None and self.challenger.contest.leads
-        return self.challenger.doubt(own, features, pair) if self.challenger and leads and pair else own
+        return self.challenger.doubt(own, features, pair) if self.challenger and self._verified and pair else own
 
     @property
     def verifier(self) -> tuple[VerifierStanding, float]:
@@ -202,7 +208,8 @@ class ScopeDecision:
         return votes, against
 
     def _stands(self, against: Veto) -> bool:
-        return not (self.learnt and self.trials.lifted(against))
+        weighed = self._verified and against not in _BEYOND_OPINION
+        return not (self.learnt and (weighed or self.trials.lifted(against)))
 
     def _is_near(self, similarity: float, bound: float) -> bool:
         """The rule for new scopes, for who allows what it was measured to get wrong."""
@@ -216,5 +223,5 @@ class ScopeDecision:
         if not learnt:
             return f"nearest {nearest:.3f}, served from {self._min_similarity:.3f}"
         most = self.risk.largest_risk / self.risk.correction
-        by = " by the verifier of pairs" if self.challenger and self.challenger.contest.leads else ""
+        by = " by the verifier of pairs" if self._verified else ""
         return f"nearest {nearest:.3f}, wrong with probability {doubt:.4f}{by}, served up to {most:.4f}"

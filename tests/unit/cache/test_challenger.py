@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -115,6 +116,16 @@ def test_where_it_stands_outlives_a_restart() -> None:
     mine, its = (one.consider(ASKED, [near], BOUND) for one in (scope, again))
     assert its.doubt == pytest.approx(mine.doubt, abs=0.02)
     assert "by the verifier of pairs" in its.explanation
+
+
+def test_other_numbers_and_negations_are_not_for_a_verifier_to_allow() -> None:
+    """Where it decides, it weighs words itself, but a candidate with another number or negation is still vetoed."""
+    scope = scope_of(1, verifier(random.Random(3)))
+    list(served(scope, 5, 3000))
+    assert scope.verifier[0] is VerifierStanding.DECIDES
+    for asked, entry in (("How much is transfer 1?", "How much is transfer 2?"), ("Is it a fee?", "Is it not a fee?")):
+        near = Near(0.95, 0, partial(sketch, entry))
+        assert scope.consider(sketch(asked), [near], BOUND).action is Action.CHECK
 
 
 def test_a_damaged_verifier_is_not_taken() -> None:
