@@ -42,7 +42,7 @@ def asked(pairs: Sequence[tuple[str, str]], cosines: NDArray[np.float32], same: 
 
 
 def in_a_scope(fit: Asked, test: Asked, bound: float) -> dict[str, object]:
-    """Shares of a scope's requests with a verifier of the pairs to fit and without, means over seeds; its CPU a pair."""
+    """Shares of a scope's requests with a verifier of the pairs to fit and without, means over seeds; CPU of a pair."""
     verifier = trained(fit.pairs, fit.same.tolist())
     if verifier is None:
         return {}
