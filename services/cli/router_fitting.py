@@ -55,8 +55,8 @@ def keep(artefact: Artefact, path: Path) -> None:
     rivals = tuple(model for model in facts.models if model != facts.default_model and model in calibration)
     if rivals:
         average, sure = (f"{least_bound(calibration, rivals, one):.1%}" for one in (None, _SURE))
-        told = f"below a bound of {average}, or of {sure} with a confidence of {_SURE:.0%}"
-        print(f"{told}, {count} prompts can promise nothing: {plain(facts.default_model)} answers everything")
+        below = f"below a bound of {average}, or of {sure} with a confidence of {_SURE:.0%}"
+        print(f"{below}, {count} prompts can promise nothing: {plain(facts.default_model)} answers everything")
 
 
 def _introduced(artefact: Artefact, scored: Scored, name: str, fitted: Sequence[str], given: Sequence[str]) -> Artefact:

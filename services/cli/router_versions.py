@@ -120,16 +120,13 @@ def _expect_encoder(arguments: argparse.Namespace, digest: str) -> None:
     embeds = load(ExecutorSettings, read_file(arguments.config)).encoder
     if embeds is None:
         return
-    expected = (
-        f"that of the encoder that {arguments.artefact} was fitted on, or edge.encoder.address of another process"
-    )
+    fitted = f"as {arguments.artefact} was fitted on, or edge.encoder.address of another process"
     if embeds.precision != arguments.precision:
-        raise ConfigError(
-            f"executor.encoder.precision: got {embeds.precision}, expected {arguments.precision}, {expected}"
-        )
-    if embeds.folder.resolve() != arguments.encoder.resolve():
-        if SentenceEncoder(embeds.folder, embeds.precision, threads=1).digest != digest:
-            raise ConfigError(f"executor.encoder.folder: got {embeds.folder}, expected {arguments.encoder}, {expected}")
+        expected = f"{arguments.precision}, {fitted}"
+        raise ConfigError(f"executor.encoder.precision: got {embeds.precision}, expected {expected}")
+    elsewhere = embeds.folder.resolve() != arguments.encoder.resolve()
+    if elsewhere and SentenceEncoder(embeds.folder, embeds.precision, threads=1).digest != digest:
+        raise ConfigError(f"executor.encoder.folder: got {embeds.folder}, expected {arguments.encoder}, {fitted}")
 
 
 def _serving(path: Path, default_model: str, encoder_digest: str) -> Artefact | None:

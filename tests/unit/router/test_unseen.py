@@ -1,7 +1,6 @@
 """Prompts that a router was fitted on are known by what its file keeps, as far as it keeps them."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,7 +55,7 @@ def test_prompts_of_a_known_group_are_known(fitted: Artefact) -> None:
 def test_where_not_all_are_kept_many_known_ones_are_refused(fitted: Artefact) -> None:
     """Of a router that keeps a tenth of what it was fitted on the others cannot be told apart."""
     large = replace(fitted, facts=replace(fitted.facts, fitted_prompts=10 * fitted.facts.fitted_prompts))
-    with pytest.raises(InvalidOutcomes, match="got 150 of 300 prompts .* and about 1350 more, expected others"):
+    with pytest.raises(InvalidOutcomes, match=r"got 150 of 300 prompts .* and about 1350 more, expected others"):
         unseen([fitted, large], FITTED)
     assert len(unseen([large], outcomes(300, seed=2)).prompts) == 300
 

@@ -40,7 +40,7 @@ def test_what_was_published_last_serves_and_one_command_goes_back(tmp_path: Path
 
 
 def test_what_was_withdrawn_is_not_gone_back_to(tmp_path: Path) -> None:
-    """After 2 was withdrawn and 3 published, a rollback serves 1; one that comes back after another is a new version."""
+    """After 2 was withdrawn and 3 published, a rollback serves 1; what comes back after another is a new version."""
     serving = tmp_path / "router.safetensors"
     versions = Versions(serving)
     for seed in (0, 1):
