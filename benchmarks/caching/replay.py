@@ -3,7 +3,6 @@
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
 from benchmarks.caching.traffic import NEVER, Shelf, Traffic
 from services.cache.decision import MissReason
@@ -74,10 +73,8 @@ class Replay:
         if not near:
             self._store(place, place)
             return Step(place, "miss", None, None, None, 1.0, MissReason.EMPTY.value)
-        neighbours = [
-            Near(similarity, self._answers[other], partial(traffic.sketches.__getitem__, other))
-            for other, similarity in zip(near, similarities, strict=True)
-        ]
+        answers = [self._answers[other] for other in near]
+        neighbours = Near(similarities, answers, lambda place: traffic.sketches[near[place]])
         considered = self.scope.consider(traffic.sketches[place], neighbours, self._bound)
         candidate = considered.answer
         right = traffic.same(candidate, place)

@@ -1,6 +1,6 @@
 """Decides within one scope, and learns from every verdict whether its decisions were right."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -28,11 +28,17 @@ class Action(Enum):
 
 
 class Near(NamedTuple):
-    """An entry near the prompt: `answer` is shared by entries whose answers are the same."""
+    """The entries near a prompt, nearest first.
 
-    similarity: float
-    answer: int
-    sketch: Callable[[], Sketch]
+    Args:
+        similarities: to the prompt.
+        answers: a number by entry that those share whose answers are the same.
+        sketch: that of the entry at a place.
+    """
+
+    similarities: Sequence[float]
+    answers: Sequence[int]
+    sketch: Callable[[int], Sketch]
 
 
 class Considered(NamedTuple):
@@ -76,14 +82,13 @@ class ScopeDecision:
         self.aliases: dict[int, int] = {}  # an answer that was judged equal to another -> that one
         self.entries = 0
 
-    def consider(self, asked: Sketch, neighbours: Sequence[Near], bound: float, judged: bool = True) -> Considered:
-        """Decides on the answer that the neighbours, at least one and nearest first, speak for.
+    def consider(self, asked: Sketch, near: Near, bound: float, judged: bool = True) -> Considered:
+        """Decides on the answer that the neighbours, at least one, speak for.
 
         Where nothing is `judged`, nothing is audited, and the certificate takes what is served for wrong.
         """
-        similarities = [neighbour.similarity for neighbour in neighbours]
-        answers = [neighbour.answer for neighbour in neighbours]
-        votes, against = self._candidate(asked, neighbours, similarities, answers)
+        similarities, answers = near.similarities, near.answers
+        votes, against = self._candidate(asked, near)
         record = self.records.get(answers[votes.place]) or Record()
         features = weigh(similarities, answers, votes, record, self.entries, against is not None)
         learnt = self.learnt
@@ -91,12 +96,14 @@ class ScopeDecision:
         doubt = 1 - (self.scorer.probability(features) if learnt else precision(nearest))
         self.risk.note(doubt if learnt else 1.0)
         overdrawn = not learnt and self.risk.overdrawn  # then all that the rule would serve is audited
-        near = self.risk.allows(doubt, bound) if learnt else self._is_near(nearest, bound) and (judged or not overdrawn)
+        close = (
+            self.risk.allows(doubt, bound) if learnt else self._is_near(nearest, bound) and (judged or not overdrawn)
+        )
         stands = against is not None and self._stands(against)
-        tempting = near and against is not None
+        tempting = close and against is not None
         action, propensity = Action.CHECK, 1.0
-        reason: MissReason | None = MissReason.VETOED if near and stands else MissReason.NOT_NEAR
-        if near and not stands:
+        reason: MissReason | None = MissReason.VETOED if close and stands else MissReason.NOT_NEAR
+        if close and not stands:
             rule = 1.0 if overdrawn else LEAST_PROPENSITY
             propensity, reason = self.risk.propensity(doubt) if learnt else rule, None
             action = Action.AUDIT if judged and self._chance() < propensity else Action.SERVE
@@ -104,7 +111,7 @@ class ScopeDecision:
             self.risk.begin_audit(propensity)
         if action is Action.SERVE:
             self.risk.serve(doubt, judged)
-        said = self._explain(nearest, doubt, against if near and stands else None, learnt, bound)
+        said = self._explain(nearest, doubt, against if close and stands else None, learnt, bound)
         return Considered(
             action, votes.place, answers[votes.place], doubt, propensity, reason, said, features, against, tempting
         )
@@ -159,6 +166,10 @@ class ScopeDecision:
         if len(self.aliases) > _MOST_ANSWERS:
             del self.aliases[next(iter(self.aliases))]
 
+    def roots(self, answers: Iterable[int]) -> list[int]:
+        """The `root` of each."""
+        return [self.root(answer) for answer in answers] if self.aliases else list(answers)
+
     def root(self, answer: int) -> int:
         """The answer that this one is the same as."""
         while answer in self.aliases:
@@ -189,18 +200,17 @@ class ScopeDecision:
         else:
             known.cool()
 
-    def _candidate(
-        self, asked: Sketch, neighbours: Sequence[Near], similarities: Sequence[float], answers: Sequence[int]
-    ) -> tuple[Votes, Veto | None]:
+    def _candidate(self, asked: Sketch, near: Near) -> tuple[Votes, Veto | None]:
         """The answer with most votes; where a veto stands against it, the nearest similar one without a veto."""
+        similarities, answers, sketch_at = near
         votes = favoured(similarities, answers)
-        against = veto(asked, neighbours[votes.place].sketch())
+        against = veto(asked, sketch_at(votes.place))
         if against is None or not self._stands(against):
             return votes, against
-        for place, neighbour in enumerate(neighbours):
-            if neighbour.similarity < self._min_similarity:
+        for place, similarity in enumerate(similarities):
+            if similarity < self._min_similarity:
                 break
-            if place != votes.place and veto(asked, neighbour.sketch()) is None:
+            if place != votes.place and veto(asked, sketch_at(place)) is None:
                 return favoured(similarities, answers, place), None
         return votes, against
 

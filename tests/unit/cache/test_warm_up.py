@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from services.cache.risk_controller import RiskController
-from services.cache.scope_decision import Action, Near, ScopeDecision
+from services.cache.scope_decision import Action, ScopeDecision
 from services.cache.scope_state import pack, unpack
 from services.cache.sketch import sketch
 from services.cache.warm_up import Example, Lessons, Nearby, lessons
 from services.chassis.errors import FailedPrecondition
-from tests.unit.cache.parts import DIGEST, opened
+from tests.unit.cache.parts import DIGEST, near, opened
 
 ASKED, OTHERWISE, ELSE = "How do I top up my card?", "Topping up the card, in which way", "Is the app free?"
 BOUND = 0.01
@@ -43,8 +43,8 @@ def asked(scope: ScopeDecision, rng: random.Random, right_from: float, judged: f
     """One request, whose verdict comes with probability `judged`; whether it was served, and wrongly."""
     scope.risk.begin(BOUND)
     first, second = similar(rng)
-    near = [Near(first, 0, lambda: sketch(OTHERWISE)), Near(second, 1, lambda: sketch(ELSE))]
-    considered = scope.consider(sketch(ASKED), near, BOUND)
+    others = near((OTHERWISE, first, 0), (ELSE, second, 1))
+    considered = scope.consider(sketch(ASKED), others, BOUND)
     right = (first >= right_from) != (rng.random() < 0.03)
     if considered.action is Action.SERVE:
         return True, not right

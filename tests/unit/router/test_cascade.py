@@ -160,8 +160,8 @@ def test_nothing_is_asked_first_where_rivals_have_no_one_order(in_order: bool) -
     policy = router()._policy
     asked = query(loss=0.05, vector=familiar(), whole_answer=True)
     small, large = policy._eligibility.candidates(asked)
-    assert policy._cascades
-    found = policy._cascades.paired(asked, [small], large, ("small",), in_order)
+    assert policy._choosing._cascades
+    found = policy._choosing._cascades.paired(asked, [small], large, ("small",), in_order)
     assert (found is not None) is in_order
 
 

@@ -83,6 +83,8 @@ def test_a_broken_promise_is_suspended() -> None:
     after = made.plan(asked)
     assert (after.models[0].model, after.reason) == ("large", Reason.PROMISE_SUSPENDED)
     assert not after.promised
+    assert set(plan.contested_losses) == {"small", "middle"}
+    assert after.contested_losses == {}  # nobody's answer is compared, which says nothing of what it would have been
 
 
 async def test_feedback_raises_the_alarm(tmp_path: Path) -> None:

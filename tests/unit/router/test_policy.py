@@ -292,6 +292,7 @@ def test_a_turn_that_leans_on_the_conversation_goes_to_the_strong_model(text: st
     plan = policy(predictor=PREDICTOR).plan(query(text, **asked, earlier_turns=2))
     assert (plan.models[0].model, plan.reason) == ("large", Reason.NEEDS_CONVERSATION)
     assert why in plan.explanation
+    assert plan.contested_losses == {}
     assert policy(predictor=PREDICTOR).plan(query(text, **asked)).models[0].model == "small"
 
 
