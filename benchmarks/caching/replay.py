@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.caching.traffic import NEVER, Shelf, Traffic
+from services.cache.considered import Action, Considered, Near
 from services.cache.decision import MissReason
 from services.cache.normalise import normalise
-from services.cache.scope_decision import Action, Considered, Near, ScopeDecision
+from services.cache.scope_decision import ScopeDecision
 from services.cache.warm_up import Lessons
 
 _NEIGHBOURS = 16  # as answer_cache

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
 
+from services.cache.challenger import VerifierStanding
+from services.cache.considered import Action, Considered, Near
 from services.cache.decision import Check, Decline, MissReason, Neighbour, Serve
 from services.cache.entry import Entry
 from services.cache.query import Query
-from services.cache.scope_decision import Action, Considered, Near, ScopeDecision
+from services.cache.scope_decision import ScopeDecision
 from services.cache.scope_file import ScopeFile
 from services.cache.scope_state import pack, unpack
 from services.cache.sketch import sketch
@@ -45,6 +47,8 @@ class Promise:
     realised: float
     certified: float
     allowed: float
+    verifier: VerifierStanding
+    verifier_stake: float
 
 
 @dataclass(slots=True)
@@ -209,6 +213,5 @@ def _key(name: ScopeName) -> str:
 def _promise(name: ScopeName, scope: ScopeDecision) -> Promise:
     risk = scope.risk
     allowed = risk.allowance / max(risk.requests, 1)
-    return Promise(
-        *name, risk.requests, risk.served, risk.audits, risk.audits_wrong, risk.realised, risk.certified, allowed
-    )
+    books = risk.requests, risk.served, risk.audits, risk.audits_wrong
+    return Promise(*name, *books, risk.realised, risk.certified, allowed, *scope.verifier)

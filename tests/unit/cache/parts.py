@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from services.cache.answer_cache import AnswerCache
+from services.cache.considered import Considered, Near
 from services.cache.decision import Check, Decline, MissReason, Neighbour, Serve
 from services.cache.embedding import Embedding
 from services.cache.entry import Answer, Entry, Partition
 from services.cache.entry_store import EntryStore
 from services.cache.personal_data import Detector
 from services.cache.query import Audit, Hit, Miss, Query, Submission
-from services.cache.scope_decision import Considered, Near
 from services.cache.scope_file import ScopeFile
 from services.cache.scopes import ScopeName, Scopes
 from services.cache.settings import CacheSettings

@@ -6,9 +6,10 @@ from collections.abc import Callable
 import pytest
 
 from services.cache.certificate import Certificate
+from services.cache.considered import Action
 from services.cache.decision import MEASURED_WRONG_SHARE, MissReason, precision
 from services.cache.risk_controller import RiskController
-from services.cache.scope_decision import Action, ScopeDecision
+from services.cache.scope_decision import ScopeDecision
 from services.cache.sketch import sketch
 from services.cache.veto_trials import VetoTrials
 from services.cache.vetoes import Veto, veto

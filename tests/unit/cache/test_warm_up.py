@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from services.cache.considered import Action
 from services.cache.risk_controller import RiskController
-from services.cache.scope_decision import Action, ScopeDecision
+from services.cache.scope_decision import ScopeDecision
 from services.cache.scope_state import pack, unpack
 from services.cache.sketch import sketch
 from services.cache.warm_up import Example, Lessons, Nearby, lessons
@@ -121,9 +122,9 @@ def test_similarities_of_another_encoder_than_the_settings_teach_nothing(tmp_pat
 
 
 def test_a_scope_that_has_learnt_is_not_warmed_up() -> None:
-    """Its own verdicts are worth more than any file, and the error tells how many there are."""
+    """Its own verdicts are worth more than any file too small for a verifier; the error tells how many there are."""
     scope, rng = ScopeDecision(0.8, lambda: 0.99), random.Random(3)
     for _ in range(300):
         asked(scope, rng, 0.7, judged=1.0)
     with pytest.raises(FailedPrecondition, match="verdicts of its own"):
-        scope.warm(log_of(600, 0.7))
+        scope.warm(log_of(60, 0.7))
