@@ -47,7 +47,7 @@ class Equality:
     name = "equality"
 
     async def same(self, comparison: Comparison) -> bool | None:
-        """Compares words without letter case and punctuation, in order; with other signs, equal words say another thing."""
+        """Compares words without letter case and punctuation, in order; signs tell equal words apart."""
         one, other = comparison.kept, comparison.made
         first, second = _WORD.findall(one.casefold()), _WORD.findall(other.casefold())
         if first == second:
