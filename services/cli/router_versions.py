@@ -13,6 +13,8 @@ from services.chassis.settings import ConfigError, load, read_file
 from services.cli.printing import show
 from services.edge.quality_budget import QualityBudget
 from services.edge.settings import EdgeSettings
+from services.executor.sentence_encoder import SentenceEncoder
+from services.executor.settings import ExecutorSettings
 from services.router.artefact import Artefact
 from services.router.catalogue import load_catalogue
 from services.router.eligibility import Eligibility
@@ -50,6 +52,8 @@ def contest(arguments: argparse.Namespace, artefact: Artefact) -> Contest:
     settings, serving = _settings(arguments.config)
     catalogue = load_catalogue(settings.catalogue, settings.prices)
     usable(arguments.artefact, catalogue.default.name)
+    Versions(serving).expect_another(arguments.artefact)
+    _expect_encoder(arguments, artefact.facts.encoder_digest)
     serves = _serving(serving, catalogue.default.name, artefact.facts.encoder_digest)
     either = {
         name for one in (artefact, serves) if one for name in one.facts.models if name in Predictor(one).calibration
@@ -112,6 +116,22 @@ def change(arguments: argparse.Namespace) -> None:
         counts = artefact.facts.fitted_prompts, len(artefact.calibration_losses)
         table.add_row(str(one.number), one.digest, *(str(count) for count in counts), state)
     show(table)
+
+
+def _expect_encoder(arguments: argparse.Namespace, digest: str) -> None:
+    """Raises ConfigError where the settings embed prompts by another encoder than this, which refuses them all then."""
+    if not load(EdgeSettings, read_file(arguments.config)).encoder.in_process:
+        return
+    embeds = load(ExecutorSettings, read_file(arguments.config)).encoder
+    if embeds is None:
+        return
+    fitted = f"as {arguments.artefact} was fitted on, or edge.encoder.address of another process"
+    if embeds.precision != arguments.precision:
+        expected = f"{arguments.precision}, {fitted}"
+        raise ConfigError(f"executor.encoder.precision: got {embeds.precision}, expected {expected}")
+    elsewhere = embeds.folder.resolve() != arguments.encoder.resolve()
+    if elsewhere and SentenceEncoder(embeds.folder, embeds.precision, threads=1).digest != digest:
+        raise ConfigError(f"executor.encoder.folder: got {embeds.folder}, expected {arguments.encoder}, {fitted}")
 
 
 def _serving(path: Path, default_model: str, encoder_digest: str) -> Artefact | None:

@@ -320,7 +320,7 @@ async def test_exploring_stays_within_the_budget(monkeypatch: pytest.MonkeyPatch
         assert MIDDLE not in [model for _, model, *_ in bench.router.scores]
 
 
-@pytest.mark.parametrize(("explore", "usd_per_day"), [(0.0, 0.03), (1.0, 0.06)])
+@pytest.mark.parametrize(("explore", "usd_per_day"), [(0.0, 0.03), (1.0, 0.09)])
 async def test_as_a_budget_ends_who_answered_makes_no_difference(
     explore: float, usd_per_day: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,10 +330,11 @@ async def test_as_a_budget_ends_who_answered_makes_no_difference(
         told: Counter[str] = Counter()
         for number in range(120):
             chosen = (SMALL, LARGE)[number % 2]
-            bench.router.models = (chosen, *({SMALL, LARGE} - {chosen}))
+            bench.router.models = (chosen, *({SMALL, LARGE} - {chosen}), MIDDLE)
             before = len(bench.router.scores)
             await compared(bench, request(f"question {number}"))
-            told[chosen] += len(bench.router.scores) > before
+            models = {model for _, model, *_ in bench.router.scores[before:]}
+            told[chosen] += models >= ({SMALL, MIDDLE, LARGE} if explore else {LARGE})
         assert 10 < told[SMALL] < 60
         assert abs(told[SMALL] - told[LARGE]) <= 1
 

@@ -106,6 +106,14 @@ def test_wordings_of_a_question_count_once() -> None:
         verdict(cheap, None, worded(0.0, seed=0, questions=99))
 
 
+def test_means_of_groups_are_held_to_more_than_the_tail() -> None:
+    """Whatever happens within groups, e times the binomial tail bounds it, so that nine of 200 still may be chance."""
+    harmed = (np.arange(200) < 9).astype(float)
+    assert Decided(harmed, np.zeros(200)).breaks(0.02)
+    assert not Decided(harmed, np.zeros(200), grouped=True).breaks(0.02)
+    assert Decided((np.arange(200) < 10).astype(float), np.zeros(200), grouped=True).breaks(0.02)
+
+
 def _refused(files: Any) -> float:
     """Share of files on which a router is refused that harms so much of each question, [files, questions]."""
     return float(np.mean([bool(refusal(Decided(one, np.zeros(len(one)), True), None, 0.02)) for one in files]))

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,12 @@ def test_a_prompt_that_no_promise_covered_is_never_sent() -> None:
     found = recalibrated(artefact(), [*strange, *(one for one in lines if int(one["decision_id"][1:]) % 4)])
     assert np.isinf(found.calibration_losses).all(axis=1).sum() == 100
     assert found.facts.metrics["unfamiliar_share"] == 0.25
+
+
+def test_how_sure_models_were_is_not_kept() -> None:
+    """What the log does not tell of its decisions is not taken from the prompts calibrated before."""
+    before = replace(artefact(prompts=150), calibration_mean_logprobs=np.full((150, 3), -1.0, np.float32))
+    assert recalibrated(before, outcomes(150)).calibration_mean_logprobs is None
 
 
 def test_lines_that_do_not_tell_the_prompt_are_passed_over() -> None:
