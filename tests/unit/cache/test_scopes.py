@@ -268,6 +268,9 @@ def collisions() -> Iterator[tuple[str, str]]:
         for thing in ("my plan", "the order", "our account", "this card", "the trial", "a booking", "my data"):
             yield f"Should we {action} {thing} now?", f"Should we never {action} {thing} now?"
             yield f"Can you {action} {thing} with a fee?", f"Can you {action} {thing} without a fee?"
+            yield f"Can I {action} {thing} today?", f"Can we {action} {thing} today?"
+        yield f"When did my bank {action} it?", f"When did our bank {action} it?"
+        yield f"Did you {action} what I sent?", f"Did I {action} what you sent?"
     yield from directions_and_signs(names)
 
 
