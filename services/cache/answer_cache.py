@@ -13,7 +13,8 @@ from services.cache.memory import EXACT, Memory
 from services.cache.normalise import exact_key
 from services.cache.personal_data import Detector, PersonalData
 from services.cache.query import Audit, Hit, MatchKind, Miss, NotKept, Query, Stats, Submission
-from services.cache.scopes import Promise, ScopeName, Scopes
+from services.cache.scope_memory import Promise, ScopeName
+from services.cache.scopes import Scopes
 from services.cache.settings import CacheSettings
 from services.cache.snapshots import Snapshots
 from services.cache.vector_index import VectorIndex

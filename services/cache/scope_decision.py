@@ -18,6 +18,7 @@ from services.chassis.errors import FailedPrecondition
 
 _MOST_ANSWERS = 50_000
 _BEYOND_OPINION = frozenset({Veto.NUMBERS, Veto.NEGATION, Veto.TEXT})  # stand until their own trial, whoever decides
+_BYTES, _RECORD_BYTES = 20_000, 220  # of memory: what is there from the start, and for each answer known
 _LEARNT = 150  # verdicts from which the scorer decides instead of the rule for new scopes
 
 
@@ -170,6 +171,11 @@ class ScopeDecision:
             record.entries -= 1
             if record.entries <= 0:
                 del self.records[answer]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of memory, about."""
+        return _BYTES + self.scorer.bytes + _RECORD_BYTES * (len(self.records) + len(self.aliases))
 
     @property
     def learnt(self) -> bool:

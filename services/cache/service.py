@@ -16,7 +16,7 @@ from services.cache.embedding import Embedding
 from services.cache.entry import Answer, Partition, Provenance, Selector
 from services.cache.leases import Found, Leases
 from services.cache.query import NotKept, Query, Stats, Submission
-from services.cache.scopes import Promise
+from services.cache.scope_memory import Promise
 from services.cache.warm_up import lessons
 from services.cache.worker import Worker
 from services.chassis.call import caller, tenant_of
