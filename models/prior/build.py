@@ -39,10 +39,11 @@ language: en
 ---
 # The shipped prior
 
-Tells, from a prompt's embedding and {lexical} facts about its words, how hard it is and for which kind of model: {heads}
-heads of a kernel machine on {landmarks} landmarks, which repeats what one for each body of outcomes says. `fulcrum router
-fit` gives them to every router as features, so that a few hundred outcomes of one's own are enough; `--prior` without a
-file leaves them out. {kilobytes} KB, no code in it: `services/router/prior_file.py` says what it holds.
+Tells, from a prompt's embedding and {lexical} facts about its words, how hard it is and for which kind of model:
+{heads} heads of a kernel machine on {landmarks} landmarks, which repeats what one for each body of outcomes says.
+`fulcrum router fit` gives them to every router as features, so that a few hundred outcomes of one's own are enough;
+`--prior` without a file leaves them out. {kilobytes} KB, no code in it: `services/router/prior_file.py` says what
+it holds.
 
 Fitted by `python -m models.prior.build NAME=FILE ...` on these outcomes, all of permissive licences:
 

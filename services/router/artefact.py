@@ -180,7 +180,7 @@ def _shapes(
         "centre": (np.float32, (lexical + heads,)),
         "spread": (np.float32, (lexical + heads,)),
         "landmarks": (np.float32, (landmarks, directions + lexical + heads)),
-        "coefficients": (np.float32, (landmarks + directions + lexical + heads, targets + domains)),
+        "coefficients": (np.float32, (landmarks + lexical + heads, targets + domains)),
         "offset": (np.float32, (targets + domains,)),
         "domain_targets": (np.float32, (domains, targets)),
         "scores": (np.float32, (targets,)),

@@ -16,7 +16,7 @@ from services.router.domains import chances_of, domain_targets
 from services.router.kernel import Machine, drawn, fit_machine, left_out
 from services.router.prior import LEXICAL_SCALE, Prior, scaled, standard
 
-_HEAD_SCALE, _SLOPE, _PENALTY, _LANDMARKS, _FOLDS = 0.1, 0.3, 3.0, 1024, 20
+_HEAD_SCALE, _PENALTY, _LANDMARKS, _FOLDS = 0.1, 3.0, 1024, 20
 _DOMAIN_PENALTY, _LEAST_OF_DOMAIN = 0.3, 5  # prompts that make a domain
 
 
@@ -28,7 +28,7 @@ class Ensemble:
         prior: what other outcomes tell.
         centre: float32 [f + h], of lexical features and heads, as is `spread`.
         landmarks: float32 [l, p + f + h].
-        coefficients: float32 [l + p + f + h, t + d]: targets, then domains.
+        coefficients: float32 [l + f + h, t + d]: targets, then domains.
         offset: float32 [t + d].
         domain_targets: float32 [d, t], each domain's targets less their mean; d may be 0.
         scores: float32 [t], how much each target counts for how easy a prompt is.
@@ -47,7 +47,7 @@ class Ensemble:
 
     @cached_property
     def _machine(self) -> Machine:
-        return Machine(self.landmarks, self.coefficients, self.offset, _SLOPE)
+        return Machine(self.landmarks, self.coefficients, self.offset, len(self.centre))
 
     @cached_property
     def _scales(self) -> NDArray[np.float32]:
@@ -95,14 +95,14 @@ def fit_ensemble(
     questions, group = np.unique(np.arange(len(points)) if groups is None else groups, return_inverse=True)
     folds = (np.random.default_rng(0).permutation(len(questions)) % _FOLDS)[group]
     chosen = drawn(points, landmarks)
-    machine = fit_machine(points, targets, _PENALTY, chosen, _SLOPE)
+    machine = fit_machine(points, targets, _PENALTY, chosen, len(centre))
     apart = left_out(machine, points, targets, _PENALTY, folds)
     named = [name for name in sorted(set(domains) - {""}) if list(domains).count(name) >= _LEAST_OF_DOMAIN]
     named = named if len(named) > 1 else []
     by_domain, chances = np.zeros((0, targets.shape[1]), np.float32), np.zeros((len(points), 0), np.float32)
     if named:
         belongs = np.array([[domain == name for name in named] for domain in domains], float)
-        placed = fit_machine(points, belongs, _DOMAIN_PENALTY, chosen, _SLOPE)
+        placed = fit_machine(points, belongs, _DOMAIN_PENALTY, chosen, len(centre))
         chances = chances_of(left_out(placed, points, belongs, _DOMAIN_PENALTY, folds))
         by_domain, without = domain_targets(chances, targets, folds)
         apart = (apart + without) / 2
@@ -110,7 +110,7 @@ def fit_ensemble(
             chosen,
             np.concatenate((machine.coefficients, placed.coefficients), axis=1),
             np.concatenate((machine.offset, placed.offset)),
-            _SLOPE,
+            len(centre),
         )
     weights = np.where(np.arange(targets.shape[1]) < scores, 1 / max(1, scores), 0).astype(np.float32)
     blend = fit_blend(apart, targets, weights, len(named), len(questions))

@@ -2,8 +2,8 @@
 
 The kernel is a Gaussian, for what holds nearby, and where wanted a linear one too, for what holds everywhere. Nyström's
 approximation (Williams and Seeger 2001): with B between n rows and l landmarks and K among the landmarks, the
-coefficients c minimise |B c - y|^2 + penalty c' K c; a linear kernel adds the point's own values to B, a unit matrix
-to K. Outputs observed on other rows are solved by themselves.
+coefficients c minimise |B c - y|^2 + penalty c' K c; a linear kernel adds values of the point to B, a unit matrix to K.
+Outputs observed on other rows are solved by themselves.
 """
 
 from collections.abc import Iterator
@@ -15,24 +15,25 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 _JITTER = 1e-4
+_SLOPE = np.float32(0.3)  # square root of what the linear kernel counts
 _MOST_LEVERAGE = 0.999
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Predicts k outputs from points of a space whose scale is the kernel's: exp(-|x - x'|^2 / 2) + slope^2 x' x.
+    """Predicts k outputs from points of a space whose scale is the kernel's: exp(-|x - x'|^2 / 2).
 
     Args:
         landmarks: float32 [l, d].
-        coefficients: float32 [l, k]; [l + d, k] where there is a slope.
+        coefficients: float32 [l + straight, k].
         offset: float32 [k], the mean of what was fitted.
-        slope: square root of what the linear kernel counts; 0 for none.
+        straight: how many of a point's last values have a linear kernel as well.
     """
 
     landmarks: NDArray[np.float32]
     coefficients: NDArray[np.float32]
     offset: NDArray[np.float32]
-    slope: float = 0.0
+    straight: int = 0
 
     @cached_property
     def _half_lengths(self) -> NDArray[np.float32]:
@@ -48,9 +49,11 @@ class Machine:
         return np.exp(found, out=found)
 
     def terms(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the coefficients weigh: similarities to the landmarks, then the point itself where there is a slope."""
+        """What the coefficients weigh, [..., l + straight]: similarities to the landmarks, then the straight values."""
         near = self.similarities(points)
-        return np.concatenate((near, points * np.float32(self.slope)), axis=-1) if self.slope else near
+        if not self.straight:
+            return near
+        return np.concatenate((near, points[..., -self.straight :] * _SLOPE), axis=-1)
 
     def predict(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """Outputs [..., k] for points [..., d]."""
@@ -68,7 +71,7 @@ def fit_machine(
     outputs: NDArray[np.float64],
     penalty: float,
     landmarks: NDArray[np.float32],
-    slope: float = 0.0,
+    straight: int = 0,
 ) -> Machine:
     """Fits outputs [n, k] on points [n, d]; an output that is not a number was not observed.
 
@@ -77,13 +80,13 @@ def fit_machine(
         outputs: what was observed.
         penalty: of the coefficients, in observations.
         landmarks: [l, d].
-        slope: as `Machine` has it.
+        straight: as `Machine` has it.
     """
     chosen = np.ascontiguousarray(landmarks, np.float32)
     observed = ~np.isnan(outputs)
     offset = np.where(observed, outputs, 0).sum(axis=0) / np.maximum(observed.sum(axis=0), 1)
-    terms = len(chosen) + (points.shape[1] if slope else 0)
-    machine = Machine(chosen, np.zeros((terms, outputs.shape[1]), np.float32), offset.astype(np.float32), slope)
+    nothing = np.zeros((len(chosen) + straight, outputs.shape[1]), np.float32)
+    machine = Machine(chosen, nothing, offset.astype(np.float32), straight)
     for seen, columns, used, factor in _systems(machine, points, observed, penalty):
         machine.coefficients[:, columns] = cho_solve(factor, used.T @ (outputs[seen][:, columns] - offset[columns]))
     return machine

@@ -1,6 +1,6 @@
 """Fits a prior on outcomes of any models.
 
-A machine for each body of outcomes learns from them; one small machine repeats what these say, for decisions pay for it.
+A machine for each body of outcomes learns from them; one small machine repeats what these say: decisions pay for it.
 """
 
 from collections.abc import Sequence

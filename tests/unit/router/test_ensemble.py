@@ -86,7 +86,7 @@ def test_what_holds_everywhere_holds_far_from_what_was_fitted() -> None:
     points = rng.normal(size=(300, 2)).astype(np.float32)
     outputs = points[:, :1].astype(np.float64)
     far = np.array([[8, 0], [-8, 0]], np.float32)
-    sloped = fit_machine(points, outputs, 1.0, points, slope=0.3).predict(far)[:, 0]
+    sloped = fit_machine(points, outputs, 1.0, points, straight=2).predict(far)[:, 0]
     flat = fit_machine(points, outputs, 1.0, points).predict(far)[:, 0]
     assert sloped[0] > 3
     assert sloped[1] < -3
@@ -114,8 +114,8 @@ def test_left_out_predictions_are_those_of_a_fit_without_the_fold() -> None:
     """With every row a landmark the closed form is what fitting again without three rows gives, nearly."""
     embeddings, _ = prompts(60, 6)
     outputs = embeddings[:, :1].astype(np.float64)
-    whole = fit_machine(embeddings, outputs, 1.0, embeddings, slope=0.3)
+    whole = fit_machine(embeddings, outputs, 1.0, embeddings, straight=2)
     apart = left_out(whole, embeddings, outputs, 1.0, np.arange(60) % 20)
     kept = np.flatnonzero(np.arange(60) % 20 != 5)
-    without = fit_machine(embeddings[kept], outputs[kept], 1.0, embeddings[kept], slope=0.3)
+    without = fit_machine(embeddings[kept], outputs[kept], 1.0, embeddings[kept], straight=2)
     np.testing.assert_allclose(apart[5::20, 0], without.predict(embeddings[5::20])[:, 0], atol=0.03)
