@@ -5,7 +5,8 @@ is in int8, at batch 8 and prefill in w8a8; decoding goes on behind a prompt of 
 as the engine reads them, 256 in a pass, by the peer at once. Then, in int8 and at batch 1: what a token costs in the
 whole engine over the bare `session.run` of its graph, the bytes of weights a second as a share of what the machine's
 threads read from memory in the same run, and the first token behind a shared prefix of 1,000 tokens, known over
-unknown, with equal texts. Needs the packages of `make test-oracles`, 8 GB of memory and an idle machine: the load is in
+unknown, with equal texts. llama.cpp stands beside them in Q8_0 where it is installed (`pip install llama-cpp-python
+gguf`, which compiles it). Needs the packages of `make test-oracles`, 8 GB of memory and an idle machine: the load is in
 the result.
 """
 
@@ -19,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,29 @@ def our_work(folder: Path, precision: str, threads: int) -> dict[str, Work]:
     return {"decode_batch1": lambda: decode(1), "decode_batch8": lambda: decode(BATCH), "prefill": prefill}
 
 
+def llama_cpp_work(folder: Path, threads: int) -> dict[str, Work]:
+    """The three jobs on llama.cpp; decoding goes on where the last call ended, with one sequence on its own."""
+    from benchmarks.llama_cpp_peer import LlamaCpp
+
+    several, reader = LlamaCpp(folder, threads, CONTEXT, BATCH + 1), LlamaCpp(folder, threads, CONTEXT, 1)
+    sequences = {1: [BATCH], BATCH: list(range(BATCH))}
+    positions = dict.fromkeys(sequences, PROMPT)
+
+    def decode(batch: int) -> None:
+        tokens = list(range(batch))
+        for _ in range(STEPS):
+            tokens = several.run(sequences[batch], [positions[batch]] * batch, tokens)
+            positions[batch] += 1
+
+    def prefill() -> None:
+        reader.forget()
+        reader.run([0] * PREFILL, range(PREFILL), range(PREFILL))
+
+    for sequence in range(BATCH + 1):
+        several.run([sequence] * PROMPT, range(PROMPT), range(PROMPT))
+    return {"decode_batch1": lambda: decode(1), "decode_batch8": lambda: decode(BATCH), "prefill": prefill}
+
+
 def fastest(engines: Mapping[str, Mapping[str, Work]], rounds: int) -> dict[str, dict[str, float]]:
     """Tokens a second by job and engine; the first round warms up and does not count."""
     best: dict[str, dict[str, float]] = {job: {} for job in TOKENS}
@@ -123,6 +148,10 @@ def measure(folder: Path, threads: int, rounds: int) -> dict[str, Any]:
     engines = {name: our_work(folder, name, threads) for name in ("int8", "w8a8")}
     engines["transformers bf16"] = transformers_work(folder, torch.bfloat16)
     engines["transformers fp32"] = transformers_work(folder, torch.float32)
+    if find_spec("llama_cpp") and find_spec("gguf"):
+        engines["llama.cpp q8_0"] = llama_cpp_work(folder, threads)
+    else:
+        tell("llama.cpp: not installed, left out")
     speeds = fastest(engines, rounds)
     engines.clear()
     gc.collect()

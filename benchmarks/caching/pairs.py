@@ -11,6 +11,7 @@ from scipy.stats import beta
 
 from benchmarks.caching.corpus import rows_of, vectors_of
 from benchmarks.caching.pair_features import PairFeatures
+from benchmarks.caching.pair_scope import Asked, asked, in_a_scope
 from benchmarks.caching.pair_verifier import PairVerifier, Shown, Vectors, products, strangeness
 from benchmarks.caching.pair_words import changes
 
@@ -52,6 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
                 "verifier": _coverage(measured["verifier"], test.same),
                 "calibration_coverage": {name: round(value, 4) for name, value in gains.items()},
                 "strangeness": round(strange, 3),
+                "in_a_scope": in_a_scope(fit.asked(), test.asked(), arguments.bound),
             }
         )
     )
@@ -72,6 +74,10 @@ class Labelled:
         early = (self._early[0::2] * self._early[1::2]).sum(1)
         features = np.column_stack([described.matrix(self.pairs, self.cosines), early])
         return Shown(features, np.hstack([products(self.vectors), products(self._early)]), changes(self.pairs))
+
+    def asked(self) -> Asked:
+        """The pairs as requests of a scope."""
+        return asked(self.pairs, self.cosines, self.same)
 
     def _embedded(self, layers: int = 0) -> Vectors:
         vectors = vectors_of([text for pair in self.pairs for text in pair], layers)

@@ -3,12 +3,12 @@
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
 from benchmarks.caching.traffic import NEVER, Shelf, Traffic
+from services.cache.considered import Action, Considered, Near
 from services.cache.decision import MissReason
 from services.cache.normalise import normalise
-from services.cache.scope_decision import Action, Considered, Near, ScopeDecision
+from services.cache.scope_decision import ScopeDecision
 from services.cache.warm_up import Lessons
 
 _NEIGHBOURS = 16  # as answer_cache
@@ -74,10 +74,8 @@ class Replay:
         if not near:
             self._store(place, place)
             return Step(place, "miss", None, None, None, 1.0, MissReason.EMPTY.value)
-        neighbours = [
-            Near(similarity, self._answers[other], partial(traffic.sketches.__getitem__, other))
-            for other, similarity in zip(near, similarities, strict=True)
-        ]
+        answers = [self._answers[other] for other in near]
+        neighbours = Near(similarities, answers, lambda place: traffic.sketches[near[place]])
         considered = self.scope.consider(traffic.sketches[place], neighbours, self._bound)
         candidate = considered.answer
         right = traffic.same(candidate, place)

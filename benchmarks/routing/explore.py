@@ -15,14 +15,14 @@ from benchmarks.routing.__main__ import summary
 from benchmarks.routing.promise import Rows, add_row_arguments, draw, prepared
 from services.router.calibration import Calibration
 from services.router.logged_decisions import Decision
-from services.router.off_policy import drawn_alike, estimated_harm
+from services.router.off_policy import estimated_harm, fair_sample
 from services.router.scored import InvalidOutcomes
 
 _STRONG, _NORMAL = "", 1.96  # no model is called so; standard errors of a 95 % interval
 
 
 def served(rows: Rows, asked: NDArray[np.intp], threshold: float, explored: float, seed: int) -> Sequence[Decision]:
-    """Decisions on these rows: all weaker models are scored where it was drawn, else the chosen one alone."""
+    """Decisions on these rows: all weaker models are scored where it was drawn, else the chosen one alone, if any."""
     drawn = np.random.default_rng(seed).uniform(size=len(asked)) < explored
     found = []
     for row, explores in zip(asked, drawn, strict=True):
@@ -31,13 +31,15 @@ def served(rows: Rows, asked: NDArray[np.intp], threshold: float, explored: floa
         harms = dict(zip(rows.models, rows.harms[row].tolist(), strict=True))
         scores = {model: 1.0 - harm for model, harm in harms.items() if explores or model == chosen}
         known = {_STRONG: 1.0, **scores}
-        found.append(Decision(f"{rows.groups[row]}", False, dict(losses), known, explored if explores else None))
+        drawn_of_all, drawn_of_both = (explored, None) if explores else (None, 1 - explored)
+        group = f"{rows.groups[row]}"
+        found.append(Decision(group, False, losses, known, drawn_of_all, drawn_of_both, contested=losses))
     return found
 
 
 def learnt(rows: Rows, decisions: Sequence[Decision]) -> Calibration:
     """The calibration that is read from them; nothing is promised where there is none."""
-    whole = drawn_alike([one for one in decisions if one.tells(rows.models) and set(rows.models) <= set(one.scores)])
+    whole = fair_sample(decisions, rows.models)
     losses = np.array([one.row(rows.models) for one in whole], np.float32).reshape(-1, len(rows.models))
     harms = np.array([[one.harmed(model, _STRONG) for model in rows.models] for one in whole], np.bool_)
     return Calibration(rows.models, losses, harms.reshape(losses.shape), np.array([int(one.group) for one in whole]))

@@ -40,7 +40,7 @@ def assemble(settings: CacheSettings) -> Component:
         register=register,
         start=start,
         close=servicer.close,
-        metrics=(CacheMetrics(servicer.counted),),
+        metrics=(CacheMetrics(servicer.counted, servicer.promised),),
         for_tenants=frozenset({"Lookup", "Feedback", "Invalidate", "ListEntries"}),  # each in its own scope
     )
 

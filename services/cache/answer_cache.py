@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import compress
 
-from services.cache.decision import Decline, MissReason, Neighbour, Serve
+from services.cache.decision import Decline, MissReason, Serve
 from services.cache.embedding import Embedding
-from services.cache.entry import NewEntry, Selector, Space
+from services.cache.entry import Entry, NewEntry, Selector, Space
 from services.cache.entry_store import EntryStore
 from services.cache.kept_entries import KeptEntries, embedded
 from services.cache.memory import EXACT, Memory
@@ -76,11 +77,11 @@ class AnswerCache:
                 return self._memory.hit(query, entry, now_ns, *EXACT)
         if query.embedding is None or query.embedding.encoder_digest not in self._space.encoders:
             return self._memory.miss(query, Decline(MissReason.NOT_NEAR, "no entry has an embedding of this encoder"))
-        near = self._neighbours(query, query.embedding, now_ns)
-        scope = ScopeName(query.partition.tenant, query.embedding.encoder_digest)
+        entries, similarities = self._near(query, query.embedding, now_ns)
+        scope, bound = ScopeName(query.partition.tenant, query.embedding.encoder_digest), self._bound(query)
         if not query.again:
-            self._scopes.begin(scope, self._bound(query))
-        decided, considered = self._scopes.decide(scope, query.text, near, self._bound(query), query.judges)
+            self._scopes.begin(scope, bound)
+        decided, considered = self._scopes.decide(scope, query.text, entries, similarities, bound, query.judges)
         if isinstance(decided, Decline):
             return self._memory.miss(query, decided)
         entry, why = decided.neighbour.entry, decided.explanation
@@ -208,11 +209,15 @@ class AnswerCache:
     def _bound(self, query: Query) -> float:
         return self._settings.max_wrong_share if query.max_wrong_share is None else query.max_wrong_share
 
-    def _neighbours(self, query: Query, embedding: Embedding, now_ns: int) -> list[Neighbour]:
+    def _near(self, query: Query, embedding: Embedding, now_ns: int) -> tuple[list[Entry], list[float]]:
+        """The nearest entries that may be served, with their similarities."""
         space = Space(query.partition, embedding.encoder_digest)
         near = self._index.search(space, self._space.vector(embedding), _NEIGHBOURS)
-        known = self._memory.serving([sequence for sequence, _ in near], query, now_ns)
-        unread = [sequence for sequence, entry in known.items() if entry is None]
-        if unread:
-            known |= {one.sequence: one for one in self.kept.of(unread)}
-        return [Neighbour(entry, similarity) for sequence, similarity in near if (entry := known.get(sequence))]
+        sequences, similarities = [sequence for sequence, _ in near], [similarity for _, similarity in near]
+        entries, may_be = self._memory.serving(sequences, query, now_ns)
+        if not (all(entries) and all(may_be)):
+            unread = [one for one, entry, may in zip(sequences, entries, may_be, strict=True) if may and not entry]
+            read = {one.sequence: one for one in self.kept.of(unread)}
+            entries = [entry or read.get(one) for one, entry in zip(sequences, entries, strict=True)]
+            may_be = [may and entry is not None for may, entry in zip(may_be, entries, strict=True)]
+        return [entry for entry in compress(entries, may_be) if entry], list(compress(similarities, may_be))

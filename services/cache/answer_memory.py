@@ -1,6 +1,7 @@
 """The entries used last, in memory, so that an exact hit costs no look at the disk."""
 
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from services.cache.entry import Entry
 
@@ -16,6 +17,10 @@ class AnswerMemory:
     def get(self, sequence: int) -> Entry | None:
         """The entry; None where it is not in memory."""
         return self._entries.get(sequence)
+
+    def some(self, sequences: Iterable[int]) -> list[Entry | None]:
+        """As `get` for each."""
+        return list(map(self._entries.get, sequences))
 
     def used(self, sequence: int) -> None:
         """Makes an entry, if it is in memory, the one used last."""

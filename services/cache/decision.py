@@ -1,7 +1,6 @@
 """What may be decided about a similar prompt's answer, and what the rule for new scopes was measured to get right."""
 
 from bisect import bisect_right
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
@@ -36,8 +35,7 @@ class Neighbour(NamedTuple):
     similarity: float
 
 
-@dataclass(frozen=True, slots=True)
-class Serve:
+class Serve(NamedTuple):
     """Serve this neighbour, which is right with this estimated probability."""
 
     neighbour: Neighbour
@@ -45,8 +43,7 @@ class Serve:
     explanation: str
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """Serve nothing; once the request is executed, a verdict on this neighbour's answer is wanted.
 
     `propensity` is the probability with which the request was to be executed: less than 1 for a would-be hit.
@@ -58,8 +55,7 @@ class Check:
     explanation: str
 
 
-@dataclass(frozen=True, slots=True)
-class Decline:
+class Decline(NamedTuple):
     """Serve nothing, and why."""
 
     reason: MissReason

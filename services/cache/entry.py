@@ -1,10 +1,10 @@
 """What is kept: an answer, the prompt it answers, where it came from, and the partition that it never leaves."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 from services.cache.normalise import normalise
 from services.cache.sketch import Sketch, sketch
@@ -77,14 +77,22 @@ class Kept(Protocol):
 
 def serves(kept: Kept, principal: str, now_ns: int, max_age_ns: int | None) -> bool:
     """Whether it may be served to this principal: it has not expired, is young enough and out of quarantine."""
-    return (
-        (kept.expire_ns is None or now_ns < kept.expire_ns)
+    return serving((kept,), principal, now_ns, max_age_ns)[0]
+
+
+def serving(all_kept: Sequence[Kept | None], principal: str, now_ns: int, max_age_ns: int | None) -> list[bool]:
+    """Whether each `serves`; what is None does not."""
+    quarantined = Standing.QUARANTINED
+    return [
+        kept is not None
+        and ((expire_ns := kept.expire_ns) is None or now_ns < expire_ns)
         and (max_age_ns is None or now_ns - kept.create_ns <= max_age_ns)
-        and (kept.standing is not Standing.QUARANTINED or principal == kept.principal)
-    )
+        and (kept.standing is not quarantined or principal == kept.principal)
+        for kept in all_kept
+    ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One kept answer; times in nanoseconds since 1970, `expire_ns` None where it never expires.
 
@@ -103,22 +111,29 @@ class Entry:
     size: int = 0
     hits: int = 0
     encoder: str = ""
+    _sketch: Sketch | None = field(default=None, init=False, repr=False, compare=False)
+    _meaning: int | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def principal(self) -> str:
         """Who caused it."""
         return self.provenance.principal
 
-    @cached_property
+    @property
     def sketch(self) -> Sketch:
         """What decides its prompt's answer, worked out once."""
-        return sketch(self.text)
+        if self._sketch is None:
+            object.__setattr__(self, "_sketch", sketch(self.text))
+        return cast(Sketch, self._sketch)
 
-    @cached_property
+    @property
     def meaning(self) -> int:
         """A number that answers share which are the same after normalising, worked out once."""
-        digest = hashlib.blake2b(normalise(self.answer.text).encode(errors="surrogatepass"), digest_size=8).digest()
-        return int.from_bytes(digest, "little", signed=True)
+        if self._meaning is None:
+            said = normalise(self.answer.text).encode(errors="surrogatepass")
+            digest = hashlib.blake2b(said, digest_size=8).digest()
+            object.__setattr__(self, "_meaning", int.from_bytes(digest, "little", signed=True))
+        return cast(int, self._meaning)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 NAMES = (
     "one", "similarity", "similarity squared", "margin", "votes", "flat votes", "similarity x votes", "neighbours",
@@ -22,8 +23,7 @@ class Record:
     entries: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Votes:
+class Votes(NamedTuple):
     """The answer that the neighbours speak for.
 
     Args:
@@ -41,11 +41,14 @@ def favoured(similarities: Sequence[float], answers: Sequence[int], place: int |
     """What neighbours, nearest first and each with its answer, vote for; or the votes for the answer at `place`."""
     sharp: dict[int, float] = {}
     flat: dict[int, float] = {}
-    first = similarities[0]
+    first, exp = similarities[0], math.exp
     for similarity, answer in zip(similarities, answers, strict=True):
         gap = similarity - first
-        sharp[answer] = sharp.get(answer, 0.0) + math.exp(_SHARP * gap)
-        flat[answer] = flat.get(answer, 0.0) + math.exp(_FLAT * gap)
+        if answer in sharp:
+            sharp[answer] += exp(_SHARP * gap)
+            flat[answer] += exp(_FLAT * gap)
+        else:
+            sharp[answer], flat[answer] = exp(_SHARP * gap), exp(_FLAT * gap)
     chosen = max(sharp, key=sharp.__getitem__) if place is None else answers[place]
     at = answers.index(chosen) if place is None else place
     return Votes(at, sharp[chosen] / sum(sharp.values()), flat[chosen] / sum(flat.values()))
@@ -60,17 +63,18 @@ def weigh(
     """
     answer, nearest = answers[votes.place], similarities[votes.place]
     same = [s for s, other in zip(similarities, answers, strict=True) if other == answer]
-    rivals = (s for s, other in zip(similarities, answers, strict=True) if other != answer)
-    rival = next(rivals, similarities[-1] - 0.02)
-    judged = record.right + record.wrong
+    rival = similarities[-1] - 0.02
+    if len(same) < len(answers):
+        rival = next(s for s, other in zip(similarities, answers, strict=True) if other != answer)
+    judged, above = record.right + record.wrong, 4 * (nearest - 0.75)
     return (
         1.0,
-        4 * (nearest - 0.75),
-        16 * (nearest - 0.75) ** 2,
+        above,
+        above**2,
         8 * (nearest - rival),
         _logit(votes.sharp) / 4,
         _logit(votes.flat) / 4,
-        4 * (nearest - 0.75) * votes.sharp,
+        above * votes.sharp,
         math.log(len(same)),
         4 * (sum(same) / len(same) - 0.7),
         math.log1p(record.entries) / 3,

@@ -8,6 +8,7 @@ def _words(text: str) -> frozenset[str]:
 
 
 _WORD = re.compile(r"[^\W\d_]{2,}")  # a letter by itself is a symbol of any language
+_ASCII_WORD = re.compile("[a-z]{2,}")  # the same of what is ASCII, faster
 _PER_EVIDENCE = 12  # words, of which one at least is evidence
 # Frequent in English and rare elsewhere. Not here: what is a word of another language as well, as is, in, to, for, do,
 # can, a, i, or, an, me, on, at (all over Europe), of, been, had (Dutch), have, time, send (Danish), her (Turkish),
@@ -80,8 +81,8 @@ def is_english(text: str) -> bool:
         if foreign > _FOREIGN_LETTERS * len(letters):
             return False
     lower = text.lower()
-    words = _WORD.findall(lower)
-    english, enough = sum(word in _ENGLISH for word in words), len(words) / _PER_EVIDENCE
+    words = (_ASCII_WORD if plain else _WORD).findall(lower)
+    english, enough = len([word for word in words if word in _ENGLISH]), len(words) / _PER_EVIDENCE
     if plain and _OTHERS.isdisjoint(words) and english >= enough:
         return True
     english += _PAIRS.search(lower) is not None

@@ -10,7 +10,7 @@ from dataclasses import replace
 from services.cache.answer_memory import AnswerMemory
 from services.cache.decision import Decline, MissReason
 from services.cache.directory import Directory
-from services.cache.entry import Entry, NewEntry, Partition, Standing, serves
+from services.cache.entry import Entry, NewEntry, Partition, Standing, serves, serving
 from services.cache.language import is_english
 from services.cache.lookups import Lookups
 from services.cache.normalise import exact_key
@@ -63,16 +63,15 @@ class Memory:
                 else None
             )
 
-    def serving(self, sequences: Iterable[int], query: Query, now_ns: int) -> dict[int, Entry | None]:
-        """Those of the entries that may be served to the query; None for one whose answer is not in memory."""
-        who, max_age_ns, found = query.principal, query.max_age_ns, dict[int, Entry | None]()
+    def serving(self, sequences: Sequence[int], query: Query, now_ns: int) -> tuple[list[Entry | None], list[bool]]:
+        """The entries, None for one whose answer is not in memory, and whether each may be served to the query."""
         with self._lock:
-            for sequence in sequences:
-                entry = self._answers.get(sequence)
-                known = entry or self._directory.at(sequence)
-                if known is not None and serves(known, who, now_ns, max_age_ns):
-                    found[sequence] = entry
-        return found
+            entries = self._answers.some(sequences)
+            known: Sequence[Entry | Record | None] = entries
+            if not all(entries):
+                at = self._directory.at
+                known = [entry or at(sequence) for entry, sequence in zip(entries, sequences, strict=True)]
+            return entries, serving(known, query.principal, now_ns, query.max_age_ns)
 
     def hit(
         self, query: Query, entry: Entry, now_ns: int, kind: MatchKind, probability: float, similarity: float, why: str

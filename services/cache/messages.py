@@ -1,14 +1,18 @@
 """Entries and what lookups find, as messages."""
 
+from dataclasses import asdict
+
 from fulcrum.cache.v1 import cache_service_pb2
 from fulcrum.embedding.v1 import embedding_pb2
 
+from services.cache.challenger import VerifierStanding
 from services.cache.decision import MissReason
 from services.cache.embedding import Embedding
 from services.cache.entry import Answer, Entry, NewEntry, Partition, Provenance, Standing
 from services.cache.leases import Found, Lease
 from services.cache.normalise import exact_key
 from services.cache.query import Audit, MatchKind, Miss, Wait
+from services.cache.scopes import Promise
 from services.cache.warm_up import Example, Nearby
 from services.chassis.errors import FulcrumError, InvalidField
 from services.chassis.tracing import annotate
@@ -35,6 +39,11 @@ _SAME = {
     cache_service_pb2.VERDICT_UNSPECIFIED: None,
     cache_service_pb2.VERDICT_RIGHT: True,
     cache_service_pb2.VERDICT_WRONG: False,
+}
+_VERIFIERS = {
+    VerifierStanding.NONE: cache_service_pb2.VERIFIER_STANDING_NONE,
+    VerifierStanding.CHALLENGES: cache_service_pb2.VERIFIER_STANDING_CHALLENGES,
+    VerifierStanding.DECIDES: cache_service_pb2.VERIFIER_STANDING_DECIDES,
 }
 _STANDINGS = {message: standing for standing, message in STANDINGS.items()}
 
@@ -157,6 +166,11 @@ def examples(request: cache_service_pb2.WarmUpRequest) -> list[Example]:
         )
         for one in request.examples
     ]
+
+
+def promised(promise: Promise) -> cache_service_pb2.Promise:
+    """Where a tenant's promise stands."""
+    return cache_service_pb2.Promise(**asdict(promise) | {"verifier": _VERIFIERS[promise.verifier]})
 
 
 def at(place: str, error: FulcrumError) -> FulcrumError:

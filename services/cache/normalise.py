@@ -31,5 +31,11 @@ def normalise(text: str) -> str:
 @lru_cache(16)  # a lookup asks for it when it recalls and again when it searches
 def exact_key(partition: "Partition", text: str) -> bytes:
     """Digest of 32 bytes over tenant, fingerprint and normalised prompt, each with its length."""
-    parts = partition.tenant.encode(), partition.fingerprint, normalise(text).encode(errors="surrogatepass")
-    return hashlib.sha256(b"".join([len(part).to_bytes(8, "little") + part for part in parts])).digest()
+    prompt = normalise(text).encode(errors="surrogatepass")
+    return hashlib.sha256(_begin(partition) + len(prompt).to_bytes(8, "little") + prompt).digest()
+
+
+@lru_cache(256)
+def _begin(partition: "Partition") -> bytes:
+    parts = partition.tenant.encode(), partition.fingerprint
+    return b"".join([len(part).to_bytes(8, "little") + part for part in parts])

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from services.cache.decision import MissReason
 from services.cache.embedding import Embedding
@@ -54,8 +55,7 @@ class MatchKind(Enum):
     SEMANTIC = "semantic"
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """An answer to serve."""
 
     lookup_id: str
@@ -67,8 +67,7 @@ class Hit:
     explanation: str
 
 
-@dataclass(frozen=True, slots=True)
-class Audit:
+class Audit(NamedTuple):
     """An answer not to serve but to compare with the one that is made; see decision.Check."""
 
     lookup_id: str
@@ -77,8 +76,7 @@ class Audit:
     explanation: str
 
 
-@dataclass(frozen=True, slots=True)
-class Miss:
+class Miss(NamedTuple):
     """Nothing to serve."""
 
     lookup_id: str

@@ -1,12 +1,13 @@
 """Decides within one scope, and learns from every verdict whether its decisions were right."""
 
-from collections.abc import Callable, Sequence
-from enum import Enum
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
 
 from services.cache.challenge import Challenge
+from services.cache.challenger import Challenger, VerifierStanding
+from services.cache.considered import Action, Considered, Near
 from services.cache.decision import MEASURED_WRONG_SHARE, MissReason, precision
 from services.cache.evidence import NAMES, Record, Votes, favoured, weigh
+from services.cache.pair_verifier import Compared
 from services.cache.risk_controller import LEAST_PROPENSITY, RiskController
 from services.cache.scorer import Scorer
 from services.cache.sketch import Sketch
@@ -16,45 +17,8 @@ from services.cache.warm_up import Lessons
 from services.chassis.errors import FailedPrecondition
 
 _MOST_ANSWERS = 50_000
+_BEYOND_OPINION = frozenset({Veto.NUMBERS, Veto.NEGATION, Veto.TEXT})  # stand until their own trial, whoever decides
 _LEARNT = 150  # verdicts from which the scorer decides instead of the rule for new scopes
-
-
-class Action(Enum):
-    """What to do with the candidate."""
-
-    SERVE = "serve"
-    AUDIT = "audit"  # it would have been served, but is checked
-    CHECK = "check"  # it would not have been served; where the request is executed, a verdict on it teaches
-
-
-class Near(NamedTuple):
-    """An entry near the prompt: `answer` is shared by entries whose answers are the same."""
-
-    similarity: float
-    answer: int
-    sketch: Callable[[], Sketch]
-
-
-class Considered(NamedTuple):
-    """A decision on one candidate, to be kept until its verdict.
-
-    Args:
-        place: of the neighbour whose answer it is about.
-        doubt: the estimated probability of that answer being wrong.
-        propensity: probability with which the request was to be executed.
-        reason: why it is not served; None where it is, or would have been.
-    """
-
-    action: Action
-    place: int
-    answer: int
-    doubt: float
-    propensity: float
-    reason: MissReason | None
-    explanation: str
-    features: tuple[float, ...]
-    veto: Veto | None
-    tempting: bool  # whether only a veto stood against serving it
 
 
 class ScopeDecision:
@@ -62,6 +26,7 @@ class ScopeDecision:
 
     A new scope serves only what no veto speaks against from `min_similarity` on, and audits a share of that. From 150
     verdicts on its own scorer decides, and a kind of veto stands until the scope's own verdicts have spoken against it.
+    A verifier of pairs that has won there weighs words, names, questions, order and spelling itself.
     """
 
     def __init__(self, min_similarity: float, chance: Callable[[], float]) -> None:
@@ -72,31 +37,34 @@ class ScopeDecision:
         self.risk = RiskController()
         self.trials = VetoTrials()
         self.warmth = Challenge()
+        self.challenger: Challenger | None = None
         self.records: dict[int, Record] = {}
         self.aliases: dict[int, int] = {}  # an answer that was judged equal to another -> that one
         self.entries = 0
 
-    def consider(self, asked: Sketch, neighbours: Sequence[Near], bound: float, judged: bool = True) -> Considered:
-        """Decides on the answer that the neighbours, at least one and nearest first, speak for.
+    def consider(self, asked: Sketch, near: Near, bound: float, judged: bool = True) -> Considered:
+        """Decides on the answer that the neighbours, at least one, speak for.
 
         Where nothing is `judged`, nothing is audited, and the certificate takes what is served for wrong.
         """
-        similarities = [neighbour.similarity for neighbour in neighbours]
-        answers = [neighbour.answer for neighbour in neighbours]
-        votes, against = self._candidate(asked, neighbours, similarities, answers)
+        similarities, answers = near.similarities, near.answers
+        votes, against = self._candidate(asked, near)
         record = self.records.get(answers[votes.place]) or Record()
         features = weigh(similarities, answers, votes, record, self.entries, against is not None)
         learnt = self.learnt
         nearest = similarities[votes.place]
-        doubt = 1 - (self.scorer.probability(features) if learnt else precision(nearest))
+        pair = Compared(asked, near.sketch(votes.place), nearest, against) if self.challenger else None
+        doubt = self._doubt(features, pair) if learnt else 1 - precision(nearest)
         self.risk.note(doubt if learnt else 1.0)
         overdrawn = not learnt and self.risk.overdrawn  # then all that the rule would serve is audited
-        near = self.risk.allows(doubt, bound) if learnt else self._is_near(nearest, bound) and (judged or not overdrawn)
+        close = (
+            self.risk.allows(doubt, bound) if learnt else self._is_near(nearest, bound) and (judged or not overdrawn)
+        )
         stands = against is not None and self._stands(against)
-        tempting = near and against is not None
+        tempting = close and against is not None
         action, propensity = Action.CHECK, 1.0
-        reason: MissReason | None = MissReason.VETOED if near and stands else MissReason.NOT_NEAR
-        if near and not stands:
+        reason: MissReason | None = MissReason.VETOED if close and stands else MissReason.NOT_NEAR
+        if close and not stands:
             rule = 1.0 if overdrawn else LEAST_PROPENSITY
             propensity, reason = self.risk.propensity(doubt) if learnt else rule, None
             action = Action.AUDIT if judged and self._chance() < propensity else Action.SERVE
@@ -104,30 +72,48 @@ class ScopeDecision:
             self.risk.begin_audit(propensity)
         if action is Action.SERVE:
             self.risk.serve(doubt, judged)
-        said = self._explain(nearest, doubt, against if near and stands else None, learnt, bound)
+        said = self._explain(nearest, doubt, against if close and stands else None, learnt, bound)
         return Considered(
-            action, votes.place, answers[votes.place], doubt, propensity, reason, said, features, against, tempting
+            action,
+            votes.place,
+            answers[votes.place],
+            doubt,
+            propensity,
+            reason,
+            said,
+            features,
+            against,
+            tempting,
+            pair,
         )
 
     def warm(self, lessons: Lessons) -> None:
-        """Takes lessons of a warm-up, in place of earlier ones.
+        """Takes lessons of a warm-up, in place of earlier ones; a scope that has learnt takes the verifier alone.
 
         They are tried on the scope's own verdicts before they decide anything, and no book and no veto knows of them.
 
         Raises:
-            FailedPrecondition: the scope has learnt enough by itself.
+            FailedPrecondition: the scope has learnt enough by itself, and there is no verifier.
         """
-        if self.scorer.count >= _LEARNT:
+        if self.scorer.count < _LEARNT:
+            self.warmth = Challenge()
+            self.scorer.warm(lessons.rows, lessons.right)
+        elif lessons.verifier is None:
             told = f"{self.scorer.count} verdicts of its own"
-            raise FailedPrecondition("scope", told, f"a scope with fewer than {_LEARNT}")
-        self.warmth = Challenge()
-        self.scorer.warm(lessons.rows, lessons.right)
+            raise FailedPrecondition(
+                "scope", told, f"a scope with fewer than {_LEARNT}, or enough to train a verifier on"
+            )
+        self.challenger = None if lessons.verifier is None else Challenger(lessons.verifier, self.scorer)
 
     def learn(self, considered: Considered, right: bool) -> None:
         """Takes a verdict on an answer that was audited or checked, or a report on one that was served."""
         self._try_warmth(considered, right)
         sought = 1.0 if considered.action is Action.SERVE else considered.propensity  # a report comes unsought
-        self.scorer.learn(considered.features, right, 1 / sought)
+        features = considered.features
+        if self.challenger:
+            own = 1 - self.scorer.probability(features) if self.scorer.count >= _LEARNT else None
+            self.challenger.learn(own, features, considered.pair, right, 1 / sought)
+        self.scorer.learn(features, right, 1 / sought)
         record = self.records.setdefault(considered.answer, Record())
         if right:
             record.right += 1
@@ -159,6 +145,10 @@ class ScopeDecision:
         if len(self.aliases) > _MOST_ANSWERS:
             del self.aliases[next(iter(self.aliases))]
 
+    def roots(self, answers: Iterable[int]) -> list[int]:
+        """The `root` of each."""
+        return [self.root(answer) for answer in answers] if self.aliases else list(answers)
+
     def root(self, answer: int) -> int:
         """The answer that this one is the same as."""
         while answer in self.aliases:
@@ -179,6 +169,24 @@ class ScopeDecision:
         """Whether the scope's own scorer decides."""
         return self.scorer.count >= _LEARNT or self.warmth.leads
 
+    @property
+    def _verified(self) -> bool:
+        """Whether a verifier's opinion is part of every decision."""
+        return self.challenger is not None and self.challenger.contest.leads
+
+    def _doubt(self, features: Sequence[float], pair: Compared | None) -> float:
+        """What the scorer estimates, or the challenger that has won against it."""
+        own = 1 - self.scorer.probability(features)
+        return self.challenger.doubt(own, features, pair) if self.challenger and self._verified and pair else own
+
+    @property
+    def verifier(self) -> tuple[VerifierStanding, float]:
+        """Where the verifier of pairs stands, and the stake of its contest."""
+        if self.challenger is None:
+            return VerifierStanding.NONE, 0.0
+        contest = self.challenger.contest
+        return VerifierStanding.DECIDES if contest.leads else VerifierStanding.CHALLENGES, contest.stake
+
     def _try_warmth(self, considered: Considered, right: bool) -> None:
         """Lets a warm-up decide early where it foresees the first verdicts, until the scope's own suffice."""
         known = self.scorer
@@ -189,23 +197,23 @@ class ScopeDecision:
         else:
             known.cool()
 
-    def _candidate(
-        self, asked: Sketch, neighbours: Sequence[Near], similarities: Sequence[float], answers: Sequence[int]
-    ) -> tuple[Votes, Veto | None]:
+    def _candidate(self, asked: Sketch, near: Near) -> tuple[Votes, Veto | None]:
         """The answer with most votes; where a veto stands against it, the nearest similar one without a veto."""
+        similarities, answers, sketch_at = near
         votes = favoured(similarities, answers)
-        against = veto(asked, neighbours[votes.place].sketch())
+        against = veto(asked, sketch_at(votes.place))
         if against is None or not self._stands(against):
             return votes, against
-        for place, neighbour in enumerate(neighbours):
-            if neighbour.similarity < self._min_similarity:
+        for place, similarity in enumerate(similarities):
+            if similarity < self._min_similarity:
                 break
-            if place != votes.place and veto(asked, neighbour.sketch()) is None:
+            if place != votes.place and veto(asked, sketch_at(place)) is None:
                 return favoured(similarities, answers, place), None
         return votes, against
 
     def _stands(self, against: Veto) -> bool:
-        return not (self.learnt and self.trials.lifted(against))
+        weighed = self._verified and against not in _BEYOND_OPINION
+        return not (self.learnt and (weighed or self.trials.lifted(against)))
 
     def _is_near(self, similarity: float, bound: float) -> bool:
         """The rule for new scopes, for who allows what it was measured to get wrong."""
@@ -219,4 +227,5 @@ class ScopeDecision:
         if not learnt:
             return f"nearest {nearest:.3f}, served from {self._min_similarity:.3f}"
         most = self.risk.largest_risk / self.risk.correction
-        return f"nearest {nearest:.3f}, wrong with probability {doubt:.4f}, served up to {most:.4f}"
+        by = " by the verifier of pairs" if self._verified else ""
+        return f"nearest {nearest:.3f}, wrong with probability {doubt:.4f}{by}, served up to {most:.4f}"

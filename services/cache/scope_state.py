@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from services.cache.challenger import Challenger
 from services.cache.evidence import NAMES, Record
+from services.cache.pair_verifier import PairVerifier
 from services.cache.scope_decision import ScopeDecision
 from services.cache.vetoes import Veto
 from services.cache.warm_up import Lessons
@@ -24,6 +26,7 @@ def pack(scope: ScopeDecision) -> bytes:
     """Everything that the scope has learnt, and its books."""
     risk, scorer = scope.risk, scope.scorer
     known = list(scope.records.items())
+    contest = scope.challenger and (scope.challenger.contest.leads, scope.challenger.contest.log_stakes)
     facts = {
         "version": _VERSION,
         "features": NAMES,
@@ -32,6 +35,7 @@ def pack(scope: ScopeDecision) -> bytes:
         "entries": scope.entries,
         "count": scorer.count,
         "warmth": scope.warmth.state,
+        "contest": contest,
         "trials": {veto.name: counts for veto, counts in scope.trials.counts.items()},
     }
     arrays: dict[str, Any] = dict(
@@ -44,6 +48,8 @@ def pack(scope: ScopeDecision) -> bytes:
         warm_right=scorer.warm_right.astype(np.float32),
         **scorer.arrays(),
     )
+    if scope.challenger:
+        arrays |= {"verifier": scope.challenger.verifier.weights, "opinions": scope.challenger.opinions}
     file = io.BytesIO()
     np.savez_compressed(file, **arrays)
     return file.getvalue()
@@ -65,6 +71,9 @@ def unpack(state: bytes, min_similarity: float, chance: Callable[[], float]) -> 
             scope.warm(Lessons(arrays["warm_rows"].astype(float), arrays["warm_right"].astype(float)))
             scope.warmth.restore(facts["warmth"])
         scope.scorer.restore(facts["count"], arrays["rows"], arrays["right"], arrays["weights"])
+        if facts.get("contest"):
+            scope.challenger = Challenger(PairVerifier(arrays["verifier"]), scope.scorer, arrays["opinions"])
+            scope.challenger.contest.leads, scope.challenger.contest.log_stakes = facts["contest"]
     except (ValueError, KeyError, zipfile.BadZipFile):
         return None
     scope.entries = facts["entries"]

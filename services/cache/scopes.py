@@ -5,19 +5,20 @@ import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from operator import attrgetter
 from typing import NamedTuple
 
+from services.cache.challenger import VerifierStanding
+from services.cache.considered import Action, Considered, Near
 from services.cache.decision import Check, Decline, MissReason, Neighbour, Serve
 from services.cache.entry import Entry
-from services.cache.scope_decision import Action, Considered, Near, ScopeDecision
+from services.cache.scope_decision import ScopeDecision
 from services.cache.scope_file import ScopeFile
 from services.cache.scope_state import pack, unpack
 from services.cache.sketch import sketch
 from services.cache.warm_up import Lessons
 
-_SKETCH = attrgetter("sketch")
+_MEANING = attrgetter("meaning")
 _WRITTEN_AFTER = 1000  # requests, of which
 _A_VERDICT = 20  # a verdict counts for so many
 _MOST_SCOPES = 256  # in memory; the one used longest ago is written and dropped
@@ -45,6 +46,8 @@ class Promise:
     realised: float
     certified: float
     allowed: float
+    verifier: VerifierStanding
+    verifier_stake: float
 
 
 @dataclass(slots=True)
@@ -83,17 +86,24 @@ class Scopes:
         self._changed(name, 1)
 
     def decide(
-        self, name: ScopeName, text: str, neighbours: Sequence[Neighbour], bound: float, judges: bool
+        self,
+        name: ScopeName,
+        text: str,
+        entries: Sequence[Entry],
+        similarities: Sequence[float],
+        bound: float,
+        judges: bool,
     ) -> tuple[Serve | Check | Decline, Considered | None]:
-        """What to do about neighbours, nearest first; without a judge nothing is audited, and nothing learnt."""
-        if not neighbours:
+        """What to do about entries, nearest first; without a judge nothing is audited, and nothing learnt."""
+        if not entries:
             return Decline(
                 MissReason.NOT_NEAR, "no entry that may be served here has an embedding to compare with"
             ), None
         scope = self._scope(name)
-        near = [Near(one.similarity, scope.root(one.entry.meaning), partial(_SKETCH, one.entry)) for one in neighbours]
+        near = Near(similarities, scope.roots(map(_MEANING, entries)), lambda place: entries[place].sketch)
         considered = scope.consider(sketch(text), near, bound, judges)
-        chosen, said = neighbours[considered.place], considered.explanation
+        place, said = considered.place, considered.explanation
+        chosen = Neighbour(entries[place], similarities[place])
         if considered.action is Action.SERVE:
             return Serve(chosen, 1 - considered.doubt, said), considered
         reason = considered.reason or MissReason.NOT_NEAR
@@ -111,7 +121,7 @@ class Scopes:
         """Counts an entry that has a vector, and notes any for the lookup that it came of."""
         tenant, answer = entry.partition.tenant, entry.meaning
         if entry.encoder:
-            _SKETCH(entry)  # now, rather than when somebody waits for a lookup
+            entry.sketch  # noqa: B018 - now, rather than when somebody waits for a lookup
             scope = self._scope_of(entry)
             scope.stored(scope.root(answer))
         awaiting = self._open.get(lookup_id)
@@ -205,6 +215,5 @@ def _key(name: ScopeName) -> str:
 def _promise(name: ScopeName, scope: ScopeDecision) -> Promise:
     risk = scope.risk
     allowed = risk.allowance / max(risk.requests, 1)
-    return Promise(
-        *name, risk.requests, risk.served, risk.audits, risk.audits_wrong, risk.realised, risk.certified, allowed
-    )
+    books = risk.requests, risk.served, risk.audits, risk.audits_wrong
+    return Promise(*name, *books, risk.realised, risk.certified, allowed, *scope.verifier)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from operator import mul
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ class Scorer:
         self._right = np.zeros(_KEEP)
         self._weights = np.zeros(_KEEP)
         self._coefficients: NDArray[np.float64] = np.zeros(features)
-        self._covariance: NDArray[np.float64] = np.eye(features)
+        self._known: NDArray[np.float64] = np.eye(features + 1, features)  # the covariance above the coefficients
         self.count = 0
         self._next_refit = _FIRST_REFITS
         self.warm_rows: Rows = np.zeros((0, features))
@@ -61,9 +62,9 @@ class Scorer:
 
     def probability(self, features: Sequence[float]) -> float:
         """The estimate for one candidate, lowered by what is not known of the coefficients yet."""
-        row = np.array(features)
-        spread = math.sqrt(max(float(row @ self._covariance @ row), 0.0))
-        z = float(row @ self._coefficients) - _PESSIMISM * spread
+        seen = self._known.dot(features).tolist()  # what follows is quicker without NumPy
+        spread = math.sqrt(max(sum(map(mul, features, seen)), 0.0))
+        z = seen[-1] - _PESSIMISM * spread
         return 1 / (1 + math.exp(-max(-30.0, min(30.0, z))))
 
     def learn(self, features: Sequence[float], right: bool, weight: float) -> None:
@@ -115,7 +116,7 @@ class Scorer:
             curvature = (rows * (weights * p * (1 - p))[:, None]).T @ rows + np.diag(penalty)
             step = np.linalg.solve(curvature, gradient)
             self._coefficients -= step * min(1.0, 4.0 / max(float(np.abs(step).max()), 1e-9))
-        self._covariance = np.asarray(np.linalg.inv(curvature), np.float64)
+        self._known = np.vstack([np.linalg.inv(curvature), self._coefficients])
 
 
 def _sigmoid(z: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -17,6 +16,7 @@ from services.cache.embedding import Embedding
 from services.cache.entry import Answer, Partition, Provenance, Selector
 from services.cache.leases import Found, Leases
 from services.cache.query import NotKept, Query, Stats, Submission
+from services.cache.scopes import Promise
 from services.cache.warm_up import lessons
 from services.cache.worker import Worker
 from services.chassis.call import caller, tenant_of
@@ -54,6 +54,10 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
     def counted(self) -> Stats | None:
         """Counts and sizes, None until a cache is open; in any thread."""
         return self._opened.stats() if self._opened else None
+
+    def promised(self) -> list[Promise]:
+        """Where the promises of the tenants in memory stand; in any thread."""
+        return self._opened.promises() if self._opened else []
 
     @property
     def _cache(self) -> AnswerCache:
@@ -139,7 +143,7 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
             evictions=stats.evictions,
             saved_nano_usd=stats.saved_nano_usd,
             audits=stats.audits,
-            promises=[cache_service_pb2.Promise(**asdict(promise)) for promise in self._cache.promises()],
+            promises=[messages.promised(promise) for promise in self._cache.promises()],
         )
 
     async def GetEntry(
@@ -204,7 +208,11 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
         """Teaches all of it or, where an example is at fault, nothing."""
         learnt = await asyncio.to_thread(lambda: lessons(messages.examples(request)))
         await self._worker.run(self._cache.warm_up, request.scope.tenant, request.encoder_digest, learnt)
-        return cache_service_pb2.WarmUpResponse(labels=len(learnt.right), labels_right=int(learnt.right.sum()))
+        return cache_service_pb2.WarmUpResponse(
+            labels=len(learnt.right),
+            labels_right=int(learnt.right.sum()),
+            verifier_pairs=learnt.pairs if learnt.verifier else 0,
+        )
 
 
 def _query(request: cache_service_pb2.LookupRequest) -> Query:

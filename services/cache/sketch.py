@@ -2,17 +2,19 @@
 
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
-from services.cache.signs import signs_of
+from services.cache.telling import SILENT, TOKEN, canonical, quotes_of, telling, tokens_of
 from services.cache.wording import (
     CONVERSION_WORDS,
+    CUES,
     DIRECTIONS,
     HAVE,
     MONTHS,
     NEGATIONS,
-    NUMBER_WORDS,
     OPEN,
     POLAR,
     POLITE,
@@ -20,29 +22,21 @@ from services.cache.wording import (
     RELATIONS,
     REWORDINGS,
     SPELLING,
-    STOP,
-    SYNONYMS,
     UNITS,
     VERBATIM,
 )
 
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "«": '"', "»": '"'})
-_TOKEN = re.compile(r"(?:(?<![\w.,])\.)?\d+(?:[.,]\d+)*|[^\W\d_]+|[^\w\s]|_")
-_QUOTED = re.compile(r"\"[^\"]+\"|(?<!\w)'[^']+'(?!\w)")
 _CODE = re.compile(r"[{}\[\]<>\\|`;_\n\r\t]|[=!]=|\(\)")
-_SILENT = frozenset(".,:!?'\"-()")
-_NO_SIGN = _SILENT | {"."}
-_UNIT_LENGTH = 3
-_NAMELIKE = STOP | DIRECTIONS | QUESTIONS | {"us"}
-_SAME = {**NUMBER_WORDS, **SYNONYMS}
+_CUES = frozenset(CUES)
 _KNOWN = SPELLING | RELATIONS | QUESTIONS
 _BESIDE_UNITS = CONVERSION_WORDS | DIRECTIONS | UNITS.keys()
+_MARKED = VERBATIM | SPELLING | RELATIONS | MONTHS | UNITS.keys()  # without them words stand for themselves
+_NONE: frozenset[str] = frozenset()
 _LONGEST = 4000  # characters; beyond any encoder's window
-_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Sketch:
+class Sketch(NamedTuple):
     """What must agree between two prompts that share an answer.
 
     Args:
@@ -53,114 +47,88 @@ class Sketch:
         verbatim: the prompt itself where all of it counts (code, a text to translate), else empty.
         names: those of `words` that were typed with a capital, the prompt's first one apart; two prompts may differ in
             that alone.
+        numbers: those of `words`.
+        negations: those of `words`.
     """
 
     question: str
     words: tuple[str, ...]
     spelling: tuple[str, ...] = ()
     verbatim: str = ""
-    names: frozenset[str] = field(default=frozenset(), compare=False)
-
-    @property
-    def numbers(self) -> list[str]:
-        """Numbers in order."""
-        return [word for word in self.words if word[0].isdigit()]
-
-    @property
-    def negations(self) -> list[str]:
-        """Negating words in order."""
-        return [word for word in self.words if word in NEGATIONS]
+    names: frozenset[str] = _NONE
+    numbers: tuple[str, ...] = ()
+    negations: tuple[str, ...] = ()
 
 
+@lru_cache(16)  # a request asks for it when it looks up, when it has a lease and when it stores
 def sketch(text: str) -> Sketch:
     """The sketch of one prompt."""
     text = text.strip()
     if len(text) > _LONGEST or _CODE.search(text):
         return Sketch("open", (), (), text)
-    plain = _reworded(text)
-    tokens = _TOKEN.findall(plain)
-    lower = [token.lower() for token in tokens]
-    loud = plain.isupper()
-    typed = _telling(plain, tokens, lower, loud)
-    counted = any(token[0].isdigit() for token in typed)
-    words = tuple([_canonical(token, counted and not plain.startswith(token), loud) for token in typed])
+    plain = _bare(text)
+    tokens, lower = tokens_of(plain)
+    cues = _CUES.intersection(lower)
+    if cues and (reworded := _reworded(plain, cues)) != plain:
+        plain = reworded
+        tokens, lower = tokens_of(plain)
+    quiet = plain[1:].replace(" I ", " ").islower()  # beside that, nothing but the first letter may be a capital
+    loud = not quiet and plain.isupper()
+    quotes = quotes_of(plain)
+    typed = telling(plain, tokens, lower, quotes, quiet, loud)
+    words = canonical(plain, typed, loud)
     question = _question(lower)
     if RELATIONS.issuperset(words):
         return Sketch(question, (), (), _all_words(text))
+    names = _NONE if quiet or loud else _names(plain, typed, words)
+    if _MARKED.isdisjoint(words):
+        return _sketch(question, words, _spelling(typed, words) if quotes else (), names=names)
     if not VERBATIM.isdisjoint(words):
-        return Sketch(question, words, (), _all_words(plain))
+        return _sketch(question, words, verbatim=_all_words(plain))
     conversion = _conversion(words)
     if conversion and question in ("open", "how"):
-        return Sketch("open", conversion)
-    counts = not SPELLING.isdisjoint(words) or _quotes(plain)
-    spelling = tuple(t for t, word in zip(typed, words, strict=True) if word not in _KNOWN) if counts else ()
-    return Sketch(question, _in_order(words), spelling, names=frozenset() if loud else _names(plain, typed, words))
+        return _sketch("open", conversion)
+    counts = quotes or not SPELLING.isdisjoint(words)
+    return _sketch(question, _in_order(words), _spelling(typed, words) if counts else (), names=names)
+
+
+def _sketch(
+    question: str,
+    words: tuple[str, ...],
+    spelling: tuple[str, ...] = (),
+    verbatim: str = "",
+    names: frozenset[str] = _NONE,
+) -> Sketch:
+    numbers = tuple([word for word in words if word[0].isdigit()])
+    negations = () if NEGATIONS.isdisjoint(words) else tuple([word for word in words if word in NEGATIONS])
+    return Sketch(question, words, spelling, verbatim, names, numbers, negations)
+
+
+def _spelling(typed: list[str], words: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(token for token, word in zip(typed, words, strict=True) if word not in _KNOWN)
 
 
 def _names(plain: str, typed: list[str], words: tuple[str, ...]) -> frozenset[str]:
-    if plain[1:].islower():
-        return frozenset()
     first = 1 if typed and plain.startswith(typed[0]) else 0
     return frozenset(word for token, word in zip(typed[first:], words[first:], strict=True) if token[0].isupper())
 
 
-def _quotes(plain: str) -> list[re.Match[str]]:
-    return list(_QUOTED.finditer(plain)) if '"' in plain or "'" in plain else []
-
-
 def _all_words(text: str) -> str:
-    return " ".join(token for token in _TOKEN.findall(text.casefold()) if token not in _SILENT)
+    return " ".join(token for token in TOKEN.findall(text.casefold()) if token not in SILENT)
 
 
-def _reworded(text: str) -> str:
+def _bare(text: str) -> str:
+    """Without courtesies, and with plain quotation marks."""
     plain = text if text.isascii() else unicodedata.normalize("NFC", text).translate(_QUOTES).strip()
     opening = POLITE.match(plain)
-    if opening:
-        plain = plain[opening.end() :]
-    lower = plain.lower()
-    for cue, pattern, shorter in REWORDINGS:
-        if cue in lower:
-            plain = pattern.sub(shorter, plain)
-            lower = plain.lower()
+    return plain[opening.end() :].strip() if opening else plain
+
+
+def _reworded(plain: str, cues: Iterable[str]) -> str:
+    for row in sorted({row for cue in cues for row in CUES[cue]}):
+        pattern, shorter = REWORDINGS[row]
+        plain = pattern.sub(shorter, plain)
     return plain.strip()
-
-
-def _telling(plain: str, tokens: list[str], lower: list[str], loud: bool) -> list[str]:
-    """Tokens that carry meaning, as typed: everything inside quotation marks, and the last word, does."""
-    quoted = {at for match in _quotes(plain) for at in range(*match.span())}
-    signs = signs_of(plain)
-    placed = [match.start() for match in _TOKEN.finditer(plain)] if quoted or signs else range(len(tokens))
-    others = [word for word in tokens if not word[0].isalnum()]
-    last = max([at for word, at in zip(tokens, placed, strict=True) if word not in _SILENT], default=-1)
-    arithmetic = bool(signs) or not _NO_SIGN.issuperset(others)
-    kept = []
-    for word, plainly, at in zip(tokens, lower, placed, strict=True):
-        if word in _SILENT:
-            if at in signs or (arithmetic and word in "()"):
-                kept.append(word)
-        elif (
-            plainly not in STOP
-            or at == last
-            or at in quoted
-            or (not loud and at > 0 and word != "I" and word.isupper())
-        ):
-            kept.append(word)
-    return kept
-
-
-def _canonical(token: str, beside_numbers: bool, loud: bool) -> str:
-    word = token.casefold()
-    if token.islower():
-        return _SAME.get(word, word)
-    unit = beside_numbers and len(token) <= _UNIT_LENGTH and not token.islower()  # a megabit is no megabyte
-    name = not loud and len(token) > 1 and token.isupper() and word in _NAMELIKE  # "IT", "WHO"
-    if unit or name:
-        return token
-    if word[0] == "." != word:
-        return "0" + word
-    if "," in word and _THOUSANDS.fullmatch(word):
-        return word.replace(",", "")
-    return _SAME.get(word, word)
 
 
 def _question(lower: list[str]) -> str:

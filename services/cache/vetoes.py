@@ -20,8 +20,6 @@ class Veto(Enum):
 
 def veto(query: Sketch, entry: Sketch) -> Veto | None:
     """The first thing that differs, or None where nothing that could change the answer does."""
-    if query == entry:
-        return None
     if query.verbatim != entry.verbatim:
         return Veto.TEXT
     same = query.words == entry.words
@@ -32,7 +30,7 @@ def veto(query: Sketch, entry: Sketch) -> Veto | None:
     if query.question != entry.question:
         return Veto.QUESTION
     if same:
-        return Veto.SPELLING
+        return None if query.spelling == entry.spelling else Veto.SPELLING
     if sorted(query.words) == sorted(entry.words):
         return Veto.ORDER
     named = (set(query.words) ^ set(entry.words)) & (query.names | entry.names)

@@ -7,11 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.cache.evidence import NAMES, Record, favoured, weigh
-from services.cache.sketch import sketch
+from services.cache.pair_verifier import Compared, PairVerifier, trained
+from services.cache.sketch import Sketch, sketch
 from services.cache.vetoes import veto
 from services.chassis.errors import InvalidField
 
 _LEAST_LESSONS = 50
+_COMPARED = 8  # neighbours of a text, the nearest: what is further away teaches nothing of what may be served
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +36,19 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Lessons:
-    """Features `[lessons, features]` of the answers that the neighbours spoke for, and which were right `[lessons]`."""
+    """What examples teach.
+
+    Args:
+        rows: features of the answers that the neighbours spoke for, shape [lessons, features].
+        right: which of these were right, shape [lessons].
+        pairs: of a text and a neighbour, of which it is known whether they share an answer.
+        verifier: trained on these; None where they were too few.
+    """
 
     rows: NDArray[np.float64]
     right: NDArray[np.float64]
+    pairs: int = 0
+    verifier: PairVerifier | None = None
 
     def check(self) -> None:
         """Raises InvalidField where there are too few to learn from, or all of one kind."""
@@ -49,12 +60,13 @@ class Lessons:
 
 def lessons(examples: Sequence[Example]) -> Lessons:
     """A lesson of each example for whose likeliest answer it is known whether it is right."""
+    sketches = [sketch(example.text) for example in examples]
     records: dict[int, Record] = {}
     rows: list[tuple[float, ...]] = []
     right: list[bool] = []
     for entries, example in enumerate(examples):
         if example.nearest:
-            row, same, answer = _lesson(examples, example, records, entries)
+            row, same, answer = _lesson(examples, sketches, entries, records)
             if same is not None:
                 rows.append(row)
                 right.append(same)
@@ -62,17 +74,33 @@ def lessons(examples: Sequence[Example]) -> Lessons:
                 record.right += same
                 record.wrong += not same
         records.setdefault(example.answer, Record()).entries += 1
-    return Lessons(np.array(rows, float).reshape(-1, len(NAMES)), np.array(right, float))
+    pairs, alike = _pairs(examples, sketches)
+    verifier = trained(pairs, alike)
+    return Lessons(np.array(rows, float).reshape(-1, len(NAMES)), np.array(right, float), len(pairs), verifier)
 
 
 def _lesson(
-    examples: Sequence[Example], example: Example, records: dict[int, Record], entries: int
+    examples: Sequence[Example], sketches: Sequence[Sketch], place: int, records: dict[int, Record]
 ) -> tuple[tuple[float, ...], bool | None, int]:
     """Features, whether the answer is right, and which answer it is."""
-    similarities = [near.similarity for near in example.nearest]
-    answers = [examples[near.place].answer for near in example.nearest]
+    nearest = examples[place].nearest
+    similarities = [near.similarity for near in nearest]
+    answers = [examples[near.place].answer for near in nearest]
     votes = favoured(similarities, answers)
-    chosen, answer = example.nearest[votes.place], answers[votes.place]
-    against = veto(sketch(example.text), sketch(examples[chosen.place].text))
+    chosen, answer = nearest[votes.place], answers[votes.place]
+    against = veto(sketches[place], sketches[chosen.place])
     record = records.get(answer) or Record()
-    return weigh(similarities, answers, votes, record, entries, against is not None), chosen.same, answer
+    return weigh(similarities, answers, votes, record, place, against is not None), chosen.same, answer
+
+
+def _pairs(examples: Sequence[Example], sketches: Sequence[Sketch]) -> tuple[list[Compared], list[bool]]:
+    """Each text beside the nearest ones, and whether they share an answer, where that is known."""
+    pairs: list[Compared] = []
+    alike: list[bool] = []
+    for asked, example in zip(sketches, examples, strict=True):
+        for near in example.nearest[:_COMPARED]:
+            if near.same is not None:
+                entry = sketches[near.place]
+                pairs.append(Compared(asked, entry, near.similarity, veto(asked, entry)))
+                alike.append(near.same)
+    return pairs, alike

@@ -62,53 +62,57 @@ SYNONYMS: Mapping[str, str] = {
 # Relations whose place beside their argument says nothing: "Kenya's capital", "the capital of Kenya".
 RELATIONS = frozenset({"capital", "symbol", "opposite", "reverse", "sort", "numeral"})
 
-# Longer wordings of the same thing, applied in this order to prompts that hold the first string.
-REWORDINGS = tuple(
-    (cue, re.compile(pattern, re.IGNORECASE), plain)
-    for cue, pattern, plain in (
-        ("can't", r"\bcan't\b", "can not"),
-        ("cannot", r"\bcannot\b", "can not"),
-        ("'", r"\bwon't\b", "will not"),
-        ("'", r"n't\b", " not"),
-        ("'", r"(?<=\w)'(?:re|ve|d|ll|m)\b", ""),
-        ("'s", r"\b(what|who|where|when|how|it|that|there)'s\b", r"\1 is"),
-        ("'s", r"\b(\w+)'s (\w+)(?=\W*$)", r"\2 of \1"),
-        ("have to", r"\bhave to\b", "must"),
-        ("has to", r"\bhas to\b", "must"),
-        ("how ", r"\bhow (?:do|does|can|could|would) (?=(?:i|we|you|one)\b)", "how "),
-        (" spell", r"\bhow (?:you|i|we)(?= spell\b)", ""),
-        (" write", r"\bhow (?:you|i|we)(?= write\b)", ""),
-        ("you get", r"\bwhat do you get (?:if|when) you\b", ""),
-        (" the ", r"\b(of|for|in|reverse|sort|spell|opposite to) the (?:word|element|country|number)\b", r"\1"),
-        ("capital", r"\bcapital city\b", "capital"),
-        ("capital", r"\b(?:which|what) city (?:is|serves as) (?=.*\bcapital\b)", ""),
-        ("symbol", r"\bchemical symbol\b", "symbol"),
-        ("symbol", r"\bsymbol (?:is used|stands) for\b", "symbol"),
-        ("symbol", r"\bsymbol (?:for|to)\b", "symbol of"),
-        ("opposite", r"\bopposite (?:to|for)\b", "opposite of"),
-        ("antonym", r"\bantonym (?:to|for)\b", "antonym of"),
-        ("opposite", r"\b(?:which|what) word (?:means|is) (?=.*\bopposite\b)", ""),
-        ("antonym", r"\b(?:which|what) word (?:means|is) (?=.*\bantonym\b)", ""),
-        ("reverse", r"\b(?:spell|write) (?:the word )?(\S+) in reverse(?: order)?\b", r"reverse \1"),
-        ("backward", r"\b(?:spell|write) (?:the word )?(\S+) backwards?\b", r"reverse \1"),
-        ("backward", r"\b(\S+) (?:spelled|written) backwards?\b", r"reverse \1"),
-        ("letters", r"\b(?:reverse|flip) the letters (?:of|in) (\S+)(?: backwards)?(?=\W*$)", r"reverse \1"),
-        ("letters", r"\b(?:put|arrange|order|sort) the letters (?:of|in) (\S+)(?: from a to z)?(?=\W*$)", r"sort \1"),
-        ("alphabet", r"\b(?:put|arrange|order|sort) (?:the letters (?:of|in) )?(\S+) (?:in alphabetical order|"
-         r"alphabetically)(?=\W*$)", r"sort \1"),
-        ("alphabet", r"\balphabeti[sz]e (?:the letters (?:of|in) )?(\S+)(?=\W*$)", r"sort \1"),
-        ("roman", r"\b(?:write|convert|turn|express) (\d+) (?:in|to|into|as) (?:a )?roman numerals?\b",
-         r"\1 numeral"),
-        ("roman", r"\b(?:as |in )?(?:a )?roman numerals?(?: for| of)?\b", "numeral"),
-        ("by", r"\bmultiply (\d+) by (\d+)\b", r"\1 * \2"),
-        ("", r"\b(\d+) (?:times|multiplied by|x|×) (\d+)\b", r"\1 * \2"),
-        ("product", r"\bproduct of (\d+) and (\d+)\b", r"\1 * \2"),
-        ("*", r"\b(?:calculate|compute|how much is) (?=\d+ \* \d+\W*$)", ""),
-        ("=", r"(?<=\d) = \?$", ""),
-        ("after", r"\b(?:next )?da(?:y|te)(?: comes| one day)?(?: next)? after (?=\w+ \w+\W*$)", "day after "),
-        ("follow", r"\bda(?:y|te) (?:follows|following) (?=\w+ \w+\W*$)", "day after "),
-    )
+# Longer wordings of the same thing: a prompt with one of the words in front of a row is rewritten by it, in this order.
+# What a row writes is no word in front of a later one.
+_REWORDINGS = (
+    ("t", r"\bcan't\b", "can not"),
+    ("cannot", r"\bcannot\b", "can not"),
+    ("t", r"\bwon't\b", "will not"),
+    ("t", r"n't\b", " not"),
+    ("re ve d ll m", r"(?<=\w)'(?:re|ve|d|ll|m)\b", ""),
+    ("s", r"\b(what|who|where|when|how|it|that|there)'s\b", r"\1 is"),
+    ("s", r"\b(\w+)'s (\w+)(?=\W*$)", r"\2 of \1"),
+    ("have", r"\bhave to\b", "must"),
+    ("has", r"\bhas to\b", "must"),
+    ("how", r"\bhow (?:do|does|can|could|would) (?=(?:i|we|you|one)\b)", "how "),
+    ("spell", r"\bhow (?:you|i|we)(?= spell\b)", ""),
+    ("write", r"\bhow (?:you|i|we)(?= write\b)", ""),
+    ("get", r"\bwhat do you get (?:if|when) you\b", ""),
+    ("word element country number",
+     r"\b(of|for|in|reverse|sort|spell|opposite to) the (?:word|element|country|number)\b", r"\1"),
+    ("capital", r"\bcapital city\b", "capital"),
+    ("capital", r"\b(?:which|what) city (?:is|serves as) (?=.*\bcapital\b)", ""),
+    ("symbol", r"\bchemical symbol\b", "symbol"),
+    ("symbol", r"\bsymbol (?:is used|stands) for\b", "symbol"),
+    ("symbol", r"\bsymbol (?:for|to)\b", "symbol of"),
+    ("opposite", r"\bopposite (?:to|for)\b", "opposite of"),
+    ("antonym", r"\bantonym (?:to|for)\b", "antonym of"),
+    ("opposite", r"\b(?:which|what) word (?:means|is) (?=.*\bopposite\b)", ""),
+    ("antonym", r"\b(?:which|what) word (?:means|is) (?=.*\bantonym\b)", ""),
+    ("reverse", r"\b(?:spell|write) (?:the word )?(\S+) in reverse(?: order)?\b", r"reverse \1"),
+    ("backward backwards", r"\b(?:spell|write) (?:the word )?(\S+) backwards?\b", r"reverse \1"),
+    ("backward backwards", r"\b(\S+) (?:spelled|written) backwards?\b", r"reverse \1"),
+    ("letters", r"\b(?:reverse|flip) the letters (?:of|in) (\S+)(?: backwards)?(?=\W*$)", r"reverse \1"),
+    ("letters", r"\b(?:put|arrange|order|sort) the letters (?:of|in) (\S+)(?: from a to z)?(?=\W*$)", r"sort \1"),
+    ("alphabetical alphabetically",
+     r"\b(?:put|arrange|order|sort) (?:the letters (?:of|in) )?(\S+) (?:in alphabetical order|alphabetically)(?=\W*$)",
+     r"sort \1"),
+    ("alphabetise alphabetize", r"\balphabeti[sz]e (?:the letters (?:of|in) )?(\S+)(?=\W*$)", r"sort \1"),
+    ("roman", r"\b(?:write|convert|turn|express) (\d+) (?:in|to|into|as) (?:a )?roman numerals?\b", r"\1 numeral"),
+    ("roman", r"\b(?:as |in )?(?:a )?roman numerals?(?: for| of)?\b", "numeral"),
+    ("multiply", r"\bmultiply (\d+) by (\d+)\b", r"\1 * \2"),
+    ("times multiplied x ×", r"\b(\d+) (?:times|multiplied by|x|×) (\d+)\b", r"\1 * \2"),
+    ("product", r"\bproduct of (\d+) and (\d+)\b", r"\1 * \2"),
+    ("calculate compute much", r"\b(?:calculate|compute|how much is) (?=\d+ \* \d+\W*$)", ""),
+    ("=", r"(?<=\d) = \?$", ""),
+    ("after", r"\b(?:next )?da(?:y|te)(?: comes| one day)?(?: next)? after (?=\w+ \w+\W*$)", "day after "),
+    ("follows following", r"\bda(?:y|te) (?:follows|following) (?=\w+ \w+\W*$)", "day after "),
 )  # fmt: skip
+REWORDINGS = tuple((re.compile(pattern, re.IGNORECASE), plain) for _, pattern, plain in _REWORDINGS)
+CUES: Mapping[str, tuple[int, ...]] = {  # the places of the rows that a word stands in front of
+    cue: tuple(place for place, row in enumerate(_REWORDINGS) if cue in row[0].split())
+    for cue in _words(" ".join(row[0] for row in _REWORDINGS))
+}
 
 # The prompt quotes or holds a text of which every word counts.
 VERBATIM = _words(

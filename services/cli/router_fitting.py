@@ -14,7 +14,9 @@ from services.executor.sentence_encoder import SentenceEncoder
 from services.router.artefact import Artefact
 from services.router.features import lexical
 from services.router.fit import Recipe, fit_artefact
+from services.router.least_bound import least_bound
 from services.router.newcomer import by_domain, introduced, near_in_price, weights
+from services.router.predictor import Predictor
 from services.router.prior import Prior
 from services.router.prior_file import load_prior
 from services.router.prior_fit import Source, fit_prior
@@ -22,6 +24,7 @@ from services.router.scored import Scored
 
 SHIPPED_PRIOR = Path("models/prior/prior.safetensors")
 _LEAST_SHARED = 10  # questions, without a price
+_SURE = 0.9
 
 
 def fit(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
@@ -49,6 +52,12 @@ def keep(artefact: Artefact, path: Path) -> None:
     show(table)
     count = len(artefact.calibration_losses)
     print(f"fitted on {facts.fitted_prompts} prompts, calibrated on {count} others, as shown; wrote {path}")
+    calibration = Predictor(artefact).calibration
+    rivals = tuple(model for model in facts.models if model != facts.default_model and model in calibration)
+    if rivals:
+        average, sure = (f"{least_bound(calibration, rivals, one):.1%}" for one in (None, _SURE))
+        below = f"below a bound of {average}, or of {sure} with a confidence of {_SURE:.0%}"
+        print(f"{below}, {count} prompts can promise nothing: {plain(facts.default_model)} answers everything")
 
 
 def _introduced(artefact: Artefact, scored: Scored, name: str, fitted: Sequence[str], given: Sequence[str]) -> Artefact:

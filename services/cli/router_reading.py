@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from services.chassis.settings import ConfigError
 from services.executor.sentence_encoder import SentenceEncoder
+from services.router.artefact import Artefact
 from services.router.fit import Outcomes
-from services.router.scored import Scored, read_scored
+from services.router.scored import InvalidOutcomes, Scored, read_scored
+from services.router.unseen import unseen
 
 _BATCH = 16
 
@@ -28,6 +30,28 @@ def read(paths: Sequence[Path]) -> Scored:
                 f"note: {model} {always} answers well: it gets the same expectation for every prompt", file=sys.stderr
             )
     return scored
+
+
+def whole(scored: Scored, models: Sequence[str]) -> Scored:
+    """The prompts that all of these models have a score of.
+
+    Raises:
+        InvalidOutcomes: there is none, or none of a model at all.
+    """
+    known = scored.only(models)
+    rows = np.flatnonzero(np.isfinite(known.scores).all(axis=1))
+    if not len(rows):
+        raise InvalidOutcomes(f"scores: no prompt has one of each of {', '.join(models)}, expected some")
+    return known.at(rows)
+
+
+def new_to(artefacts: Sequence[Artefact], outcomes: Outcomes) -> Outcomes:
+    """The outcomes of prompts that none of these was fitted on, with a remark on how many were; errors as `unseen`."""
+    found = unseen(artefacts, outcomes)
+    if seen := len(outcomes.prompts) - len(found.prompts):
+        why = "left out, as the router was fitted on them, or on others of their groups"
+        print(f"note: {seen} of {len(outcomes.prompts)} prompts are {why}", file=sys.stderr)
+    return found
 
 
 def embedded(scored: Scored, encoder: SentenceEncoder) -> Outcomes:

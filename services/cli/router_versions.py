@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +13,13 @@ from services.chassis.settings import ConfigError, load, read_file
 from services.cli.printing import show
 from services.edge.quality_budget import QualityBudget
 from services.edge.settings import EdgeSettings
+from services.executor.sentence_encoder import SentenceEncoder
+from services.executor.settings import ExecutorSettings
 from services.router.artefact import Artefact
 from services.router.catalogue import load_catalogue
 from services.router.eligibility import Eligibility
 from services.router.fit import Outcomes
-from services.router.gate import Decided, compare
+from services.router.gate import Decided, Verdict, compare
 from services.router.policy import Policy
 from services.router.predictor import Predictor
 from services.router.query import Objective
@@ -50,6 +52,8 @@ def contest(arguments: argparse.Namespace, artefact: Artefact) -> Contest:
     settings, serving = _settings(arguments.config)
     catalogue = load_catalogue(settings.catalogue, settings.prices)
     usable(arguments.artefact, catalogue.default.name)
+    Versions(serving).expect_another(arguments.artefact)
+    _expect_encoder(arguments, artefact.facts.encoder_digest)
     serves = _serving(serving, catalogue.default.name, artefact.facts.encoder_digest)
     either = {
         name for one in (artefact, serves) if one for name in one.facts.models if name in Predictor(one).calibration
@@ -73,14 +77,19 @@ def publish(path: Path, held: Contest, outcomes: Outcomes) -> None:
         found = compare(new, old, outcomes, held.new.facts.encoder_digest, held.objective)
     except FulcrumError as error:
         raise ConfigError(f"{error.field}: got {error.value}, expected {error.expected}") from error
-    rows = (("new", found.new), *([("serves now", found.serving)] if found.serving else []))
     table = Table("", "harmed", "cost of a prompt")
-    for name, decided in rows:
-        table.add_row(name, *_figures(decided))
+    for verdict in found:
+        wait = ", whole answers" if verdict.objective.whole_answer else ""
+        table.add_row(f"new{wait}", *_figures(verdict.new))
+        if verdict.serving:
+            table.add_row(f"serves now{wait}", *_figures(verdict.serving))
     show(table)
     print(f"held to a bound of {held.objective.max_quality_loss:.3g}, {held.told}")
-    if found.refused:
-        raise ConfigError(f"{path}: is refused on {len(outcomes.prompts)} prompts: {found.refused}")
+    for verdict in found:
+        for line in _instead(verdict, held.objective.max_quality_loss):
+            print(line)
+    if refused := next((verdict.refused for verdict in found if verdict.refused), ""):
+        raise ConfigError(f"{path}: is refused on {len(outcomes.prompts)} prompts: {refused}")
     _tell(Versions(held.serving).publish(path), held.serving)
 
 
@@ -107,6 +116,22 @@ def change(arguments: argparse.Namespace) -> None:
         counts = artefact.facts.fitted_prompts, len(artefact.calibration_losses)
         table.add_row(str(one.number), one.digest, *(str(count) for count in counts), state)
     show(table)
+
+
+def _expect_encoder(arguments: argparse.Namespace, digest: str) -> None:
+    """Raises ConfigError where the settings embed prompts by another encoder than this, which refuses them all then."""
+    if not load(EdgeSettings, read_file(arguments.config)).encoder.in_process:
+        return
+    embeds = load(ExecutorSettings, read_file(arguments.config)).encoder
+    if embeds is None:
+        return
+    fitted = f"as {arguments.artefact} was fitted on, or edge.encoder.address of another process"
+    if embeds.precision != arguments.precision:
+        expected = f"{arguments.precision}, {fitted}"
+        raise ConfigError(f"executor.encoder.precision: got {embeds.precision}, expected {expected}")
+    elsewhere = embeds.folder.resolve() != arguments.encoder.resolve()
+    if elsewhere and SentenceEncoder(embeds.folder, embeds.precision, threads=1).digest != digest:
+        raise ConfigError(f"executor.encoder.folder: got {embeds.folder}, expected {arguments.encoder}, {fitted}")
 
 
 def _serving(path: Path, default_model: str, encoder_digest: str) -> Artefact | None:
@@ -137,6 +162,16 @@ def _bound(arguments: argparse.Namespace) -> tuple[float, str]:
     edge = load(EdgeSettings, read_file(arguments.config))
     asked = QualityBudget.split(edge.max_quality_loss, edge.cache_part, cache_in_use=True).router_share
     return asked, "which edge asks of the router: edge.max_quality_loss less the cache's part"
+
+
+def _instead(verdict: Verdict, bound: float) -> Iterator[str]:
+    """What is to be said where the bound that was to be held compares nothing."""
+    who = "callers who wait for the whole answer" if verdict.objective.whole_answer else "callers of streams"
+    if not verdict.any("weak"):
+        yield f"no weaker model is asked anything for {who}, by any bound up to 0.5: nothing was compared"
+    elif verdict.objective.max_quality_loss != bound:
+        held = f"held to {verdict.objective.max_quality_loss:.3g} instead, the least that compares"
+        yield f"no weaker model is asked anything for {who} under that bound: {held}"
 
 
 def _figures(decided: Decided) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """`fulcrum router`: fits, calibrates, evaluates and explains a router on files of outcomes."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,16 +13,17 @@ from kernels.cuda_driver import CudaUnavailable
 from services.chassis.settings import ConfigError
 from services.cli.printing import plain, show
 from services.cli.router_fitting import fit, keep
-from services.cli.router_reading import embedded, prices, read
+from services.cli.router_reading import embedded, new_to, prices, read, whole
 from services.cli.router_versions import change, contest, publish
 from services.executor.sentence_encoder import SentenceEncoder
 from services.executor.tensorrt_library import TensorRtMissing
 from services.router.artefact import Artefact, load_artefact
 from services.router.evaluation import Predicted
-from services.router.fit import calibrated
+from services.router.fit import LEAST_GROUPS, LEAST_PROMPTS, calibrated
 from services.router.predictor import Predictor
 from services.router.report import page
 from services.router.scored import InvalidOutcomes
+from services.router.unseen import fitted_on
 
 _BYTES_PER_TOKEN, _OUTPUT_TOKENS = 4, 256  # of a prompt and of an answer, for what a call costs
 
@@ -41,17 +43,21 @@ def router(arguments: argparse.Namespace) -> None:
 
 def _calibrate(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     artefact = _loaded(arguments.artefact, encoder)
-    outcomes = embedded(read(arguments.outcomes).only(artefact.facts.models), encoder)
+    outcomes = new_to((artefact,), embedded(whole(read(arguments.outcomes), artefact.facts.models), encoder))
+    if len(outcomes.prompts) < LEAST_PROMPTS or len(set(outcomes.groups)) < LEAST_GROUPS:
+        got = f"{len(outcomes.prompts)} prompts with every model's score, of {len(set(outcomes.groups))} groups"
+        least = f"at least {LEAST_PROMPTS}, of {LEAST_GROUPS}, as fewer can promise next to nothing"
+        raise InvalidOutcomes(f"outcomes: got {got}, expected {least}")
     keep(calibrated(artefact, outcomes, np.arange(len(outcomes.prompts))), arguments.out)
 
 
 def _evaluate(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     artefact = _loaded(arguments.artefact, encoder)
-    scored = read(arguments.outcomes).only(artefact.facts.models)
-    scored = scored.at(np.flatnonzero(np.isfinite(scored.scores).all(axis=1)))
-    if not len(scored):
-        raise InvalidOutcomes("outcomes: no prompt has a score of every fitted model, expected some")
+    scored = whole(read(arguments.outcomes), artefact.facts.models)
     predictor, outcomes = Predictor(artefact), embedded(scored, encoder)
+    if known := int(fitted_on(artefact, outcomes).sum()):
+        flattered = "the figures flatter it: give it outcomes that it never saw"
+        print(f"note: the router was fitted on {known} of these {len(scored)} prompts, so {flattered}", file=sys.stderr)
     predictions = [predictor.predict(*row) for row in zip(outcomes.prompts, outcomes.embeddings, strict=True)]
     models, default = list(artefact.facts.models), artefact.facts.default_model
     costs = _costs(models, default, scored.prompts, arguments.price)
@@ -85,9 +91,8 @@ def _publish(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     if missing := sorted(set(held.models) - set(scored.models)):
         expected = "one of each model that the new router or the one that serves may choose"
         raise InvalidOutcomes(f"scores: got none of {', '.join(missing)}, expected {expected}")
-    scored = scored.only(held.models)
-    scored = scored.at(np.flatnonzero(np.isfinite(scored.scores).all(axis=1)))
-    publish(arguments.artefact, held, embedded(scored, encoder))
+    outcomes = embedded(whole(scored, held.models), encoder)
+    publish(arguments.artefact, held, new_to([one for one in (held.new, held.serves) if one], outcomes))
 
 
 def _threshold(predictor: Predictor, rows: Predicted, arguments: argparse.Namespace) -> float:

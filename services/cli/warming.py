@@ -35,6 +35,8 @@ async def warm(asked: Client, arguments: argparse.Namespace) -> None:
     found = await asked.warm_up(pb.WarmUpRequest(scope=scope, encoder_digest=digest, examples=examples))
     kinds = f"{found.labels_right} right, {found.labels - found.labels_right} wrong"
     print(f"{len(rows)} rows read, the latest {len(texts)} texts used: {found.labels} labels ({kinds})")
+    if found.verifier_pairs:
+        print(f"a verifier is trained on {found.verifier_pairs} pairs; it decides once it wins on the scope's verdicts")
     print(f"{arguments.tenant}'s scope is taught; it decides by them once they foresee its own verdicts")
 
 

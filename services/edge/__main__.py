@@ -17,6 +17,7 @@ from services.edge.catalogue import Catalogue
 from services.edge.ledger import Ledger
 from services.edge.metrics import BackendCounts, EdgeMetrics
 from services.edge.observation import ObservedPipeline
+from services.edge.payoff_metrics import PayoffMetrics
 from services.edge.pipeline import Pipeline
 from services.edge.result_metrics import ResultMetrics
 from services.edge.service import EdgeServicer
@@ -83,7 +84,7 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
         lambda server: add_EdgeServiceServicer_to_server(servicer, server),
         start,
         close,
-        (*metrics.collectors, *_results(pipeline)),
+        (*metrics.collectors, *_results(pipeline), PayoffMetrics(pipeline.cascading.payoffs)),
         for_tenants=frozenset({"Complete", "GetUsage"}),
     )
 

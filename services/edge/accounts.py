@@ -111,5 +111,11 @@ class Accounts:
         read, said = (math.ceil(size / _BYTES_A_TOKEN) for size in (request.size_bytes, execution.said_bytes))
         return Spent(Usage(input_tokens=read, output_tokens=said), 0.0)
 
+    def paid(self, request: Request, execution: Execution) -> float | None:
+        """Nano-dollars of what the model asked last took; None where it has said nothing, or that is not known."""
+        price = self._catalogue.prices.get(execution.model or "")
+        spent = self.spent(request, execution) if execution.begun else None
+        return price.actual(spent.usage, spent.machine_s) if price and spent else None
+
     def _cost(self, outcome: Outcome) -> Cost | None:
         return cost_of(outcome, self._catalogue.prices, self._catalogue.default)

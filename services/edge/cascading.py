@@ -7,76 +7,168 @@ leave; what is not served is paid for all the same, as a part of the request.
 import asyncio
 import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from services.chassis.errors import FulcrumError
+import structlog
+
+from services.chassis.errors import FailedPrecondition, FulcrumError, InvalidField
+from services.chassis.status import code_of
 from services.edge.accounts import Accounts
-from services.edge.chat import Delta, Finish, FinishReason, Request, TextDelta
-from services.edge.execution import Execution
+from services.edge.chat import Degradation, Delta, Finish, FinishReason, Request, TextDelta
+from services.edge.execution import Execution, is_final
+from services.edge.payoff import PAUSE_S, Payoff
 from services.edge.ports import Plan, Router, Signals
 from services.edge.work import Work
 
 Events = Sequence[Delta | Finish]
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What came of asking the first model: its answer if it ended, and whether it was accepted.
+
+    `refused` is whether the model took not even the request, which edge had added to; `others` is the plan without it.
+    """
+
+    others: Plan
+    held: Events = ()
+    accepted: bool = False
+    refused: bool = False
+
+
 class Cascading:
-    """`counts` tells how answers of models that were asked first went."""
+    """`counts` tells how answers of models that were asked first went, `payoffs` what each pair of models spared."""
 
     def __init__(self, router: Router, accounts: Accounts) -> None:
         self.counts: Counter[str] = Counter()
+        self.payoffs: defaultdict[tuple[str, str], Payoff] = defaultdict(Payoff)
         self._router = router
         self._accounts = accounts
 
     async def run(self, work: Work, execution: Execution, plan: Plan) -> AsyncGenerator[Delta | Finish, None]:
         """As `Execution.run`, of the first model's answer where it is accepted, else of the others'.
 
+        Where none of the others begins, the first one's whole answer is served after all, unless the caller named the
+        quality that may be lost.
+
         Raises:
             FulcrumError: as `Execution.run`.
         """
-        if plan.expected_kept is not None and len(plan.models) > 1:
-            held = await self._held(work, execution, plan)
-            if held and await self._accepted(work, execution, plan, held):
-                for event in held:
-                    yield _as_asked(event, work.request)
+        asked = await self._first(work, execution, plan)
+        try:
+            if not asked.accepted:
+                async with aclosing(execution.run(asked.others)) as events:
+                    async for event in events:
+                        yield event
+                if asked.refused:  # and another took it, so that what was added may well be at fault
+                    self._told(plan, certainty=False)
                 return
-            execution.set_aside(self._accounts.spent(work.request, execution))
-            plan = replace(plan, models=plan.models[1:])
-        async with aclosing(execution.run(plan)) as events:
-            async for event in events:
-                yield event
+        except FulcrumError as error:
+            if execution.begun or is_final(error) or not _served_in_need(work.request, asked.held):
+                raise
+            self._take_back(work, execution, plan, error)
+        for event in asked.held:
+            yield _as_asked(event, work.request)
 
-    async def _held(self, work: Work, execution: Execution, plan: Plan) -> Events:
-        """The first model's whole answer; nothing where it fails, or does not come in its time."""
+    async def _first(self, work: Work, execution: Execution, plan: Plan) -> _Asked:
+        """Asks the plan's first model alone, and the router what it says of the answer, if the plan is such a one."""
+        if plan.expected_kept is None or len(plan.models) < 2:
+            return _Asked(plan)
+        others = replace(plan, models=plan.models[1:])
+        if self._payoff(plan).is_set_aside(time.monotonic()):
+            self.counts["set_aside"] += 1
+            execution.assessment = f"It is not asked for now, as that did not pay: {others.models[0].model} is."
+            return _Asked(others)
+        asked = await self._held(work, execution, _Asked(others), plan)
+        accepted = bool(asked.held) and await self._accepted(work, execution, plan, asked.held)
+        self._paid(work, execution, plan, accepted)
+        if not accepted:
+            execution.set_aside(self._accounts.spent(work.request, execution))
+        return replace(asked, accepted=accepted)
+
+    async def _held(self, work: Work, execution: Execution, asked: _Asked, plan: Plan) -> _Asked:
+        """With the first model's whole answer; without where it fails, or does not come in its time."""
         first, strong = plan.models[:2]
         left = work.deadline - time.monotonic()
         most = left / 2 if strong.seconds is None else left - strong.seconds
         if most <= (first.seconds or 0.0):
             self.counts["passed_over"] += 1
-            return ()
+            return asked
         sampling = work.request.sampling
         told = replace(sampling, top_logprobs=sampling.top_logprobs or 0)
         running = execution.run(replace(plan, models=(first,)), replace(work.request, sampling=told))
         try:
             async with asyncio.timeout(most if math.isfinite(most) else None), aclosing(running) as events:
-                return [event async for event in events]
+                return replace(asked, held=[event async for event in events])
         except TimeoutError:
             self.counts["late"] += 1
         except FulcrumError as error:
-            if not execution.hands_over(error, first.model, strong.model):
+            refused = sampling.top_logprobs is None and _refuses(error)
+            if refused:
+                _note(work, error, f"{strong.model} answers instead of {first.model}")
+            elif not execution.hands_over(error, first.model, strong.model):
                 raise
-            self.counts["failed"] += 1
-        return ()
+            self.counts["refused" if refused else "failed"] += 1
+            asked = replace(asked, refused=refused)
+        return asked
 
     async def _accepted(self, work: Work, execution: Execution, plan: Plan, held: Events) -> bool:
         """What the router says of it; where that says nothing the strong model answers."""
-        assess = self._router.assess(plan.decision_id, _signals(plan.models[0].model, held))
+        signals = _signals(plan.models[0].model, held)
+        if signals.complete and signals.output_tokens:
+            self._told(plan, certainty=signals.mean_logprob is not None)
+        assess = self._router.assess(plan.decision_id, signals)
         found = await work.advisory("router", f"{plan.models[1].model} answers", assess)
         self.counts["unassessed" if found is None else "kept" if found.accepted else "escalated"] += 1
         execution.assessment = found.explanation if found else ""
         return found is not None and found.accepted
+
+    def _take_back(self, work: Work, execution: Execution, plan: Plan, error: FulcrumError) -> None:
+        """Serves what was held as no other model answers, and says so."""
+        execution.take_back()
+        self.counts["served_in_need"] += 1
+        first, strong = (planned.model for planned in plan.models[:2])
+        _note(work, error, f"{first} answers instead of {strong}, though its answer was not accepted")
+
+    def _payoff(self, plan: Plan) -> Payoff:
+        first, strong = plan.models[:2]
+        return self.payoffs[first.model, strong.model]
+
+    def _told(self, plan: Plan, certainty: bool) -> None:
+        if self._payoff(plan).told(certainty, time.monotonic()):
+            self._tell(plan, "its answers come without probabilities, so that nobody can assess them")
+
+    def _paid(self, work: Work, execution: Execution, plan: Plan, kept: bool) -> None:
+        """Books what the first answer took, as far as costs are known."""
+        paid = self._accounts.paid(work.request, execution)
+        strong = plan.models[1].cost_nano_usd
+        if paid is not None and strong:
+            now, expected = time.monotonic(), plan.expected_kept or 0.0
+            if self._payoff(plan).paid(paid / strong, kept, expected, now):
+                self._tell(plan, "its answers cost more than those that were kept spared")
+
+    def _tell(self, plan: Plan, because: str) -> None:
+        first, strong = (planned.model for planned in plan.models[:2])
+        log = structlog.get_logger("edge")
+        log.warning("a model is not asked first for now", model=first, before=strong, because=because, seconds=PAUSE_S)
+
+
+def _note(work: Work, error: FulcrumError, consequence: str) -> None:
+    work.degradations.append(Degradation("model", code_of(error).name, consequence))
+
+
+def _refuses(error: FulcrumError) -> bool:
+    """Whether a model does not take a request as it is, whoever put what it does not take there."""
+    return isinstance(error, InvalidField | FailedPrecondition) and error.reason != "PROMPT_TOO_LONG"
+
+
+def _served_in_need(request: Request, held: Events) -> bool:
+    """Whether an answer that was not accepted is better than none: not to who named the quality that may be lost."""
+    named = request.objective.max_quality_loss is not None or request.objective.confidence is not None
+    return bool(held) and not named and _signals("", held).complete and any(isinstance(e, TextDelta) for e in held)
 
 
 def _as_asked(event: Delta | Finish, request: Request) -> Delta | Finish:

@@ -1,5 +1,7 @@
 """Has models answer a request beside its caller, and says which of two answers is better, within what that may cost."""
 
+from collections.abc import Collection
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
 import structlog
@@ -16,15 +18,16 @@ from services.edge.settings import ShadowSettings
 from services.edge.shadow_budget import SHADOW, ShadowBudget
 
 _BEYOND = 1 << 62  # nano-dollars, more than any budget
+_BYTES_PER_TOKEN = 8  # of an answer within a question, with what JSON escapes; longer ones are not judged
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a comparison went, who says so, and scores of the weaker model's answer and the strong one's, if any."""
+    """How a comparison went, who says so, and scores of the weaker model's answer and the strong one's."""
 
     result: str
-    source: str = ""
-    scores: tuple[float, float] | None = None
+    source: str
+    scores: tuple[float, float]
 
 
 _UNRESOLVED = Verdict("unresolved", "unresolved", (0.0, 1.0))
@@ -37,7 +40,7 @@ class Comparing:
         settings: by whom, and at most how long answers are compared.
         calls: asks the models and the judge.
         catalogue: knows what they cost.
-        budget: where it has no room, nobody is asked.
+        budget: where it has no room, nobody may be asked.
     """
 
     def __init__(
@@ -48,37 +51,63 @@ class Comparing:
         self._catalogue = catalogue
         self._budget = budget
 
-    async def answer(self, request: Request, model: str) -> str | None:
-        """What a model says; None where it may cost more than is left."""
-        given, most = request.sampling.max_output_tokens, self._settings.max_output_tokens
-        sampling = replace(request.sampling, max_output_tokens=min(given or most, most))
+    def room(self, request: Request, strong: str, others: Collection[str]) -> AbstractAsyncContextManager[bool]:
+        """Whether all that a comparison may cost is left; it is set aside while this lasts.
+
+        It is the same whichever of these models answered the request, and whatever was said: else, as a budget ends,
+        what is still compared would be the decisions that are cheap to compare.
+
+        Args:
+            request: what they answer.
+            strong: the model whose answer is the reference.
+            others: weaker ones that are all to answer; where there are none one answer is compared.
+        """
+        said, judge = self._said_tokens(request), self._settings.judge or ""
+        judged = self._cost(judge, self._question_bytes(request), OUTPUT_TOKENS) * max(1, len(others))
+        answers = sum(self._cost(model, request.size_bytes, said) for model in (strong, *others))
+        return self._budget.room(request.tenant, answers + judged)
+
+    def priced(self, model: str) -> bool:
+        """Whether it is known what a model costs; no room is ever left for others."""
+        return self._catalogue.prices.get(model) is not None
+
+    async def answer(self, request: Request, model: str) -> str:
+        """What a model says, for which there has to be room."""
+        sampling = replace(request.sampling, max_output_tokens=self._said_tokens(request))
         asked = replace(request, sampling=sampling, cache_control=CacheControl(no_cache=True, no_store=True))
-        return await self._asked(request.tenant, asked, model, most)
+        return await self._calls.answer(asked, model, SHADOW)
 
     async def verdict(self, request: Request, weaker: str, strong: str) -> Verdict:
         """Compares a weaker model's answer with the strong model's: by their words, else by the judge.
 
-        What the judge does not tell counts as worse: equal words need no judge, so that without this a judge that fails
-        would leave the good news alone.
+        There has to be room. What the judge does not tell counts as worse: equal words need no judge, so that without
+        this a judge that fails would leave the good news alone.
         """
         if await Equality().same(Comparison(request, weaker, strong)):
             return Verdict("same", "equality", (1.0, 1.0))
         judge, compared = self._settings.judge or "", preference(request, weaker, strong)
-        if compared.asked.size_bytes > LONGEST_BYTES or not request.objective.allows(judge):
+        if compared.asked.size_bytes > self._question_bytes(request) or not request.objective.allows(judge):
             return _UNRESOLVED
         try:
-            reply = await self._asked(request.tenant, compared.asked, judge, OUTPUT_TOKENS)
+            reply = await self._calls.answer(compared.asked, judge, SHADOW)
         except FulcrumError as error:
             structlog.get_logger("edge").warning("a judge failed", judge=judge, error=str(error))
             return _UNRESOLVED
-        scores = None if reply is None else compared.scores(reply)
+        scores = compared.scores(reply)
         if scores is None:
             return _UNRESOLVED
         return Verdict({(1.0, 1.0): "same", (0.0, 1.0): "worse"}.get(scores, "better"), judge, scores)
 
-    async def _asked(self, tenant: str, asked: Request, model: str, said_tokens: int) -> str | None:
-        async with self._budget.room(tenant, self._cost(model, asked.size_bytes, said_tokens)) as affordable:
-            return await self._calls.answer(asked, model, SHADOW) if affordable else None
+    def _said_tokens(self, request: Request) -> int:
+        """The most that an answer may have."""
+        return min(
+            request.sampling.max_output_tokens or self._settings.max_output_tokens, self._settings.max_output_tokens
+        )
+
+    def _question_bytes(self, request: Request) -> int:
+        """The most that a judge is given to read of a request with two answers."""
+        bare = preference(request, "", "").asked.size_bytes
+        return min(LONGEST_BYTES, bare + 2 * _BYTES_PER_TOKEN * self._said_tokens(request))
 
     def _cost(self, model: str, read_bytes: int, said_tokens: int) -> int:
         """The most that an answer may cost, as no tokens are more than their bytes; beyond any budget if unpriced."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from services.chassis.errors import DeadlineExceeded, FulcrumError, InvalidField, Unavailable
 from services.chassis.status import code_of
@@ -22,6 +23,17 @@ from services.edge.chat import (
 )
 from services.edge.ports import Plan
 from services.edge.work import Work
+
+
+@dataclass(frozen=True, slots=True)
+class _Aside:
+    """What was known of an answer when it was set aside."""
+
+    model: PlannedModel
+    finish: Finish | None
+    spent: Spent | None
+    said_bytes: int
+    times_s: tuple[float, float, float]
 
 
 class Execution:
@@ -46,6 +58,7 @@ class Execution:
         self._finish: Finish | None = None
         self._model: PlannedModel | None = None
         self._model_s = 0.0
+        self._aside: _Aside | None = None
 
     async def run(self, plan: Plan, request: Request | None = None) -> AsyncGenerator[Delta | Finish, None]:
         """Deltas, then one Finish; a model that fails before its first delta hands over to the next of the plan.
@@ -84,7 +97,7 @@ class Execution:
 
     def hands_over(self, error: FulcrumError, model: str, following: str) -> bool:
         """Whether another model may answer instead of one that failed so, which is noted then."""
-        if _final(error) or not self._asking.may_fall_back(error):
+        if is_final(error) or not self._asking.may_fall_back(error):
             return False
         consequence = f"{following} answers instead of {model}"
         self._work.degradations.append(Degradation("model", code_of(error).name, consequence))
@@ -94,8 +107,18 @@ class Execution:
         """Begins anew, after an answer that is not served and took so much, if it had begun."""
         if self._model and self.begun:
             self.discarded += (Discarded(self._model.model, spent),)
+            times_s = self.first_token_s, self.answer_s, self.held_s
+            self._aside = _Aside(self._model, self._finish, self.spent, self.said_bytes, times_s)
         self.begun, self.said_bytes, self.spent, self._finish = False, 0, None, None
         self.first_token_s = self.answer_s = self.held_s = 0.0
+
+    def take_back(self) -> None:
+        """Makes the answer that was set aside last the one that is given, as those asked since said nothing."""
+        if self._aside is None:
+            raise AssertionError("an answer was set aside")
+        held, self.begun, self.discarded = self._aside, True, self.discarded[:-1]
+        self._model, self._finish, self.spent, self.said_bytes = held.model, held.finish, held.spent, held.said_bytes
+        self.first_token_s, self.answer_s, self.held_s = held.times_s
 
     @property
     def model(self) -> str | None:
@@ -130,7 +153,7 @@ class Execution:
         return Outcome(model, finish, cache, route, self._model_s, attempts=self.attempts, discarded=self.discarded)
 
 
-def _final(error: FulcrumError) -> bool:
+def is_final(error: FulcrumError) -> bool:
     """Whether no other model can help."""
     bad_request = isinstance(error, InvalidField) and error.reason != "PROMPT_TOO_LONG"
     return bad_request or isinstance(error, DeadlineExceeded)

@@ -1,9 +1,10 @@
 """Has the strong model answer a share of requests too, after their callers were answered, and tells the router how
 the two compare: whether the promise about quality is kept is so checked on live traffic.
 
-The share is fair. Whether a request can be drawn follows from the request and from what is free at the moment, never
-from its answer; the probability goes to the router with each score. Where the strong model answered, its answer is the
-reference itself and nobody is asked, so that scores are a sample of all requests and not of those that went elsewhere.
+The share is fair. Whether a request can be drawn follows from the request, from what is free at the moment and from
+what is left to spend, which is held against what any of its models might cost, never from who answered or how; the
+probability goes to the router with each score. Where the strong model answered, its answer is the reference itself and
+nobody is asked, so that scores are a sample of all requests and not of those that went elsewhere.
 
 A share of that share explores: every other model whose loss is predicted answers too. Nobody is served what is
 explored, so it harms nobody; what would have become of requests had they gone elsewhere is so known of a sample of all.
@@ -20,7 +21,7 @@ from services.chassis.call import outlive_deadline
 from services.chassis.errors import FulcrumError
 from services.edge.catalogue import Catalogue
 from services.edge.chat import Outcome, Request
-from services.edge.comparing import Comparing, Verdict
+from services.edge.comparing import Comparing
 from services.edge.execution_gate import ExecutionGate
 from services.edge.ports import Draw, Router
 from services.edge.settings import ShadowSettings
@@ -93,22 +94,24 @@ class Shadowing:
             and (outcome.model == planned[0] or (bool(outcome.discarded) and outcome.model == self._catalogue.default))
         )
 
-    def _others(self, outcome: Outcome) -> Sequence[str]:
-        """The models that might have answered as well, by what is predicted of them."""
+    def _weaker(self, outcome: Outcome) -> Sequence[str]:
+        """The models that might have answered, by what is predicted of them."""
         known = [one.model for one in outcome.route.alternatives if one.predicted_loss is not None]
-        return [model for model in known if model not in (outcome.model, self._catalogue.default)]
+        return [model for model in known if model != self._catalogue.default and self._comparing.priced(model)]
 
     async def _compare(self, work: Work, outcome: Outcome, explores: bool) -> None:
         outlive_deadline()
-        share, explored, others = (
-            self._settings.share,
-            self._settings.explore,
-            self._others(outcome) if explores else (),
-        )
+        share, explored = self._settings.share, self._settings.explore
+        weaker = self._weaker(outcome) if explores else ()
         drawn = Draw(share * (explored if explores else 1 - explored), explores)
+        room = self._comparing.room(work.request, self._catalogue.default or "", weaker)
         try:
-            async with asyncio.timeout(_TIMEOUT_S * (1 + len(others))):
-                await self._with_strong(work.request, outcome, work.said, others, drawn)
+            async with asyncio.timeout(_TIMEOUT_S * (1 + len(weaker))), room as affordable:
+                if affordable:
+                    others = [model for model in weaker if model != outcome.model]
+                    await self._with_strong(work.request, outcome, work.said, others, drawn)
+                else:
+                    self.counts["passed_over"] += 1
         except (FulcrumError, TimeoutError) as error:
             self.counts["failed"] += 1
             decision = outcome.route.decision_id
@@ -120,9 +123,6 @@ class Shadowing:
         """Scores the answer that was given, then those of others, by the strong model's."""
         strong, decision = self._catalogue.default or "", outcome.route.decision_id
         reference = said if outcome.model == strong else await self._comparing.answer(request, strong)
-        if reference is None:
-            self.counts["passed_over"] += 1
-            return
         if drawn.explored or outcome.model == strong:
             await self._tell(decision, strong, 1.0, "reference", drawn)
         if outcome.model == strong:
@@ -130,17 +130,13 @@ class Shadowing:
         else:
             found = await self._comparing.verdict(request, said, reference)
             self.counts[found.result] += 1
-            for model, score in zip((outcome.model, strong), found.scores or (), strict=False):
+            for model, score in zip((outcome.model, strong), found.scores, strict=True):
                 await self._tell(decision, model, score, found.source, drawn)
         for other in others:
-            await self._explore(request, decision, other, reference, drawn)
-
-    async def _explore(self, request: Request, decision: str, model: str, reference: str, drawn: Draw) -> None:
-        answer = await self._comparing.answer(request, model)
-        found = Verdict("unresolved") if answer is None else await self._comparing.verdict(request, answer, reference)
-        self.counts[f"explored_{found.result}"] += 1
-        if found.scores:
-            await self._tell(decision, model, found.scores[0], found.source, drawn)
+            answer = await self._comparing.answer(request, other)
+            found = await self._comparing.verdict(request, answer, reference)
+            self.counts[f"explored_{found.result}"] += 1
+            await self._tell(decision, other, found.scores[0], found.source, drawn)
 
     async def _tell(self, decision: str, model: str, score: float, source: str, drawn: Draw) -> None:
         await self._router.feedback(decision, model, score, f"{SHADOW}:{source}", drawn)

@@ -54,9 +54,11 @@ class Eligibility:
         return found
 
     def able(self, query: Query) -> tuple[str, ...]:
-        """Who may answer prompts of this kind, cheapest first, whatever this one's length and cost."""
-        named = self._named(query)
-        return tuple(name for name in named if self._catalogue[name].supports_tools or not query.needs_tools)
+        """Who may answer requests of this caller's wishes, cheapest first, whatever this one's length, cost and tools.
+
+        What differs from prompt to prompt is left out: the promise is about all of them together.
+        """
+        return tuple(self._named(query))
 
     @property
     def models(self) -> Sequence[Model]:

@@ -54,6 +54,10 @@ class Ensemble:
         heads = len(self.prior.offset)
         return _scales(len(self.centre) - heads, heads)
 
+    def points(self, embeddings: NDArray[np.float32], lexical: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Where prompts are among the landmarks, [..., p + f + h]."""
+        return _points(self.prior, embeddings, lexical, self.centre, self.spread, self._scales)
+
     def predict(self, embeddings: NDArray[np.float32], lexical: NDArray[np.float32]) -> NDArray[np.float32]:
         """Targets [..., u] of prompts; evidence as in `predict_with_evidence`."""
         return self.predict_with_evidence(embeddings, lexical)[0]
@@ -62,8 +66,7 @@ class Ensemble:
         self, embeddings: NDArray[np.float32], lexical: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """Targets [..., u], chances of the domains [..., d], and the sum of similarities to landmarks [...]."""
-        points = _points(self.prior, embeddings, lexical, self.centre, self.spread, self._scales)
-        seen = self._machine.terms(points)
+        seen = self._machine.terms(self.points(embeddings, lexical))
         found = seen @ self.coefficients + self.offset
         targets = self.domain_targets.shape[1]
         chances = chances_of(found[..., targets:])

@@ -16,7 +16,10 @@ from services.router.scored import InvalidOutcomes
 class Decision:
     """One decision's scored answers by model; `group` names its prompt, `unfamiliar` is whether no promise covered it.
 
-    `explored` is the probability with which it was drawn for the scores of every model, None where it was not.
+    `explored` is the probability with which it was drawn for the scores of every model, None where it was not;
+    `sampled` that of a draw for the score of whoever answered and of the default, None where that is not known. `bound`
+    is its caller's, and `contested` holds the predicted losses of models that another bound might have had answer; both
+    are None where the log is older than these.
     """
 
     group: str
@@ -24,18 +27,24 @@ class Decision:
     losses: dict[str, float | None] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
     explored: float | None = None
+    sampled: float | None = None
+    bound: float | None = None
+    contested: Mapping[str, float] | None = None
 
     def tells(self, models: Sequence[str]) -> bool:
         """Whether all of them were predicted and scored."""
-        return all(self.losses.get(model) is not None for model in models)
+        return all(self.losses.get(model) is not None and model in self.scores for model in models)
 
     def row(self, models: Sequence[str]) -> list[float]:
-        """The models' losses, as a calibration has them."""
-        return [math.inf if self.unfamiliar else self.losses[model] or 0.0 for model in models]
+        """The models' losses, as a calibration has them: infinite where a model would not have been asked."""
+        if self.unfamiliar:
+            return [math.inf] * len(models)
+        known = {**(self.contested or {}), **{model: loss or 0.0 for model, loss in self.losses.items()}}
+        return [known.get(model, math.inf) for model in models]
 
     def harmed(self, model: str, default: str) -> bool:
-        """Whether a model was wrong where the default was right."""
-        return self.scores[model] < RIGHT <= self.scores[default]
+        """Whether a model was wrong where the default was right; what was not scored counts as if it had been so."""
+        return model != default and self.scores.get(model, 0.0) < RIGHT <= self.scores.get(default, 1.0)
 
 
 def decisions(lines: Iterable[Mapping[str, Any]], version: str) -> Sequence[Decision]:
@@ -45,8 +54,11 @@ def decisions(lines: Iterable[Mapping[str, Any]], version: str) -> Sequence[Deci
         if not line["group"] or not same_fit(line["version"], version):
             continue
         decision = found.setdefault(line["decision_id"], Decision(line["group"], line["unfamiliar"]))
+        decision.bound, decision.contested = line["bound"], line["contested"]
         if line["explored"]:
             decision.explored = line["sampled"]
+        elif line["sampled"]:
+            decision.sampled = line["sampled"]
         model = line["planned"]["model"]
         if model not in decision.scores:
             decision.losses[model], decision.scores[model] = line["planned"]["loss"], line["score"]
@@ -83,7 +95,7 @@ def checked(where: str, line: str) -> Mapping[str, Any]:
     if not isinstance(found.get("version"), str):
         raise InvalidOutcomes(f"{where}: version: got {found.get('version')!r}, expected that of a predictor")
     for name, value in (("score", found.get("score")), ("planned.loss", planned.get("loss") or 0.0)):
-        if not isinstance(value, int | float) or not 0 <= value <= 1:
+        if not _share(value):
             raise InvalidOutcomes(f"{where}: {name}: got {value!r}, expected a number from 0 to 1")
     sampled = found.get("sampled")
     if sampled is not None and (not isinstance(sampled, int | float) or not 0 < sampled <= 1):
@@ -92,5 +104,14 @@ def checked(where: str, line: str) -> Mapping[str, Any]:
     for name, kind, told in (("group", str, "a text"), ("unfamiliar", *truth), ("explored", *truth)):
         if name in found and not isinstance(found[name], kind):
             raise InvalidOutcomes(f"{where}: {name}: got {found[name]!r}, expected {told}")
-    unset = {"group": "", "unfamiliar": False, "explored": False, "sampled": None}
+    contested = found.get("contested") or {}
+    if not isinstance(contested, dict) or not all(_share(loss) for loss in contested.values()):
+        raise InvalidOutcomes(f"{where}: contested: got {contested!r}, expected numbers from 0 to 1 by model")
+    if not _share(found.get("bound") or 0.0):
+        raise InvalidOutcomes(f"{where}: bound: got {found['bound']!r}, expected a number from 0 to 1")
+    unset = {"group": "", "unfamiliar": False, "explored": False, "sampled": None, "bound": None, "contested": None}
     return {**unset, **found, "planned": {"loss": None, **planned}}
+
+
+def _share(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1

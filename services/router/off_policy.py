@@ -1,6 +1,7 @@
 """What models would do on all traffic, whomever the router chose: from decisions drawn so that every model answered.
 
-Answers of a weaker model that were served come from prompts predicted to be easy for it, and say nothing of the others.
+Answers of a weaker model that were served come from prompts predicted to be easy for it, and say nothing of the others;
+where callers' bounds differ those less easy are the lax callers' alone, and too few among them.
 Explored decisions were drawn whatever was predicted or chosen, with a probability that is in the log; one drawn with p
 stands for 1/p requests (Horvitz and Thompson 1952, as Hajek's ratio), so that the share may change meanwhile.
 """
@@ -39,14 +40,25 @@ def estimated_harm(decisions: Sequence[Decision], model: str, default: str) -> E
     return Estimate(harm, float(np.sqrt(variance)), len(known))
 
 
-def drawn_alike(decisions: Sequence[Decision]) -> Sequence[Decision]:
-    """The explored ones, as if all had been drawn with the least probability of any; all decisions where none was.
+def fair_sample(decisions: Sequence[Decision], models: Sequence[str]) -> Sequence[Decision]:
+    """Decisions that are a fair sample of all, as far as the log has one, each drawn as often as any other.
 
-    Of those drawn more often a part is left out by chance, the same each time.
+    Explored ones that all models were scored on, where there are any. Else those drawn for a comparison, with the ones
+    that went to the default among them: what nobody compared there counts as worse (`Decision.harmed`), so that no
+    threshold grows by what was never asked, whatever the bounds of callers were. Those that asked nobody else by any
+    bound are left out. Else those without a probability that all models were scored on, which are so by the word of
+    whoever scored them.
     """
-    explored = [(one, one.explored) for one in decisions if one.explored]
-    if not explored:
-        return decisions
-    least, rng = min(probability for _, probability in explored), np.random.default_rng(0)
-    kept = rng.uniform(size=len(explored)) * np.array([probability for _, probability in explored]) < least
-    return [one for (one, _), keep in zip(explored, kept, strict=True) if keep]
+    told = [one for one in decisions if one.tells(models)]
+    if explored := [one for one in told if one.explored]:
+        return _drawn_alike(explored, [one.explored or 1.0 for one in explored])
+    drawn = [one for one in decisions if one.sampled and (one.contested or (one.unfamiliar and one.bound is not None))]
+    if drawn:
+        return _drawn_alike(drawn, [one.sampled or 1.0 for one in drawn])
+    return [one for one in told if not one.sampled]
+
+
+def _drawn_alike(decisions: Sequence[Decision], probabilities: Sequence[float]) -> Sequence[Decision]:
+    """As if all had been drawn with the least probability of any: a part is left out by chance, the same each time."""
+    kept = np.random.default_rng(0).uniform(size=len(decisions)) * np.array(probabilities) < min(probabilities)
+    return [one for one, keep in zip(decisions, kept, strict=True) if keep]

@@ -26,7 +26,7 @@ class Rivalry:
         """All that may compete, cheapest first, and whether they do so in one order on every prompt.
 
         Args:
-            able: a tuple of who may answer prompts of a kind, cheapest first.
+            able: a tuple of who may answer some prompts, cheapest first.
             by_prompt: whether something else than cost makes the order.
         """
         rivals = tuple(one for one in able if one in self._fitted and (by_prompt or one in self._cheaper))
@@ -34,10 +34,14 @@ class Rivalry:
         return rivals, by_cost and self._one_order([self._models[one] for one in rivals])
 
     def _one_order(self, rivals: Sequence[Model]) -> bool:
-        """Whether each is cheaper than the next and at last the default on every prompt, and all take the default's."""
+        """Whether each is cheaper than the next and at last the default on every prompt, and all take the default's.
+
+        Prompts with tools may be the default's alone, but not some of the rivals'.
+        """
         wide = all(_takes_all_of(one, self._default) for one in rivals)
+        alike = len({one.supports_tools for one in rivals}) <= 1
         following = [*rivals[1:], self._default]
-        return wide and all(_never_dearer(one, other) for one, other in zip(rivals, following, strict=True))
+        return wide and alike and all(_never_dearer(one, other) for one, other in zip(rivals, following, strict=True))
 
 
 def _may_be_cheaper(one: Model, default: Model) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +24,8 @@ class Draw:
 class Outcome:
     """A score from 0 to 1 that `source` gave to the answer of one model of a decision; no prompt, no answer.
 
-    `group` is that of `PromptDigest`, `unfamiliar` whether no promise covered the prompt; the last are of `Draw`.
+    `group` is that of `PromptDigest`, `unfamiliar` whether no promise covered the prompt, `bound` the caller's,
+    `contested` the predicted losses of models that another bound might have had answer; the last are of `Draw`.
     """
 
     decision_id: str
@@ -33,6 +35,8 @@ class Outcome:
     version: str  # of the predictor that planned it
     group: str
     unfamiliar: bool
+    bound: float
+    contested: Mapping[str, float]
     sampled: float | None = None
     explored: bool = False
 

@@ -1,5 +1,6 @@
 """What a decision is: models in the order to try them, what is expected of each, and why the first is first."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -48,7 +49,8 @@ class Plan:
     `promised` is whether the first is a weaker one under the promise that no more than `bound`, a share of all such
     requests, are answered worse than by the default. `unfamiliar` is whether no promise covers the prompt, and `group`
     names it in the log of outcomes, where there is one. Where there is a `check` the first one's answer has to pass it
-    before it is served, and nothing is promised of it until then.
+    before it is served, and nothing is promised of it until then. `contested` are the models that a laxer bound might
+    have had answer, or a stricter one not.
     """
 
     models: tuple[Planned, ...]
@@ -61,3 +63,9 @@ class Plan:
     unfamiliar: bool = False
     group: str = ""
     check: Check | None = None
+    contested: tuple[str, ...] = ()
+
+    @property
+    def contested_losses(self) -> Mapping[str, float]:
+        """What is predicted of those contested."""
+        return {one.model: one.loss for one in self.models if one.model in self.contested and one.loss is not None}

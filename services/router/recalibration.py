@@ -1,14 +1,13 @@
 """Calibrates a fitted router anew on logged outcomes; `python -m services.router.recalibration` is the command.
 
 The fit stays, only how far it may be trusted is read anew: from decisions whose answers by the default and by every
-weaker model were scored. What counts is what was predicted then, so decisions of another fit are
-passed over. Where only some weaker models were scored nothing is known of the others, and the decision is passed over.
-Repeats of a prompt are one group, as in any calibration (a line that does not tell which is passed over), and a prompt
-that no promise covered is never sent to a weaker model.
+weaker model were scored. What counts is what was predicted then, so decisions of another fit are passed over. Repeats
+of a prompt are one group, as in any calibration (a line that does not tell which is passed over), and a prompt that no
+promise covered is never sent to a weaker model.
 
 Where decisions were explored these alone count, as they are a fair sample of all (`services/router/off_policy.py`).
-Where none was, only decisions for weaker models have all scores, so that harm is counted among fewer than all prompts:
-the threshold is then stricter than need be where callers ask for one bound, and may be too lax where they do not.
+Where none was, comparisons count beside the decisions of the same draws that went to the default, whose weaker answers
+nobody knows and which count as worse: the thresholds are then right up to the strictest caller's, and strict beyond.
 """
 
 import argparse
@@ -23,8 +22,7 @@ import numpy as np
 from services.chassis.settings import ConfigError
 from services.router.artefact import Artefact, load_artefact
 from services.router.logged_decisions import Decision, decisions, logged
-from services.router.off_policy import drawn_alike, estimated_harm
-from services.router.plan import RIGHT
+from services.router.off_policy import estimated_harm, fair_sample
 from services.router.scored import InvalidOutcomes
 
 LEAST_PROMPTS = 100
@@ -38,26 +36,35 @@ def recalibrated(artefact: Artefact, outcomes: Iterable[Mapping[str, Any]]) -> A
     """
     models, default = artefact.facts.models, artefact.facts.default_model
     known = decisions(outcomes, artefact.version)
-    whole = drawn_alike([one for one in known if one.tells(models)])
-    groups = np.unique(np.array([one.group for one in whole]), return_inverse=True)[1]
-    prompts = len(set(groups.tolist()))
-    if prompts < LEAST_PROMPTS:
-        told = f"{len(whole)} of {len(known)} decisions with scores and predictions of all of {', '.join(models)}"
-        raise InvalidOutcomes(f"outcomes: got {prompts} prompts, {told}, expected at least {LEAST_PROMPTS}")
-    losses = np.array([one.row(models) for one in whole], np.float32)
-    right = np.array([[one.scores[model] >= RIGHT for model in models] for one in whole])
-    harms = right[:, [models.index(default)]] & ~right
-    metrics = {**artefact.facts.metrics, "unfamiliar_share": float(np.isinf(losses[:, 0]).mean())}
-    metrics |= {"recalibrated_decisions": float(len(whole)), "recalibrated_prompts": float(prompts)}
-    metrics |= {f"harm.{model}": float(harms[:, column].mean()) for column, model in enumerate(models)}
+    sample = fair_sample(known, models)
+    whole = [one for one in sample if one.tells(models)]
+    _check(sample, whole, len(known), models)
+    groups = np.unique(np.array([one.group for one in sample]), return_inverse=True)[1]
+    harms = np.array([[one.harmed(model, default) for model in models] for one in sample], np.bool_)
+    metrics = {**artefact.facts.metrics, "unfamiliar_share": float(np.mean([one.unfamiliar for one in sample]))}
+    metrics |= {"recalibrated_decisions": float(len(sample)), "recalibrated_prompts": float(groups.max() + 1)}
+    metrics |= {f"harm.{model}": float(np.mean([one.harmed(model, default) for one in whole])) for model in models}
     return replace(
         artefact,
         facts=replace(artefact.facts, metrics=metrics),
-        calibration_losses=losses,
+        calibration_losses=np.array([one.row(models) for one in sample], np.float32),
         calibration_harms=harms,
         calibration_groups=groups.astype(np.int32),
         calibration_mean_logprobs=None,
     )
+
+
+def _check(sample: Sequence[Decision], whole: Sequence[Decision], known: int, models: Sequence[str]) -> None:
+    """That `whole`, those of a sample that all models were scored on, are enough, and no lax callers' prompts alone."""
+    prompts = len({one.group for one in whole})
+    if prompts < LEAST_PROMPTS:
+        told = f"{len(whole)} of {known} decisions with scores and predictions of all of {', '.join(models)}"
+        raise InvalidOutcomes(f"outcomes: got {prompts} prompts, {told}, expected at least {LEAST_PROMPTS}")
+    bounds = sorted({one.bound for one in sample if one.bound is not None and not one.explored})
+    if len(whole) == len(sample) and len(bounds) > 1:
+        got = f"compared decisions alone, under bounds from {bounds[0]:g} to {bounds[-1]:g}"
+        expected = "those that went to the default as well, explored decisions, or one bound"
+        raise InvalidOutcomes(f"outcomes: got {got}, expected {expected}")
 
 
 def _told(artefact: Artefact, known: Sequence[Decision]) -> Iterable[str]:
@@ -88,7 +95,7 @@ def main() -> None:
     harms = {name: share for name, share in found.facts.metrics.items() if name.startswith("harm.")}
     told = ", ".join(f"{name.removeprefix('harm.')} {share:.2%}" for name, share in harms.items())
     counted = f"{len(found.calibration_losses)} decisions of {len(set(found.calibration_groups.tolist()))} prompts"
-    print(f"{arguments.out}: calibrated on {counted}; harm if always chosen: {told}")
+    print(f"{arguments.out}: calibrated on {counted}; harm where all were scored: {told}")
 
 
 if __name__ == "__main__":

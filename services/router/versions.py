@@ -39,17 +39,16 @@ class Versions:
             number, _, digest = path.stem.partition("-")
             withdrawn = path.suffix == _WITHDRAWN
             found.append(Version(int(number), digest, path, digest == serving and not withdrawn, withdrawn))
-        last = max(
-            (one.number for one in found if one.serves), default=0
-        )  # the same file may have been published twice
+        last = max((one.number for one in found if one.serves), default=0)  # it may have come back after another
         return [replace(one, serves=one.number == last) for one in found]
 
     def publish(self, new: Path) -> Version:
         """Serves a copy of this file from now on; what served before is kept.
 
         Raises:
-            ConfigError: a file cannot be read or written.
+            ConfigError: it serves already, or a file cannot be read or written.
         """
+        self.expect_another(new)
         try:
             if self._serving.exists() and not any(one.serves for one in self.listed()):
                 self._keep(self._serving)
@@ -57,6 +56,20 @@ class Versions:
         except OSError as error:
             raise ConfigError(f"{error.filename}: cannot be used: {error.strerror}") from error
         return self.listed()[-1]
+
+    def expect_another(self, new: Path) -> None:
+        """Sees to it that this file is not what serves, as publishing that, and going back from it, changes nothing.
+
+        Raises:
+            ConfigError: it is, or cannot be read.
+        """
+        try:
+            digest, serving = _digest(new), _digest(self._serving) if self._serving.exists() else ""
+        except OSError as error:
+            raise ConfigError(f"{error.filename}: cannot be read: {error.strerror}") from error
+        if digest == serving:
+            number = next((f"version {one.number} ({digest})" for one in self.listed() if one.serves), digest)
+            raise ConfigError(f"{new}: serves already, as {number}, expected another")
 
     def rollback(self, default_model: str) -> Version:
         """Withdraws what serves, and serves the last before it that is still `usable`.

@@ -43,6 +43,16 @@ async def test_a_scope_is_taught_and_promises_nothing_of_it(suite: Suite) -> Non
         assert (learnt.labels, learnt.labels_right) == (90, 60)
         found = await promise(suite, "warmed")
         assert (found.requests, found.audits, found.served, found.certified) == (0, 0, 0, 0.0)
+        assert (learnt.verifier_pairs, found.verifier) == (0, pb.VERIFIER_STANDING_NONE)
+
+
+async def test_a_verifier_is_trained_where_there_are_pairs_enough(suite: Suite) -> None:
+    """From 200 labelled neighbours on there is one, which challenges and decides nothing yet."""
+    learnt = await suite.cache.WarmUp(await request(suite, "verified", examples=examples(301)), timeout=30)
+    found = await promise(suite, "verified")
+    assert learnt.verifier_pairs == 300
+    assert found.verifier == pb.VERIFIER_STANDING_CHALLENGES
+    assert found.verifier_stake == pytest.approx(1.0)
 
 
 async def test_an_example_at_fault_is_named_and_nothing_is_taught(suite: Suite) -> None:

@@ -322,6 +322,7 @@ async def test_cache_is_warmed_up_from_a_file(running: SuiteProcess, tmp_path: P
     warmed = await fulcrum("cache", "warm", str(log), *at)
     assert warmed.status == 0, warmed.err
     assert warmed.out.startswith("80 rows read, the latest 80 texts used: 79 labels (")
+    assert "a verifier is trained on " in warmed.out
     log.write_text(log.read_text() + '{"text": "x", "answer": 1}')
     refused = await fulcrum("cache", "warm", str(log), *at)
     assert (refused.status, "line 81: answer: got 1, expected a text" in refused.err) == (2, True)

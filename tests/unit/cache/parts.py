@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 
 from services.cache.answer_cache import AnswerCache
+from services.cache.considered import Considered, Near
 from services.cache.decision import Check, Decline, MissReason, Neighbour, Serve
 from services.cache.embedding import Embedding
-from services.cache.entry import Answer, Partition
+from services.cache.entry import Answer, Entry, Partition
 from services.cache.entry_store import EntryStore
 from services.cache.personal_data import Detector
 from services.cache.query import Audit, Hit, Miss, Query, Submission
-from services.cache.scope_decision import Considered
 from services.cache.scope_file import ScopeFile
 from services.cache.scopes import ScopeName, Scopes
 from services.cache.settings import CacheSettings
+from services.cache.sketch import sketch
 
 DIGEST = "ab" * 32
 DIMENSION = 4
@@ -43,9 +44,17 @@ class ServeNearest(Scopes):
     """Serves whatever is nearest, so that nothing but the partition can keep entries apart."""
 
     def decide(
-        self, name: ScopeName, text: str, neighbours: Sequence[Neighbour], bound: float, judges: bool
+        self,
+        name: ScopeName,
+        text: str,
+        entries: Sequence[Entry],
+        similarities: Sequence[float],
+        bound: float,
+        judges: bool,
     ) -> tuple[Serve | Check | Decline, Considered | None]:
-        return Serve(neighbours[0], 0.5, "") if neighbours else Decline(MissReason.NOT_NEAR, "none"), None
+        if not entries:
+            return Decline(MissReason.NOT_NEAR, "none"), None
+        return Serve(Neighbour(entries[0], similarities[0]), 0.5, ""), None
 
 
 def settings(folder: Path, **changes: Any) -> CacheSettings:
@@ -95,6 +104,12 @@ def keep(text: str, said: str = "42", **changes: Any) -> Submission:
 def ask(text: str, **changes: Any) -> Query:
     fields: dict[str, Any] = {"partition": HERE, "text": text}
     return Query(**(fields | changes))
+
+
+def near(*entries: tuple[str, float, int]) -> Near:
+    """Neighbours, each with its text, its similarity and its answer."""
+    texts, similarities, answers = zip(*entries, strict=True)
+    return Near(similarities, answers, lambda place: sketch(texts[place]))
 
 
 def served(found: Hit | Miss | Audit) -> str | None:

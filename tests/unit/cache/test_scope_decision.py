@@ -6,19 +6,17 @@ from collections.abc import Callable
 import pytest
 
 from services.cache.certificate import Certificate
+from services.cache.considered import Action
 from services.cache.decision import MEASURED_WRONG_SHARE, MissReason, precision
 from services.cache.risk_controller import RiskController
-from services.cache.scope_decision import Action, Near, ScopeDecision
+from services.cache.scope_decision import ScopeDecision
 from services.cache.sketch import sketch
 from services.cache.veto_trials import VetoTrials
 from services.cache.vetoes import Veto, veto
+from tests.unit.cache.parts import near
 
 ASKED = "How do I top up my card?"
 OTHERWISE = "Topping up the card, what must I do"
-
-
-def near(text: str, similarity: float, answer: int = 1) -> Near:
-    return Near(similarity, answer, lambda: sketch(text))
 
 
 def scope(chance: Callable[[], float] = lambda: 0.99) -> ScopeDecision:
@@ -31,17 +29,17 @@ def teach(decision: ScopeDecision, rounds: int, right_from: float, seed: int = 0
     for _ in range(rounds):
         decision.risk.begin(0.01)
         similarity = rng.uniform(0.5, 1.0)
-        others = [near(OTHERWISE, similarity), near("Is the app free?", similarity - rng.uniform(0, 0.3), answer=2)]
-        considered = decision.consider(sketch(ASKED), others, 0.01)
+        others = [(OTHERWISE, similarity, 1), ("Is the app free?", similarity - rng.uniform(0, 0.3), 2)]
+        considered = decision.consider(sketch(ASKED), near(*others), 0.01)
         if considered.action is not Action.SERVE:
             decision.learn(considered, similarity >= right_from)
 
 
 def test_a_new_scope_serves_only_what_no_veto_speaks_against() -> None:
     """From the least similarity on, a prompt of the same words is served and one of other words is not."""
-    same = scope().consider(sketch(ASKED), [near("Please, how do I top up my card?", 0.93)], 0.01)
-    other = scope().consider(sketch(ASKED), [near(OTHERWISE, 0.99)], 0.01)
-    far = scope().consider(sketch(ASKED), [near(ASKED, 0.79)], 0.01)
+    same = scope().consider(sketch(ASKED), near(("Please, how do I top up my card?", 0.93, 1)), 0.01)
+    other = scope().consider(sketch(ASKED), near((OTHERWISE, 0.99, 1)), 0.01)
+    far = scope().consider(sketch(ASKED), near((ASKED, 0.79, 1)), 0.01)
     assert (same.action, same.reason) == (Action.SERVE, None)
     assert (other.action, other.reason) == (Action.CHECK, MissReason.VETOED)
     assert (far.action, far.reason) == (Action.CHECK, MissReason.NOT_NEAR)
@@ -50,7 +48,7 @@ def test_a_new_scope_serves_only_what_no_veto_speaks_against() -> None:
 
 def test_a_would_be_hit_is_sometimes_audited() -> None:
     """Where chance falls below the propensity, the answer is not served but checked."""
-    audited = scope(lambda: 0.0).consider(sketch(ASKED), [near(ASKED, 0.9)], 0.01)
+    audited = scope(lambda: 0.0).consider(sketch(ASKED), near((ASKED, 0.9, 1)), 0.01)
     assert audited.action is Action.AUDIT
     assert 0 < audited.propensity < 1
 
@@ -58,13 +56,13 @@ def test_a_would_be_hit_is_sometimes_audited() -> None:
 @pytest.mark.parametrize("bound", [0.0, MEASURED_WRONG_SHARE / 2])
 def test_a_bound_below_what_was_measured_serves_nothing(bound: float) -> None:
     """A new scope does not promise less than its rule was measured to get wrong."""
-    assert scope().consider(sketch(ASKED), [near(ASKED, 1.0)], bound).action is Action.CHECK
+    assert scope().consider(sketch(ASKED), near((ASKED, 1.0, 1)), bound).action is Action.CHECK
 
 
 def test_a_vetoed_neighbour_hides_no_right_one() -> None:
     """Where a veto stands against the favourite, a similar neighbour without one is served."""
-    france, greece = near("Name the capital of France.", 0.9), near("What is the capital of Greece?", 0.95, answer=2)
-    served = scope().consider(sketch("What is the capital of France?"), [greece, france], 0.01)
+    france, greece = ("Name the capital of France.", 0.9, 1), ("What is the capital of Greece?", 0.95, 2)
+    served = scope().consider(sketch("What is the capital of France?"), near(greece, france), 0.01)
     assert (served.action, served.place) == (Action.SERVE, 1)
     assert served.doubt == pytest.approx(1 - precision(0.9))
 
@@ -73,8 +71,8 @@ def test_verdicts_lift_the_veto_and_teach_the_threshold() -> None:
     """After enough verdicts of its own, a scope serves other wordings where they were right and not where wrong."""
     learnt = scope()
     teach(learnt, 1500, right_from=0.7)
-    sure = learnt.consider(sketch(ASKED), [near(OTHERWISE, 0.98), near("Is the app free?", 0.5, 2)], 0.01)
-    unsure = learnt.consider(sketch(ASKED), [near(OTHERWISE, 0.6), near("Is the app free?", 0.59, 2)], 0.01)
+    sure = learnt.consider(sketch(ASKED), near((OTHERWISE, 0.98, 1), ("Is the app free?", 0.5, 2)), 0.01)
+    unsure = learnt.consider(sketch(ASKED), near((OTHERWISE, 0.6, 1), ("Is the app free?", 0.59, 2)), 0.01)
     assert sure.action is Action.SERVE
     assert unsure.action is Action.CHECK
     assert "wrong with probability" in unsure.explanation
@@ -146,10 +144,10 @@ def test_a_rule_that_audits_find_wrong_is_stopped() -> None:
     few audits get a verdict."""
     rng = random.Random(5)
     scope = ScopeDecision(0.8, rng.random)
-    near, wrong = [Near(0.95, 1, lambda: sketch("How do I top up?"))], 0
+    same, wrong = near(("How do I top up?", 0.95, 1)), 0
     for number in range(5000):
         scope.risk.begin(0.01)
-        considered = scope.consider(sketch("How do I top up?"), near, 0.01)
+        considered = scope.consider(sketch("How do I top up?"), same, 0.01)
         right = rng.random() >= 0.4
         wrong += considered.action is Action.SERVE and not right
         if considered.action is Action.AUDIT and rng.random() < 0.1:
@@ -204,7 +202,7 @@ def test_who_allows_less_is_served_less() -> None:
 def test_a_verdict_teaches_by_how_it_was_sought(action: Action, weight: float) -> None:
     """One on an audit stands for all the hits that were not audited; a report on an answer served for itself alone."""
     decision = scope()
-    considered = decision.consider(sketch(ASKED), [near(ASKED, 0.9)], 0.01)
+    considered = decision.consider(sketch(ASKED), near((ASKED, 0.9, 1)), 0.01)
     propensity = 1.0 if action is Action.CHECK else 0.2
     decision.learn(considered._replace(action=action, propensity=propensity), right=False)
     assert decision.scorer.arrays()["weights"].tolist() == [pytest.approx(weight)]
@@ -228,8 +226,8 @@ def test_an_alias_takes_every_entry_along() -> None:
 
 def test_an_explanation_says_what_decided() -> None:
     """A veto is told only of what is near, and a bound that is too low as such."""
-    far = scope().consider(sketch(ASKED), [near("What is 5 plus 5?", 0.16)], 0.01)
-    low = scope().consider(sketch(ASKED), [near(ASKED, 0.99)], MEASURED_WRONG_SHARE / 2)
+    far = scope().consider(sketch(ASKED), near(("What is 5 plus 5?", 0.16, 1)), 0.01)
+    low = scope().consider(sketch(ASKED), near((ASKED, 0.99, 1)), MEASURED_WRONG_SHARE / 2)
     assert far.explanation == "nearest 0.160, served from 0.800"
     assert low.explanation.startswith("nearest 0.990, but a new scope promises no less than")
 

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.cache.sketch import sketch
+from services.cache.telling import TOKEN, tokens_of
 from services.cache.vetoes import Veto, veto
+from services.cache.wording import CUES, REWORDINGS
 
 DANGEROUS = [
     ("Send the parcel to Spain", "Send the parcel in Spain", Veto.WORDS),
@@ -126,3 +128,21 @@ def test_hostile_text_costs_milliseconds(piece: str) -> None:
     begin = time.process_time()
     sketch(text)
     assert time.process_time() - begin < 0.25
+
+
+def test_a_request_works_its_prompt_out_once() -> None:
+    """Looking up, holding a lease and storing share one sketch of the prompt."""
+    assert sketch("How do I reset my password?") is sketch("How do I reset my password?")
+
+
+def test_rewordings_need_one_look() -> None:
+    """No rewording writes a word that calls for a later one, so that a prompt's own words tell which to try."""
+    for place, (_, written) in enumerate(REWORDINGS):
+        later = {cue for cue, rows in CUES.items() if max(rows) > place and place not in rows}
+        assert later.isdisjoint(TOKEN.findall(written))
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=127), max_size=80))
+def test_ascii_is_read_as_all_text_is(text: str) -> None:
+    """The faster pattern for ASCII finds the words, numbers and signs that the one for all text finds."""
+    assert tokens_of(text)[0] == TOKEN.findall(text)

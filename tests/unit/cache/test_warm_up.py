@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from services.cache.considered import Action
 from services.cache.risk_controller import RiskController
-from services.cache.scope_decision import Action, Near, ScopeDecision
+from services.cache.scope_decision import ScopeDecision
 from services.cache.scope_state import pack, unpack
 from services.cache.sketch import sketch
 from services.cache.warm_up import Example, Lessons, Nearby, lessons
 from services.chassis.errors import FailedPrecondition
-from tests.unit.cache.parts import DIGEST, opened
+from tests.unit.cache.parts import DIGEST, near, opened
 
 ASKED, OTHERWISE, ELSE = "How do I top up my card?", "Topping up the card, in which way", "Is the app free?"
 BOUND = 0.01
@@ -43,8 +44,8 @@ def asked(scope: ScopeDecision, rng: random.Random, right_from: float, judged: f
     """One request, whose verdict comes with probability `judged`; whether it was served, and wrongly."""
     scope.risk.begin(BOUND)
     first, second = similar(rng)
-    near = [Near(first, 0, lambda: sketch(OTHERWISE)), Near(second, 1, lambda: sketch(ELSE))]
-    considered = scope.consider(sketch(ASKED), near, BOUND)
+    others = near((OTHERWISE, first, 0), (ELSE, second, 1))
+    considered = scope.consider(sketch(ASKED), others, BOUND)
     right = (first >= right_from) != (rng.random() < 0.03)
     if considered.action is Action.SERVE:
         return True, not right
@@ -121,9 +122,9 @@ def test_similarities_of_another_encoder_than_the_settings_teach_nothing(tmp_pat
 
 
 def test_a_scope_that_has_learnt_is_not_warmed_up() -> None:
-    """Its own verdicts are worth more than any file, and the error tells how many there are."""
+    """Its own verdicts are worth more than any file too small for a verifier; the error tells how many there are."""
     scope, rng = ScopeDecision(0.8, lambda: 0.99), random.Random(3)
     for _ in range(300):
         asked(scope, rng, 0.7, judged=1.0)
     with pytest.raises(FailedPrecondition, match="verdicts of its own"):
-        scope.warm(log_of(600, 0.7))
+        scope.warm(log_of(60, 0.7))

@@ -126,3 +126,25 @@ def test_one_that_has_lost_a_model_is_compared_with_what_serves(
         told = capsys.readouterr()
         assert problem in told.err
     assert version(path.with_name("serving.safetensors")) == version(fitted)
+
+
+def test_publishing_in_vain_is_refused(
+    fitted: Path,  # noqa: F811
+    config: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What serves already, and what was fitted on another encoder than the settings embed prompts by."""
+    fresh, said = outcomes(tmp_path / "fresh.jsonl", 240, seed=5), ["--config", str(config)]
+    settings = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump(settings | {"executor": {"encoder": {"precision": "int8"}}}))
+    with pytest.raises(SystemExit):
+        main(["router", "publish", str(fitted), str(fresh), *said])
+    assert "executor.encoder.precision: got int8, expected fp32" in capsys.readouterr().err
+    elsewhere = settings["edge"] | {"encoder": {"address": "127.0.0.1:1"}}
+    config.write_text(yaml.safe_dump(settings | {"executor": {"encoder": {"precision": "int8"}}, "edge": elsewhere}))
+    main(["router", "publish", str(fitted), str(fresh), *said])
+    assert "version 1 (" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["router", "publish", str(fitted), str(fresh), *said])
+    assert "serves already, as version 1 (" in capsys.readouterr().err

@@ -20,7 +20,7 @@ def outcomes(path: Path, rows: int = 240, seed: int = 0, certain: bool = False) 
     lines = []
     for number in range(rows):
         hard = number % 2
-        prompt = HARD.format(f"{number}th", chance.randrange(9999)) if hard else EASY.format(f"land number {number}")
+        prompt = HARD.format(f"{number}th", chance.randrange(9999)) if hard else EASY.format(f"land {seed} of {number}")
         small = int(not hard or chance.random() < 0.2)
         scored = {"prompt": prompt, "scores": {"large": 1, "small": small}, "domain": "proof" if hard else "fact"}
         lines.append(scored | ({"mean_logprobs": {"small": small - 1.5}} if certain else {}))
@@ -67,13 +67,49 @@ def test_explains_a_prompt(fitted: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_calibrates_anew(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Fresh outcomes replace the calibration and leave the fit; how sure models were is kept where it is known."""
     out = tmp_path / "again.safetensors"
-    main(["router", "calibrate", str(fitted), str(outcomes(tmp_path / "new.jsonl", 60, 2, True)), "--out", str(out)])
-    assert "fitted on 120 prompts, calibrated on 60 others" in capsys.readouterr().out
+    main(["router", "calibrate", str(fitted), str(outcomes(tmp_path / "new.jsonl", 160, 2, True)), "--out", str(out)])
+    told = capsys.readouterr().out
+    assert "fitted on 120 prompts, calibrated on 160 others" in told
+    assert "of 1.8% with a confidence of 90%, 160 prompts can promise nothing: large answers everything" in told
     found = load_artefact(out)
     assert found.calibration_mean_logprobs is not None
     sure, right = found.calibration_mean_logprobs[:, found.facts.models.index("small")], ~found.calibration_harms
     assert (sure == np.where(right[:, found.facts.models.index("small")], -0.5, -1.5)).all()
     assert np.isnan(found.calibration_mean_logprobs[:, found.facts.models.index("large")]).all()
+
+
+def test_what_it_was_fitted_on_tells_nothing(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Given the fitted log again, the half that it was fitted on is left out; an evaluation says how many there are."""
+    log, out = outcomes(tmp_path / "log.jsonl"), tmp_path / "again.safetensors"
+    main(["router", "calibrate", str(fitted), str(log), "--out", str(out)])
+    told = capsys.readouterr()
+    assert "note: 120 of 240 prompts are left out, as the router was fitted on them" in told.err
+    assert "calibrated on 120 others" in told.out
+    before, after = (np.sort(load_artefact(path).calibration_losses, axis=0) for path in (fitted, out))
+    assert np.allclose(before, after)
+    main(["router", "evaluate", str(fitted), str(log), "--html", str(tmp_path / "page.html")])
+    assert "fitted on 120 of these 240 prompts" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("rows", "group", "expected"),
+    [
+        (20, "", "got 20 prompts with every model's score, of 20 groups, expected at least 100, of 20"),
+        (160, "one", "got 160 prompts with every model's score, of 1 groups, expected at least 100, of 20"),
+    ],
+)
+def test_too_few_prompts_calibrate_nothing(
+    fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], rows: int, group: str, expected: str
+) -> None:
+    """The refusal names what was got and what would do, and nothing is written."""
+    path, out = outcomes(tmp_path / "new.jsonl", rows, 2), tmp_path / "again.safetensors"
+    lines = [json.loads(line) | {"group": group} for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(SystemExit) as ended:
+        main(["router", "calibrate", str(fitted), str(path), "--out", str(out)])
+    assert ended.value.code == 2
+    assert expected in capsys.readouterr().err
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

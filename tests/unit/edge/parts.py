@@ -193,6 +193,7 @@ class MemoryRouter:
     assess_error: FulcrumError | None = None
     assessed: list[tuple[str, Signals]] = field(default_factory=list)
     seconds: tuple[float | None, float | None] = (None, None)
+    costs: tuple[int | None, int | None] = (None, None)
 
     async def route(
         self, request: Request, embedding: Embedding | None, objective: Objective, known: Circumstances
@@ -208,9 +209,9 @@ class MemoryRouter:
         if self.error:
             raise self.error
         times = dict(zip(self.models, self.seconds, strict=False))
+        costs = dict(zip(self.models, self.costs, strict=False))
         planned = tuple(
-            PlannedModel(model, 0.9, 0.01, seconds=times.get(model), may_stand_in=self.stand_in)
-            for model in self.models
+            PlannedModel(model, 0.9, 0.01, costs.get(model), times.get(model), self.stand_in) for model in self.models
         )
         return Plan(f"d{len(self.routes)}", planned, "the cheapest that fits", self.expected_kept)
 

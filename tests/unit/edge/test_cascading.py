@@ -26,6 +26,7 @@ from services.edge.chat import (
     TokenLogprob,
     Usage,
 )
+from services.edge.payoff import MOST_UNTOLD
 from services.edge.ports import Signals
 from services.edge.price import ListPrice
 from tests.unit.edge.parts import DONE, LARGE, LARGE_PRICE, SMALL, SMALL_PRICE, USAGE, Bench, Script, control, request
@@ -124,10 +125,9 @@ async def test_probabilities_that_the_caller_wants_are_told(bench: Bench) -> Non
     "error",
     [
         Unavailable("model small", "gone", "there"),
-        FailedPrecondition("sampling.top_logprobs", 0, "a model that tells them"),
         InvalidField("messages", "900 tokens", "at most 512", reason="PROMPT_TOO_LONG"),
     ],
-    ids=("gone", "no probabilities", "too long"),
+    ids=("gone", "too long"),
 )
 @pytest.mark.parametrize("said", [0, 1], ids=["before", "after it began"])
 async def test_a_cheap_model_that_fails_is_no_failure(bench: Bench, error: FulcrumError, said: int) -> None:
@@ -143,11 +143,43 @@ async def test_a_cheap_model_that_fails_is_no_failure(bench: Bench, error: Fulcr
     assert "assess small" not in bench.trace
 
 
-async def test_a_wrong_request_is_not_asked_elsewhere(bench: Bench) -> None:
-    """It fails with its own error."""
-    bench.executor.scripts[SMALL] = [InvalidField("sampling.top_k", 0, "at least 1")]
-    with pytest.raises(InvalidField, match="top_k"):
-        await bench.ask(asked())
+REFUSALS = (
+    InvalidField("request", "HTTP 400", "a request that the provider of small accepts"),
+    FailedPrecondition("sampling.top_logprobs", 0, "a model that tells them"),
+)
+
+
+@pytest.mark.parametrize("error", REFUSALS, ids=("by its provider", "by its settings"))
+@pytest.mark.parametrize("said", [0, 1], ids=["before", "after it began"])
+async def test_a_model_that_tells_no_probabilities_fails_no_request(
+    bench: Bench, error: FulcrumError, said: int
+) -> None:
+    """Edge added them, not the caller: the strong model answers, and soon that model is not asked first any more."""
+    bench.executor.scripts[SMALL] = [*CHEAP[:said], error]
+    for number in range(MOST_UNTOLD + 2):
+        text, receipt = await bench.ask(asked(request_id=str(number), cache_control=control(no_store=True)))
+        assert text == "strong words"
+        told = [(one.part, one.consequence) for one in receipt.outcome.degradations]
+        assert told == ([("model", "large answers instead of small")] if number < MOST_UNTOLD else [])
+    assert bench.pipeline.cascading.counts == {"refused": MOST_UNTOLD, "set_aside": 2}
+    assert "It is not asked for now" in receipt.outcome.route.explanation
+
+
+async def test_a_wrong_request_fails_with_the_strong_models_error(bench: Bench) -> None:
+    """What neither takes is the caller's fault, and says nothing of the model that was asked first."""
+    for model in (SMALL, LARGE):
+        bench.executor.scripts[model] = [InvalidField("request", "HTTP 400", f"a request that {model} accepts")]
+    for _ in range(MOST_UNTOLD + 2):
+        with pytest.raises(InvalidField, match="that large accepts"):
+            await bench.ask(asked())
+    assert bench.pipeline.cascading.counts == {"refused": MOST_UNTOLD + 2}
+
+
+async def test_a_wrong_request_for_probabilities_is_not_asked_elsewhere(bench: Bench) -> None:
+    """Who asks for them gets the first model's own error."""
+    bench.executor.scripts[SMALL] = [REFUSALS[0]]
+    with pytest.raises(InvalidField, match="that the provider of small accepts"):
+        await bench.ask(asked(sampling=Sampling(top_logprobs=0), cache_control=control(no_cache=True, no_store=True)))
     assert "generate large" not in bench.trace
 
 
@@ -214,6 +246,83 @@ async def test_a_strong_model_that_fails_leaves_the_cost_of_both(bench: Bench) -
     booked = await bench.booked()
     assert (booked.requests, booked.abandoned, booked.actual_nano_usd) == (0, 1, CHEAP_NANO)
     assert states(bench) == [("failed", LARGE, 2)]
+
+
+GONE = Unavailable("model large", "gone", "there")
+
+
+@pytest.mark.parametrize("assessed", [True, False], ids=["escalated", "unassessed"])
+async def test_a_whole_answer_is_better_than_none(bench: Bench, assessed: bool) -> None:
+    """Where the strong model fails the held one is served, not kept, paid for once, and the receipt says what it is."""
+    bench.router.accepts = False
+    bench.router.assess_error = None if assessed else Unavailable("router", "gone", "there")
+    bench.executor.scripts[LARGE] = [GONE]
+    text, receipt = await bench.ask(asked())
+    outcome, cost = receipt.outcome, receipt.cost
+    assert (text, outcome.model, outcome.finish, outcome.discarded) == ("cheap words", SMALL, DONE, ())
+    told = [one.consequence for one in outcome.degradations]
+    assert told[-1] == "small answers instead of large, though its answer was not accepted"
+    assert outcome.route.explanation.endswith("Not good enough." if assessed else "the cheapest that fits")
+    assert cost is not None
+    assert (cost.actual_nano_usd, cost.discarded_nano_usd) == (CHEAP_NANO, 0)
+    assert bench.cache.stores == []
+    assert states(bench) == [("answered", SMALL, 2)]
+    assert bench.pipeline.cascading.counts == {"escalated" if assessed else "unassessed": 1, "served_in_need": 1}
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [Objective(whole_answer=True, max_quality_loss=0.02), Objective(whole_answer=True, confidence=0.9)],
+    ids=["loss", "confidence"],
+)
+async def test_who_names_the_quality_that_may_be_lost_gets_no_less(bench: Bench, objective: Objective) -> None:
+    """An answer that was not accepted is not served to them: the request fails with the strong model's error."""
+    bench.router.accepts = False
+    bench.executor.scripts[LARGE] = [GONE]
+    with pytest.raises(Unavailable, match="model large"):
+        await bench.ask(request(objective=objective))
+    assert (await bench.booked()).actual_nano_usd == CHEAP_NANO
+
+
+@pytest.mark.parametrize(
+    ("cheap", "strong"),
+    [
+        ([*CHEAP[:2], replace(DONE, reason=FinishReason.LENGTH)], [GONE]),
+        ([DONE], [GONE]),
+        (CHEAP, [TextDelta("str"), GONE]),
+        (CHEAP, [InvalidField("request", "HTTP 400", "a request that large accepts")]),
+    ],
+    ids=["cut off", "empty", "the strong one began", "a wrong request"],
+)
+async def test_what_is_no_whole_answer_is_not_served_in_need(bench: Bench, cheap: Script, strong: Script) -> None:
+    """Nor anything after the beginning of another answer, nor in place of an error that is the caller's own."""
+    bench.router.accepts = False
+    bench.executor.scripts |= {SMALL: cheap, LARGE: strong}
+    with pytest.raises((Unavailable, InvalidField), match=LARGE):
+        await bench.ask(asked())
+    assert "served_in_need" not in bench.pipeline.cascading.counts
+
+
+async def test_a_pair_that_does_not_pay_is_set_aside(bench: Bench) -> None:
+    """What was paid for nothing is bounded: an eighth of the strong answer each, so eighty of them."""
+    bench.router.accepts, bench.router.costs = False, (None, 8 * CHEAP_NANO)
+    for number in range(85):
+        _, receipt = await bench.ask(asked(request_id=str(number), cache_control=control(no_store=True)))
+    assert receipt.outcome.discarded == ()
+    assert bench.trace.count("generate small") == 80
+    assert bench.pipeline.cascading.counts == {"escalated": 80, "set_aside": 5}
+    (payoff,) = bench.pipeline.cascading.payoffs.values()
+    assert (payoff.answers, payoff.kept, payoff.times_set_aside) == (80, 0, 1)
+    assert (payoff.expected_kept, payoff.cost) == pytest.approx((40.0, 10.0))
+
+
+async def test_answers_without_probabilities_are_not_paid_for_long(bench: Bench) -> None:
+    """Where a provider takes the wish and does not grant it, nobody can assess an answer."""
+    bench.router.accepts = False
+    bench.executor.scripts[SMALL] = [TextDelta("cheap words"), DONE]
+    for number in range(10):
+        await bench.ask(asked(request_id=str(number), cache_control=control(no_store=True)))
+    assert bench.trace.count("generate small") == MOST_UNTOLD
 
 
 async def test_a_provider_that_was_cut_off_is_booked_by_estimate(bench: Bench) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.router.artefact import Artefact, Facts
 from services.router.blend import unbent
@@ -14,7 +15,7 @@ from services.router.eligibility import Eligibility
 from services.router.ensemble import Ensemble
 from services.router.features import FEATURE_VERSION, LEXICAL_FEATURES
 from services.router.policy import Policy
-from services.router.predictor import Predictor, Vector
+from services.router.predictor import Prediction, Predictor, Vector
 from services.router.prices import ListPrice
 from services.router.prior import Prior
 from services.router.query import Objective, Query
@@ -102,6 +103,26 @@ def constant(expected: Sequence[float]) -> Ensemble:
         scores=np.zeros(len(expected), np.float32),
         blend=unbent(len(expected), 0),
     )
+
+
+class Told(Predictor):
+    """Predicts of prompt "7" what row 7 of `live` says, losses [n, m]; calibrated on rows of others."""
+
+    live: NDArray[np.float32]
+
+    def predict(self, text: str, embedding: NDArray[np.float32]) -> Prediction:
+        losses = dict(zip(self.models, self.live[int(text)].tolist(), strict=True))
+        return Prediction({name: 1 - loss for name, loss in losses.items()}, losses, "")
+
+
+def told(losses: Any, harms: Any, live: Any, **changes: Any) -> Told:
+    """Of the MODELS, calibrated on these losses and harms [n, m]; `changes` are of the artefact."""
+    calibrated = np.asarray(losses, np.float32), np.asarray(harms, np.bool_)
+    rows: dict[str, Any] = {"calibration_losses": calibrated[0], "calibration_harms": calibrated[1]}
+    rows["calibration_groups"] = np.arange(len(losses), dtype=np.int32)
+    made = Told(replace(artefact(models=MODELS[-calibrated[0].shape[1] :]), **(rows | changes)))
+    made.live = np.asarray(live, np.float32)
+    return made
 
 
 def policy(*extra: Model, predictor: Predictor | None = None) -> Policy:

@@ -20,6 +20,7 @@ from services.router.predictor import Predictor
 from services.router.query import Goal, Objective
 from services.router.risk import fit_risk
 from services.router.router import Router
+from services.router.speed import Speed
 from tests.unit.router.parts import artefact, familiar, model, query
 
 MODELS = ("small", "large")
@@ -66,6 +67,17 @@ def test_the_pair_keeps_the_bound() -> None:
         assert kept.mean() > 0.3
         shares.append(float((kept & harms).mean()))
     assert np.mean(shares) <= 0.05 + np.std(shares) / np.sqrt(len(shares))
+
+
+@pytest.mark.parametrize("confidence", [None, 0.9])
+def test_prompts_that_share_their_fate_prove_less(confidence: float | None) -> None:
+    """Ten wordings each of the same rows, harmed together, allow less than as many prompts drawn one by one."""
+    rows = np.arange(1500)
+    groups = 3 * (rows // 30) + rows % 3  # so that the same rows fit the risk, one group of three
+    losses, harms, certainty = (one[groups] for one in drawn(150, 0))
+    losses[:, 0] += np.random.default_rng(0).uniform(0, 0.001, 1500)
+    alone, together = (Cascade("small", MODELS, losses, harms, of, certainty, 0.1) for of in (rows, groups))
+    assert together.threshold(("small",), 0.1, confidence) < 0.95 * alone.threshold(("small",), 0.1, confidence)
 
 
 def test_asking_pays_from_where_its_gain_is_its_cost() -> None:
@@ -154,14 +166,21 @@ def test_it_is_asked_first_nowhere_else(fields: dict[str, Any]) -> None:
     assert plan.reason is not Reason.CHEAPER_FIRST
 
 
+@pytest.mark.parametrize(("within_s", "asked"), [(2.9, False), (3.1, True)])
+def test_both_answers_have_to_come_in_time(within_s: float, asked: bool) -> None:
+    """One after the other they take a second and two: it is asked first where that is no more than may be waited."""
+    _, plan = planned(router(), speeds={"small": Speed(1.0, 1e6), "large": Speed(2.0, 1e6)}, max_latency_s=within_s)
+    assert (plan.check is not None) is asked
+
+
 @pytest.mark.parametrize("in_order", [True, False])
 def test_nothing_is_asked_first_where_rivals_have_no_one_order(in_order: bool) -> None:
     """Each that came first on some prompts would have a threshold of its own, and the promise is of one."""
     policy = router()._policy
     asked = query(loss=0.05, vector=familiar(), whole_answer=True)
     small, large = policy._eligibility.candidates(asked)
-    assert policy._cascades
-    found = policy._cascades.paired(asked, [small], large, ("small",), in_order)
+    assert policy._choosing._cascades
+    found = policy._choosing._cascades.paired(asked, [small], large, ("small",), in_order)
     assert (found is not None) is in_order
 
 

@@ -60,7 +60,9 @@ async def test_outcomes_are_logged_within_a_bound(tmp_path: Path) -> None:
     path = tmp_path / "var" / "outcomes.jsonl"
     log = OutcomeLog(path, max_bytes=4096)
     for number in range(60):
-        await log.append(Outcome(f"d{number}", Planned("small", 0.6, 0.1, 12), 0.5, "user", "a.b", "ab", False))
+        await log.append(
+            Outcome(f"d{number}", Planned("small", 0.6, 0.1, 12), 0.5, "user", "a.b", "ab", False, 0.02, {})
+        )
     await log.close()
     older = path.with_name("outcomes.jsonl.1")
     assert {entry.name for entry in path.parent.iterdir()} == {path.name, older.name}
@@ -76,6 +78,6 @@ async def test_a_lagging_log_refuses(tmp_path: Path) -> None:
     """Where too many scores wait, the next is refused at once with a time to come back."""
     log = OutcomeLog(tmp_path / "outcomes.jsonl", max_bytes=4096, max_waiting=0)
     with pytest.raises(Overloaded) as caught:
-        await log.append(Outcome("d", Planned("small", None, None, None), 1.0, "user", "a.b", "ab", False))
+        await log.append(Outcome("d", Planned("small", None, None, None), 1.0, "user", "a.b", "ab", False, 0.02, {}))
     assert caught.value.retry_after_s == 1.0
     await log.close()

@@ -1,5 +1,6 @@
 """Alarms: rare while the bound is kept, soon where it is broken, and what they change."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,14 @@ def test_a_broken_promise_is_suspended() -> None:
     while not made.promise.suspended:
         made.scored(plan, "large", {"small": 0.0, "large": 1.0})
     assert made.promise.harmed == made.promise.judged > 3
+    result = query("Ten degrees. " * 20, loss=0.1, vector=familiar(), current_model="small", answers_tool_call=True)
+    assert made.plan(result).reason is Reason.NEEDS_CONVERSATION
+    assert made.plan(replace(result, objective=query(loss=0.5).objective)).models[0].model == "small"
     after = made.plan(asked)
     assert (after.models[0].model, after.reason) == ("large", Reason.PROMISE_SUSPENDED)
     assert not after.promised
+    assert set(plan.contested_losses) == {"small", "middle"}
+    assert after.contested_losses == {}  # nobody's answer is compared, which says nothing of what it would have been
 
 
 async def test_feedback_raises_the_alarm(tmp_path: Path) -> None:

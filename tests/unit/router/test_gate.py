@@ -1,16 +1,19 @@
 """A worse router is refused by the gate, with figures, and one that is as good or cheaper is not."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from services.router.catalogue import Catalogue
+from services.router.eligibility import Eligibility
 from services.router.fit import Outcomes
 from services.router.gate import Decided, Verdict, compare, refusal
 from services.router.policy import Policy
 from services.router.predictor import Predictor
 from services.router.query import Objective
-from tests.unit.router.parts import DIGEST, DIMENSION, artefact, policy
+from tests.unit.router.parts import DIGEST, DIMENSION, artefact, model, policy, told
 
 _PROMPTS = 400
 
@@ -43,7 +46,8 @@ def outcomes(small_wrong: float, prompts: int = _PROMPTS, seed: int = 0) -> Outc
 
 
 def verdict(new: Policy, serving: Policy | None, known: Outcomes, bound: float = 0.05) -> Verdict:
-    return compare(new, serving, known, DIGEST, Objective(bound))
+    (found,) = compare(new, serving, known, DIGEST, Objective(bound))
+    return found
 
 
 CHEAP: Any = (0.0, 0.001, 0.0)  # sends all to small
@@ -102,6 +106,14 @@ def test_wordings_of_a_question_count_once() -> None:
         verdict(cheap, None, worded(0.0, seed=0, questions=99))
 
 
+def test_means_of_groups_are_held_to_more_than_the_tail() -> None:
+    """Whatever happens within groups, e times the binomial tail bounds it, so that nine of 200 still may be chance."""
+    harmed = (np.arange(200) < 9).astype(float)
+    assert Decided(harmed, np.zeros(200)).breaks(0.02)
+    assert not Decided(harmed, np.zeros(200), grouped=True).breaks(0.02)
+    assert Decided((np.arange(200) < 10).astype(float), np.zeros(200), grouped=True).breaks(0.02)
+
+
 def _refused(files: Any) -> float:
     """Share of files on which a router is refused that harms so much of each question, [files, questions]."""
     return float(np.mean([bool(refusal(Decided(one, np.zeros(len(one)), True), None, 0.02)) for one in files]))
@@ -117,3 +129,57 @@ def test_too_few_outcomes_are_refused() -> None:
     """A comparison on a handful says nothing."""
     with pytest.raises(ValueError, match="outcomes: got 99 prompts, expected at least 100"):
         verdict(deciding(*CHEAP), None, outcomes(0.0, prompts=99))
+
+
+@pytest.mark.parametrize("serving", [None, CHEAP])
+def test_a_bound_that_compares_nothing_is_not_the_one_held(serving: Any) -> None:
+    """Where both ask the strong model for everything, the least bound that callers may ask for and that differs is."""
+    before = deciding(*serving) if serving else None
+    found = verdict(deciding(*CHEAP), before, outcomes(0.10), bound=0.0)
+    assert found.objective.max_quality_loss == 0.01
+    assert "more than a bound of 0.01 allows" in found.refused
+    careful = verdict(deciding(*CAREFUL), before, outcomes(0.0), bound=0.0)
+    assert careful.objective.max_quality_loss == 0.01
+    assert careful.refused.startswith("it costs ") is bool(serving)
+    nothing = verdict(deciding(*STRONG), None, outcomes(0.0), bound=0.0)
+    assert not nothing.any("weak")
+    assert not nothing.refused
+
+
+def certain(prompts: int, seed: int, tells: bool) -> tuple[Any, Any, Any]:
+    """Losses and harms [n, 2], and how sure the middle model was of its answers [n], which tells harms or does not."""
+    rng = np.random.default_rng(seed)
+    loss, beside = rng.beta(3, 7, prompts), np.zeros(prompts)
+    harm = rng.uniform(size=prompts) < loss
+    sure = np.minimum(0, np.where(harm & tells, -1.5, -0.2) + rng.normal(0, 0.15, prompts))
+    return np.stack([loss, beside], axis=1), np.stack([harm, beside], axis=1), sure
+
+
+def asking_first(live: Any, tells: bool) -> Policy:
+    losses, harms, sure = certain(1500, 1, tells)
+    certainty = np.stack([sure, np.full(1500, np.nan)], axis=1).astype(np.float32)
+    strong = model("large", 10, is_default=True, context_tokens=4000)
+    models = Catalogue([model("middle", 0.1, context_tokens=4000), strong])
+    return Policy(Eligibility(models, 100), told(losses, harms, live, calibration_mean_logprobs=certainty))
+
+
+def test_answers_that_are_assessed_are_held_to_the_bound_as_well() -> None:
+    """A cascade that takes harmful answers for sure ones is refused, though routing alone keeps the bound."""
+    live, harms, sure = certain(600, 2, tells=False)
+    texts = [str(row) for row in range(600)]
+    vectors = np.tile(np.eye(1, DIMENSION, dtype=np.float32), (600, 1))
+    scores = {"middle": 1.0 - harms[:, 0], "large": np.ones(600)}
+    known = Outcomes(texts, vectors, scores, texts, [""] * 600, {"middle": sure})
+    lying, blind = asking_first(live, tells=True), asking_first(live, tells=False)
+    streamed, waited = compare(lying, blind, known, DIGEST, Objective(0.05))
+    assert not streamed.refused
+    assert waited.objective.whole_answer
+    assert waited.new.first > 0.3
+    assert waited.refused.startswith("of answers that are awaited whole, it harms ")
+    assert len(compare(blind, None, known, DIGEST, Objective(0.05))) == 1  # it asks nobody first
+    honest = replace(known, mean_logprobs={"middle": np.where(harms[:, 0] > 0, -1.5, -0.2)})
+    saves = compare(lying, blind, honest, DIGEST, Objective(0.05))
+    assert [one.refused for one in saves] == ["", ""]
+    assert saves[1].new.cost.mean() < saves[0].new.cost.mean()  # with the cost of answers that are not served
+    with pytest.raises(ValueError, match="outcomes: got no mean_logprobs of models that are asked first"):
+        compare(lying, blind, replace(known, mean_logprobs={}), DIGEST, Objective(0.05))

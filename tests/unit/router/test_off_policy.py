@@ -1,16 +1,19 @@
 """What explored decisions tell of models on all traffic, whomever the router chose, and how a calibration uses them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from services.router.artefact import Artefact
 from services.router.logged_decisions import Decision, decisions
-from services.router.off_policy import drawn_alike, estimated_harm
+from services.router.off_policy import estimated_harm, fair_sample
 from services.router.predictor import Predictor
 from services.router.recalibration import recalibrated
-from tests.unit.router.parts import artefact
+from services.router.scored import InvalidOutcomes
+from tests.unit.router.parts import MODELS, artefact
 from tests.unit.router.test_recalibration import VERSION, line
 
 SENT = 0.1  # predicted losses below it go to the small model
@@ -69,9 +72,9 @@ def test_shares_may_change() -> None:
     assert found.harm == pytest.approx(0.3, abs=3 * found.error)
     plain = [one.harmed("small", "large") for one in known if one.explored]
     assert abs(np.mean(plain) - 0.3) > 5 * found.error
-    alike = drawn_alike(known)
+    alike = fair_sample(known, MODELS)
     assert np.mean([one.harmed("small", "large") for one in alike]) == pytest.approx(0.3, abs=0.04)
-    assert drawn_alike(known) == alike
+    assert fair_sample(known, MODELS) == alike
 
 
 def test_a_calibration_from_explored_decisions_may_send_more() -> None:
@@ -88,6 +91,76 @@ def test_nothing_explored_tells_nothing() -> None:
     """Draws of served answers give no estimate, nor does a single prompt."""
     known = of(log(500, 1.0, 0.0, 1.0, seed=4))
     assert estimated_harm(known, "small", "large") is None
-    assert drawn_alike(known) == known
+    assert fair_sample(known, MODELS) == []  # of a log that does not tell of those that went to the default
     one = next(one for one in of(log(500, 1.0, 1.0, 1.0, seed=4)) if "small" in one.scores)
     assert estimated_harm([one, one], "small", "large") is None
+
+
+PAIR = artefact(models=("small", "large"))
+BOUNDS = (0.01, 0.2)  # of strict callers, and of the few lax ones
+
+
+def compared(requests: int, thresholds: dict[float, float], harm: float, seed: int) -> Iterator[dict[str, Any]]:
+    """What edge tells of comparisons alone, of callers of two bounds whose prompts are alike."""
+    rng = np.random.default_rng(seed)
+    for number in range(requests):
+        bound, loss = BOUNDS[rng.uniform() < 0.05], float(rng.beta(1.5, 6))
+        known: dict[str, Any] = {"sampled": 0.02, "bound": bound, "contested": {"small": loss}, "version": PAIR.version}
+        decision = f"{seed}-{number}"
+        if loss < thresholds[bound]:
+            yield line(decision, "small", loss, float(rng.uniform() >= harm * loss), **known)
+        yield line(decision, "large", 0.0, 1.0, **known)
+
+
+def pair(losses: Any, harms: Any) -> Artefact:
+    """Of a small and a large model, calibrated on these of the small one."""
+    beside = np.zeros(len(losses))
+    calibrated = np.stack([losses, beside], axis=1), np.stack([harms, beside], axis=1).astype(np.bool_)
+    rows = calibrated[0].astype(np.float32), calibrated[1], np.arange(len(losses), dtype=np.int32)
+    return replace(PAIR, calibration_losses=rows[0], calibration_harms=rows[1], calibration_groups=rows[2])
+
+
+def threshold(made: Artefact, bound: float, confidence: float | None = None) -> float:
+    return Predictor(made).calibration.threshold(("small",), bound, confidence)
+
+
+@pytest.mark.parametrize("harm", [1.0, 1.6])
+def test_callers_of_two_bounds_are_promised_no_more_than_is_known(harm: float) -> None:
+    """Comparisons of mostly strict callers make nothing laxer than it may be for lax ones, whether harm grew or not."""
+    harmed: dict[tuple[float, float | None], list[float]] = {}
+    for seed in range(6):
+        rng = np.random.default_rng(100 + seed)
+        losses, fresh = rng.beta(1.5, 6, 2000), rng.beta(1.5, 6, 40_000)
+        first = pair(losses, rng.uniform(size=2000) < losses)
+        lines = list(compared(2500, {bound: threshold(first, bound) for bound in BOUNDS}, harm, seed))
+        after = recalibrated(first, lines)
+        for bound in (*BOUNDS, 0.1):
+            for confidence in (None, 0.9):
+                sent = fresh < threshold(after, bound, confidence)
+                harmed.setdefault((bound, confidence), []).append(float((np.minimum(1, harm * fresh) * sent).mean()))
+    for (bound, _), found in harmed.items():
+        assert np.mean(found) <= bound + np.std(found) / np.sqrt(len(found))
+    assert np.mean(harmed[0.01, None]) > 0.007  # where everybody's prompts were compared, they count as they are
+
+
+def test_comparisons_alone_of_several_bounds_are_refused() -> None:
+    """Whoever scores by himself what weaker models answered, under bounds that differ, is told what would do."""
+    lines = [
+        line(f"{number}", model, loss, 1.0, bound=(0.01, 0.2)[number % 2], version=PAIR.version)
+        for number in range(200)
+        for model, loss in (("small", 0.1), ("large", 0.0))
+    ]
+    made = pair(np.linspace(0, 1, 500), np.zeros(500))
+    with pytest.raises(InvalidOutcomes, match=r"compared decisions alone, under bounds from 0\.01 to 0\.2, expected"):
+        recalibrated(made, lines)
+    explored = [one | {"explored": True, "sampled": 0.5} for one in lines]
+    assert recalibrated(made, explored).facts.metrics["recalibrated_decisions"] == 200
+
+
+def test_what_no_bound_would_have_sent_is_no_part_of_the_sample() -> None:
+    """A turn that leans on others, or a promise that is suspended, says nothing of a weaker model's answers."""
+    lines = list(compared(400, {0.01: 0.3, 0.2: 0.3}, 1.0, seed=0))
+    says = {"sampled": 0.02, "bound": 0.2, "contested": {}, "version": PAIR.version}
+    silent = [line(f"silent {number}", "large", 0.0, 1.0, **says) for number in range(90)]
+    made = pair(np.linspace(0, 1, 500), np.zeros(500))
+    assert recalibrated(made, lines + silent).facts.metrics["recalibrated_decisions"] == 400

@@ -292,6 +292,7 @@ def test_a_turn_that_leans_on_the_conversation_goes_to_the_strong_model(text: st
     plan = policy(predictor=PREDICTOR).plan(query(text, **asked, earlier_turns=2))
     assert (plan.models[0].model, plan.reason) == ("large", Reason.NEEDS_CONVERSATION)
     assert why in plan.explanation
+    assert plan.contested_losses == {}
     assert policy(predictor=PREDICTOR).plan(query(text, **asked)).models[0].model == "small"
 
 
@@ -342,10 +343,22 @@ def test_one_order_counts_whoever_is_chosen() -> None:
     ordered = float(threshold_of(wide()).split()[0])
     for others in (narrow, crossing):
         assert float(threshold_of(wide(*others)).split()[0]) < ordered
-    for limits in ({"max_cost_nano_usd": 10**9}, {"max_latency_s": 1e3}):
+    held: dict[str, Any] = {"cached_prefix_tokens": 1, "current_model": "middle"}
+    for limits in ({"max_cost_nano_usd": 10**9}, {"max_latency_s": 1e3}, held):
         assert float(threshold_of(wide(), **limits).split()[0]) < ordered
     alone = model("small", 1, context_tokens=1000)
     assert threshold_of(wide(alone)) == threshold_of(wide(replace(alone, context_tokens=4000)))
+
+
+def test_a_stand_in_keeps_the_bound_whichever_answers() -> None:
+    """Where rivals have one order the first of them may lose more than one that might answer instead of it."""
+    known = PREDICTOR.calibration
+    ordered, any_of = (known.threshold(("small", "middle"), 0.05, None, in_order) for in_order in (True, False))
+    between = (ordered + any_of) / 2
+    made = Policy(Eligibility(wide(), 256), Predictor(artefact(losses=(between, between, 0.0))))
+    plan = made.plan(query(loss=0.05, vector=familiar()))
+    assert plan.models[0].model == "small"
+    assert [one.model for one in plan.models if one.may_stand_in] == ["large"]
 
 
 def test_effort_is_one_more_choice() -> None:

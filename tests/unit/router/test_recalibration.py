@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ VERSION = artefact().version
 def line(decision: str, model: str, loss: float | None, score: float, **changes: Any) -> dict[str, Any]:
     planned = {"model": model, "quality": None, "loss": loss, "cost_nano_usd": 1, "seconds": None}
     known = {"decision_id": decision, "planned": planned, "score": score, "source": "judge", "version": VERSION}
-    unset = {"unfamiliar": False, "sampled": None, "explored": False}
+    unset = {"unfamiliar": False, "sampled": None, "explored": False, "bound": None, "contested": None}
     return {**known, "group": f"prompt of {decision}", **unset, **changes}
 
 
@@ -89,6 +90,12 @@ def test_a_prompt_that_no_promise_covered_is_never_sent() -> None:
     assert found.facts.metrics["unfamiliar_share"] == 0.25
 
 
+def test_how_sure_models_were_is_not_kept() -> None:
+    """What the log does not tell of its decisions is not taken from the prompts calibrated before."""
+    before = replace(artefact(prompts=150), calibration_mean_logprobs=np.full((150, 3), -1.0, np.float32))
+    assert recalibrated(before, outcomes(150)).calibration_mean_logprobs is None
+
+
 def test_lines_that_do_not_tell_the_prompt_are_passed_over() -> None:
     """What was logged before prompts had names may all be repeats of one."""
     lines = [{name: value for name, value in one.items() if name != "group"} for one in outcomes(150)]
@@ -123,6 +130,14 @@ def test_lines_that_do_not_tell_the_prompt_are_passed_over() -> None:
             '{"decision_id": "d", "version": "a.b", "sampled": 0, "score": 1, "planned": {"model": "m", "loss": 0}}',
             "sampled: got 0, expected a probability above 0",
         ),
+        (
+            '{"decision_id": "d", "version": "a.b", "bound": 2, "score": 1, "planned": {"model": "m", "loss": 0}}',
+            "bound: got 2, expected a number from 0",
+        ),
+        (
+            '{"decision_id": "d", "version": "a.b", "contested": {"m": "x"}, "score": 1, "planned": {"model": "m"}}',
+            "contested: got {'m': 'x'}, expected numbers",
+        ),
     ],
 )
 def test_a_damaged_log_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -142,7 +157,7 @@ def test_the_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "services.router.recalibration"]
     files = [str(tmp_path / "old.safetensors"), str(path), str(tmp_path / "new.safetensors")]
     done = subprocess.run([*command, *files], capture_output=True, text=True, check=True)
-    assert "calibrated on 150 decisions of 150 prompts; harm if always chosen: small" in done.stdout
+    assert "calibrated on 150 decisions of 150 prompts; harm where all were scored: small" in done.stdout
     assert len(load_artefact(tmp_path / "new.safetensors").calibration_losses) == 150
     (tmp_path / "outcomes.jsonl.1").unlink()
     failed = subprocess.run([*command, *files], capture_output=True, text=True, check=False)

@@ -1,5 +1,6 @@
 """The component: nothing is read before start, settings that cannot be used say so, and a call stays in its budget."""
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,9 @@ async def test_a_decision_from_route_to_feedback(servicer: RouterServicer, tmp_p
     assert (judged.action, judged.escalate_to) == (pb.ASSESS_ACTION_ESCALATE, "large")
     score = pb.FeedbackRequest(decision_id=response.decision_id, model="small", score=0.5, source="user")
     await servicer.Feedback(score, CONTEXT)
-    assert (tmp_path / "outcomes.jsonl").read_text().count(response.decision_id) == 1
+    (line,) = (tmp_path / "outcomes.jsonl").read_text().splitlines()
+    assert json.loads(line)["decision_id"] == response.decision_id
+    assert (json.loads(line)["bound"], json.loads(line)["contested"]) == (0.5, {"small": pytest.approx(0.08)})
     await servicer.close()
 
 

@@ -40,15 +40,31 @@ def test_what_was_published_last_serves_and_one_command_goes_back(tmp_path: Path
 
 
 def test_what_was_withdrawn_is_not_gone_back_to(tmp_path: Path) -> None:
-    """After 2 was withdrawn and 3 published, a rollback serves 1; a file published twice is two versions."""
+    """After 2 was withdrawn and 3 published, a rollback serves 1; what comes back after another is a new version."""
     serving = tmp_path / "router.safetensors"
     versions = Versions(serving)
     for seed in (0, 1):
         versions.publish(fitted(tmp_path, seed))
     versions.rollback("large")
-    assert versions.publish(fitted(tmp_path, 0)).number == 3
-    assert [one.number for one in versions.listed() if one.serves] == [3]
+    assert versions.publish(fitted(tmp_path, 2)).number == 3
     assert versions.rollback("large").number == 1
+    assert versions.publish(fitted(tmp_path, 2)).number == 4
+    assert versions.publish(fitted(tmp_path, 0)).number == 5
+    assert [one.number for one in versions.listed() if one.serves] == [5]
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_what_serves_is_not_published_again(tmp_path: Path, by_hand: bool) -> None:
+    """It would change nothing, and a rollback from it neither, though both would say so."""
+    serving, path = tmp_path / "router.safetensors", fitted(tmp_path, 0)
+    versions = Versions(serving)
+    if by_hand:
+        serving.write_bytes(path.read_bytes())
+    else:
+        versions.publish(path)
+    with pytest.raises(ConfigError, match="serves already, as " + ("[0-9a-f]{12}" if by_hand else "version 1")):
+        versions.publish(path)
+    assert len(versions.listed()) == (0 if by_hand else 1)
 
 
 def test_a_rollback_passes_over_what_cannot_be_read(tmp_path: Path) -> None:

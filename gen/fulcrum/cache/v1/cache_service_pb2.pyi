@@ -49,6 +49,13 @@ class Standing(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STANDING_QUARANTINED: _ClassVar[Standing]
     STANDING_TRUSTED: _ClassVar[Standing]
     STANDING_CONFIRMED: _ClassVar[Standing]
+
+class VerifierStanding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VERIFIER_STANDING_UNSPECIFIED: _ClassVar[VerifierStanding]
+    VERIFIER_STANDING_NONE: _ClassVar[VerifierStanding]
+    VERIFIER_STANDING_CHALLENGES: _ClassVar[VerifierStanding]
+    VERIFIER_STANDING_DECIDES: _ClassVar[VerifierStanding]
 MATCH_KIND_UNSPECIFIED: MatchKind
 MATCH_KIND_EXACT: MatchKind
 MATCH_KIND_SEMANTIC: MatchKind
@@ -71,6 +78,10 @@ STANDING_UNSPECIFIED: Standing
 STANDING_QUARANTINED: Standing
 STANDING_TRUSTED: Standing
 STANDING_CONFIRMED: Standing
+VERIFIER_STANDING_UNSPECIFIED: VerifierStanding
+VERIFIER_STANDING_NONE: VerifierStanding
+VERIFIER_STANDING_CHALLENGES: VerifierStanding
+VERIFIER_STANDING_DECIDES: VerifierStanding
 
 class Scope(_message.Message):
     __slots__ = ("tenant",)
@@ -335,7 +346,7 @@ class StatsResponse(_message.Message):
     def __init__(self, exact_hits: _Optional[int] = ..., semantic_hits: _Optional[int] = ..., misses: _Optional[int] = ..., audits: _Optional[int] = ..., entries: _Optional[int] = ..., bytes: _Optional[int] = ..., encoder_digest: _Optional[str] = ..., evictions: _Optional[int] = ..., saved_nano_usd: _Optional[int] = ..., promises: _Optional[_Iterable[_Union[Promise, _Mapping]]] = ...) -> None: ...
 
 class Promise(_message.Message):
-    __slots__ = ("tenant", "requests", "served", "audits", "audits_wrong", "realised", "certified", "allowed", "encoder_digest")
+    __slots__ = ("tenant", "requests", "served", "audits", "audits_wrong", "realised", "certified", "allowed", "encoder_digest", "verifier", "verifier_stake")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     REQUESTS_FIELD_NUMBER: _ClassVar[int]
     SERVED_FIELD_NUMBER: _ClassVar[int]
@@ -345,6 +356,8 @@ class Promise(_message.Message):
     CERTIFIED_FIELD_NUMBER: _ClassVar[int]
     ALLOWED_FIELD_NUMBER: _ClassVar[int]
     ENCODER_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    VERIFIER_FIELD_NUMBER: _ClassVar[int]
+    VERIFIER_STAKE_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     requests: int
     served: int
@@ -354,7 +367,9 @@ class Promise(_message.Message):
     certified: float
     allowed: float
     encoder_digest: str
-    def __init__(self, tenant: _Optional[str] = ..., requests: _Optional[int] = ..., served: _Optional[int] = ..., audits: _Optional[int] = ..., audits_wrong: _Optional[int] = ..., realised: _Optional[float] = ..., certified: _Optional[float] = ..., allowed: _Optional[float] = ..., encoder_digest: _Optional[str] = ...) -> None: ...
+    verifier: VerifierStanding
+    verifier_stake: float
+    def __init__(self, tenant: _Optional[str] = ..., requests: _Optional[int] = ..., served: _Optional[int] = ..., audits: _Optional[int] = ..., audits_wrong: _Optional[int] = ..., realised: _Optional[float] = ..., certified: _Optional[float] = ..., allowed: _Optional[float] = ..., encoder_digest: _Optional[str] = ..., verifier: _Optional[_Union[VerifierStanding, str]] = ..., verifier_stake: _Optional[float] = ...) -> None: ...
 
 class StoredEntry(_message.Message):
     __slots__ = ("scope", "entry", "answer", "embedding")
@@ -489,9 +504,11 @@ class ExampleNeighbour(_message.Message):
     def __init__(self, example: _Optional[int] = ..., similarity: _Optional[float] = ..., verdict: _Optional[_Union[Verdict, str]] = ...) -> None: ...
 
 class WarmUpResponse(_message.Message):
-    __slots__ = ("labels", "labels_right")
+    __slots__ = ("labels", "labels_right", "verifier_pairs")
     LABELS_FIELD_NUMBER: _ClassVar[int]
     LABELS_RIGHT_FIELD_NUMBER: _ClassVar[int]
+    VERIFIER_PAIRS_FIELD_NUMBER: _ClassVar[int]
     labels: int
     labels_right: int
-    def __init__(self, labels: _Optional[int] = ..., labels_right: _Optional[int] = ...) -> None: ...
+    verifier_pairs: int
+    def __init__(self, labels: _Optional[int] = ..., labels_right: _Optional[int] = ..., verifier_pairs: _Optional[int] = ...) -> None: ...

@@ -188,8 +188,9 @@ class CacheServiceServicer:
     def WarmUp(self, request, context):
         """Teaches a tenant's scope from texts with known answers, for operators; a second call takes the place of the first.
         What was taught decides once it foresees the scope's own verdicts, and counts in no promise.
+        A verifier of pairs is trained on them as well, which decides once it has won against the scope's own scorer.
         Errors: INVALID_ARGUMENT (which example, or too few labels), FAILED_PRECONDITION (another encoder than the one of the
-        settings, or a scope that has learnt by itself).
+        settings, or a scope that has learnt by itself and examples too few for a verifier).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -69,8 +69,9 @@ class CacheServiceStub:
     WarmUp: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.WarmUpRequest, _cache_service_pb2.WarmUpResponse]
     """Teaches a tenant's scope from texts with known answers, for operators; a second call takes the place of the first.
     What was taught decides once it foresees the scope's own verdicts, and counts in no promise.
+    A verifier of pairs is trained on them as well, which decides once it has won against the scope's own scorer.
     Errors: INVALID_ARGUMENT (which example, or too few labels), FAILED_PRECONDITION (another encoder than the one of the
-    settings, or a scope that has learnt by itself).
+    settings, or a scope that has learnt by itself and examples too few for a verifier).
     """
 
 @_typing.type_check_only
@@ -114,8 +115,9 @@ class CacheServiceAsyncStub(CacheServiceStub):
     WarmUp: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.WarmUpRequest, _cache_service_pb2.WarmUpResponse]  # type: ignore[assignment]
     """Teaches a tenant's scope from texts with known answers, for operators; a second call takes the place of the first.
     What was taught decides once it foresees the scope's own verdicts, and counts in no promise.
+    A verifier of pairs is trained on them as well, which decides once it has won against the scope's own scorer.
     Errors: INVALID_ARGUMENT (which example, or too few labels), FAILED_PRECONDITION (another encoder than the one of the
-    settings, or a scope that has learnt by itself).
+    settings, or a scope that has learnt by itself and examples too few for a verifier).
     """
 
 class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -228,8 +230,9 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_cache_service_pb2.WarmUpResponse, _abc.Awaitable[_cache_service_pb2.WarmUpResponse]]:
         """Teaches a tenant's scope from texts with known answers, for operators; a second call takes the place of the first.
         What was taught decides once it foresees the scope's own verdicts, and counts in no promise.
+        A verifier of pairs is trained on them as well, which decides once it has won against the scope's own scorer.
         Errors: INVALID_ARGUMENT (which example, or too few labels), FAILED_PRECONDITION (another encoder than the one of the
-        settings, or a scope that has learnt by itself).
+        settings, or a scope that has learnt by itself and examples too few for a verifier).
         """
 
 def add_CacheServiceServicer_to_server(servicer: CacheServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

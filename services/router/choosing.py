@@ -1,0 +1,164 @@
+"""Which of the models that may answer does: the best by the goal of those whose predicted loss keeps the bound."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from services.router.cascading import Cascades
+from services.router.conversation import leaning
+from services.router.drift import HarmWatches
+from services.router.eligibility import Candidate, Eligibility
+from services.router.explanation import expected, limit, percent, rank
+from services.router.goals import MEASURES, rivals
+from services.router.order import Rivalry
+from services.router.plan import Reason
+from services.router.predictor import Prediction, Predictor
+from services.router.query import Goal, Query
+from services.router.risk import Check
+
+_WITHIN = {
+    Goal.CHEAPEST: Reason.CHEAPEST_WITHIN_LOSS,
+    Goal.BEST: Reason.BEST_WITHIN_LIMITS,
+    Goal.FASTEST: Reason.FASTEST_WITHIN_LOSS,
+}
+_PROMISING = frozenset({*_WITHIN.values(), Reason.NO_CHEAPER_FITS, Reason.CACHED_PREFIX})
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A model, why it is chosen, what its answer has to pass if anything, and `contested` as in a plan."""
+
+    model: Candidate
+    reason: Reason
+    why: str
+    check: Check | None = None
+    contested: tuple[str, ...] = ()
+
+
+class Choosing:
+    """Chooses by what one predictor expects.
+
+    Args:
+        eligibility: knows the catalogue.
+        predictor: relative to the catalogue's default; None where none is fitted.
+        harms: know whose promise is suspended.
+    """
+
+    def __init__(self, eligibility: Eligibility, predictor: Predictor | None, harms: HarmWatches) -> None:
+        self._eligibility, self._predictor, self._harms = eligibility, predictor, harms
+        calibrated = [name for name in predictor.models if name in predictor.calibration] if predictor else []
+        self._rivalry = Rivalry(eligibility.models, calibrated)
+        self._cascades = Cascades(predictor, eligibility.models) if predictor else None
+
+    def choose(self, query: Query, ranked: Sequence[Candidate], prediction: Prediction | None) -> Choice:
+        """Among candidates of which the first is the strongest."""
+        strongest = ranked[0]
+        if len(ranked) == 1:
+            return Choice(strongest, Reason.ONLY_CANDIDATE, "the only model that the request and its objective leave")
+        if query.answers_tool_call:
+            return self._going_on(query, ranked)
+        if query.vector is None:
+            why = f"{rank(strongest)}, as there is no embedding to predict from"
+            return Choice(strongest, Reason.NO_EMBEDDING, why)
+        if prediction is None or self._predictor is None:
+            return Choice(strongest, Reason.NO_PREDICTOR, f"{rank(strongest)}, as no predictor is fitted")
+        preferred = rivals(query.objective.goal, ranked, prediction)
+        known = self._predictor.calibration
+        fitted = [one for one in preferred if one.name in known and not one.model.is_default]
+        if preferred and not fitted:
+            names = ", ".join(one.name for one in preferred)
+            return Choice(strongest, Reason.NO_PREDICTOR, f"{rank(strongest)}, as nothing is calibrated of {names}")
+        if query.earlier_turns and (lacking := leaning(query.text)):
+            why = f"{rank(strongest)}, as the turn says nothing without those before it: {lacking}"
+            return Choice(strongest, Reason.NEEDS_CONVERSATION, why)
+        if self._harms.of(query.objective.max_quality_loss).suspended:
+            why = f"{rank(strongest)}, as weaker models were seen to harm more than the bound allows"
+            return Choice(strongest, Reason.PROMISE_SUSPENDED, why)
+        if prediction.unfamiliar:
+            why = f"{rank(strongest)}, as the prompt is unlike every calibrated one: {prediction.unfamiliar}"
+            return Choice(strongest, Reason.UNFAMILIAR_PROMPT, why)
+        choice = self._within_loss(query, strongest, fitted, prediction, self._predictor)
+        return replace(choice, contested=tuple(one.name for one in fitted))
+
+    def _going_on(self, query: Query, ranked: Sequence[Candidate]) -> Choice:
+        """Whoever called the tool was chosen for the question that its result is part of the answer to."""
+        strongest, bound = ranked[0], query.objective.max_quality_loss
+        careful = not bound or self._harms.of(bound).suspended
+        calling = next((one for one in ranked if one.name == query.current_model), strongest)
+        if calling is strongest or careful:
+            why = f"{rank(strongest)}, as the turn is the result of a tool call, which says nothing by itself"
+            return Choice(strongest, Reason.NEEDS_CONVERSATION, why)
+        return Choice(calling, Reason.CONTINUES_TOOL_CALL, "it made the tool call that this turn is the result of")
+
+    def _within_loss(
+        self,
+        query: Query,
+        strongest: Candidate,
+        fitted: Sequence[Candidate],
+        prediction: Prediction,
+        predictor: Predictor,
+    ) -> Choice:
+        goal, measure = query.objective.goal, MEASURES[query.objective.goal]
+        refused = Reason.BEST_WITHIN_LIMITS if goal is Goal.BEST else Reason.NO_CHEAPER_FITS
+        if not fitted:
+            return Choice(strongest, refused, f"{rank(strongest)}, and no other is known to be {measure.comparative}")
+        bound, confidence = query.objective.max_quality_loss, query.objective.confidence
+        names, in_order = self._counted(query, fitted)
+        threshold = predictor.calibration.threshold(names, bound, confidence, in_order=in_order)
+        paired = self._cascades.paired(query, fitted, strongest, names, in_order) if self._cascades else None
+        threshold = paired.threshold if paired else threshold
+        promise = f"a bound of {percent(bound)}" + (f" at {percent(confidence)} confidence" if confidence else "")
+        allowed = f"{limit(threshold)} {predictor.calibration.prompts} calibrated prompts for {promise}"
+        for one in fitted:
+            loss = prediction.loss[one.name]
+            if loss < threshold:
+                why = f"{measure.superlative} model within the bound: predicted loss {percent(loss)}, where {allowed}"
+                return Choice(one, _WITHIN[goal], f"{why}; {expected(one, strongest, goal, prediction)}")
+        if paired and (check := paired.check(query, fitted[0], strongest, prediction)):
+            why = (
+                f"asked first, as {percent(check.expected_kept)} of such answers are good enough: those whose risk of "
+                f"being worse than {strongest.name}'s, known then, is small, where {allowed}"
+            )
+            return Choice(fitted[0], Reason.CHEAPER_FIRST, why, check)
+        closest = min(fitted, key=lambda one: prediction.loss[one.name])
+        least = percent(prediction.loss[closest.name])
+        why = f"{rank(strongest)}, as {closest.name} is predicted to lose {least}, where {allowed}"
+        return Choice(strongest, refused, why)
+
+    def _counted(self, query: Query, fitted: Sequence[Candidate]) -> tuple[tuple[str, ...], bool]:
+        """Whose harm the promise counts: those of `fitted` in their order, where every prompt's rivals are the same.
+
+        Where they are not, by price, context, tools, or a limit of the request, all that might be, whichever is chosen:
+        else each kind of prompts could spend the whole bound.
+        """
+        objective = query.objective
+        limited = objective.max_cost_nano_usd or objective.max_latency_s or query.cached_prefix_tokens
+        by_prompt = MEASURES[objective.goal].by_prompt
+        names, one_order = self._rivalry.all(self._eligibility.able(query), by_prompt)
+        if len(names) == 1 or (one_order and not limited):
+            return tuple(one.name for one in fitted), True
+        return names, False
+
+    def keeping_bound(self, query: Query, reason: Reason, prediction: Prediction | None) -> Collection[str]:
+        """Whose loss keeps the bound whichever of them answers, as where the chosen one fails."""
+        if prediction is None or self._predictor is None or reason not in _PROMISING:
+            return ()
+        names, _ = self._rivalry.all(self._eligibility.able(query), by_prompt=True)
+        bound, confidence = query.objective.max_quality_loss, query.objective.confidence
+        threshold = self._predictor.calibration.threshold(names, bound, confidence, in_order=False) if names else 0.0
+        return [name for name in names if prediction.loss[name] < threshold]
+
+    def told_of_prefix(
+        self, choice: Choice, query: Query, ranked: Sequence[Candidate], prediction: Prediction | None
+    ) -> Choice:
+        """The choice, its reason the prefix that the session's model holds where another would be chosen without."""
+        fresh = [replace(one, cost_nano_usd=one.fresh_cost_nano_usd) for one in ranked]
+        otherwise = self.choose(query, fresh, prediction).model
+        held = next(one for one in fresh if one.name == choice.model.name)
+        if otherwise is held or held.cost_nano_usd is None or choice.model.cost_nano_usd is None:
+            return choice
+        worth = held.cost_nano_usd - choice.model.cost_nano_usd
+        why = (
+            f"the session stays, as the {query.cached_prefix_tokens} tokens that it holds are worth {worth} "
+            f"nano-dollars, which leaving it for {otherwise.name} would not gain; {choice.why}"
+        )
+        return replace(choice, reason=Reason.CACHED_PREFIX, why=why)
