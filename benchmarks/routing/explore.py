@@ -18,7 +18,7 @@ from services.router.logged_decisions import Decision
 from services.router.off_policy import estimated_harm, fair_sample
 from services.router.scored import InvalidOutcomes
 
-_STRONG, _NORMAL = "", 1.96  # no model is called so; standard errors of a 95 % interval
+_STRONG = ""  # no model is called so
 
 
 def served(rows: Rows, asked: NDArray[np.intp], threshold: float, explored: float, seed: int) -> Sequence[Decision]:
@@ -66,7 +66,7 @@ def measured(
     of_served = [one.harmed(model, _STRONG) for one in decisions if one.explored is None and model in one.scores]
     if estimate:
         found |= {"true_harm": true, "estimated_harm": estimate.harm}
-        found["interval_holds"] = float(abs(estimate.harm - true) <= _NORMAL * estimate.error)
+        found["interval_holds"] = float(estimate.low <= true <= estimate.high)
     if of_served:
         found["harm_of_served"] = float(np.mean(of_served))
     return found

@@ -78,10 +78,8 @@ class AnswerCache:
         if query.embedding is None or query.embedding.encoder_digest not in self._space.encoders:
             return self._memory.miss(query, Decline(MissReason.NOT_NEAR, "no entry has an embedding of this encoder"))
         entries, similarities = self._near(query, query.embedding, now_ns)
-        scope, bound = ScopeName(query.partition.tenant, query.embedding.encoder_digest), self._bound(query)
-        if not query.again:
-            self._scopes.begin(scope, bound)
-        decided, considered = self._scopes.decide(scope, query.text, entries, similarities, bound, query.judges)
+        scope = ScopeName(query.partition.tenant, query.embedding.encoder_digest)
+        decided, considered = self._scopes.decide(scope, query, entries, similarities, self._bound(query))
         if isinstance(decided, Decline):
             return self._memory.miss(query, decided)
         entry, why = decided.neighbour.entry, decided.explanation

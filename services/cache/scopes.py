@@ -12,6 +12,7 @@ from services.cache.challenger import VerifierStanding
 from services.cache.considered import Action, Considered, Near
 from services.cache.decision import Check, Decline, MissReason, Neighbour, Serve
 from services.cache.entry import Entry
+from services.cache.query import Query
 from services.cache.scope_decision import ScopeDecision
 from services.cache.scope_file import ScopeFile
 from services.cache.scope_state import pack, unpack
@@ -80,31 +81,28 @@ class Scopes:
         with self._lock:
             self._exact.setdefault(tenant, deque(maxlen=_MOST_EXACT)).append(bound)
 
-    def begin(self, name: ScopeName, bound: float) -> None:
-        """Counts a request, to be decided next."""
-        self._scope(name).risk.begin(bound)
-        self._changed(name, 1)
-
     def decide(
-        self,
-        name: ScopeName,
-        text: str,
-        entries: Sequence[Entry],
-        similarities: Sequence[float],
-        bound: float,
-        judges: bool,
+        self, name: ScopeName, query: Query, entries: Sequence[Entry], similarities: Sequence[float], bound: float
     ) -> tuple[Serve | Check | Decline, Considered | None]:
-        """What to do about entries, nearest first; without a judge nothing is audited, and nothing learnt."""
+        """What to do about entries, nearest first; without a judge nothing is audited, and nothing learnt.
+
+        Counts the request, unless nobody answers it.
+        """
+        scope, judges = self._scope(name), query.judges
+        if query.executes and not query.again:
+            scope.risk.begin(bound)
+            self._changed(name, 1)
         if not entries:
             return Decline(
                 MissReason.NOT_NEAR, "no entry that may be served here has an embedding to compare with"
             ), None
-        scope = self._scope(name)
         near = Near(similarities, scope.roots(map(_MEANING, entries)), lambda place: entries[place].sketch)
-        considered = scope.consider(sketch(text), near, bound, judges)
+        considered = scope.consider(sketch(query.text), near, bound, judges, query.executes)
         place, said = considered.place, considered.explanation
         chosen = Neighbour(entries[place], similarities[place])
         if considered.action is Action.SERVE:
+            if not query.executes:
+                self._changed(name, 1)
             return Serve(chosen, 1 - considered.doubt, said), considered
         reason = considered.reason or MissReason.NOT_NEAR
         if not judges or (considered.action is Action.CHECK and chosen.similarity < _LEAST_SIMILARITY):

@@ -226,6 +226,7 @@ def _query(request: cache_service_pb2.LookupRequest) -> Query:
         request.principal if who.trusted else who.principal,
         request.judges and who.trusted,
         bool(request.waited_for),
+        not request.only_if_cached,
     )
 
 

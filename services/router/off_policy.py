@@ -10,34 +10,54 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import beta
 
 from services.router.logged_decisions import Decision
+
+_TAIL = 0.025  # on either side of the interval
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Share of all requests that a model would answer worse than the default, its standard error, answers scored."""
+    """Share of all requests that a model would answer worse than the default, from `low` to `high` with 95 %."""
 
     harm: float
-    error: float
+    low: float
+    high: float
     answers: int
 
 
 def estimated_harm(decisions: Sequence[Decision], model: str, default: str) -> Estimate | None:
-    """What a model would harm if it answered everything; None where fewer than two explored prompts tell.
-
-    To the standard error, that of a ratio of sums over prompts, repeats of a prompt are one draw.
-    """
+    """What a model would harm if it answered everything, by the answers scored; None where no explored prompt tells."""
     known = [one for one in decisions if one.explored and {model, default} <= set(one.scores)]
-    prompts, place = np.unique(np.array([one.group for one in known]), return_inverse=True)
-    if len(prompts) < 2:
+    if not known:
         return None
+    _, prompt = np.unique(np.array([one.group for one in known]), return_inverse=True)
     weights = np.array([1 / (one.explored or 1.0) for one in known])
     harmed = np.array([one.harmed(model, default) for one in known], np.float64)
-    harm = float(weights @ harmed / weights.sum())
-    residuals = np.bincount(place, weights * (harmed - harm))
-    variance = len(prompts) / (len(prompts) - 1) * float(residuals @ residuals) / float(weights.sum()) ** 2
-    return Estimate(harm, float(np.sqrt(variance)), len(known))
+    harm = min(1.0, float(weights @ harmed / weights.sum()))
+    return Estimate(harm, *_interval(harm, _draws(harm, weights, harmed, prompt)), len(known))
+
+
+def _draws(harm: float, weights: NDArray[np.float64], harmed: NDArray[np.float64], prompt: NDArray[np.intp]) -> float:
+    """How many draws of equal probability would tell as much: repeats of a prompt are one draw (Kish 1965).
+
+    Fewer where the harms vary more than that, as where those that stand for many requests are the harmed ones.
+    """
+    of_prompt = np.bincount(prompt, weights)
+    draws = float(weights.sum() ** 2 / (of_prompt @ of_prompt))
+    residuals = np.bincount(prompt, weights * (harmed - harm))
+    variance = float(residuals @ residuals) / float(weights.sum()) ** 2
+    return min(draws, harm * (1 - harm) / variance) if variance > 0 else draws
+
+
+def _interval(harm: float, draws: float) -> tuple[float, float]:
+    """Clopper and Pearson's (1934), which holds however rare harm is, for so many draws (Korn and Graubard 1998)."""
+    harms, rest = harm * draws, (1 - harm) * draws
+    low = float(beta.ppf(_TAIL, harms, rest + 1)) if harms > 0 else 0.0
+    high = float(beta.isf(_TAIL, harms + 1, rest)) if rest > 0 else 1.0
+    return low, high
 
 
 def fair_sample(decisions: Sequence[Decision], models: Sequence[str]) -> Sequence[Decision]:

@@ -73,7 +73,7 @@ def _told(artefact: Artefact, known: Sequence[Decision]) -> Iterable[str]:
     for model in artefact.facts.models:
         found = None if model == default else estimated_harm(known, model, default)
         if found:
-            harm = f"{found.harm:.2%} ± {1.96 * found.error:.2%}"
+            harm = f"{found.harm:.2%} ({found.low:.2%} to {found.high:.2%})"
             yield f"{model}: worse than {default} on {harm} of all requests, by {found.answers} explored answers"
 
 

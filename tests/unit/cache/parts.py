@@ -44,13 +44,7 @@ class ServeNearest(Scopes):
     """Serves whatever is nearest, so that nothing but the partition can keep entries apart."""
 
     def decide(
-        self,
-        name: ScopeName,
-        text: str,
-        entries: Sequence[Entry],
-        similarities: Sequence[float],
-        bound: float,
-        judges: bool,
+        self, name: ScopeName, query: Query, entries: Sequence[Entry], similarities: Sequence[float], bound: float
     ) -> tuple[Serve | Check | Decline, Considered | None]:
         if not entries:
             return Decline(MissReason.NOT_NEAR, "none"), None

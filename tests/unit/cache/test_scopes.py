@@ -102,7 +102,7 @@ def test_a_scope_is_written_where_something_is_unwritten(tmp_path: Path, monkeyp
     known = scopes.Scopes(file, 0.8, 10)
     names = [ScopeName(tenant, DIGEST) for tenant in ("one", "two")]
     for name in names:
-        known.begin(name, 0.01)
+        known.decide(name, ask(ASKED), [], [], 0.01)
     for _ in range(3):
         for name in names:
             known._scope(name)
@@ -122,6 +122,24 @@ def test_no_neighbour_that_may_be_served(tmp_path: Path) -> None:
         found = cache.lookup(ask(OTHERWISE, embedding=embedding(0.95), max_age_ns=10**8))
         assert isinstance(found, Miss)
         assert found.explanation == "no entry that may be served here has an embedding to compare with"
+
+
+def test_what_nobody_answers_is_no_request(tmp_path: Path) -> None:
+    """A lookup whose caller executes nothing is a request where it is served, and else moves no book."""
+    with opened(tmp_path) as cache:
+        cache.store(keep(ASKED, embedding=embedding()))
+        cache.lookup(ask(OTHERWISE, embedding=embedding(0.95)))
+        before = cache.promises()
+        state = pack(cache._scopes._scope(SCOPE))
+        for _ in range(200):
+            found = cache.lookup(ask(OTHERWISE, embedding=embedding(0.7), executes=False))
+            assert isinstance(found, Miss)
+        assert cache.promises() == before
+        assert pack(cache._scopes._scope(SCOPE)) == state
+        found = cache.lookup(ask(f"Please: {ASKED}", embedding=embedding(0.95), executes=False))
+        assert isinstance(found, Hit)
+        (after,) = cache.promises()
+        assert (after.requests, after.served) == (before[0].requests + 1, before[0].served + 1)
 
 
 def test_who_looks_again_counts_once(tmp_path: Path) -> None:

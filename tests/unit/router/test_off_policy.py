@@ -41,27 +41,51 @@ def of(lines: Iterator[dict[str, Any]]) -> list[Decision]:
 def test_the_harm_of_a_model_that_was_not_chosen() -> None:
     """The estimate is of all requests; answers that were served are of easy ones alone, and would promise too much."""
     known = of(log(20_000, 0.5, 0.3, 1.0, seed=1))
-    found = estimated_harm(known, "small", "large")
-    assert found
-    assert found.harm == pytest.approx(0.25, abs=3 * found.error)
-    assert found.error < 0.01
+    for model in ("small", "middle"):
+        found = estimated_harm(known, model, "large")
+        assert found
+        assert found.low < 0.25 < found.high < found.low + 0.04
     served = [one.harmed("small", "large") for one in known if not one.explored and "small" in one.scores]
-    assert np.mean(served) < 0.25 - 10 * found.error
-    middle = estimated_harm(known, "middle", "large")
-    assert middle
-    assert middle.harm == pytest.approx(0.25, abs=3 * middle.error)
+    assert np.mean(served) < 0.1
 
 
-def test_errors_are_as_large_as_they_are() -> None:
-    """Of many logs, about one of twenty estimates is more than two standard errors off, also where prompts repeat."""
+def test_repeats_of_a_prompt_are_one_draw() -> None:
+    """Of 100 logs whose popular prompts come nine times about one of twenty intervals is beside the truth."""
     beyond = 0
     for seed in range(100):
         once = of(log(400, 1.0, 0.5, 1.0, seed))
         popular = [one for place, one in enumerate(once) for _ in range(1 if place % 2 else 9)]
         found = estimated_harm(popular, "small", "large")
         assert found
-        beyond += abs(found.harm - 0.25) > 2 * found.error
+        beyond += not found.low <= 0.25 <= found.high
     assert 0 < beyond <= 12
+
+
+def explored(harm: float, count: int, probability: float, rng: np.random.Generator) -> list[Decision]:
+    """So many explored decisions, of prompts of their own."""
+    harmed = rng.uniform(size=count) < harm
+    names = rng.integers(1 << 60, size=count)
+    return [
+        Decision(str(name), False, scores={"small": float(not one), "large": 1.0}, explored=probability)
+        for name, one in zip(names, harmed, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("harm", [0.005, 0.02, 0.05, 0.19])
+@pytest.mark.parametrize("uneven", [0.4, 1.0, 1.6])
+def test_the_interval_holds_the_truth_however_rare_harm_is(harm: float, uneven: float) -> None:
+    """Of 400 logs of 100 explored decisions at least 93 % do, also where four of five were drawn four times as often
+    and harm more than the others, or less; none says that nothing can be harmed.
+    """
+    rng, holds = np.random.default_rng(0), 0
+    for _ in range(400):
+        often = int(rng.binomial(100, 0.8))
+        known = explored(uneven * harm, often, 0.08, rng) + explored((2 - uneven) * harm, 100 - often, 0.02, rng)
+        found = estimated_harm(known, "small", "large")
+        assert found
+        assert found.high > 0.02
+        holds += found.low <= harm <= found.high
+    assert holds >= 0.93 * 400
 
 
 def test_shares_may_change() -> None:
@@ -69,9 +93,9 @@ def test_shares_may_change() -> None:
     known = of(log(20_000, 1.0, 0.5, 1.6, seed=1)) + of(log(20_000, 0.5, 0.1, 0.8, seed=2))
     found = estimated_harm(known, "small", "large")
     assert found
-    assert found.harm == pytest.approx(0.3, abs=3 * found.error)
+    assert found.low < 0.3 < found.high < found.low + 0.06
     plain = [one.harmed("small", "large") for one in known if one.explored]
-    assert abs(np.mean(plain) - 0.3) > 5 * found.error
+    assert np.mean(plain) > found.high + 0.02
     alike = fair_sample(known, MODELS)
     assert np.mean([one.harmed("small", "large") for one in alike]) == pytest.approx(0.3, abs=0.04)
     assert fair_sample(known, MODELS) == alike
@@ -88,12 +112,14 @@ def test_a_calibration_from_explored_decisions_may_send_more() -> None:
 
 
 def test_nothing_explored_tells_nothing() -> None:
-    """Draws of served answers give no estimate, nor does a single prompt."""
+    """Draws of served answers give no estimate, and a single prompt, however often it comes, next to none."""
     known = of(log(500, 1.0, 0.0, 1.0, seed=4))
     assert estimated_harm(known, "small", "large") is None
     assert fair_sample(known, MODELS) == []  # of a log that does not tell of those that went to the default
     one = next(one for one in of(log(500, 1.0, 1.0, 1.0, seed=4)) if "small" in one.scores)
-    assert estimated_harm([one, one], "small", "large") is None
+    found = estimated_harm([one, one], "small", "large")
+    assert found
+    assert (found.low, found.high) == pytest.approx((0.0, 0.975))
 
 
 PAIR = artefact(models=("small", "large"))
