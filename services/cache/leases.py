@@ -25,6 +25,7 @@ _MOST = 10_000  # held at once; a miss beyond is given none
 _COMPARED = 128  # the newest of a partition, with which a prompt is compared
 _LONG = 20_000  # characters from which on a twin is the very same text, as normalising takes a millisecond
 _SEARCH_S = 0.005  # until a search that is under way has ended
+_COUNTED = "+"  # behind the lease's id
 _SOONEST_S, _LATEST_S = 0.02, 0.5  # to look again after a quarter of the time that the execution has lasted
 
 Found: TypeAlias = Hit | Miss | Audit
@@ -70,6 +71,11 @@ class Lease:
         return veto(self.sketch, other.sketch) is None
 
 
+def is_counted(waited_for: str) -> bool:
+    """Whether who was told to wait for this lease is on a scope's books already, as it had looked before."""
+    return waited_for.endswith(_COUNTED)
+
+
 class Leases:
     """Those held now; for one thread.
 
@@ -103,7 +109,7 @@ class Leases:
             twin = self._twin(before) if before and missed and not waited_for else None
             if before is None or not missed or twin is not None:
                 self._end(before)
-                return (self._wait(twin) if twin else found), None
+                return (self._wait(twin, counted=True) if twin else found), None
         except BaseException:
             self._end(before)
             raise
@@ -138,12 +144,12 @@ class Leases:
         """A lease not granted yet, so that of twins at the same moment one alone looks; a twin's; None for no more."""
         self._drop_lapsed()
         new = self._new(query)
-        known = self._held.get(waited_for)
+        known = self._held.get(waited_for.removesuffix(_COUNTED))
         if known is not None and known.key[:2] == new.key[:2]:
-            return self._wait(known)
+            return self._wait(known, is_counted(waited_for))
         twin = self._by_key.get(new.key) or self._twin(new)
         if twin is not None:
-            return None if waited_for else self._wait(twin)
+            return None if waited_for else self._wait(twin, counted=False)
         if len(self._held) >= _MOST:
             return None
         self._held[new.lease_id] = self._by_key[new.key] = self._in_partition[query.partition][new.lease_id] = new
@@ -167,11 +173,11 @@ class Leases:
         near = (one for one in newest if one.granted_as and one is not asked)
         return next((one for one in near if asked.is_twin(one, self._settings.min_similarity)), None)
 
-    def _wait(self, lease: Lease) -> Wait:
+    def _wait(self, lease: Lease, counted: bool) -> Wait:
         self.waits += 1
         lasted = self._clock() - lease.begun
         delay = min(max(lasted / 4, _SOONEST_S), _LATEST_S) if lease.granted_as else _SEARCH_S
-        return Wait(lease.lease_id, delay)
+        return Wait(lease.lease_id + _COUNTED * counted, delay)
 
     def _drop_lapsed(self) -> None:
         now = self._clock()

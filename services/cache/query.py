@@ -14,7 +14,7 @@ class Query:
     """A prompt to look for, and for whom; without an embedding only the same text will do.
 
     `judges` says that the caller compares answers where it executes, so that checks may be asked of it; `again` that it
-    looked before, and has waited for a twin; `executes` that it makes an answer where it is served none.
+    was counted before, and has waited for a twin; `executes` that it makes an answer where it is served none.
     """
 
     partition: Partition
@@ -87,7 +87,7 @@ class Miss(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Somebody executes the same or a twin: look again after the delay."""
+    """Somebody executes the same or a twin: look again after the delay, with `lease_id` as what was waited for."""
 
     lease_id: str
     retry_after_s: float

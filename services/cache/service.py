@@ -14,7 +14,7 @@ from services.cache import messages
 from services.cache.answer_cache import AnswerCache
 from services.cache.embedding import Embedding
 from services.cache.entry import Answer, Partition, Provenance, Selector
-from services.cache.leases import Found, Leases
+from services.cache.leases import Found, Leases, is_counted
 from services.cache.query import NotKept, Query, Stats, Submission
 from services.cache.scope_memory import Promise
 from services.cache.warm_up import lessons
@@ -225,7 +225,7 @@ def _query(request: cache_service_pb2.LookupRequest) -> Query:
         request.max_age.ToNanoseconds() if request.HasField("max_age") else None,
         request.principal if who.trusted else who.principal,
         request.judges and who.trusted,
-        bool(request.waited_for),
+        is_counted(request.waited_for),
         not request.only_if_cached,
     )
 

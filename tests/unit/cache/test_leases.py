@@ -10,10 +10,10 @@ import pytest
 
 from services.cache.decision import MissReason
 from services.cache.entry import Entry, Partition
-from services.cache.leases import Found, Lease, Leases
+from services.cache.leases import Found, Lease, Leases, is_counted
 from services.cache.query import Audit, Hit, MatchKind, Miss, Query, Wait
 from services.cache.settings import TenantSettings
-from tests.unit.cache.parts import HERE, answer, ask, embedding, settings
+from tests.unit.cache.parts import HERE, answer, ask, embedding, keep, opened, settings
 
 FRANCE, TOLD = "What is the capital of France?", "Tell me the capital city of France."
 ENTRY = Entry(1, "e", HERE, FRANCE, answer(), 0, None)
@@ -145,7 +145,7 @@ async def test_semantic_twins_at_the_same_moment(bench: Bench) -> None:
     assert isinstance(first, Miss)
     assert lease
     assert isinstance(second, Wait)
-    assert (second.lease_id, none, len(bench.leases)) == (lease.lease_id, None, 1)
+    assert (second.lease_id, none, len(bench.leases)) == (f"{lease.lease_id}+", None, 1)
 
 
 @pytest.mark.parametrize(
@@ -188,3 +188,39 @@ def _finds(found: Found) -> Callable[[], Awaitable[Found]]:
         return found
 
     return look
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_who_waited_is_on_the_books_once(tmp_path: Path, at_once: bool) -> None:
+    """Of 50 twins one executes and the rest are served: 50 requests, whether a search had counted them or not."""
+    with opened(tmp_path) as cache:
+        leases = Leases(settings(tmp_path))
+        cache.store(keep("How tall is Everest?", embedding=embedding(0.0)))
+        counted_before: set[bool] = set()
+
+        async def one(number: int) -> Found:
+            asked = ask(TOLD if number % 2 else FRANCE, embedding=embedding(), judges=True)
+            found: Found | Wait = Wait("", 0.0)
+
+            async def look() -> Found:
+                if not at_once:
+                    await asyncio.sleep(0)
+                return cache.lookup(replace(asked, again=is_counted(waited_for)))
+
+            while isinstance(found, Wait):
+                waited_for = found.lease_id
+                found, _ = await leases.look(asked, waited_for, look)
+                await asyncio.sleep(0)
+            if waited_for:
+                counted_before.add(is_counted(waited_for))
+            if not isinstance(found, Hit):
+                cache.store(keep(asked.text, embedding=embedding(), lookup_id=found.lookup_id))
+                leases.stored("acme", found.lookup_id)
+            return found
+
+        found = await asyncio.gather(*map(one, range(50)))
+        cache.lookup(ask("How tall is K2?", embedding=embedding(0.0), judges=True))  # takes up what was exact
+        (promise,) = cache.promises()
+    assert counted_before == ({False} if at_once else {False, True})
+    assert sum(isinstance(one, Hit) for one in found) >= 45
+    assert promise.requests == 51
