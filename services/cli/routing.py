@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from services.executor.tensorrt_library import TensorRtMissing
 from services.router.artefact import Artefact, load_artefact
 from services.router.evaluation import Predicted
 from services.router.fit import LEAST_GROUPS, LEAST_PROMPTS, calibrated
+from services.router.off_policy import exact_interval
 from services.router.predictor import Predictor
 from services.router.report import page
 from services.router.scored import InvalidOutcomes
@@ -32,6 +34,8 @@ def router(arguments: argparse.Namespace) -> None:
     """Runs one action."""
     if arguments.action in ("versions", "rollback"):
         return change(arguments)
+    if written := vars(arguments).get("out") or vars(arguments).get("html"):
+        _expect_writable(written)
     try:
         encoder = SentenceEncoder(arguments.encoder, arguments.precision, threads=1)
         {"fit": fit, "calibrate": _calibrate, "evaluate": _evaluate, "explain": _explain, "publish": _publish}[
@@ -43,7 +47,8 @@ def router(arguments: argparse.Namespace) -> None:
 
 def _calibrate(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     artefact = _loaded(arguments.artefact, encoder)
-    outcomes = new_to((artefact,), embedded(whole(read(arguments.outcomes), artefact.facts.models), encoder))
+    outcomes = embedded(whole(read(arguments.outcomes), artefact.facts.models), encoder)
+    outcomes = new_to((artefact,), outcomes, calibrates=True)
     if len(outcomes.prompts) < LEAST_PROMPTS or len(set(outcomes.groups)) < LEAST_GROUPS:
         got = f"{len(outcomes.prompts)} prompts with every model's score, of {len(set(outcomes.groups))} groups"
         least = f"at least {LEAST_PROMPTS}, of {LEAST_GROUPS}, as fewer can promise next to nothing"
@@ -82,17 +87,17 @@ def _evaluate(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     print(
         f"score {found.score:.3f}, always {default} {strong.score:.3f}; cost {found.cost:.4g}, {strong.cost:.4g} {unit}"
     )
-    print(f"worse than {default} on {rows.harm(chosen):.2%} of prompts; the page is {arguments.html}")
+    harm = rows.harm(chosen)
+    low, high = exact_interval(harm, len(scored))
+    told = f"{harm:.2%} of prompts ({low:.2%} to {high:.2%}, as {len(scored)} tell)"
+    print(f"worse than {default} on {told}; the page is {arguments.html}")
 
 
 def _publish(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     held = contest(arguments, _loaded(arguments.artefact, encoder))
-    scored = read(arguments.outcomes)
-    if missing := sorted(set(held.models) - set(scored.models)):
-        expected = "one of each model that the new router or the one that serves may choose"
-        raise InvalidOutcomes(f"scores: got none of {', '.join(missing)}, expected {expected}")
-    outcomes = embedded(whole(scored, held.models), encoder)
-    publish(arguments.artefact, held, new_to([one for one in (held.new, held.serves) if one], outcomes))
+    outcomes = embedded(whole(read(arguments.outcomes), held.models), encoder)
+    both = [one for one in (held.new, held.serves) if one]
+    publish(arguments.artefact, held, new_to(both, outcomes, calibrates=False))
 
 
 def _threshold(predictor: Predictor, rows: Predicted, arguments: argparse.Namespace) -> float:
@@ -126,6 +131,18 @@ def _explain(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     print(f"chosen: {chosen}; a predicted loss must stay below {limit:.3g} for a bound of {bound}")
 
 
+def _expect_writable(path: Path) -> None:
+    """Raises ConfigError where no file can be written there, before anything is worked out for it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+    if path.is_dir():
+        raise ConfigError(f"{path}: cannot be written: is a folder, expected a file")
+
+
 def _loaded(path: Path, encoder: SentenceEncoder) -> Artefact:
     artefact = load_artefact(path)
     if artefact.facts.encoder_digest != encoder.digest:
@@ -135,7 +152,7 @@ def _loaded(path: Path, encoder: SentenceEncoder) -> Artefact:
 
 def _costs(models: Sequence[str], default: str, prompts: Sequence[str], given: Sequence[str]) -> NDArray[np.float64]:
     """Micro-dollars of each answer [n, m]; calls of the default where no prices are given."""
-    known = prices(given)
+    known = prices(given, models)
     if not known:
         return np.tile([float(model == default) for model in models], (len(prompts), 1))
     if missing := sorted(set(models) - set(known)):
