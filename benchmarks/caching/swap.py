@@ -27,7 +27,8 @@ from services.cache.entry_store import EntryStore
 from services.cache.query import Audit, Hit, MatchKind, Query, Submission
 from services.cache.scope_decision import ScopeDecision
 from services.cache.scope_file import ScopeFile
-from services.cache.scopes import ScopeName, Scopes
+from services.cache.scope_memory import ScopeName
+from services.cache.scopes import Scopes
 from services.cache.settings import CacheSettings
 
 HERE, OLD, NEW = Partition("benchmark", bytes(16)), "ab" * 32, "cd" * 32

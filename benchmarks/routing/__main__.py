@@ -17,7 +17,8 @@ from benchmarks.routing.embedding import embedded, encoded
 from services.router.ensemble import fit_ensemble
 from services.router.features import lexical
 from services.router.predictor import probabilities
-from services.router.prior import Prior, Source, fit_prior, without_heads
+from services.router.prior import Prior, without_heads
+from services.router.prior_fit import Source, fit_prior
 from services.router.scored import InvalidOutcomes, read_scored
 
 _MOST_FITTED, _MODELS, _TIMED, _DISTURBED, _FITS = 6000, 20, 500, 1500, 10

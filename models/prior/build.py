@@ -10,8 +10,8 @@ import numpy as np
 from services.cli.router_reading import encoder_vectors, read
 from services.executor.sentence_encoder import SentenceEncoder
 from services.router.features import LEXICAL_FEATURES, lexical
-from services.router.prior import Source, fit_prior
 from services.router.prior_file import save_prior
+from services.router.prior_fit import Source, fit_prior
 from services.router.scored import Scored
 
 HERE = Path(__file__).parent
@@ -40,9 +40,10 @@ language: en
 # The shipped prior
 
 Tells, from a prompt's embedding and {lexical} facts about its words, how hard it is and for which kind of model:
-{heads} heads, each a kernel machine on {landmarks} landmarks of one body of outcomes. `fulcrum router fit` gives them
-to every router as features, so that a few hundred outcomes of one's own are enough; `--prior` without a file leaves
-them out. {kilobytes} KB, no code in it: `services/router/prior_file.py` says what it holds.
+{heads} heads of a kernel machine on {landmarks} landmarks, which repeats what one for each body of outcomes says.
+`fulcrum router fit` gives them to every router as features, so that a few hundred outcomes of one's own are enough;
+`--prior` without a file leaves them out. {kilobytes} KB, no code in it: `services/router/prior_file.py` says what
+it holds.
 
 Fitted by `python -m models.prior.build NAME=FILE ...` on these outcomes, all of permissive licences:
 
@@ -50,9 +51,9 @@ Fitted by `python -m models.prior.build NAME=FILE ...` on these outcomes, all of
 |---|---|---|---|---:|---:|
 {rows}
 
-A file is JSON lines: `prompt`, `scores` (model: 0 to 1). A landmark is where a prompt lies, in {directions} directions
-of its embedding and by those facts; no text is in the file. Embeddings of any encoder but all-MiniLM-L6-v2 in fp32 are
-refused; its digest is `{digest}`.
+A file is JSON lines: `prompt`, `scores` (model: 0 to 1). A landmark is the midst of some prompts, in {directions}
+directions of their embeddings and by those facts; no text is in the file. Embeddings of any encoder but
+all-MiniLM-L6-v2 in fp32 are refused; its digest is `{digest}`.
 
 ## What it is worth
 `docs/routing.md` has it, measured on MMLU with a prior that was fitted without MMLU. One of all bodies cannot be
@@ -83,7 +84,7 @@ def main() -> None:
     text = CARD.format(
         lexical=len(LEXICAL_FEATURES),
         heads=len(prior.offset),
-        landmarks=len(prior.landmarks) // len(bodies),
+        landmarks=len(prior.landmarks),
         kilobytes=path.stat().st_size // 1024,
         rows="\n".join(_row(name, scored) for name, scored in bodies.items()),
         directions=prior.projection.shape[1],

@@ -28,7 +28,9 @@ def assemble(settings: CacheSettings) -> Component:
     def load() -> AnswerCache:
         store = EntryStore(settings.database, max_requests=settings.max_entries)
         learnt = ScopeFile(settings.database.with_name(f"{settings.database.name}.scopes"))
-        scopes = Scopes(learnt, settings.min_similarity, settings.remembered_lookups)
+        scopes = Scopes(
+            learnt, settings.min_similarity, settings.remembered_lookups, most_bytes=settings.scope_memory_bytes
+        )
         return AnswerCache(store, scopes, settings, time.time_ns)
 
     async def start() -> None:

@@ -13,7 +13,8 @@ from services.cache.memory import EXACT, Memory
 from services.cache.normalise import exact_key
 from services.cache.personal_data import Detector, PersonalData
 from services.cache.query import Audit, Hit, MatchKind, Miss, NotKept, Query, Stats, Submission
-from services.cache.scopes import Promise, ScopeName, Scopes
+from services.cache.scope_memory import Promise, ScopeName
+from services.cache.scopes import Scopes
 from services.cache.settings import CacheSettings
 from services.cache.snapshots import Snapshots
 from services.cache.vector_index import VectorIndex
@@ -78,10 +79,8 @@ class AnswerCache:
         if query.embedding is None or query.embedding.encoder_digest not in self._space.encoders:
             return self._memory.miss(query, Decline(MissReason.NOT_NEAR, "no entry has an embedding of this encoder"))
         entries, similarities = self._near(query, query.embedding, now_ns)
-        scope, bound = ScopeName(query.partition.tenant, query.embedding.encoder_digest), self._bound(query)
-        if not query.again:
-            self._scopes.begin(scope, bound)
-        decided, considered = self._scopes.decide(scope, query.text, entries, similarities, bound, query.judges)
+        scope = ScopeName(query.partition.tenant, query.embedding.encoder_digest)
+        decided, considered = self._scopes.decide(scope, query, entries, similarities, self._bound(query))
         if isinstance(decided, Decline):
             return self._memory.miss(query, decided)
         entry, why = decided.neighbour.entry, decided.explanation

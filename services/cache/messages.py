@@ -12,7 +12,7 @@ from services.cache.entry import Answer, Entry, NewEntry, Partition, Provenance,
 from services.cache.leases import Found, Lease
 from services.cache.normalise import exact_key
 from services.cache.query import Audit, MatchKind, Miss, Wait
-from services.cache.scopes import Promise
+from services.cache.scope_memory import Promise
 from services.cache.warm_up import Example, Nearby
 from services.chassis.errors import FulcrumError, InvalidField
 from services.chassis.tracing import annotate

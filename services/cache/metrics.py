@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 
 from services.cache.challenger import VerifierStanding
 from services.cache.query import Stats
-from services.cache.scopes import Promise
+from services.cache.scope_memory import Promise
 
 Count: TypeAlias = CounterMetricFamily
 Size: TypeAlias = GaugeMetricFamily

@@ -14,7 +14,7 @@ class Query:
     """A prompt to look for, and for whom; without an embedding only the same text will do.
 
     `judges` says that the caller compares answers where it executes, so that checks may be asked of it; `again` that it
-    looked before, and has waited for a twin.
+    looked before, and has waited for a twin; `executes` that it makes an answer where it is served none.
     """
 
     partition: Partition
@@ -25,6 +25,7 @@ class Query:
     principal: str = ""
     judges: bool = False
     again: bool = False
+    executes: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from services.chassis.errors import FailedPrecondition
 
 _MOST_ANSWERS = 50_000
 _BEYOND_OPINION = frozenset({Veto.NUMBERS, Veto.NEGATION, Veto.TEXT})  # stand until their own trial, whoever decides
+_BYTES, _RECORD_BYTES = 20_000, 220  # of memory: what is there from the start, and for each answer known
 _LEARNT = 150  # verdicts from which the scorer decides instead of the rule for new scopes
 
 
@@ -42,10 +43,13 @@ class ScopeDecision:
         self.aliases: dict[int, int] = {}  # an answer that was judged equal to another -> that one
         self.entries = 0
 
-    def consider(self, asked: Sketch, near: Near, bound: float, judged: bool = True) -> Considered:
+    def consider(
+        self, asked: Sketch, near: Near, bound: float, judged: bool = True, executes: bool = True
+    ) -> Considered:
         """Decides on the answer that the neighbours, at least one, speak for.
 
         Where nothing is `judged`, nothing is audited, and the certificate takes what is served for wrong.
+        For who `executes` nothing, no request was begun: it is one if it is served, and else changes nothing.
         """
         similarities, answers = near.similarities, near.answers
         votes, against = self._candidate(asked, near)
@@ -55,7 +59,6 @@ class ScopeDecision:
         nearest = similarities[votes.place]
         pair = Compared(asked, near.sketch(votes.place), nearest, against) if self.challenger else None
         doubt = self._doubt(features, pair) if learnt else 1 - precision(nearest)
-        self.risk.note(doubt if learnt else 1.0)
         overdrawn = not learnt and self.risk.overdrawn  # then all that the rule would serve is audited
         close = (
             self.risk.allows(doubt, bound) if learnt else self._is_near(nearest, bound) and (judged or not overdrawn)
@@ -70,7 +73,12 @@ class ScopeDecision:
             action = Action.AUDIT if judged and self._chance() < propensity else Action.SERVE
         if action is Action.AUDIT:
             self.risk.begin_audit(propensity)
-        if action is Action.SERVE:
+        served = action is Action.SERVE
+        if served and not executes:
+            self.risk.begin(bound)
+        if served or executes:
+            self.risk.note(doubt if learnt else 1.0)
+        if served:
             self.risk.serve(doubt, judged)
         said = self._explain(nearest, doubt, against if close and stands else None, learnt, bound)
         return Considered(
@@ -163,6 +171,11 @@ class ScopeDecision:
             record.entries -= 1
             if record.entries <= 0:
                 del self.records[answer]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of memory, about."""
+        return _BYTES + self.scorer.bytes + _RECORD_BYTES * (len(self.records) + len(self.aliases))
 
     @property
     def learnt(self) -> bool:

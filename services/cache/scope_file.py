@@ -8,12 +8,16 @@ import structlog
 
 from services.chassis.settings import ConfigError
 
-_SCHEMA = "CREATE TABLE IF NOT EXISTS scopes (scope TEXT PRIMARY KEY, state BLOB NOT NULL, seal BLOB NOT NULL) STRICT"
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS scopes (scope TEXT PRIMARY KEY, state BLOB NOT NULL, seal BLOB NOT NULL) STRICT",
+    "CREATE TABLE IF NOT EXISTS promises (scope TEXT PRIMARY KEY, promise TEXT NOT NULL, seal BLOB NOT NULL) STRICT",
+)
 _WRITE = "INSERT OR REPLACE INTO scopes VALUES (?, ?, ?)"
+_PROMISE = "INSERT OR REPLACE INTO promises VALUES (?, ?, ?)"
 
 
 class ScopeFile:
-    """One sealed state a scope; what is damaged is dropped, and its scope starts safe.
+    """One sealed state a scope, and where its promise stood; what is damaged is dropped, and its scope starts safe.
 
     A write survives a killed process; what a power cut leaves is either whole or dropped by its seal.
     """
@@ -43,11 +47,21 @@ class ScopeFile:
         structlog.get_logger("cache").warning("a scope's state is damaged: it starts anew")
         return None
 
-    def write(self, scope: str, state: bytes) -> None:
+    def promises(self) -> list[str]:
+        """Where the promises of all scopes stood when they were written."""
+        try:
+            rows = self._db.execute("SELECT scope, promise, seal FROM promises").fetchall()
+        except sqlite3.DatabaseError as error:
+            self._renew(error)
+            return []
+        return [promise for scope, promise, sealed in rows if _seal(scope, promise.encode()) == sealed]
+
+    def write(self, scope: str, state: bytes, promise: str) -> None:
         """Keeps the state in place of the former one, all or nothing; where it cannot, a scope forgets at a restart."""
         values = (scope, state, _seal(scope, state))
         try:
             self._db.execute(_WRITE, values)
+            self._db.execute(_PROMISE, (scope, promise, _seal(scope, promise.encode())))
         except sqlite3.OperationalError as error:  # a full disk, say: the next write may do
             structlog.get_logger("cache").warning("a scope's state was not written", problem=str(error))
         except sqlite3.DatabaseError as error:
@@ -75,7 +89,8 @@ class ScopeFile:
             db.execute("PRAGMA locking_mode = EXCLUSIVE")  # nobody else's lock may be taken for damage later
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = OFF")
-            db.execute(_SCHEMA)
+            for table in _SCHEMA:
+                db.execute(table)
             return db
         except BaseException:
             db.close()

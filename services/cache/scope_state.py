@@ -1,21 +1,19 @@
 """A scope's decision as bytes and back: arrays and counts, nothing that runs."""
 
-import io
 import json
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.cache.challenger import Challenger
 from services.cache.evidence import NAMES, Record
 from services.cache.pair_verifier import PairVerifier
 from services.cache.scope_decision import ScopeDecision
 from services.cache.vetoes import Veto
-from services.cache.warm_up import Lessons
 
-_VERSION = 1
+_VERSION = 2
 _BOOKS = (
     "requests", "allowance", "served", "unaudited", "audits", "audits_wrong", "spent", "expected_wrong",
     "inverse_weighted_wrong", "largest_risk",
@@ -25,7 +23,7 @@ _BOOKS = (
 def pack(scope: ScopeDecision) -> bytes:
     """Everything that the scope has learnt, and its books."""
     risk, scorer = scope.risk, scope.scorer
-    known = list(scope.records.items())
+    known = scope.records.values()
     contest = scope.challenger and (scope.challenger.contest.leads, scope.challenger.contest.log_stakes)
     facts = {
         "version": _VERSION,
@@ -39,46 +37,62 @@ def pack(scope: ScopeDecision) -> bytes:
         "trials": {veto.name: counts for veto, counts in scope.trials.counts.items()},
     }
     arrays: dict[str, Any] = dict(
-        facts=np.frombuffer(json.dumps(facts).encode(), np.uint8),
         recent=risk.recent(),
-        answers=np.array([answer for answer, _ in known], np.int64),
-        records=np.array([(record.right, record.wrong, record.entries) for _, record in known], float).reshape(-1, 3),
+        answers=np.array(list(scope.records), np.int64),
+        right_of=np.array([record.right for record in known], float),
+        wrong_of=np.array([record.wrong for record in known], float),
+        entries_of=np.array([record.entries for record in known], np.int64),
         aliases=np.array(list(scope.aliases.items()), np.int64).reshape(-1, 2),
         warm_rows=scorer.warm_rows.astype(np.float32),
         warm_right=scorer.warm_right.astype(np.float32),
         **scorer.arrays(),
+        **scorer.fit(),
     )
     if scope.challenger:
         arrays |= {"verifier": scope.challenger.verifier.weights, "opinions": scope.challenger.opinions}
-    file = io.BytesIO()
-    np.savez_compressed(file, **arrays)
-    return file.getvalue()
+    return _joined(facts, arrays)
 
 
 def unpack(state: bytes, min_similarity: float, chance: Callable[[], float]) -> ScopeDecision | None:
     """The scope that was packed; None where another version packed it."""
     scope = ScopeDecision(min_similarity, chance)
     try:
-        arrays = np.load(io.BytesIO(state), allow_pickle=False)
-        facts = json.loads(arrays["facts"].tobytes())
+        facts, arrays = _split(state)
         if (facts["version"], tuple(facts["features"])) != (_VERSION, NAMES):
             return None
         for name, value in facts["books"].items():
             setattr(scope.risk, name, value)
         scope.risk.certificate.penalties = facts["penalties"]
         scope.risk.restore(arrays["recent"])
-        if "warmth" in facts:  # what earlier releases packed had none
-            scope.warm(Lessons(arrays["warm_rows"].astype(float), arrays["warm_right"].astype(float)))
-            scope.warmth.restore(facts["warmth"])
-        scope.scorer.restore(facts["count"], arrays["rows"], arrays["right"], arrays["weights"])
-        if facts.get("contest"):
+        scope.warmth.restore(facts["warmth"])
+        scope.scorer.restore(facts["count"], arrays["rows"], arrays["right"], arrays["weights"], refit=False)
+        scope.scorer.resume(arrays, arrays["warm_rows"].astype(float), arrays["warm_right"].astype(float))
+        if facts["contest"]:
             scope.challenger = Challenger(PairVerifier(arrays["verifier"]), scope.scorer, arrays["opinions"])
             scope.challenger.contest.leads, scope.challenger.contest.log_stakes = facts["contest"]
-    except (ValueError, KeyError, zipfile.BadZipFile):
+    except (ValueError, KeyError, TypeError):
         return None
     scope.entries = facts["entries"]
     scope.trials.counts = {Veto[name]: (good, bad) for name, (good, bad) in facts["trials"].items()}
-    for answer, (right, wrong, entries) in zip(arrays["answers"].tolist(), arrays["records"].tolist(), strict=True):
-        scope.records[answer] = Record(right, wrong, int(entries))
+    counts = (arrays[name].tolist() for name in ("right_of", "wrong_of", "entries_of"))
+    scope.records = dict(zip(arrays["answers"].tolist(), map(Record, *counts), strict=True))
     scope.aliases.update(arrays["aliases"].tolist())
     return scope
+
+
+def _joined(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Facts and arrays one after another; not compressed, which took longer than all else."""
+    shapes = {name: (array.dtype.str, array.shape) for name, array in arrays.items()}
+    head = json.dumps({"facts": facts, "arrays": shapes}).encode()
+    return b"".join([len(head).to_bytes(4, "little"), head, *(array.tobytes() for array in arrays.values())])
+
+
+def _split(state: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """What was joined. Raises ValueError, KeyError or TypeError for other bytes."""
+    at = 4 + int.from_bytes(state[:4], "little")
+    head, arrays = json.loads(state[4:at]), {}
+    for name, (kind, shape) in head["arrays"].items():
+        count = int(np.prod(shape))
+        arrays[name] = np.frombuffer(state, kind, count, at).reshape(shape) if count else np.zeros(shape, kind)
+        at += arrays[name].nbytes
+    return head["facts"], arrays

@@ -1,7 +1,7 @@
 """The pooled online scorer of a scope: how probable it is that the candidate's answer is right."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import mul
 
 import numpy as np
@@ -52,6 +52,11 @@ class Scorer:
         self.warm(np.zeros((0, self._rows.shape[1])), np.zeros(0))
 
     @property
+    def bytes(self) -> int:
+        """Bytes of memory that the verdicts and labels take."""
+        return int(min(self.count, _KEEP) * self._rows.itemsize * (self._rows.shape[1] + 2) + self.warm_rows.nbytes)
+
+    @property
     def warmed(self) -> bool:
         """Whether there are labels of a warm-up."""
         return len(self.warm_rows) > 0
@@ -84,8 +89,29 @@ class Scorer:
         known = {"rows": self._rows, "right": self._right, "weights": self._weights}
         return {name: values[order].astype(np.float32) for name, values in known.items()}
 
+    def fit(self) -> dict[str, Rows]:
+        """What it made of the verdicts and labels, and when it will next."""
+        return {
+            "known": self._known,
+            "warm_coefficients": self._warm_coefficients,
+            "next_refit": np.array([self._next_refit], float),
+        }
+
+    def resume(self, fit: Mapping[str, Rows], warm_rows: Rows, warm_right: Rows) -> None:
+        """Takes what `fit` gave, and the labels that were beside it, after `restore`. Raises ValueError for shapes."""
+        if fit["known"].shape != self._known.shape or fit["warm_coefficients"].shape != self._warm_coefficients.shape:
+            raise ValueError(f"a fit of {fit['known'].shape}")
+        self.warm_rows, self.warm_right = warm_rows, warm_right
+        self._known, self._coefficients = fit["known"].copy(), fit["known"][-1].copy()
+        self._warm_coefficients, self._next_refit = fit["warm_coefficients"].copy(), int(fit["next_refit"][0])
+
     def restore(
-        self, count: int, rows: NDArray[np.float32], right: NDArray[np.float32], weights: NDArray[np.float32]
+        self,
+        count: int,
+        rows: NDArray[np.float32],
+        right: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        refit: bool = True,
     ) -> None:
         """Takes what `arrays` gave, of `count` verdicts in all, and refits. Raises ValueError for other shapes."""
         n = len(rows)
@@ -94,7 +120,7 @@ class Scorer:
         order = (np.arange(n) + (count if count > _KEEP else 0)) % _KEEP
         self._rows[order], self._right[order], self._weights[order] = rows, right, weights
         self.count = count
-        if count >= _FIRST_REFITS:
+        if refit and count >= _FIRST_REFITS:
             self._start()
         self._next_refit = max(_FIRST_REFITS, count + 1)
 

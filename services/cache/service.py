@@ -16,7 +16,7 @@ from services.cache.embedding import Embedding
 from services.cache.entry import Answer, Partition, Provenance, Selector
 from services.cache.leases import Found, Leases
 from services.cache.query import NotKept, Query, Stats, Submission
-from services.cache.scopes import Promise
+from services.cache.scope_memory import Promise
 from services.cache.warm_up import lessons
 from services.cache.worker import Worker
 from services.chassis.call import caller, tenant_of
@@ -226,6 +226,7 @@ def _query(request: cache_service_pb2.LookupRequest) -> Query:
         request.principal if who.trusted else who.principal,
         request.judges and who.trusted,
         bool(request.waited_for),
+        not request.only_if_cached,
     )
 
 

@@ -63,6 +63,11 @@ class CacheSettings(Section, section="cache"):
     )
     answer_memory_bytes: int = Field(64 * 1024**2, ge=0, description="prompts and answers held in memory too")
     vector_memory_bytes: int = Field(256 * 1024**2, ge=0, description="vectors held in memory")
+    scope_memory_bytes: int = Field(
+        256 * 1024**2,
+        ge=0,
+        description="what scopes have learnt held in memory; others are read when they are asked for",
+    )
     remembered_lookups: int = Field(20_000, ge=1, description="lookups that Feedback still knows")
     lease_s: float = Field(3.0, gt=0, description="after which a lease lapses that its holder neither renews nor ends")
     max_waiting: int = Field(256, ge=1, description="calls waiting for disk or index; more are refused at once")

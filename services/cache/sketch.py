@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from services.cache.telling import SILENT, TOKEN, canonical, quotes_of, telling, tokens_of
 from services.cache.wording import (
+    ALONE,
     CONVERSION_WORDS,
     CUES,
     DIRECTIONS,
@@ -22,6 +23,7 @@ from services.cache.wording import (
     RELATIONS,
     REWORDINGS,
     SPELLING,
+    TOGETHER,
     UNITS,
     VERBATIM,
 )
@@ -49,6 +51,7 @@ class Sketch(NamedTuple):
             that alone.
         numbers: those of `words`.
         negations: those of `words`.
+        speaker: "I", "we" or "Iwe", by whom it is asked; empty where it does not say.
     """
 
     question: str
@@ -58,6 +61,7 @@ class Sketch(NamedTuple):
     names: frozenset[str] = _NONE
     numbers: tuple[str, ...] = ()
     negations: tuple[str, ...] = ()
+    speaker: str = ""
 
 
 @lru_cache(16)  # a request asks for it when it looks up, when it has a lease and when it stores
@@ -82,14 +86,15 @@ def sketch(text: str) -> Sketch:
         return Sketch(question, (), (), _all_words(text))
     names = _NONE if quiet or loud else _names(plain, typed, words)
     if _MARKED.isdisjoint(words):
-        return _sketch(question, words, _spelling(typed, words) if quotes else (), names=names)
+        return _sketch(question, words, _spelling(typed, words) if quotes else (), "", names, _speaker(lower))
     if not VERBATIM.isdisjoint(words):
         return _sketch(question, words, verbatim=_all_words(plain))
     conversion = _conversion(words)
     if conversion and question in ("open", "how"):
         return _sketch("open", conversion)
     counts = quotes or not SPELLING.isdisjoint(words)
-    return _sketch(question, _in_order(words), _spelling(typed, words) if counts else (), names=names)
+    spelling = _spelling(typed, words) if counts else ()
+    return _sketch(question, _in_order(words), spelling, "", names, _speaker(lower))
 
 
 def _sketch(
@@ -98,10 +103,15 @@ def _sketch(
     spelling: tuple[str, ...] = (),
     verbatim: str = "",
     names: frozenset[str] = _NONE,
+    speaker: str = "",
 ) -> Sketch:
     numbers = tuple([word for word in words if word[0].isdigit()])
     negations = () if NEGATIONS.isdisjoint(words) else tuple([word for word in words if word in NEGATIONS])
-    return Sketch(question, words, spelling, verbatim, names, numbers, negations)
+    return Sketch(question, words, spelling, verbatim, names, numbers, negations, speaker)
+
+
+def _speaker(lower: list[str]) -> str:
+    return ("" if ALONE.isdisjoint(lower) else "I") + ("" if TOGETHER.isdisjoint(lower) else "we")
 
 
 def _spelling(typed: list[str], words: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ class Veto(Enum):
     NEGATION = "its negations differ"
     QUESTION = "it asks something else"
     NAMES = "its names differ"
+    PERSON = "it is asked for other people"
     WORDS = "its telling words differ"
     ORDER = "its words stand in another order"
     SPELLING = "its letter case differs"
@@ -29,8 +30,11 @@ def veto(query: Sketch, entry: Sketch) -> Veto | None:
         return Veto.NEGATION
     if query.question != entry.question:
         return Veto.QUESTION
+    if same and query.spelling != entry.spelling:
+        return Veto.SPELLING
     if same:
-        return None if query.spelling == entry.spelling else Veto.SPELLING
+        others = query.speaker and entry.speaker and query.speaker != entry.speaker
+        return Veto.PERSON if others else None
     if sorted(query.words) == sorted(entry.words):
         return Veto.ORDER
     named = (set(query.words) ^ set(entry.words)) & (query.names | entry.names)

@@ -24,6 +24,8 @@ STOP = _words(
     "a an the of is are am be been do does has have what which that it its there "
     "i my we our please just really exactly actually now currently kindly s"
 )
+# Those of them that say for whom somebody asks, alone or with others: "my plan", "our plan".
+ALONE, TOGETHER = _words("i my"), _words("we our")
 # Say which way or in what part, and tell as much as any word ("a flight to Oslo", "in Oslo"), except in a conversion.
 DIRECTIONS = _words("for in into to as at")
 NEGATIONS = _words("not no never without nor none neither nobody nothing nowhere hardly")

@@ -17,8 +17,9 @@ from services.router.fit import Recipe, fit_artefact
 from services.router.least_bound import least_bound
 from services.router.newcomer import by_domain, introduced, near_in_price, weights
 from services.router.predictor import Predictor
-from services.router.prior import Prior, Source, fit_prior
+from services.router.prior import Prior
 from services.router.prior_file import load_prior
+from services.router.prior_fit import Source, fit_prior
 from services.router.scored import Scored
 
 SHIPPED_PRIOR = Path("models/prior/prior.safetensors")

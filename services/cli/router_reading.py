@@ -47,12 +47,11 @@ def whole(scored: Scored, models: Sequence[str]) -> Scored:
     return known.at(rows)
 
 
-def new_to(artefacts: Sequence[Artefact], outcomes: Outcomes, calibrates: bool) -> Outcomes:
-    """As `unseen`, with a remark on how many prompts were left out."""
-    found = unseen(artefacts, outcomes, calibrates)
+def new_to(artefacts: Sequence[Artefact], outcomes: Outcomes) -> Outcomes:
+    """The outcomes of prompts that none of these was fitted on, with a remark on how many were; errors as `unseen`."""
+    found = unseen(artefacts, outcomes)
     if seen := len(outcomes.prompts) - len(found.prompts):
-        done = "fitted" if calibrates else "fitted or calibrated"
-        why = f"left out, as the router was {done} on them, or on others of their groups"
+        why = "left out, as the router was fitted on them, or on others of their groups"
         print(f"note: {seen} of {len(outcomes.prompts)} prompts are {why}", file=sys.stderr)
     return found
 

@@ -1,7 +1,6 @@
 """`fulcrum router publish|versions|rollback`: which fitted router serves, of those that were ever published."""
 
 import argparse
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -86,24 +85,12 @@ def publish(path: Path, held: Contest, outcomes: Outcomes) -> None:
             table.add_row(f"serves now{wait}", *_figures(verdict.serving))
     show(table)
     print(f"held to a bound of {held.objective.max_quality_loss:.3g}, {held.told}")
-    if not (found.refused or _promises_anything(held)):
-        strong = held.new.facts.default_model
-        print(f"note: under that bound nothing can be promised, so {strong} answers everything", file=sys.stderr)
     for verdict in found:
         for line in _instead(verdict, held.objective.max_quality_loss):
             print(line)
     if refused := next((verdict.refused for verdict in found if verdict.refused), ""):
         raise ConfigError(f"{path}: is refused on {len(outcomes.prompts)} prompts: {refused}")
     _tell(Versions(held.serving).publish(path), held.serving)
-
-
-def _promises_anything(held: Contest) -> bool:
-    """Whether the new router may have a weaker model answer anything under the bound."""
-    calibration, facts = Predictor(held.new).calibration, held.new.facts
-    rivals = tuple(model for model in facts.models if model != facts.default_model and model in calibration)
-    objective = held.objective
-    limit = calibration.threshold(rivals, objective.max_quality_loss, objective.confidence, in_order=False)
-    return bool(rivals) and limit > -math.inf
 
 
 def change(arguments: argparse.Namespace) -> None:

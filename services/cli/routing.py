@@ -2,19 +2,18 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.table import Table
 
 from kernels.cuda_driver import CudaUnavailable
 from services.chassis.settings import ConfigError
 from services.cli.printing import plain, show
+from services.cli.router_deciding import Deciding
 from services.cli.router_fitting import fit, keep
-from services.cli.router_reading import embedded, new_to, prices, read, whole
+from services.cli.router_reading import embedded, new_to, read, whole
 from services.cli.router_versions import change, contest, publish
 from services.executor.sentence_encoder import SentenceEncoder
 from services.executor.tensorrt_library import TensorRtMissing
@@ -23,11 +22,10 @@ from services.router.evaluation import Predicted
 from services.router.fit import LEAST_GROUPS, LEAST_PROMPTS, calibrated
 from services.router.off_policy import exact_interval
 from services.router.predictor import Predictor
+from services.router.query import Objective
 from services.router.report import page
 from services.router.scored import InvalidOutcomes
 from services.router.unseen import fitted_on
-
-_BYTES_PER_TOKEN, _OUTPUT_TOKENS = 4, 256  # of a prompt and of an answer, for what a call costs
 
 
 def router(arguments: argparse.Namespace) -> None:
@@ -48,7 +46,7 @@ def router(arguments: argparse.Namespace) -> None:
 def _calibrate(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     artefact = _loaded(arguments.artefact, encoder)
     outcomes = embedded(whole(read(arguments.outcomes), artefact.facts.models), encoder)
-    outcomes = new_to((artefact,), outcomes, calibrates=True)
+    outcomes = new_to((artefact,), outcomes)
     if len(outcomes.prompts) < LEAST_PROMPTS or len(set(outcomes.groups)) < LEAST_GROUPS:
         got = f"{len(outcomes.prompts)} prompts with every model's score, of {len(set(outcomes.groups))} groups"
         least = f"at least {LEAST_PROMPTS}, of {LEAST_GROUPS}, as fewer can promise next to nothing"
@@ -65,7 +63,7 @@ def _evaluate(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
         print(f"note: the router was fitted on {known} of these {len(scored)} prompts, so {flattered}", file=sys.stderr)
     predictions = [predictor.predict(*row) for row in zip(outcomes.prompts, outcomes.embeddings, strict=True)]
     models, default = list(artefact.facts.models), artefact.facts.default_model
-    costs = _costs(models, default, scored.prompts, arguments.price)
+    deciding = Deciding(artefact, arguments.price)
     losses = [
         [np.inf if one.unfamiliar or model not in predictor.calibration else one.loss[model] for model in models]
         for one in predictions
@@ -76,10 +74,12 @@ def _evaluate(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
         quality=np.array([[one.quality[model] for model in models] for one in predictions]),
         losses=np.array(losses),
         scores=scored.scores,
-        costs=costs,
+        costs=deciding.costs(scored.prompts),
         domains=scored.domains,
     )
-    chosen = rows.within(_threshold(predictor, rows, arguments))
+    objective = Objective(arguments.max_quality_loss, arguments.confidence)
+    asked = zip(outcomes.prompts, outcomes.embeddings, strict=True)
+    chosen = np.array([models.index(deciding.plan(*row, objective).models[0].model) for row in asked])
     unit = "micro-dollars a prompt" if arguments.price else f"calls of {default} a prompt"
     text = page(rows, chosen, arguments.max_quality_loss, arguments.confidence, unit, scored.remarks)
     arguments.html.write_text(text, encoding="utf-8")
@@ -97,16 +97,7 @@ def _publish(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     held = contest(arguments, _loaded(arguments.artefact, encoder))
     outcomes = embedded(whole(read(arguments.outcomes), held.models), encoder)
     both = [one for one in (held.new, held.serves) if one]
-    publish(arguments.artefact, held, new_to(both, outcomes, calibrates=False))
-
-
-def _threshold(predictor: Predictor, rows: Predicted, arguments: argparse.Namespace) -> float:
-    order = np.argsort(rows.costs.mean(axis=0), kind="stable").tolist()
-    cheaper = [rows.models[place] for place in order[: order.index(rows.default)]]
-    rivals = tuple(model for model in cheaper if model in predictor.calibration)
-    if not rivals:
-        return -np.inf
-    return predictor.calibration.threshold(rivals, arguments.max_quality_loss, arguments.confidence)
+    publish(arguments.artefact, held, new_to(both, outcomes))
 
 
 def _explain(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
@@ -114,21 +105,20 @@ def _explain(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     predictor, default = Predictor(artefact), artefact.facts.default_model
     vector = encoder.encode([encoder.tokenise(arguments.prompt)])[0]
     found, models = predictor.predict(arguments.prompt, vector), list(artefact.facts.models)
-    costs = dict(zip(models, _costs(models, default, [arguments.prompt], arguments.price)[0], strict=True))
-    known = [model for model in models if model in predictor.calibration and costs[model] < costs[default]]
-    rivals = sorted(known, key=lambda model: costs[model])
-    limit = predictor.calibration.threshold(tuple(rivals), arguments.max_quality_loss, arguments.confidence)
+    deciding = Deciding(artefact, arguments.price)
+    costs = dict(zip(models, deciding.costs([arguments.prompt])[0], strict=True))
     table = Table("model", "answers well", f"worse than {plain(default)}", "cost")
     for model in sorted(models, key=lambda model: costs[model]):
         table.add_row(plain(model), f"{found.quality[model]:.1%}", f"{found.loss[model]:.1%}", f"{costs[model]:.4g}")
     show(table)
-    chosen = next((model for model in rivals if not found.unfamiliar and found.loss[model] < limit), default)
     if found.domain:
         print(f"domain: {found.domain}")
     print(f"uncertainty: ±{found.uncertainty:.1%} of a share of one half, from the fitted prompts nearby")
     print(f"unfamiliar: {found.unfamiliar or 'no'}")
-    bound = f"{arguments.max_quality_loss:.3g}" + (f" at {arguments.confidence:.0%}" if arguments.confidence else "")
-    print(f"chosen: {chosen}; a predicted loss must stay below {limit:.3g} for a bound of {bound}")
+    plan = deciding.plan(arguments.prompt, vector, Objective(arguments.max_quality_loss, arguments.confidence))
+    chosen = plan.models[0].model
+    why = plan.explanation.removeprefix(f"{chosen}: ")
+    print(f"chosen: {plain(chosen)}; {why if deciding.prices else why.partition('; expected cost')[0]}")
 
 
 def _expect_writable(path: Path) -> None:
@@ -148,14 +138,3 @@ def _loaded(path: Path, encoder: SentenceEncoder) -> Artefact:
     if artefact.facts.encoder_digest != encoder.digest:
         raise ConfigError(f"{path}: encoder_digest: fitted on another encoder or precision than --encoder, --precision")
     return artefact
-
-
-def _costs(models: Sequence[str], default: str, prompts: Sequence[str], given: Sequence[str]) -> NDArray[np.float64]:
-    """Micro-dollars of each answer [n, m]; calls of the default where no prices are given."""
-    known = prices(given, models)
-    if not known:
-        return np.tile([float(model == default) for model in models], (len(prompts), 1))
-    if missing := sorted(set(models) - set(known)):
-        raise ConfigError(f"--price: got none of {', '.join(missing)}, expected one for every fitted model")
-    tokens = np.array([len(prompt.encode("utf-8", "replace")) / _BYTES_PER_TOKEN for prompt in prompts])
-    return np.stack([tokens * known[model][0] + _OUTPUT_TOKENS * known[model][1] for model in models], axis=1)

@@ -87,9 +87,11 @@ class CacheBinding:
         max_wrong_share: float,
         max_age_s: float | None,
         judges: bool = False,
+        executes: bool = True,
     ) -> Hit | Miss:
         """An answer that may be served, or one to compare; exact matches only where no embedding is given."""
         request = _lookup(key, embedding, max_wrong_share, max_age_s, judges)
+        request.only_if_cached = not executes
         return messages.found(await _answer(self._stub.Lookup, request, self._timeout_s, "cache"))
 
     async def lookup_or_wait(

@@ -12,6 +12,11 @@ from services.edge.ports import Embedding, Encoder
 
 _WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+# Signs that change what is said: of amounts and comparisons, before and between operands, behind a word ("C++", "A-").
+_SIGN = re.compile(
+    r"[$€£¥%<>=≤≥≠^&|~\\]|!(?=[\w=(])|(?<![^\W\d_]{2})[-−+*/×÷](?=\s*\.?\d)|(?<=\w)(?:\+\+?|#|-)(?![\w-])"
+    r"|(?<=\w)[/*]+(?=\w)|[′″]"
+)
 _NEGATIONS = frozenset({"no", "not", "never", "none", "cannot", "without"})
 _SHORT = 5  # words; two short answers of other words are other answers
 
@@ -37,16 +42,16 @@ class Judge(Protocol):
 
 
 class Equality:
-    """Equal words are equal answers; short answers of other words, and other numbers or negations, are not."""
+    """Equal words and signs are equal answers; short answers of other words, other numbers or negations are not."""
 
     name = "equality"
 
     async def same(self, comparison: Comparison) -> bool | None:
-        """Compares words without letter case and punctuation, in order."""
+        """Compares words without letter case and punctuation, in order; signs tell equal words apart."""
         one, other = comparison.kept, comparison.made
         first, second = _WORD.findall(one.casefold()), _WORD.findall(other.casefold())
         if first == second:
-            return one.split() == other.split() or bool(first)
+            return one.split() == other.split() or (bool(first) and _SIGN.findall(one) == _SIGN.findall(other))
         if len(first) <= _SHORT and len(second) <= _SHORT:
             return False
         return False if _telling(first) != _telling(second) else None

@@ -210,7 +210,8 @@ class Pipeline:
         if kept:
             lookup = self.twins.find(work, embedding, judges)
         else:
-            lookup = self._cache.lookup(work.key, embedding, work.budget.cache_share, control.max_age_s, judges)
+            asked = work.key, embedding, work.budget.cache_share, control.max_age_s, judges
+            lookup = self._cache.lookup(*asked, executes)
         return await work.advisory("cache", "no similar prompt was looked for", lookup)
 
     def _admit(self) -> None:

@@ -174,10 +174,11 @@ class Cache(Protocol):
         max_wrong_share: float,
         max_age_s: float | None,
         judges: bool = False,
+        executes: bool = True,
     ) -> Hit | Miss:
         """An answer that may be served; exact matches only where no embedding is given.
 
-        Who `judges` may be given an answer to compare instead.
+        Who `judges` may be given an answer to compare instead; who `executes` nothing on a miss is no request then.
         """
 
     async def lookup_or_wait(

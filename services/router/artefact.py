@@ -19,7 +19,7 @@ from services.router.ensemble import Ensemble
 from services.router.features import FEATURE_VERSION, LEXICAL_FEATURES
 from services.router.prior import Prior
 
-FORMAT = "fulcrum-router-3"
+FORMAT = "fulcrum-router-4"
 METADATA_KEY = "fulcrum-router"
 MAX_BYTES = 64 * 1024 * 1024
 _NAMES = frozenset(
@@ -180,7 +180,7 @@ def _shapes(
         "centre": (np.float32, (lexical + heads,)),
         "spread": (np.float32, (lexical + heads,)),
         "landmarks": (np.float32, (landmarks, directions + lexical + heads)),
-        "coefficients": (np.float32, (landmarks, targets + domains)),
+        "coefficients": (np.float32, (landmarks + lexical + heads, targets + domains)),
         "offset": (np.float32, (targets + domains,)),
         "domain_targets": (np.float32, (domains, targets)),
         "scores": (np.float32, (targets,)),

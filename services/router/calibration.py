@@ -65,6 +65,11 @@ def tolerated_on_average(prompts: int, bound: float) -> int:
     return min(prompts, int(np.floor(bound * (prompts + 1) + 1e-9)) - 1)
 
 
+def counted(bound: float, confidence: float | None) -> tuple[float, float | None]:
+    """The bound to three digits, and its error, 1 - confidence, to two, both rounded down; None where there is none."""
+    return _rounded_down(bound, 3), None if confidence is None else _rounded_down(1 - confidence, 2)
+
+
 class Calibration:
     """Scored prompts kept out of the fit, from which a threshold is read for any bound and any models."""
 
@@ -125,8 +130,7 @@ class Calibration:
             confidence: with which that must hold; None for on average.
             in_order: whether that order is every prompt's; without it any model below the threshold may be chosen.
         """
-        error = None if confidence is None else _rounded_down(1 - confidence, 2)
-        return self._remembered(models, _rounded_down(bound, 3), error, in_order)
+        return self._remembered(models, *counted(bound, confidence), in_order)
 
     def _threshold(self, models: tuple[str, ...], bound: float, error: float | None, in_order: bool) -> float:
         if bound >= 1:

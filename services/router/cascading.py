@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from services.router.calibration import counted
 from services.router.cascade import Cascade
 from services.router.catalogue import Model
 from services.router.eligibility import Candidate
@@ -64,10 +65,10 @@ class Cascades:
             return None
         if not in_order or not strongest.model.is_default:
             return None
-        return self._paired(fitted[0].name, names, objective.max_quality_loss, objective.confidence)
+        return self._paired(fitted[0].name, names, *counted(objective.max_quality_loss, objective.confidence))
 
-    def _paired_of(self, first: str, names: tuple[str, ...], bound: float, confidence: float | None) -> Paired | None:
-        cascade = self._cascade(first)
+    def _paired_of(self, first: str, names: tuple[str, ...], bound: float, error: float | None) -> Paired | None:
+        cascade, confidence = self._cascade(first), None if error is None else 1 - error
         if cascade is None:
             return None
         costs = {name: ratio for name in names if (ratio := self._ratio(name)) is not None}

@@ -3,15 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-_RIDGE, _LEAST_CHANCE, _SHARPNESS = 5.0, 1e-3, 1.5
+_RIDGE, _LEAST_CHANCE = 5.0, 1e-3
 
 
 def chances_of(raw: NDArray[np.floating]) -> NDArray[np.float32]:
     """What the machine says of domains [..., d], as chances that sum to one."""
-    sharp = np.maximum(raw, _LEAST_CHANCE) ** _SHARPNESS
-    found: NDArray[np.float32] = (sharp / np.maximum(sharp.sum(axis=-1, keepdims=True), _LEAST_CHANCE)).astype(
-        np.float32
-    )
+    least = np.maximum(raw, _LEAST_CHANCE)
+    sharp = least * np.sqrt(least)
+    found: NDArray[np.float32] = (sharp / sharp.sum(axis=-1, keepdims=True)).astype(np.float32, copy=False)
     return found
 
 

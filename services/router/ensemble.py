@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from services.router.blend import fit_blend, terms
 from services.router.domains import chances_of, domain_targets
-from services.router.kernel import Machine, fit_machine, left_out
+from services.router.kernel import Machine, drawn, fit_machine, left_out
 from services.router.prior import LEXICAL_SCALE, Prior, scaled, standard
 
 _HEAD_SCALE, _PENALTY, _LANDMARKS, _FOLDS = 0.1, 3.0, 1024, 20
@@ -28,7 +28,7 @@ class Ensemble:
         prior: what other outcomes tell.
         centre: float32 [f + h], of lexical features and heads, as is `spread`.
         landmarks: float32 [l, p + f + h].
-        coefficients: float32 [l, t + d]: targets, then domains.
+        coefficients: float32 [l + f + h, t + d]: targets, then domains.
         offset: float32 [t + d].
         domain_targets: float32 [d, t], each domain's targets less their mean; d may be 0.
         scores: float32 [t], how much each target counts for how easy a prompt is.
@@ -47,7 +47,7 @@ class Ensemble:
 
     @cached_property
     def _machine(self) -> Machine:
-        return Machine(self.landmarks, self.coefficients, self.offset)
+        return Machine(self.landmarks, self.coefficients, self.offset, len(self.centre))
 
     @cached_property
     def _scales(self) -> NDArray[np.float32]:
@@ -66,12 +66,16 @@ class Ensemble:
         self, embeddings: NDArray[np.float32], lexical: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """Targets [..., u], chances of the domains [..., d], and the sum of similarities to landmarks [...]."""
-        similar = self._machine.similarities(self.points(embeddings, lexical))
-        found = similar @ self.coefficients + self.offset
+        seen = self._machine.terms(self.points(embeddings, lexical))
+        found = seen @ self.coefficients + self.offset
         targets = self.domain_targets.shape[1]
         chances = chances_of(found[..., targets:])
         expected = _mean(found[..., :targets], chances, self.offset[:targets], self.domain_targets)
-        return terms(expected, chances, self.scores) @ self.blend, chances, similar.sum(axis=-1)
+        return (
+            terms(expected, chances, self.scores) @ self.blend,
+            chances,
+            seen[..., : len(self.landmarks)].sum(axis=-1),
+        )
 
 
 def fit_ensemble(
@@ -93,21 +97,23 @@ def fit_ensemble(
     points = _points(prior, embeddings, lexical, centre, spread, _scales(lexical.shape[1], heads.shape[1]))
     questions, group = np.unique(np.arange(len(points)) if groups is None else groups, return_inverse=True)
     folds = (np.random.default_rng(0).permutation(len(questions)) % _FOLDS)[group]
-    machine = fit_machine(points, targets, _PENALTY, landmarks, seed=0)
+    chosen = drawn(points, landmarks)
+    machine = fit_machine(points, targets, _PENALTY, chosen, len(centre))
     apart = left_out(machine, points, targets, _PENALTY, folds)
     named = [name for name in sorted(set(domains) - {""}) if list(domains).count(name) >= _LEAST_OF_DOMAIN]
     named = named if len(named) > 1 else []
     by_domain, chances = np.zeros((0, targets.shape[1]), np.float32), np.zeros((len(points), 0), np.float32)
     if named:
         belongs = np.array([[domain == name for name in named] for domain in domains], float)
-        placed = fit_machine(points, belongs, _DOMAIN_PENALTY, landmarks, seed=0)
+        placed = fit_machine(points, belongs, _DOMAIN_PENALTY, chosen, len(centre))
         chances = chances_of(left_out(placed, points, belongs, _DOMAIN_PENALTY, folds))
         by_domain, without = domain_targets(chances, targets, folds)
         apart = (apart + without) / 2
         machine = Machine(
-            machine.landmarks,
+            chosen,
             np.concatenate((machine.coefficients, placed.coefficients), axis=1),
             np.concatenate((machine.offset, placed.offset)),
+            len(centre),
         )
     weights = np.where(np.arange(targets.shape[1]) < scores, 1 / max(1, scores), 0).astype(np.float32)
     blend = fit_blend(apart, targets, weights, len(named), len(questions))

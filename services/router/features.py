@@ -41,7 +41,7 @@ LEXICAL_FEATURES = (*_COUNTED, *_SHARES, *(f"says_{word}" for word in _TOLD))
 _PLACES = {(word[0], word[-1], frozenset(word)): place for place, word in enumerate(_TOLD, len(_COUNTED + _SHARES))}
 _WINDOW = 4096  # characters from the prompt's beginning: the cost stays bounded whatever is sent
 _COURTESY = re.compile(
-    r"\b(?:hi|hello|hey|good (?:morning|evening|afternoon)|dear assistant|please|kindly"
+    r"\b(?=[cdghikmptw])(?:hi|hello|hey|good (?:morning|evening|afternoon)|dear assistant|please|kindly"
     r"|(?:many )?thanks?(?: you)?(?: (?:very|so) much| a lot| in advance)?(?: for (?:your|any|the) help)?"
     r"|(?:could|can|would|will) you(?: be so kind as to)?|i(?: would|'d) appreciate (?:it|your help|any help)"
     r"|if you don't mind)\b[ ,.!]*"
@@ -54,6 +54,7 @@ _PREAMBLE = re.compile(
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _DIGIT = re.compile(r"\d")
 _WORD, _NUMBER, _SENTENCE = re.compile(r"[a-z']+"), re.compile(r"\d+(?:\.\d+)?"), re.compile(r"[.!?](?: |$)")
+_OPTION_MARKS = tuple((f" {letter}. ", f" {letter}) ", f"({letter}) ") for letter in _LETTERS)
 _CLASS_OF_BYTE = bytes(
     next((place for place, members in enumerate(_MARKS) if chr(byte) in members), 7 if byte > 127 else 8)
     for byte in range(256)
@@ -72,9 +73,8 @@ def lexical(text: str) -> NDArray[np.float32]:
     size = len(plain) if len(text) <= _WINDOW else len(text)
     words, numbers = _WORD.findall(plain), _NUMBER.findall(plain)
     distinct, amount, letters = set(words), max(1, len(words)), list(map(len, words))
-    window = plain.encode("utf-8", "replace")
-    found = np.zeros(len(LEXICAL_FEATURES) + 1, np.float32)
-    found[: len(_COUNTED)] = (
+    classes = plain.encode("utf-8", "replace").translate(_CLASS_OF_BYTE)
+    found = [
         math.log1p(size),
         math.log1p(len(words)),
         math.log1p(len(numbers)),
@@ -84,11 +84,12 @@ def lexical(text: str) -> NDArray[np.float32]:
         sum(letters) / amount,
         len(distinct) / amount,
         len([count for count in letters if count > 9]) / amount,
-    )
-    classes = np.frombuffer(window.translate(_CLASS_OF_BYTE), np.uint8)
-    found[len(_COUNTED) : -len(_TOLD) - 1] = np.bincount(classes, minlength=9)[:8] / max(1, len(window))
-    found[list(set(map(_place, distinct)))] = 1
-    return found[:-1]
+        *[classes.count(place) / max(1, len(classes)) for place in range(len(_SHARES))],
+        *[0.0] * (len(_TOLD) + 1),
+    ]
+    for place in map(_place, distinct):
+        found[place] = 1.0
+    return np.array(found[:-1], np.float32)
 
 
 @lru_cache(4096)
@@ -100,9 +101,8 @@ def _place(word: str) -> int:
 def _option_facts(plain: str) -> Sequence[float]:
     """Of options that follow one another from ` a. `, ` a) ` or `(a) ` on: `log_stem` to `numeric_options`."""
     starts: list[int] = []
-    for letter in _LETTERS:
+    for marks in _OPTION_MARKS:
         after = starts[-1] + 3 if starts else 0
-        marks = (f" {letter}. ", f" {letter}) ", f"({letter}) ")
         found = [place for mark in marks if (place := plain.find(mark, after)) >= 0]
         if not found:
             break

@@ -1,7 +1,9 @@
-"""Gaussian kernel ridge regression on landmarks: closed form to fit, one matrix product to ask, smooth in its inputs.
+"""Kernel ridge regression on landmarks: closed form to fit, one matrix product to ask, smooth in its inputs.
 
-Nyström's approximation (Williams and Seeger 2001): with B between n rows and l landmarks and K among the landmarks, the
-coefficients c minimise |B c - y|^2 + penalty c' K c. Outputs observed on other rows are solved by themselves.
+The kernel is a Gaussian, for what holds nearby, and where wanted a linear one too, for what holds everywhere. Nyström's
+approximation (Williams and Seeger 2001): with B between n rows and l landmarks and K among the landmarks, the
+coefficients c minimise |B c - y|^2 + penalty c' K c; a linear kernel adds values of the point to B, a unit matrix to K.
+Outputs observed on other rows are solved by themselves.
 """
 
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 _JITTER = 1e-4
+_SLOPE = np.float32(0.3)  # square root of what the linear kernel counts
 _MOST_LEVERAGE = 0.999
 
 
@@ -22,13 +25,15 @@ class Machine:
 
     Args:
         landmarks: float32 [l, d].
-        coefficients: float32 [l, k].
-        offset: float32 [k], what is predicted far from all landmarks.
+        coefficients: float32 [l + straight, k].
+        offset: float32 [k], the mean of what was fitted.
+        straight: how many of a point's last values have a linear kernel as well.
     """
 
     landmarks: NDArray[np.float32]
     coefficients: NDArray[np.float32]
     offset: NDArray[np.float32]
+    straight: int = 0
 
     @cached_property
     def _half_lengths(self) -> NDArray[np.float32]:
@@ -38,17 +43,35 @@ class Machine:
     def similarities(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """The kernel between points [..., d] and landmarks: [..., l]."""
         own = 0.5 * np.square(points).sum(axis=-1, keepdims=True)
-        found: NDArray[np.float32] = np.exp(np.minimum(points @ self.landmarks.T - self._half_lengths - own, 0))
-        return found
+        found: NDArray[np.float32] = points @ self.landmarks.T
+        found -= self._half_lengths
+        found -= own
+        return np.exp(found, out=found)
+
+    def terms(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the coefficients weigh, [..., l + straight]: similarities to the landmarks, then the straight values."""
+        near = self.similarities(points)
+        if not self.straight:
+            return near
+        return np.concatenate((near, points[..., -self.straight :] * _SLOPE), axis=-1)
 
     def predict(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """Outputs [..., k] for points [..., d]."""
-        found: NDArray[np.float32] = self.similarities(points) @ self.coefficients + self.offset
+        found: NDArray[np.float32] = self.terms(points) @ self.coefficients + self.offset
         return found
 
 
+def drawn(points: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """At most so many of the points, by chance, always the same."""
+    return points[np.sort(np.random.default_rng(0).permutation(len(points))[:count])]
+
+
 def fit_machine(
-    points: NDArray[np.float32], outputs: NDArray[np.float64], penalty: float, landmarks: int, seed: int
+    points: NDArray[np.float32],
+    outputs: NDArray[np.float64],
+    penalty: float,
+    landmarks: NDArray[np.float32],
+    straight: int = 0,
 ) -> Machine:
     """Fits outputs [n, k] on points [n, d]; an output that is not a number was not observed.
 
@@ -56,14 +79,14 @@ def fit_machine(
         points: prompts, on the kernel's scale.
         outputs: what was observed.
         penalty: of the coefficients, in observations.
-        landmarks: most of them, drawn from the rows.
-        seed: of the draw.
+        landmarks: [l, d].
+        straight: as `Machine` has it.
     """
-    rows = np.random.default_rng(seed).permutation(len(points))[:landmarks]
-    chosen = np.ascontiguousarray(points[np.sort(rows)], np.float32)
+    chosen = np.ascontiguousarray(landmarks, np.float32)
     observed = ~np.isnan(outputs)
     offset = np.where(observed, outputs, 0).sum(axis=0) / np.maximum(observed.sum(axis=0), 1)
-    machine = Machine(chosen, np.zeros((len(chosen), outputs.shape[1]), np.float32), offset.astype(np.float32))
+    nothing = np.zeros((len(chosen) + straight, outputs.shape[1]), np.float32)
+    machine = Machine(chosen, nothing, offset.astype(np.float32), straight)
     for seen, columns, used, factor in _systems(machine, points, observed, penalty):
         machine.coefficients[:, columns] = cho_solve(factor, used.T @ (outputs[seen][:, columns] - offset[columns]))
     return machine
@@ -96,9 +119,10 @@ def _systems(
     machine: Machine, points: NDArray[np.float32], observed: NDArray[np.bool_], penalty: float
 ) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.intp], NDArray[np.float64], tuple[NDArray[np.float64], bool]]]:
     """For outputs that were observed on the same rows: the rows, the outputs, their kernel and its factor."""
-    between = machine.similarities(points).astype(np.float64)
-    chosen = machine.similarities(machine.landmarks).astype(np.float64)
-    prior = penalty * (chosen + _JITTER * np.eye(len(chosen)))
+    between, count = machine.terms(points).astype(np.float64), len(machine.landmarks)
+    prior = penalty * np.eye(between.shape[1])
+    prior[:count, :count] *= _JITTER
+    prior[:count, :count] += penalty * machine.similarities(machine.landmarks)
     patterns, which = np.unique(observed, axis=1, return_inverse=True)
     for place, seen in enumerate(patterns.T):
         used = between[seen]

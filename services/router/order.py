@@ -34,19 +34,25 @@ class Rivalry:
         return rivals, by_cost and self._one_order([self._models[one] for one in rivals])
 
     def _one_order(self, rivals: Sequence[Model]) -> bool:
-        """Whether each is cheaper than the next and at last the default on every prompt, and all take the default's.
+        """Whether each costs less than the next and at last the default on every prompt, and all take the default's.
 
-        Prompts with tools may be the default's alone, but not some of the rivals'.
+        Where two may cost the same, what is predicted decides between them. Prompts with tools may be the default's
+        alone, but not some of the rivals'.
         """
         wide = all(_takes_all_of(one, self._default) for one in rivals)
         alike = len({one.supports_tools for one in rivals}) <= 1
         following = [*rivals[1:], self._default]
-        return wide and alike and all(_never_dearer(one, other) for one, other in zip(rivals, following, strict=True))
+        return wide and alike and all(_cheaper(one, other) for one, other in zip(rivals, following, strict=True))
 
 
 def _may_be_cheaper(one: Model, default: Model) -> bool:
     """Whether there may be a prompt on which `one` is known to cost less than the default."""
     return one.price is not None and not _never_dearer(default, one)
+
+
+def _cheaper(one: Model, other: Model) -> bool:
+    """Whether `one` is proven to cost no more on any prompt, and less on some."""
+    return _never_dearer(one, other) and not _never_dearer(other, one)
 
 
 def _takes_all_of(one: Model, other: Model) -> bool:

@@ -4,29 +4,19 @@ A prior is fitted once, on outcomes that need not name any model of the operator
 few outcomes of its own: its heads become features of the ensemble, and rank prompts where there is nothing else.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.router.kernel import Machine, fit_machine
+from services.router.kernel import Machine
 
 EMBEDDING_SCALE, LEXICAL_SCALE = 2.0, 0.05  # of squared distances in the exponent, twice
 DIRECTIONS = 96  # of the embedding that are kept: more costs time and tells nothing
-_CLIP, _LEAST_SPREAD = 3.0, 1e-3
+LEAST_SPREAD = 1e-3
+_CLIP = 3.0
 _WIDER = 0.5  # of distances between embeddings
-_PENALTY, _LANDMARKS, _COMPONENTS, _STRONGEST = 1.0, 256, 4, 5
-
-
-@dataclass(frozen=True)
-class Source:
-    """One body of outcomes: embeddings [n, e], lexical features [n, f], scores [n, m] with nan where not asked."""
-
-    embeddings: NDArray[np.float32]
-    lexical: NDArray[np.float32]
-    scores: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -59,10 +49,10 @@ class Prior:
 
     def heads(self, projected: NDArray[np.float32], lexical: NDArray[np.float32]) -> NDArray[np.float32]:
         """The h heads of prompts, [..., h]; the first is how well the best models of the first source do."""
-        return self._machine.predict(_points(projected, lexical, self.centre, self.spread))
+        return self._machine.predict(points_of(projected, lexical, self.centre, self.spread))
 
 
-def _points(
+def points_of(
     projected: NDArray[np.float32],
     lexical: NDArray[np.float32],
     centre: NDArray[np.float32],
@@ -76,13 +66,16 @@ def scaled(
     values: NDArray[np.float32], centre: NDArray[np.float32], spread: NDArray[np.float32], scale: float
 ) -> NDArray[np.float32]:
     """Values standardised, clipped at three spreads and put on the kernel's scale."""
-    found: NDArray[np.float32] = np.clip((values - centre) / spread, -_CLIP, _CLIP) * np.float32(np.sqrt(scale))
+    found: NDArray[np.float32] = (values - centre) / spread
+    np.maximum(found, -_CLIP, out=found)
+    np.minimum(found, _CLIP, out=found)
+    found *= np.float32(scale**0.5)
     return found
 
 
 def standard(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Centre and spread of columns."""
-    return values.mean(axis=0).astype(np.float32), (values.std(axis=0) + _LEAST_SPREAD).astype(np.float32)
+    return values.mean(axis=0).astype(np.float32), (values.std(axis=0) + LEAST_SPREAD).astype(np.float32)
 
 
 def without_heads(embeddings: NDArray[np.float32], lexical: NDArray[np.float32]) -> Prior:
@@ -91,36 +84,3 @@ def without_heads(embeddings: NDArray[np.float32], lexical: NDArray[np.float32])
     projection = np.ascontiguousarray(directions[:DIRECTIONS].T * np.sqrt(EMBEDDING_SCALE), np.float32)
     empty = np.zeros((0, projection.shape[1] + lexical.shape[1]), np.float32)
     return Prior(projection, *standard(lexical), empty, np.zeros((0, 0), np.float32), np.zeros(0, np.float32))
-
-
-def fit_prior(sources: Sequence[Source], landmarks: int = _LANDMARKS) -> Prior:
-    """Fits each source's models by themselves; its heads are their strongest's mean score and main components."""
-    everything = np.concatenate([source.embeddings for source in sources])
-    plain = without_heads(everything, np.concatenate([source.lexical for source in sources]))
-    machines = [_heads(plain, source, landmarks) for source in sources]
-    widths = [machine.coefficients.shape[1] for machine in machines]
-    coefficients = np.zeros((sum(len(machine.landmarks) for machine in machines), sum(widths)), np.float32)
-    row = column = 0
-    for machine, width in zip(machines, widths, strict=True):
-        coefficients[row : row + len(machine.landmarks), column : column + width] = machine.coefficients
-        row, column = row + len(machine.landmarks), column + width
-    return Prior(
-        plain.projection,
-        plain.centre,
-        plain.spread,
-        np.concatenate([machine.landmarks for machine in machines]),
-        coefficients,
-        np.concatenate([machine.offset for machine in machines]),
-    )
-
-
-def _heads(plain: Prior, source: Source, landmarks: int) -> Machine:
-    points = _points(plain.projected(source.embeddings), source.lexical, plain.centre, plain.spread)
-    machine = fit_machine(points, source.scores, _PENALTY, landmarks, seed=0)
-    seen = machine.predict(points)
-    spread = seen.std(axis=0) + _LEAST_SPREAD
-    _, _, directions = np.linalg.svd((seen - seen.mean(axis=0)) / spread, full_matrices=False)
-    strongest = np.zeros(seen.shape[1], np.float32)
-    strongest[np.argsort(np.nanmean(source.scores, axis=0))[-_STRONGEST:]] = 1 / min(_STRONGEST, seen.shape[1])
-    combined = np.concatenate((strongest[None], directions[:_COMPONENTS] / spread)).T.astype(np.float32)
-    return Machine(machine.landmarks, machine.coefficients @ combined, machine.offset @ combined)

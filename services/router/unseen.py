@@ -1,8 +1,7 @@
-"""Prompts that a router was not made of: no others tell how far it may be trusted, as it knows the answers to those.
+"""Prompts that a router was not fitted on: no others tell how far it may be trusted, as it knows the answers to those.
 
 A router keeps no prompt, but the points that the prompts it was fitted on make in its kernel's space, all of them up to
-1,024. The same prompt makes the same point; in MMLU the nearest of two different ones are 0.37 apart. Of the prompts
-that it was calibrated on it keeps what it predicted, which is the same for the same prompt, and hardly for another.
+1,024. The same prompt makes the same point; in MMLU the nearest of two different ones are 0.37 apart.
 """
 
 from collections.abc import Sequence
@@ -15,10 +14,9 @@ from scipy.spatial import KDTree
 from services.router.artefact import Artefact
 from services.router.features import lexical
 from services.router.fit import Outcomes
-from services.router.predictor import Predictor
 from services.router.scored import InvalidOutcomes
 
-_SAME, _SAME_LOSS = 0.01, 1e-6
+_SAME = 0.01
 _MOST_MISSED = 0.05  # of what is left, that may have been fitted on without being known for it
 
 
@@ -26,23 +24,13 @@ def fitted_on(artefact: Artefact, outcomes: Outcomes) -> NDArray[np.bool_]:
     """Which prompts are known to have been fitted on, or share a group with such a one, [n]."""
     points = artefact.ensemble.points(outcomes.embeddings, np.stack([lexical(prompt) for prompt in outcomes.prompts]))
     distances, _ = KDTree(artefact.ensemble.landmarks).query(points, distance_upper_bound=_SAME)
-    return _with_groups(np.isfinite(distances), outcomes)
+    groups = np.asarray(outcomes.groups)
+    found: NDArray[np.bool_] = np.isin(groups, groups[np.isfinite(distances)])
+    return found
 
 
-def calibrated_on(artefact: Artefact, outcomes: Outcomes) -> NDArray[np.bool_]:
-    """As `fitted_on`, of those that were calibrated on; of others very few are taken for such."""
-    predictor = Predictor(artefact)
-    known = artefact.calibration_losses[np.isfinite(artefact.calibration_losses).all(axis=1)]
-    if not len(known):
-        return np.zeros(len(outcomes.prompts), np.bool_)
-    predicted = [predictor.predict(*row).loss for row in zip(outcomes.prompts, outcomes.embeddings, strict=True)]
-    losses = [[one[model] for model in artefact.facts.models] for one in predicted]
-    distances, _ = KDTree(known).query(losses, distance_upper_bound=_SAME_LOSS)
-    return _with_groups(np.isfinite(distances), outcomes)
-
-
-def unseen(artefacts: Sequence[Artefact], outcomes: Outcomes, calibrates: bool) -> Outcomes:
-    """The outcomes of prompts that none of these was fitted on, nor, unless they are to calibrate it, calibrated on.
+def unseen(artefacts: Sequence[Artefact], outcomes: Outcomes) -> Outcomes:
+    """The outcomes of prompts that none of these was fitted on.
 
     Raises:
         InvalidOutcomes: too many of those left may be such, as not all that were fitted on are kept.
@@ -53,17 +41,11 @@ def unseen(artefacts: Sequence[Artefact], outcomes: Outcomes, calibrates: bool) 
         known = fitted_on(artefact, outcomes)
         kept = min(1.0, len(artefact.ensemble.landmarks) / artefact.facts.fitted_prompts)
         missed += known.sum() * (1 / kept - 1)
-        left &= ~(known if calibrates else known | calibrated_on(artefact, outcomes))
+        left &= ~known
     if missed > _MOST_MISSED * left.sum():
         got = f"{(~left).sum()} of {len(left)} prompts that the router was fitted on, and about {missed:.0f} more"
         raise InvalidOutcomes(f"outcomes: got {got}, expected others")
     return _at(outcomes, np.flatnonzero(left))
-
-
-def _with_groups(known: NDArray[np.bool_], outcomes: Outcomes) -> NDArray[np.bool_]:
-    groups = np.asarray(outcomes.groups)
-    found: NDArray[np.bool_] = np.isin(groups, groups[known])
-    return found
 
 
 def _at(outcomes: Outcomes, rows: NDArray[np.intp]) -> Outcomes:

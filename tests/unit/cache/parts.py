@@ -17,7 +17,8 @@ from services.cache.entry_store import EntryStore
 from services.cache.personal_data import Detector
 from services.cache.query import Audit, Hit, Miss, Query, Submission
 from services.cache.scope_file import ScopeFile
-from services.cache.scopes import ScopeName, Scopes
+from services.cache.scope_memory import ScopeName
+from services.cache.scopes import Scopes
 from services.cache.settings import CacheSettings
 from services.cache.sketch import sketch
 
@@ -44,13 +45,7 @@ class ServeNearest(Scopes):
     """Serves whatever is nearest, so that nothing but the partition can keep entries apart."""
 
     def decide(
-        self,
-        name: ScopeName,
-        text: str,
-        entries: Sequence[Entry],
-        similarities: Sequence[float],
-        bound: float,
-        judges: bool,
+        self, name: ScopeName, query: Query, entries: Sequence[Entry], similarities: Sequence[float], bound: float
     ) -> tuple[Serve | Check | Decline, Considered | None]:
         if not entries:
             return Decline(MissReason.NOT_NEAR, "none"), None
@@ -72,7 +67,7 @@ def open_cache(
     made = settings(folder, **changes)
     store = EntryStore(made.database, max_requests=made.max_entries)
     learnt = ScopeFile(made.database.with_name("learnt.sqlite"))
-    scopes = kind(learnt, made.min_similarity, made.remembered_lookups, lambda: 0.5)
+    scopes = kind(learnt, made.min_similarity, made.remembered_lookups, lambda: 0.5, made.scope_memory_bytes)
     return AnswerCache(store, scopes, made, clock or Clock(), detector)
 
 

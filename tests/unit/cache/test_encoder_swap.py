@@ -12,7 +12,7 @@ from services.cache.decision import MissReason
 from services.cache.embedding import Embedding
 from services.cache.entry import Standing
 from services.cache.query import Audit, Hit
-from services.cache.scopes import ScopeName
+from services.cache.scope_memory import ScopeName
 from services.chassis.errors import FailedPrecondition
 from tests.unit.cache.parts import (
     DIGEST,

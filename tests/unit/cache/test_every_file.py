@@ -11,7 +11,7 @@ import pytest
 from services.cache import nearest
 from services.cache.embedding import Embedding
 from services.cache.query import Hit
-from services.cache.scopes import ScopeName
+from services.cache.scope_memory import ScopeName
 from tests.unit.cache.parts import DIGEST, Clock, ServeNearest, ask, keep, open_cache
 
 FLIPS = int(os.environ.get("FULCRUM_FLIPS", "8"))
@@ -47,7 +47,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
             cache.store(keep(f"x{number}", f"answer {number}", embedding=embedding(number)))
             cache.lookup(ask("y", embedding=embedding(number)))
         cache._index._maker.shutdown()
-        cache._scopes._write(ScopeName("acme", DIGEST))
+        cache._scopes._memory.write(ScopeName("acme", DIGEST))
         shutil.copytree(source, folder)
         cache.close()
     finally:

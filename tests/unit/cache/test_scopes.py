@@ -14,8 +14,8 @@ from services.cache.entry import Partition
 from services.cache.query import Audit, Hit, MatchKind, Miss
 from services.cache.scope_decision import ScopeDecision
 from services.cache.scope_file import ScopeFile
+from services.cache.scope_memory import ScopeName
 from services.cache.scope_state import pack, unpack
-from services.cache.scopes import ScopeName
 from tests.unit.cache.parts import DIGEST, HERE, Clock, ask, embedding, keep, opened, served
 from tests.unit.cache.test_scope_decision import teach
 
@@ -89,20 +89,19 @@ def test_what_makes_no_alias(tmp_path: Path, told: str) -> None:
 
 def test_a_scope_is_written_where_something_is_unwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A scope that gives way to another is written if it changed since, and is the same when it is read again."""
-    monkeypatch.setattr(scopes, "_MOST_SCOPES", 1)
     written: list[str] = []
     file = ScopeFile(tmp_path / "scopes")
     keep_in_file = file.write
 
-    def write(key: str, state: bytes) -> None:
+    def write(key: str, state: bytes, promise: str) -> None:
         written.append(key)
-        keep_in_file(key, state)
+        keep_in_file(key, state, promise)
 
     monkeypatch.setattr(file, "write", write)
-    known = scopes.Scopes(file, 0.8, 10)
+    known = scopes.Scopes(file, 0.8, 10, most_bytes=1)
     names = [ScopeName(tenant, DIGEST) for tenant in ("one", "two")]
     for name in names:
-        known.begin(name, 0.01)
+        known.decide(name, ask(ASKED), [], [], 0.01)
     for _ in range(3):
         for name in names:
             known._scope(name)
@@ -111,6 +110,28 @@ def test_a_scope_is_written_where_something_is_unwritten(tmp_path: Path, monkeyp
         known.exact("one", 0.01)
     assert [known._scope(name).risk.requests for name in names * 2] == [3, 1, 3, 1]
     known.close()
+
+
+def test_many_tenants_cost_no_reading_of_their_scopes(tmp_path: Path) -> None:
+    """Scopes stay in memory by their bytes, not by their number; a lookup of a thousandth tenant reads no file."""
+    known = scopes.Scopes(ScopeFile(tmp_path / "scopes"), 0.8, 10)
+    names = [ScopeName(f"tenant {number}", DIGEST) for number in range(1000)]
+    first = [known._scope(name) for name in names]
+    assert [known._scope(name) for name in names] == first
+    known.close()
+
+
+def test_promises_are_told_after_a_restart(tmp_path: Path) -> None:
+    """Where a promise stood is told before its tenant asks anything, also of a scope that gave way to another."""
+    with opened(tmp_path, scope_memory_bytes=0) as cache:
+        for tenant in ("acme", "rival"):
+            there = Partition(tenant, b"f" * 16)
+            cache.store(keep(ASKED, embedding=embedding(), partition=there))
+            cache.lookup(ask(OTHERWISE, embedding=embedding(0.95), partition=there))
+        before = cache.promises()
+        assert [(one.tenant, one.requests) for one in before] == [("acme", 1), ("rival", 1)]
+    with opened(tmp_path) as cache:
+        assert cache.promises() == before
 
 
 def test_no_neighbour_that_may_be_served(tmp_path: Path) -> None:
@@ -122,6 +143,24 @@ def test_no_neighbour_that_may_be_served(tmp_path: Path) -> None:
         found = cache.lookup(ask(OTHERWISE, embedding=embedding(0.95), max_age_ns=10**8))
         assert isinstance(found, Miss)
         assert found.explanation == "no entry that may be served here has an embedding to compare with"
+
+
+def test_what_nobody_answers_is_no_request(tmp_path: Path) -> None:
+    """A lookup whose caller executes nothing is a request where it is served, and else moves no book."""
+    with opened(tmp_path) as cache:
+        cache.store(keep(ASKED, embedding=embedding()))
+        cache.lookup(ask(OTHERWISE, embedding=embedding(0.95)))
+        before = cache.promises()
+        state = pack(cache._scopes._scope(SCOPE))
+        for _ in range(200):
+            found = cache.lookup(ask(OTHERWISE, embedding=embedding(0.7), executes=False))
+            assert isinstance(found, Miss)
+        assert cache.promises() == before
+        assert pack(cache._scopes._scope(SCOPE)) == state
+        found = cache.lookup(ask(f"Please: {ASKED}", embedding=embedding(0.95), executes=False))
+        assert isinstance(found, Hit)
+        (after,) = cache.promises()
+        assert (after.requests, after.served) == (before[0].requests + 1, before[0].served + 1)
 
 
 def test_who_looks_again_counts_once(tmp_path: Path) -> None:
@@ -186,8 +225,10 @@ def test_a_scope_is_the_same_after_packing() -> None:
     assert again.risk.certified == scope.risk.certified
     assert again.records == scope.records
     features = tuple(np.linspace(0.1, 0.9, 14))
-    assert again.scorer.probability(features) == pytest.approx(scope.scorer.probability(features), abs=0.02)
-    assert unpack(b"PK no archive", 0.8, random.random) is None
+    assert again.scorer.probability(features) == scope.scorer.probability(features)
+    assert pack(again) == pack(scope)
+    for other in (b"PK no archive", pack(scope)[:-1], b""):
+        assert unpack(other, 0.8, random.random) is None
 
 
 @pytest.mark.parametrize("place", [0, 50, 4096, 5000])
@@ -195,14 +236,16 @@ def test_a_damaged_file_starts_scopes_anew(tmp_path: Path, place: int) -> None:
     """A flipped byte costs at most what was learnt, never the start, and is never believed."""
     path = tmp_path / "learnt.sqlite"
     file = ScopeFile(path)
-    file.write("acme", bytes(range(256)) * 16)
+    file.write("acme", bytes(range(256)) * 16, "told")
     file.close()
     content = bytearray(path.read_bytes())
     content[min(place, len(content) - 1)] ^= 0xFF
     path.write_bytes(bytes(content))
     again = ScopeFile(path)
+    assert again.promises() in ([], ["told"])
     assert again.read("acme") in (None, bytes(range(256)) * 16)
-    again.write("acme", b"new")
+    again.write("acme", b"new", "anew")
+    assert again.promises() == ["anew"]
     assert again.read("acme") == b"new"
     again.close()
 
@@ -225,6 +268,9 @@ def collisions() -> Iterator[tuple[str, str]]:
         for thing in ("my plan", "the order", "our account", "this card", "the trial", "a booking", "my data"):
             yield f"Should we {action} {thing} now?", f"Should we never {action} {thing} now?"
             yield f"Can you {action} {thing} with a fee?", f"Can you {action} {thing} without a fee?"
+            yield f"Can I {action} {thing} today?", f"Can we {action} {thing} today?"
+        yield f"When did my bank {action} it?", f"When did our bank {action} it?"
+        yield f"Did you {action} what I sent?", f"Did I {action} what you sent?"
     yield from directions_and_signs(names)
 
 

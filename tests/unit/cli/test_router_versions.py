@@ -44,8 +44,8 @@ def test_publish_refuse_and_roll_back(
     assert "version 1 (" in capsys.readouterr().out
     assert version(serving) == version(fitted)
 
-    rosy = outcomes(tmp_path / "rosy.jsonl", 240, seed=7)
-    rosy.write_text(rosy.read_text().replace('"small": 0', '"small": 1'))
+    rosy = tmp_path / "rosy.jsonl"
+    rosy.write_text(fresh.read_text().replace('"small": 0', '"small": 1'))
     careless = tmp_path / "careless.safetensors"
     main(["router", "calibrate", str(fitted), str(rosy), "--out", str(careless)])
     with pytest.raises(SystemExit) as ended:

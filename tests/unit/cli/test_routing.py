@@ -3,12 +3,21 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from services.cli.__main__ import main
+from services.cli.router_deciding import Deciding
 from services.router.artefact import load_artefact
+from services.router.catalogue import Catalogue
+from services.router.eligibility import Eligibility
+from services.router.policy import Policy
+from services.router.predictor import Predictor
+from services.router.prices import ListPrice
+from services.router.query import Objective
+from tests.unit.router.parts import artefact, familiar, model, query
 
 EASY = "What is the capital of {}?"
 HARD = "Prove that the {} group of order {} is solvable."
@@ -56,12 +65,28 @@ def test_a_page_shows_what_the_router_gives(fitted: Path, tmp_path: Path, capsys
 def test_explains_a_prompt(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The choice comes with domain, uncertainty and the limit that decided; a bound of 0 leaves the default."""
     cases = ((EASY.format("land number 8"), "0.05", "small"), (HARD.format("9th", 77), "0", "large"))
-    for prompt, bound, model in cases:
+    for prompt, bound, chosen in cases:
         main(["router", "explain", str(fitted), prompt, "--max-quality-loss", bound])
         told = capsys.readouterr().out
-        assert f"chosen: {model};" in told
+        assert f"chosen: {chosen};" in told
         assert "domain: " in told
         assert "uncertainty: ±" in told
+
+
+def test_what_is_explained_is_what_would_be_served() -> None:
+    """Where prices cross harm is counted for any model, so less loss is allowed than by the order of one prompt."""
+    prompt, vector = "a prompt", familiar().values
+    known, allowed = artefact(losses=(0.9, 0.9, 0.0)), []
+    for small, middle in ((ListPrice(1, 1, 1, 1), 4.0), (ListPrice(1, 1, 1, 30), 4.0)):
+        priced = [f"small=1/{small.output_usd_per_million_tokens}", f"middle={middle}/{middle}", "large=40/40"]
+        told = Deciding(known, priced).plan(prompt, vector, Objective(0.05)).explanation
+        able: dict[str, Any] = {"context_tokens": 1 << 40, "supports_tools": True, "bytes_per_token": 4}
+        strong = model("large", 40, is_default=True, **able)
+        models = Catalogue([model("small", 1, **(able | {"price": small})), model("middle", middle, **able), strong])
+        served = Policy(Eligibility(models, 256), Predictor(known)).plan(query(prompt, loss=0.05, vector=familiar()))
+        assert told == served.explanation
+        allowed.append(float(told.split("where below ")[1].split(" %")[0]))
+    assert allowed[1] < allowed[0]
 
 
 def test_calibrates_anew(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,6 +87,7 @@ class MemoryCache:
     on_semantic: Callable[[], Any] | None = None
     candidates: dict[str, str] = field(default_factory=dict)
     verdicts: list[tuple[str, str, bool, str]] = field(default_factory=list)
+    executing: list[bool] = field(default_factory=list)
     leased: list[Wait] = field(default_factory=list)
     waited_for: list[str] = field(default_factory=list)
     lease_s: float = 0.0
@@ -99,9 +100,11 @@ class MemoryCache:
         max_wrong_share: float,
         max_age_s: float | None,
         judges: bool = False,
+        executes: bool = True,
     ) -> Hit | Miss:
         kind = "semantic" if embedding else "exact"
         self.trace.append(f"lookup {kind}")
+        self.executing.append(executes)
         self.lookups.append((key, embedding, max_wrong_share, max_age_s))
         await asyncio.sleep(0)
         if self.lookup_error:

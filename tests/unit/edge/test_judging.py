@@ -55,6 +55,16 @@ async def test_who_wants_only_the_cache_is_asked_for_no_comparison(bench: Bench)
         ("You can return it within the month of purchase.", "You can not return it within the month of buying.", False),
         ("Open the app and choose the card to top it up.", "To top up, choose your card inside of the app.", None),
         ("+", "-", False),
+        ("-5", "5", False),
+        ("It holds for x > 3.", "It holds for x < 3.", False),
+        ("a == b", "a != b", False),
+        ("Use C++", "use C", False),
+        ("Blood type AB+ can.", "Blood type AB- can.", False),
+        ("It costs $5.", "It costs €5.", False),
+        ("if (!ready) start()", "if (ready) start()", False),
+        ("10 - 3", "10 + 3", False),
+        ("**Yes**: it's well-known - always!", "Yes, it's well known, always.", True),
+        ("- 'COVID-19'\n- flu", "* COVID-19\n* flu", True),
     ],
 )
 async def test_equality(one: str, other: str, expected: bool | None) -> None:

@@ -412,6 +412,7 @@ async def test_only_if_cached(bench: Bench) -> None:
         await bench.ask(request(cache_control=asked))
     assert (missed.value.field, missed.value.reason) == ("cache_control.only_if_cached", "NOT_CACHED")
     assert bench.trace == ["lookup exact", "embed", "lookup semantic"]
+    assert not bench.cache.executing[-1]  # so that it is on no book of requests
     await bench.ask(request())
     bench.cache.similar["In other words"] = "What is it?"
     bench.trace.clear()

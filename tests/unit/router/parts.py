@@ -97,7 +97,7 @@ def constant(expected: Sequence[float]) -> Ensemble:
         centre=np.zeros(lexical, np.float32),
         spread=np.ones(lexical, np.float32),
         landmarks=np.zeros((1, width), np.float32),
-        coefficients=np.zeros((1, len(expected)), np.float32),
+        coefficients=np.zeros((1 + lexical, len(expected)), np.float32),
         offset=np.array(expected, np.float32),
         domain_targets=np.zeros((0, len(expected)), np.float32),
         scores=np.zeros(len(expected), np.float32),

@@ -166,6 +166,18 @@ def test_it_is_asked_first_nowhere_else(fields: dict[str, Any]) -> None:
     assert plan.reason is not Reason.CHEAPER_FIRST
 
 
+def test_what_was_worked_out_for_one_caller_serves_others() -> None:
+    """Bounds and confidences that count as the same are looked up, however many callers spell them."""
+    policy = router()._policy
+    small, large = policy._eligibility.candidates(query())
+    found = []
+    for beyond in range(300):
+        asked = query(loss=0.05 + beyond * 1e-8, confidence=0.9 - beyond * 1e-8, whole_answer=True)
+        assert policy._choosing._cascades
+        found.append(policy._choosing._cascades.paired(asked, [small], large, ("small",), True))
+    assert len({id(one) for one in found}) <= 2  # 1 - 0.9 is a little less than a tenth
+
+
 @pytest.mark.parametrize(("within_s", "asked"), [(2.9, False), (3.1, True)])
 def test_both_answers_have_to_come_in_time(within_s: float, asked: bool) -> None:
     """One after the other they take a second and two: it is asked first where that is no more than may be waited."""

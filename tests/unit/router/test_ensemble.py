@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 
 from services.router.ensemble import fit_ensemble
 from services.router.kernel import fit_machine, left_out
-from services.router.prior import Source, fit_prior, without_heads
+from services.router.prior import without_heads
+from services.router.prior_fit import Source, fit_prior
 
 
 def prompts(rows: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -64,6 +65,34 @@ def test_a_prior_helps_where_labels_are_few() -> None:
     assert helped > alone + 0.1
 
 
+def test_few_landmarks_of_a_prior_say_what_many_do() -> None:
+    """A prior of two sources on 60 landmarks has the heads that it has on all 900 prompts, nearly."""
+    rng = np.random.default_rng(7)
+    embeddings, lexical = prompts(900, 8)
+    hard = embeddings[:, 0] * 2 + lexical[:, 0] / 2
+    scores = (rng.normal(size=(900, 6)) / 2 > hard[:, None]).astype(np.float64)
+    sources = [Source(embeddings[rows], lexical[rows], scores[rows]) for rows in (slice(500), slice(500, 900))]
+    few, many = (fit_prior(sources, landmarks=count) for count in (60, 900))
+    assert len(few.landmarks) == 60
+    asked = prompts(200, 9)
+    said, known = (one.heads(one.projected(asked[0]), asked[1]) for one in (few, many))
+    for head in range(0, said.shape[1], 5):  # each source's strongest models
+        assert np.corrcoef(said[:, head], known[:, head])[0, 1] > 0.95
+
+
+def test_what_holds_everywhere_holds_far_from_what_was_fitted() -> None:
+    """A trend goes on where no landmark is near; without the linear kernel the mean is said there."""
+    rng = np.random.default_rng(10)
+    points = rng.normal(size=(300, 2)).astype(np.float32)
+    outputs = points[:, :1].astype(np.float64)
+    far = np.array([[8, 0], [-8, 0]], np.float32)
+    sloped = fit_machine(points, outputs, 1.0, points, straight=2).predict(far)[:, 0]
+    flat = fit_machine(points, outputs, 1.0, points).predict(far)[:, 0]
+    assert sloped[0] > 3
+    assert sloped[1] < -3
+    np.testing.assert_allclose(flat, outputs.mean(), atol=0.1)
+
+
 def test_a_specialist_wins_on_its_domain() -> None:
     """Two models, each right in one domain of two: each is expected to be better there, and the domain is told."""
     rng = np.random.default_rng(4)
@@ -85,8 +114,8 @@ def test_left_out_predictions_are_those_of_a_fit_without_the_fold() -> None:
     """With every row a landmark the closed form is what fitting again without three rows gives, nearly."""
     embeddings, _ = prompts(60, 6)
     outputs = embeddings[:, :1].astype(np.float64)
-    whole = fit_machine(embeddings, outputs, 1.0, 60, seed=0)
+    whole = fit_machine(embeddings, outputs, 1.0, embeddings, straight=2)
     apart = left_out(whole, embeddings, outputs, 1.0, np.arange(60) % 20)
     kept = np.flatnonzero(np.arange(60) % 20 != 5)
-    without = fit_machine(embeddings[kept], outputs[kept], 1.0, 60, seed=0)
+    without = fit_machine(embeddings[kept], outputs[kept], 1.0, embeddings[kept], straight=2)
     np.testing.assert_allclose(apart[5::20, 0], without.predict(embeddings[5::20])[:, 0], atol=0.03)

@@ -135,13 +135,13 @@ def test_too_few_outcomes_are_refused() -> None:
 def test_a_bound_that_compares_nothing_is_not_the_one_held(serving: Any) -> None:
     """Where both ask the strong model for everything, the least bound that callers may ask for and that differs is."""
     before = deciding(*serving) if serving else None
-    found = verdict(deciding(*CHEAP), before, outcomes(0.10), bound=0.0)
+    found = verdict(deciding(*CHEAP), before, outcomes(0.10, 150), bound=0.0)
     assert found.objective.max_quality_loss == 0.01
     assert "more than a bound of 0.01 allows" in found.refused
-    careful = verdict(deciding(*CAREFUL), before, outcomes(0.0), bound=0.0)
+    careful = verdict(deciding(*CAREFUL), before, outcomes(0.0, 150), bound=0.0)
     assert careful.objective.max_quality_loss == 0.01
     assert careful.refused.startswith("it costs ") is bool(serving)
-    nothing = verdict(deciding(*STRONG), None, outcomes(0.0), bound=0.0)
+    nothing = verdict(deciding(*STRONG), None, outcomes(0.0, 150), bound=0.0)
     assert not nothing.any("weak")
     assert not nothing.refused
 

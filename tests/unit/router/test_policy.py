@@ -341,7 +341,8 @@ def test_one_order_counts_whoever_is_chosen() -> None:
     narrow = model("small", 1, context_tokens=1000), model("middle", 4, context_tokens=4000)
     crossing = model("small", 1, context_tokens=4000, price=ListPrice(1, 1, 1, 30)), narrow[1]
     ordered = float(threshold_of(wide()).split()[0])
-    for others in (narrow, crossing):
+    equal = model("small", 4, context_tokens=4000), narrow[1]
+    for others in (narrow, crossing, equal):
         assert float(threshold_of(wide(*others)).split()[0]) < ordered
     held: dict[str, Any] = {"cached_prefix_tokens": 1, "current_model": "middle"}
     for limits in ({"max_cost_nano_usd": 10**9}, {"max_latency_s": 1e3}, held):

@@ -8,8 +8,9 @@ import pytest
 
 from services.chassis.settings import ConfigError
 from services.router.features import LEXICAL_FEATURES
-from services.router.prior import Prior, Source, fit_prior
+from services.router.prior import Prior
 from services.router.prior_file import load_prior, save_prior
+from services.router.prior_fit import Source, fit_prior
 
 DIGEST = "ab" * 32
 

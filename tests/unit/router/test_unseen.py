@@ -27,7 +27,7 @@ def test_the_fitted_half_is_known_and_nothing_else(fitted: Artefact) -> None:
     """Half of the log fitted, and was not calibrated on; of other prompts none is taken for one."""
     known = fitted_on(fitted, FITTED)
     assert known.sum() == fitted.facts.fitted_prompts
-    left = unseen([fitted], FITTED, calibrates=True)
+    left = unseen([fitted], FITTED)
     assert len(left.prompts) == len(fitted.calibration_losses)
     predictor = Predictor(fitted)
     losses = [predictor.predict(*row).loss["weak"] for row in zip(left.prompts, left.embeddings, strict=True)]
@@ -35,13 +35,6 @@ def test_the_fitted_half_is_known_and_nothing_else(fitted: Artefact) -> None:
     familiar = np.sort(calibrated[np.isfinite(calibrated)])
     assert np.abs(np.sort(losses)[:, None] - familiar).min(axis=0).max() < 1e-5
     assert not fitted_on(fitted, outcomes(300, seed=2)).any()
-
-
-def test_what_calibrated_judges_nothing_either(fitted: Artefact) -> None:
-    """Of the log that was split in two nothing is left to judge it by, of another nearly all."""
-    assert unseen([fitted], FITTED, calibrates=False).prompts == []
-    other = replace(outcomes(300, seed=2), groups=[str(number) for number in range(300)])
-    assert len(unseen([fitted], other, calibrates=False).prompts) > 290
 
 
 def test_prompts_of_a_known_group_are_known(fitted: Artefact) -> None:
@@ -63,8 +56,8 @@ def test_where_not_all_are_kept_many_known_ones_are_refused(fitted: Artefact) ->
     """Of a router that keeps a tenth of what it was fitted on the others cannot be told apart."""
     large = replace(fitted, facts=replace(fitted.facts, fitted_prompts=10 * fitted.facts.fitted_prompts))
     with pytest.raises(InvalidOutcomes, match=r"got 150 of 300 prompts .* and about 1350 more, expected others"):
-        unseen([fitted, large], FITTED, calibrates=True)
-    assert len(unseen([large], outcomes(300, seed=2), calibrates=True).prompts) == 300
+        unseen([fitted, large], FITTED)
+    assert len(unseen([large], outcomes(300, seed=2)).prompts) == 300
 
 
 @pytest.mark.parametrize("confidence", [None, 0.9])

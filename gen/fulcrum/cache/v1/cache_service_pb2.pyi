@@ -90,7 +90,7 @@ class Scope(_message.Message):
     def __init__(self, tenant: _Optional[str] = ...) -> None: ...
 
 class LookupRequest(_message.Message):
-    __slots__ = ("scope", "fingerprint", "text", "embedding", "max_wrong_share", "max_age", "judges", "lease", "principal", "waited_for")
+    __slots__ = ("scope", "fingerprint", "text", "embedding", "max_wrong_share", "max_age", "judges", "lease", "principal", "waited_for", "only_if_cached")
     SCOPE_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
@@ -101,6 +101,7 @@ class LookupRequest(_message.Message):
     LEASE_FIELD_NUMBER: _ClassVar[int]
     PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
     WAITED_FOR_FIELD_NUMBER: _ClassVar[int]
+    ONLY_IF_CACHED_FIELD_NUMBER: _ClassVar[int]
     scope: Scope
     fingerprint: bytes
     text: str
@@ -111,7 +112,8 @@ class LookupRequest(_message.Message):
     lease: bool
     principal: str
     waited_for: str
-    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., fingerprint: _Optional[bytes] = ..., text: _Optional[str] = ..., embedding: _Optional[_Union[_embedding_pb2.Embedding, _Mapping]] = ..., max_wrong_share: _Optional[float] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., judges: _Optional[bool] = ..., lease: _Optional[bool] = ..., principal: _Optional[str] = ..., waited_for: _Optional[str] = ...) -> None: ...
+    only_if_cached: bool
+    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., fingerprint: _Optional[bytes] = ..., text: _Optional[str] = ..., embedding: _Optional[_Union[_embedding_pb2.Embedding, _Mapping]] = ..., max_wrong_share: _Optional[float] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., judges: _Optional[bool] = ..., lease: _Optional[bool] = ..., principal: _Optional[str] = ..., waited_for: _Optional[str] = ..., only_if_cached: _Optional[bool] = ...) -> None: ...
 
 class LookupResponse(_message.Message):
     __slots__ = ("lookup_id", "hit", "miss", "audit", "wait", "lease_lapses_after")
