@@ -34,7 +34,7 @@ class Deciding:
     def __init__(self, artefact: Artefact, given: Sequence[str]) -> None:
         models, self._default = artefact.facts.models, artefact.facts.default_model
         self._models, self._digest = models, artefact.facts.encoder_digest
-        self.prices = prices(given)
+        self.prices = prices(given, models)
         if self.prices and (missing := sorted(set(models) - set(self.prices))):
             raise ConfigError(f"--price: got none of {', '.join(missing)}, expected one for every fitted model")
         catalogue = Catalogue(self._model(name) for name in models)

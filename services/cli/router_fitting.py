@@ -1,7 +1,7 @@
 """`fulcrum router fit`: a router from outcomes, from what others' outcomes tell, and from a few scores of newcomers."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,17 +25,21 @@ from services.router.scored import Scored
 SHIPPED_PRIOR = Path("models/prior/prior.safetensors")
 _LEAST_SHARED = 10  # questions, without a price
 _SURE = 0.9
+Paid = Mapping[str, tuple[float, float]]
 
 
 def fit(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     """Fits the models, introduces the newcomers, writes the file and shows what it holds."""
+    if arguments.default in arguments.newcomer:
+        raise ConfigError(f"--newcomer: got {arguments.default}, expected another than the --default")
     scored = read(arguments.outcomes)
+    paid = prices(arguments.price, sorted({*scored.models, *arguments.newcomer}))
     fitted = [model for model in scored.models if model not in arguments.newcomer]
     known = scored.only(fitted)
     outcomes = embedded(known.at(np.flatnonzero(np.isfinite(known.scores).any(axis=1))), encoder)
     artefact = fit_artefact(outcomes, arguments.default, encoder.digest, Recipe(), _prior(arguments, encoder))
     for name in arguments.newcomer:
-        artefact = _introduced(artefact, scored, name, fitted, arguments.price)
+        artefact = _introduced(artefact, scored, name, fitted, paid)
     keep(artefact, arguments.out)
 
 
@@ -60,9 +64,9 @@ def keep(artefact: Artefact, path: Path) -> None:
         print(f"{below}, {count} prompts can promise nothing: {plain(facts.default_model)} answers everything")
 
 
-def _introduced(artefact: Artefact, scored: Scored, name: str, fitted: Sequence[str], given: Sequence[str]) -> Artefact:
+def _introduced(artefact: Artefact, scored: Scored, name: str, fitted: Sequence[str], given: Paid) -> Artefact:
     """With a newcomer: by the questions that all have answered, by their domains, and by price."""
-    paid = {model: prompt + answer for model, (prompt, answer) in prices(given).items()}
+    paid = {model: prompt + answer for model, (prompt, answer) in given.items()}
     own = scored.of(name) if name in scored.models else np.full(len(scored), np.nan)
     others = scored.only(fitted).scores
     shared = np.flatnonzero(np.isfinite(others).all(axis=1) & np.isfinite(own))

@@ -36,8 +36,10 @@ def whole(scored: Scored, models: Sequence[str]) -> Scored:
     """The prompts that all of these models have a score of.
 
     Raises:
-        InvalidOutcomes: there is none, or none of a model at all.
+        InvalidOutcomes: there is none, or no score at all of a model.
     """
+    if missing := ", ".join(sorted(set(models) - set(scored.models))):
+        raise InvalidOutcomes(f"scores: got none of {missing}, expected one of each model: {', '.join(models)}")
     known = scored.only(models)
     rows = np.flatnonzero(np.isfinite(known.scores).all(axis=1))
     if not len(rows):
@@ -79,8 +81,8 @@ def encoder_vectors(prompts: Sequence[str], encoder: SentenceEncoder) -> NDArray
     return vectors
 
 
-def prices(given: Sequence[str]) -> Mapping[str, tuple[float, float]]:
-    """Dollars per million tokens of prompt and answer by model, from MODEL=IN/OUT.
+def prices(given: Sequence[str], models: Sequence[str]) -> Mapping[str, tuple[float, float]]:
+    """Dollars per million tokens of prompt and answer by model, one of these, from MODEL=IN/OUT.
 
     Raises:
         ConfigError: shows what a price looks like.
@@ -94,5 +96,7 @@ def prices(given: Sequence[str]) -> Mapping[str, tuple[float, float]]:
             paid = []
         if not model or len(paid) != 2 or not all(0 <= part < np.inf for part in paid):
             raise ConfigError(f"--price: got {one!r}, expected MODEL=IN/OUT, such as gpt-4o=2.5/10")
+        if model not in models:
+            raise ConfigError(f"--price: got {model!r}, expected one of {', '.join(models)}")
         found[model] = (paid[0], paid[1])
     return found

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 from rich.table import Table
@@ -19,6 +20,7 @@ from services.executor.tensorrt_library import TensorRtMissing
 from services.router.artefact import Artefact, load_artefact
 from services.router.evaluation import Predicted
 from services.router.fit import LEAST_GROUPS, LEAST_PROMPTS, calibrated
+from services.router.off_policy import exact_interval
 from services.router.predictor import Predictor
 from services.router.query import Objective
 from services.router.report import page
@@ -30,6 +32,8 @@ def router(arguments: argparse.Namespace) -> None:
     """Runs one action."""
     if arguments.action in ("versions", "rollback"):
         return change(arguments)
+    if written := vars(arguments).get("out") or vars(arguments).get("html"):
+        _expect_writable(written)
     try:
         encoder = SentenceEncoder(arguments.encoder, arguments.precision, threads=1)
         {"fit": fit, "calibrate": _calibrate, "evaluate": _evaluate, "explain": _explain, "publish": _publish}[
@@ -41,7 +45,8 @@ def router(arguments: argparse.Namespace) -> None:
 
 def _calibrate(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     artefact = _loaded(arguments.artefact, encoder)
-    outcomes = new_to((artefact,), embedded(whole(read(arguments.outcomes), artefact.facts.models), encoder))
+    outcomes = embedded(whole(read(arguments.outcomes), artefact.facts.models), encoder)
+    outcomes = new_to((artefact,), outcomes)
     if len(outcomes.prompts) < LEAST_PROMPTS or len(set(outcomes.groups)) < LEAST_GROUPS:
         got = f"{len(outcomes.prompts)} prompts with every model's score, of {len(set(outcomes.groups))} groups"
         least = f"at least {LEAST_PROMPTS}, of {LEAST_GROUPS}, as fewer can promise next to nothing"
@@ -82,17 +87,17 @@ def _evaluate(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     print(
         f"score {found.score:.3f}, always {default} {strong.score:.3f}; cost {found.cost:.4g}, {strong.cost:.4g} {unit}"
     )
-    print(f"worse than {default} on {rows.harm(chosen):.2%} of prompts; the page is {arguments.html}")
+    harm = rows.harm(chosen)
+    low, high = exact_interval(harm, len(scored))
+    told = f"{harm:.2%} of prompts ({low:.2%} to {high:.2%}, as {len(scored)} tell)"
+    print(f"worse than {default} on {told}; the page is {arguments.html}")
 
 
 def _publish(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     held = contest(arguments, _loaded(arguments.artefact, encoder))
-    scored = read(arguments.outcomes)
-    if missing := sorted(set(held.models) - set(scored.models)):
-        expected = "one of each model that the new router or the one that serves may choose"
-        raise InvalidOutcomes(f"scores: got none of {', '.join(missing)}, expected {expected}")
-    outcomes = embedded(whole(scored, held.models), encoder)
-    publish(arguments.artefact, held, new_to([one for one in (held.new, held.serves) if one], outcomes))
+    outcomes = embedded(whole(read(arguments.outcomes), held.models), encoder)
+    both = [one for one in (held.new, held.serves) if one]
+    publish(arguments.artefact, held, new_to(both, outcomes))
 
 
 def _explain(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
@@ -114,6 +119,18 @@ def _explain(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     chosen = plan.models[0].model
     why = plan.explanation.removeprefix(f"{chosen}: ")
     print(f"chosen: {plain(chosen)}; {why if deciding.prices else why.partition('; expected cost')[0]}")
+
+
+def _expect_writable(path: Path) -> None:
+    """Raises ConfigError where no file can be written there, before anything is worked out for it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+    if path.is_dir():
+        raise ConfigError(f"{path}: cannot be written: is a folder, expected a file")
 
 
 def _loaded(path: Path, encoder: SentenceEncoder) -> Artefact:

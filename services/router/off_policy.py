@@ -37,7 +37,7 @@ def estimated_harm(decisions: Sequence[Decision], model: str, default: str) -> E
     weights = np.array([1 / (one.explored or 1.0) for one in known])
     harmed = np.array([one.harmed(model, default) for one in known], np.float64)
     harm = min(1.0, float(weights @ harmed / weights.sum()))
-    return Estimate(harm, *_interval(harm, _draws(harm, weights, harmed, prompt)), len(known))
+    return Estimate(harm, *exact_interval(harm, _draws(harm, weights, harmed, prompt)), len(known))
 
 
 def _draws(harm: float, weights: NDArray[np.float64], harmed: NDArray[np.float64], prompt: NDArray[np.intp]) -> float:
@@ -52,7 +52,7 @@ def _draws(harm: float, weights: NDArray[np.float64], harmed: NDArray[np.float64
     return min(draws, harm * (1 - harm) / variance) if variance > 0 else draws
 
 
-def _interval(harm: float, draws: float) -> tuple[float, float]:
+def exact_interval(harm: float, draws: float) -> tuple[float, float]:
     """Clopper and Pearson's (1934), which holds however rare harm is, for so many draws (Korn and Graubard 1998)."""
     harms, rest = harm * draws, (1 - harm) * draws
     low = float(beta.ppf(_TAIL, harms, rest + 1)) if harms > 0 else 0.0

@@ -126,7 +126,8 @@ def _objects(path: Path) -> Iterable[tuple[int, Any]]:
                 except json.JSONDecodeError as error:
                     raise InvalidOutcomes(f"{path}, line {place}: is not JSON: {error.msg}") from error
     except (OSError, UnicodeDecodeError, EOFError) as error:
-        raise InvalidOutcomes(f"{path}: cannot be read: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise InvalidOutcomes(f"{path}: cannot be read: {why}") from error
 
 
 def _checked(where: str, row: Any) -> tuple[str, Mapping[str, float], Mapping[str, float]]:

@@ -79,6 +79,8 @@ class Versions:
         """
         standing = [one for one in self.listed() if not one.withdrawn]
         place = next((place for place, one in enumerate(standing) if one.serves), None)
+        if place is None and not self._serving.exists():
+            raise ConfigError(f"{self._serving}: is not there, expected one that was published")
         if place is None:
             expected = "one that `fulcrum router publish` put there, which keeps what was before"
             raise ConfigError(f"{self._serving}: got a file put there by hand, expected {expected}")
