@@ -64,8 +64,8 @@ class AnswerCache:
         if query.embedding is not None:
             self._space.vector(query.embedding)
         found = self._memory.recall(query, self._clock_ns())
-        if isinstance(found, Hit) and not query.again:
-            self._scopes.exact(query.partition.tenant, self._bound(query))
+        if isinstance(found, Hit):
+            self._scopes.exact(query, self._bound(query))
         return found
 
     def search(self, query: Query) -> Hit | Miss | Audit:
@@ -74,8 +74,7 @@ class AnswerCache:
         exact = self._memory.exact(query, now_ns)
         if exact is not None:
             for entry in self.kept.of([exact]):
-                if not query.again:
-                    self._scopes.exact(query.partition.tenant, self._bound(query))
+                self._scopes.exact(query, self._bound(query))
                 return self._memory.hit(query, entry, now_ns, *EXACT)
         if query.embedding is None or query.embedding.encoder_digest not in self._space.encoders:
             return self._memory.miss(query, Decline(MissReason.NOT_NEAR, "no entry has an embedding of this encoder"))

@@ -51,10 +51,11 @@ class Scopes:
         self._exact: dict[str, deque[float]] = {}
         self._lock = threading.Lock()
 
-    def exact(self, tenant: str, bound: float) -> None:
-        """Counts a request that was answered by its own text."""
-        with self._lock:
-            self._exact.setdefault(tenant, deque(maxlen=_MOST_EXACT)).append(bound)
+    def exact(self, query: Query, bound: float) -> None:
+        """Counts a request that was answered by its own text, unless it was counted before."""
+        if not query.again:
+            with self._lock:
+                self._exact.setdefault(query.partition.tenant, deque(maxlen=_MOST_EXACT)).append(bound)
 
     def decide(
         self, name: ScopeName, query: Query, entries: Sequence[Entry], similarities: Sequence[float], bound: float

@@ -225,7 +225,7 @@ def _query(request: cache_service_pb2.LookupRequest) -> Query:
         request.max_age.ToNanoseconds() if request.HasField("max_age") else None,
         request.principal if who.trusted else who.principal,
         request.judges and who.trusted,
-        is_counted(request.waited_for),
+        is_counted(request.waited_for) and who.trusted,
         not request.only_if_cached,
     )
 

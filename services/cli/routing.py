@@ -45,8 +45,7 @@ def router(arguments: argparse.Namespace) -> None:
 
 def _calibrate(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     artefact = _loaded(arguments.artefact, encoder)
-    outcomes = embedded(whole(read(arguments.outcomes), artefact.facts.models), encoder)
-    outcomes = new_to((artefact,), outcomes)
+    outcomes = new_to((artefact,), embedded(whole(read(arguments.outcomes), artefact.facts.models), encoder))
     if len(outcomes.prompts) < LEAST_PROMPTS or len(set(outcomes.groups)) < LEAST_GROUPS:
         got = f"{len(outcomes.prompts)} prompts with every model's score, of {len(set(outcomes.groups))} groups"
         least = f"at least {LEAST_PROMPTS}, of {LEAST_GROUPS}, as fewer can promise next to nothing"

@@ -107,7 +107,7 @@ def test_a_scope_is_written_where_something_is_unwritten(tmp_path: Path, monkeyp
             known._scope(name)
     assert len(written) == len(names)
     for _ in range(2):
-        known.exact("one", 0.01)
+        known.exact(ask(ASKED, partition=Partition("one", b"")), 0.01)
     assert [known._scope(name).risk.requests for name in names * 2] == [3, 1, 3, 1]
     known.close()
 
