@@ -3,7 +3,8 @@
 In process, client, edge, cache, router and executor share one process and one event loop. Over gRPC, each of the four
 services is a process of its own on loopback, and the CPU is theirs without the client's. `cpu_us` leaves out what the
 models take, the sentence encoder and the decoder, measured by asking them alone for the same texts in the same run;
-`model_cpu_us` is that part. Latencies are the whole request's, as the client sees them, models included.
+`model_cpu_us` is that part. Latencies are the whole request's, as the client sees them, models included. Answers are
+not compared (`edge.judge.at_once: 0`): else the cache has a share of similar prompts executed, which are no hits then.
 """
 
 import argparse
@@ -54,7 +55,7 @@ async def in_process(folder: Path) -> AsyncIterator[Suite]:
     """Everything, the client too, in this process."""
     overrides: dict[str, dict[str, Any]] = {
         "cache": {"database": str(folder / "cache.sqlite")},
-        "edge": {"ledger": {"database": str(folder / "ledger.sqlite")}},
+        "edge": {"ledger": {"database": str(folder / "ledger.sqlite")}, "judge": {"at_once": 0}},
         "server": {"log_level": "error"},
     }
     process, components = assemble_suite(suite_settings(Path("deploy/local.yaml"), overrides))
@@ -75,6 +76,7 @@ async def over_grpc(folder: Path) -> AsyncIterator[Suite]:
         for service in ("executor", "cache", "router", "edge"):
             (folder / service).mkdir()
             backends = {f"FULCRUM_EDGE__{name.upper()}__ADDRESS": address for name, address in addresses.items()}
+            backends["FULCRUM_EDGE__JUDGE__AT_ONCE"] = "0"
             if "executor" in addresses:
                 backends["FULCRUM_EDGE__ENCODER__ADDRESS"] = addresses["executor"]
             started = suite_process(folder / service, "serve", service, environment=backends)
