@@ -117,10 +117,9 @@ async def test_a_busy_address_is_a_mistake_in_the_settings() -> None:
 
 async def test_metrics_are_served_and_given_up_with_the_process() -> None:
     """The metrics page shows the calls, and its port is free again afterwards."""
-    port = free_port()
-    process = ServerProcess(ServerSettings(port=0, metrics_port=port))
+    process = ServerProcess(ServerSettings(port=0, metrics_port=0))
 
-    def page() -> str:
+    def page(port: int) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
             text: str = answer.read().decode()
             return text
@@ -128,7 +127,9 @@ async def test_metrics_are_served_and_given_up_with_the_process() -> None:
     async with serving(process, Scripted().component()) as grpc_port, connect(f"127.0.0.1:{grpc_port}") as channel:
         stub: Any = EmbeddingServiceStub(channel)
         await stub.Embed(texts(), timeout=5)
-        shown = await asyncio.to_thread(page)
+        port = process.metrics_port
+        assert port
+        shown = await asyncio.to_thread(page, port)
     assert f'fulcrum_rpc_server_calls_total{{code="OK",method="Embed",service="{EMBEDDING}"}} 1.0' in shown
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
