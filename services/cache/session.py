@@ -29,7 +29,7 @@ class Session:
         try:
             self.connection.execute(sql, values)
         except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_CORRUPT_INDEX:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:  # the rest tells what kind
                 raise _unavailable(error) from error
             self.rows("REINDEX")
             self.rows(sql, values)

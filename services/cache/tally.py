@@ -3,6 +3,7 @@
 from collections import Counter
 
 from services.cache.session import Session
+from services.chassis.errors import Unavailable
 
 _ONE = 1 << 70  # beyond every sum of sequences
 _SUMS = "count(*), coalesce(sum(sequence), 0) FROM entries INDEXED BY"
@@ -25,6 +26,9 @@ class Tally:
         tenants: Counter[str] = Counter()
         for (tenant, _), number in self._rows.items():
             tenants[tenant] += number
-        by_partition = {(*where,): count * _ONE + total for *where, count, total in session.rows(_BY_PARTITION)}
-        by_age = {tenant: count * _ONE + total for tenant, count, total in session.rows(_BY_AGE)}
+        try:
+            by_partition = {(*where,): count * _ONE + total for *where, count, total in session.rows(_BY_PARTITION)}
+            by_age = {tenant: count * _ONE + total for tenant, count, total in session.rows(_BY_AGE)}
+        except Unavailable:  # they cannot even be read
+            return False
         return by_partition == self._rows and by_age == tenants
