@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 _PENALTY, _PROMPTS, _POWER = 10.0, 1500, 4  # the penalty at so many prompts, and how fast it grows for fewer
 _STEEPNESS = 1.5  # of the curve: members shrink how easy a prompt is
 _LEAST_CHANCE, _LEAST_SPREAD, _LEAST_PENALTY = 0.02, 1e-9, 1e-6
+_OWN = np.array([0.0, 0.0, 0.0, 1.0])
 
 
 def terms(
@@ -52,13 +53,17 @@ def fit_blend(
         seen = observed[:, target]
         own, ease, came = left_out[seen, target], left_out[seen] @ scores, targets[seen, target]
         if scores[target]:
-            found = (np.array([0, 0, 0, 1]) + _bend(own, ease, _rasch(ease, came.mean()), _LEAST_PENALTY, alone=True)) / 2
-            left = came - np.stack([np.ones_like(own), ease, ease * ease, own], axis=1) @ found
+            found = (_OWN + _bend(own, ease, _rasch(ease, came.mean()), _LEAST_PENALTY, alone=True)) / 2
+            left = came - _columns(own, ease) @ found
             found += _bend(own, ease, left, _PENALTY * (_PROMPTS / questions) ** _POWER)
         else:
-            found = (np.array([0, 0, 0, 1]) + _bend(own, ease, came, _PENALTY * len(own) / questions, alone=True)) / 2
+            found = (_OWN + _bend(own, ease, came, _PENALTY * len(own) / questions, alone=True)) / 2
         blend[[0, 1, 2, 3 + target], target] = found
     return blend
+
+
+def _columns(own: NDArray[np.float64], ease: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.stack([np.ones_like(own), ease, ease * ease, own], axis=1)
 
 
 def _rasch(ease: NDArray[np.float64], mean: float) -> NDArray[np.float64]:
@@ -73,7 +78,11 @@ def _rasch(ease: NDArray[np.float64], mean: float) -> NDArray[np.float64]:
 
 
 def _bend(
-    own: NDArray[np.float64], ease: NDArray[np.float64], wanted: NDArray[np.float64], penalty: float, alone: bool = False
+    own: NDArray[np.float64],
+    ease: NDArray[np.float64],
+    wanted: NDArray[np.float64],
+    penalty: float,
+    alone: bool = False,
 ) -> NDArray[np.float64]:
     """What 1, ease, its square and the score itself count for what is wanted, [4]; ease `alone` leaves out the score.
 
@@ -81,12 +90,11 @@ def _bend(
     """
     typical = ease.mean()
     basis = np.array([[0, -1, 0, 1], [0, 1, 0, 0], [typical**2, -2 * typical, 1, 0]])[alone:]
-    columns = np.stack([np.ones_like(own), ease, ease * ease, own], axis=1) @ basis.T
+    columns = _columns(own, ease) @ basis.T
     centre, spread = columns.mean(axis=0), columns.std(axis=0) + _LEAST_SPREAD
     scaled = (columns - centre) / spread
-    found = np.linalg.solve(
-        scaled.T @ scaled + penalty * np.eye(len(basis)), scaled.T @ (wanted - wanted.mean())
-    ) / spread
+    penalised = scaled.T @ scaled + penalty * np.eye(len(basis))
+    found = np.linalg.solve(penalised, scaled.T @ (wanted - wanted.mean())) / spread
     bend: NDArray[np.float64] = found @ basis
     bend[0] += wanted.mean() - centre @ found
     return bend
