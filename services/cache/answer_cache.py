@@ -15,6 +15,7 @@ from services.cache.personal_data import Detector, PersonalData
 from services.cache.query import Audit, Hit, MatchKind, Miss, NotKept, Query, Stats, Submission
 from services.cache.scope_memory import Promise, ScopeName
 from services.cache.scopes import Scopes
+from services.cache.search_device import SearchDevice
 from services.cache.settings import CacheSettings
 from services.cache.snapshots import Snapshots
 from services.cache.vector_index import VectorIndex
@@ -46,7 +47,8 @@ class AnswerCache:
         self._space = VectorSpace(store.vectors, settings.encoder_digest)
         self._memory = Memory(store.records(), settings)
         snapshots = Snapshots(settings.database.with_name(f"{settings.database.name}.index"))
-        self._index = VectorIndex(store.vectors, snapshots, settings.vector_memory_bytes)
+        device = SearchDevice(settings.gpu_vector_bytes)
+        self._index = VectorIndex(store.vectors, snapshots, settings.vector_memory_bytes, device)
         self._index.warm()
         self.kept = KeptEntries(store, self._memory, self._space, self._index, scopes, settings.max_bytes, clock_ns)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from services.chassis.settings import ConfigError
 from services.executor.sentence_encoder import SentenceEncoder
-from services.router.artefact import Artefact
+from services.router.artefact import Artefact, load_artefact
 from services.router.fit import Outcomes
 from services.router.scored import InvalidOutcomes, Scored, read_scored
 from services.router.unseen import unseen
@@ -30,6 +30,14 @@ def read(paths: Sequence[Path]) -> Scored:
                 f"note: {model} {always} answers well: it gets the same expectation for every prompt", file=sys.stderr
             )
     return scored
+
+
+def loaded(path: Path, encoder: SentenceEncoder) -> Artefact:
+    """The fitted router in a file; ConfigError where it is none, or was fitted on another encoder."""
+    artefact = load_artefact(path)
+    if artefact.facts.encoder_digest != encoder.digest:
+        raise ConfigError(f"{path}: encoder_digest: fitted on another encoder or precision than --encoder, --precision")
+    return artefact
 
 
 def whole(scored: Scored, models: Sequence[str]) -> Scored:

@@ -72,9 +72,8 @@ class Policy:
         why = f"{choice.model.name}: {choice.why}."
         unfamiliar = prediction is not None and bool(prediction.unfamiliar)
         covered = promised, bound, self._version, unfamiliar
-        return Plan(
-            planned, ranked[0].name, choice.reason, why, *covered, check=choice.check, contested=choice.contested
-        )
+        known = choice.check, choice.contested, self._eligibility.excluded(query)
+        return Plan(planned, ranked[0].name, choice.reason, why, *covered, "", *known)
 
     def assessed(self, plan: Plan, kept: bool) -> None:
         """Learns whether an answer passed the check of a plan; one of another predictor says nothing of this one."""

@@ -73,7 +73,7 @@ class Router:
         planned = place(plan, model, "model")
         self._policy.scored(plan, model, self._decisions.score(decision_id, model, score))
         if self._outcomes:
-            known = plan.version, plan.group, plan.unfamiliar, plan.bound, plan.contested_losses
+            known = plan.version, plan.group, plan.unfamiliar, plan.bound, plan.contested_losses, plan.excluded
             outcome = Outcome(decision_id, planned, score, source, *known, drawn.sampled, drawn.explored)
             await self._outcomes.append(outcome)
 
