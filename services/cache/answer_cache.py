@@ -99,6 +99,8 @@ class AnswerCache:
     def store(self, submission: Submission) -> str | NotKept:
         """Keeps an answer in place of the one to the same prompt and returns the entry's id; durable on return.
 
+        Who did not look it up first cannot take a better one from the tenant.
+
         Raises:
             InvalidField: a bad vector, or more bytes than the whole cache may hold.
             FailedPrecondition: an embedding of another encoder.
@@ -119,6 +121,8 @@ class AnswerCache:
         new = embedded(self._new(submission, now_ns), embedding, vector)
         self.kept.check_size(new)
         new = replace(new, standing=self._memory.standing(new, limits.confirmed_for_trust))
+        if not submission.lookup_id and self._memory.outlives(new, submission.ttl_ns is not None, now_ns):
+            return NotKept.OUTLIVED
         return self.kept.keep(new, submission.lookup_id)
 
     def judge(self, tenant: str, lookup_id: str, right: bool, principal: str | None = None) -> bool:

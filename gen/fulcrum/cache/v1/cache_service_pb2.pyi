@@ -34,6 +34,7 @@ class NotKept(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     NOT_KEPT_UNSPECIFIED: _ClassVar[NotKept]
     NOT_KEPT_QUOTA: _ClassVar[NotKept]
     NOT_KEPT_PERSONAL_DATA: _ClassVar[NotKept]
+    NOT_KEPT_OUTLIVED: _ClassVar[NotKept]
 
 class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -69,6 +70,7 @@ MISS_REASON_LANGUAGE: MissReason
 NOT_KEPT_UNSPECIFIED: NotKept
 NOT_KEPT_QUOTA: NotKept
 NOT_KEPT_PERSONAL_DATA: NotKept
+NOT_KEPT_OUTLIVED: NotKept
 VERDICT_UNSPECIFIED: Verdict
 VERDICT_RIGHT: Verdict
 VERDICT_WRONG: Verdict
