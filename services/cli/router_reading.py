@@ -55,11 +55,12 @@ def whole(scored: Scored, models: Sequence[str]) -> Scored:
     return known.at(rows)
 
 
-def new_to(artefacts: Sequence[Artefact], outcomes: Outcomes) -> Outcomes:
-    """The outcomes of prompts that none of these was fitted on, with a remark on how many were; errors as `unseen`."""
-    found = unseen(artefacts, outcomes)
+def new_to(artefacts: Sequence[Artefact], outcomes: Outcomes, calibrated: bool = False) -> Outcomes:
+    """As `unseen`, with a remark on how many prompts are left out."""
+    found = unseen(artefacts, outcomes, calibrated)
     if seen := len(outcomes.prompts) - len(found.prompts):
-        why = "left out, as the router was fitted on them, or on others of their groups"
+        how = "fitted or calibrated" if calibrated else "fitted"
+        why = f"left out, as the router was {how} on them, or on others of their groups"
         print(f"note: {seen} of {len(outcomes.prompts)} prompts are {why}", file=sys.stderr)
     return found
 

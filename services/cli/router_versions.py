@@ -83,12 +83,13 @@ def publish(path: Path, held: Contest, outcomes: Outcomes) -> None:
     table = Table("", "harmed", "cost of a prompt")
     for verdict in found:
         wait = ", whole answers" if verdict.objective.whole_answer else ""
+        wait = f", a bound of {verdict.objective.max_quality_loss:.3g}" if verdict.also else wait
         table.add_row(f"new{wait}", *_figures(verdict.new))
         if verdict.serving:
             table.add_row(f"serves now{wait}", *_figures(verdict.serving))
     show(table)
     print(f"held to a bound of {held.objective.max_quality_loss:.3g}, {held.told}")
-    for verdict in found:
+    for verdict in (one for one in found if not one.also):
         for line in _instead(verdict, held.objective.max_quality_loss):
             print(line)
     if refused := next((verdict.refused for verdict in found if verdict.refused), ""):

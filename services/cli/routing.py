@@ -95,7 +95,7 @@ def _publish(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     held = contest(arguments, encoder)
     outcomes = embedded(whole(read(arguments.outcomes), held.models), encoder)
     both = [one for one in (held.new, held.serves) if one]
-    publish(arguments.artefact, held, new_to(both, outcomes))
+    publish(arguments.artefact, held, new_to(both, outcomes, calibrated=True))
 
 
 def _explain(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
