@@ -59,17 +59,17 @@ class ScopeDecision:
         nearest = similarities[votes.place]
         pair = Compared(asked, near.sketch(votes.place), nearest, against) if self.challenger else None
         doubt = self._doubt(features, pair) if learnt else 1 - precision(nearest)
-        overdrawn = not learnt and self.risk.overdrawn  # then all that the rule would serve is audited
-        close = (
-            self.risk.allows(doubt, bound) if learnt else self._is_near(nearest, bound) and (judged or not overdrawn)
-        )
+        close = self.risk.allows(doubt, bound) if learnt else self._is_near(nearest, bound)
+        braked = self.risk.brake.on or (not learnt and self.risk.overdrawn)
         stands = against is not None and self._stands(against)
         tempting = close and against is not None
         action, propensity = Action.CHECK, 1.0
         reason: MissReason | None = MissReason.VETOED if close and stands else MissReason.NOT_NEAR
-        if close and not stands:
-            rule = 1.0 if overdrawn else LEAST_PROPENSITY
-            propensity, reason = self.risk.propensity(doubt) if learnt else rule, None
+        if close and not stands and braked and not judged:
+            reason = MissReason.BRAKED
+        elif close and not stands:
+            usual, reason = self.risk.propensity(doubt) if learnt else LEAST_PROPENSITY, None
+            propensity = 1.0 if braked else usual
             action = Action.AUDIT if judged and self._chance() < propensity else Action.SERVE
         if action is Action.AUDIT:
             self.risk.begin_audit(propensity)
