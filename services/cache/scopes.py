@@ -125,7 +125,8 @@ class Scopes:
 
     def _learn(self, lookup_id: str, right: bool) -> None:
         awaiting = self._open.pop(lookup_id)
-        self._scope(awaiting.scope).learn(awaiting.considered, right)
+        scope, considered = self._scope(awaiting.scope), awaiting.considered
+        scope.learn(considered._replace(answer=scope.root(considered.answer)), right)  # it may be an alias since
         self._memory.changed(awaiting.scope, _A_VERDICT)
 
     def warm(self, name: ScopeName, lessons: Lessons) -> None:

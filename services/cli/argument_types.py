@@ -24,6 +24,13 @@ def text(value: str) -> str:
     return value
 
 
+def filled(value: str) -> str:
+    """Text that is not empty."""
+    if not text(value):
+        raise argparse.ArgumentTypeError("got '', expected at least one character")
+    return value
+
+
 def stop(value: str) -> str:
     """A text that ends an answer."""
     if not 0 < len(text(value)) <= _LONGEST_STOP:

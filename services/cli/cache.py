@@ -5,6 +5,7 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import protovalidate
 from fulcrum.cache.v1 import cache_service_pb2 as pb
@@ -21,6 +22,7 @@ from services.cli.warming import warm
 
 _BATCH, _BATCH_BYTES = 500, 1 << 20
 _SHOWN_CHARACTERS = 60
+_EXPECTED = "expected a file that `fulcrum cache export` wrote"
 _ENTRY = re.compile(r"entries\[(\d+)\]\.?(.*)")
 
 
@@ -72,15 +74,17 @@ async def _purge(asked: Client, arguments: argparse.Namespace) -> None:
 
 
 async def _export(asked: Client, arguments: argparse.Namespace) -> None:
-    async for entry in asked.export(arguments.tenant):
+    async for entry in asked.export(arguments.tenant or ""):
         print(_line(entry))
 
 
 async def _import(asked: Client, arguments: argparse.Namespace) -> None:
     """Reads every line before the first is sent, so that a file with a mistake changes nothing."""
-    content = sys.stdin.buffer.read() if str(arguments.file) == "-" else arguments.file.read_bytes()
+    found = list(_entries(_content(arguments.file).splitlines()))
+    if not found:
+        raise ConfigError(f"{arguments.file}: got no entries, {_EXPECTED}")
     imported = present = personal = 0
-    for first, batch in _batches(list(_entries(content.splitlines()))):
+    for first, batch in _batches(found):
         try:
             done = await asked.take_in(pb.ImportEntriesRequest(entries=batch))
         except (InvalidField, FailedPrecondition) as error:
@@ -89,6 +93,14 @@ async def _import(asked: Client, arguments: argparse.Namespace) -> None:
     print(f"{imported} entries imported, {present} were there already or have a newer answer")
     if personal:
         print(f"{personal} hold personal data and were not kept")
+
+
+def _content(file: Path) -> bytes:
+    """What a file holds, or standard input for "-"; ConfigError where it cannot be read."""
+    try:
+        return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{file}: got {error.strerror}, {_EXPECTED}") from error
 
 
 def _entries(lines: Iterable[bytes]) -> Iterator[tuple[int, pb.StoredEntry]]:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from services.cli.address import add_connection_arguments
-from services.cli.argument_types import address, span, text, whole
+from services.cli.argument_types import address, filled, span, text, whole
 
 _WARM = """a file is JSON Lines or CSV with a header, named .jsonl or .csv, gzipped where it ends in .gz. Either pairs:
   {"text_a": "How do I top up?", "text_b": "Topping up, how?", "label": "same"}      or "different"; 1 and 0 do as well
@@ -28,11 +28,11 @@ def add_cache_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--limit", type=whole(1, 10**9), default=100, help="most entries (default: %(default)s)")
     listing.add_argument("--json", action="store_true", help="print as JSON, one object a line")
     shown = actions.add_parser("show", help="show an entry and its answer", description="Shows one entry, whole.")
-    shown.add_argument("id", type=text, help="as `fulcrum cache ls` shows it")
+    shown.add_argument("id", type=filled, help="as `fulcrum cache ls` shows it")
     purge = actions.add_parser("purge", help="remove entries", description="Removes entries; conditions add up.")
-    purge.add_argument("--id", type=text, help="only this entry")
+    purge.add_argument("--id", type=filled, help="only this entry")
     purge.add_argument("--principal", type=text, help="only entries that this key or certificate caused")
-    purge.add_argument("--model", type=text, help="only answers of this model")
+    purge.add_argument("--model", type=filled, help="only answers of this model")
     purge.add_argument("--older", type=span, metavar="SPAN", help="only entries older than this, such as 30d")
     purge.add_argument("--younger", type=span, metavar="SPAN", help="only entries no older than this, such as 1h")
     purge.add_argument("--all", action="store_true", help="everything of the tenant")
@@ -58,7 +58,7 @@ def add_cache_arguments(parser: argparse.ArgumentParser) -> None:
             "--encoder", type=address, metavar="HOST:PORT", help="where the encoder is (default: the --address)"
         )
     for one in (listing, shown, purge, warm):
-        one.add_argument("--tenant", type=text, default="local", help="whose entries (default: %(default)s)")
-    export.add_argument("--tenant", type=text, default="", help="whose entries (default: everybody's)")
+        one.add_argument("--tenant", type=filled, default="local", help="whose entries (default: %(default)s)")
+    export.add_argument("--tenant", type=filled, help="whose entries (default: everybody's)")
     for one in (listing, shown, purge, export, taken, warm, again):
         add_connection_arguments(one)

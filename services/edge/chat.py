@@ -228,13 +228,14 @@ class PlannedModel:
 
 @dataclass(frozen=True, slots=True)
 class RouteNote:
-    """How the router took part."""
+    """How the router took part; `asks_first` is whether the first alternative's answer was to be assessed."""
 
     decision_id: str = ""
     explanation: str = ""
     predicted_quality: float | None = None
     predicted_loss: float | None = None
     alternatives: tuple[PlannedModel, ...] = ()
+    asks_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)

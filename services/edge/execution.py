@@ -149,7 +149,7 @@ class Execution:
         model, finish = self._model.model, self._finish
         predicted = self._model.predicted_quality, self._model.predicted_loss
         why = f"{plan.explanation} {self.assessment}".strip()
-        route = RouteNote(plan.decision_id, why, *predicted, plan.models)
+        route = RouteNote(plan.decision_id, why, *predicted, plan.models, plan.expected_kept is not None)
         return Outcome(model, finish, cache, route, self._model_s, attempts=self.attempts, discarded=self.discarded)
 
 

@@ -83,7 +83,7 @@ class Shadowing:
     def _can_be_drawn(self, request: Request, outcome: Outcome) -> bool:
         """Requests of text alone that may be remembered, answered by the router's choice, the strong model allowed.
 
-        That choice may be the strong model once another's answer was assessed.
+        That is the strong model too where another was to be asked first, whatever came of that.
         """
         planned = [one.model for one in outcome.route.alternatives]
         return (
@@ -91,7 +91,7 @@ class Shadowing:
             and not request.tools
             and not request.cache_control.no_store
             and self._catalogue.default in planned
-            and (outcome.model == planned[0] or (bool(outcome.discarded) and outcome.model == self._catalogue.default))
+            and (outcome.model == planned[0] or (outcome.route.asks_first and outcome.model == self._catalogue.default))
         )
 
     def _weaker(self, outcome: Outcome) -> Sequence[str]:

@@ -55,7 +55,7 @@ class Cascades:
 
         Args:
             query: whose objective it is for.
-            fitted: the rivals of the strongest, cheapest first; the first of them may be asked first.
+            fitted: the rivals of the strongest, in their order; the first of them may be asked first.
             strongest: has to be the default, which losses are relative to.
             names: whose harm is counted.
             in_order: whether they compete in that order on every prompt.

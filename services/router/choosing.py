@@ -99,10 +99,13 @@ class Choosing:
     ) -> Choice:
         goal, measure = query.objective.goal, MEASURES[query.objective.goal]
         refused = Reason.BEST_WITHIN_LIMITS if goal is Goal.BEST else Reason.NO_CHEAPER_FITS
+        names, in_order = self._counted(query)
+        fitted = [one for one in fitted if one.name in names]
         if not fitted:
             return Choice(strongest, refused, f"{rank(strongest)}, and no other is known to be {measure.comparative}")
+        if in_order:
+            fitted.sort(key=lambda one: names.index(one.name))
         bound, confidence = query.objective.max_quality_loss, query.objective.confidence
-        names, in_order = self._counted(query, fitted)
         threshold = predictor.calibration.threshold(names, bound, confidence, in_order=in_order)
         paired = self._cascades.paired(query, fitted, strongest, names, in_order) if self._cascades else None
         threshold = paired.threshold if paired else threshold
@@ -124,19 +127,16 @@ class Choosing:
         why = f"{rank(strongest)}, as {closest.name} is predicted to lose {least}, where {allowed}"
         return Choice(strongest, refused, why)
 
-    def _counted(self, query: Query, fitted: Sequence[Candidate]) -> tuple[tuple[str, ...], bool]:
-        """Whose harm the promise counts: those of `fitted` in their order, where every prompt's rivals are the same.
+    def _counted(self, query: Query) -> tuple[tuple[str, ...], bool]:
+        """Whose harm the promise counts, and whether for the first of them below the threshold, else for any below it.
 
-        Where they are not, by price, context, tools, or a limit of the request, all that might be, whichever is chosen:
-        else each kind of prompts could spend the whole bound.
+        The first, where they compete in one order on every prompt; then nobody is chosen before that one, though a
+        session's prefix made it cheaper, nor where that one may not answer. Where they do not, by price, context, tools
+        or a limit of time, whichever is chosen: else each kind of prompts could spend the whole bound.
         """
         objective = query.objective
-        limited = objective.max_cost_nano_usd or objective.max_latency_s or query.cached_prefix_tokens
-        by_prompt = MEASURES[objective.goal].by_prompt
-        names, one_order = self._rivalry.all(self._eligibility.able(query), by_prompt)
-        if len(names) == 1 or (one_order and not limited):
-            return tuple(one.name for one in fitted), True
-        return names, False
+        names, one_order = self._rivalry.all(self._eligibility.able(query), MEASURES[objective.goal].by_prompt)
+        return names, len(names) == 1 or (one_order and objective.max_latency_s is None)
 
     def keeping_bound(self, query: Query, reason: Reason, prediction: Prediction | None) -> Collection[str]:
         """Whose loss keeps the bound whichever of them answers, as where the chosen one fails."""

@@ -30,7 +30,7 @@ class Rivalry:
             by_prompt: whether something else than cost makes the order.
         """
         rivals = tuple(one for one in able if one in self._fitted and (by_prompt or one in self._cheaper))
-        by_cost = not by_prompt and self._default.name in able
+        by_cost = not by_prompt and self._default.name in able and bool(rivals)
         return rivals, by_cost and self._one_order([self._models[one] for one in rivals])
 
     def _one_order(self, rivals: Sequence[Model]) -> bool:

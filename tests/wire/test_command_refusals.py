@@ -1,6 +1,7 @@
 """What the `fulcrum` command says of arguments it cannot use, and of addresses where no suite answers."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -46,6 +47,17 @@ NOBODY = ("--address", "127.0.0.1:1")
         (("complete", "-"), "prompt: got b'\\xff' at byte 1 of the input, expected UTF-8"),
         (("keys", "list", "--keys", "none.json"), "--keys: got 'none.json', expected a file of keys"),
         (("keys", "revoke", "abcd", "--keys", "none.json"), "--keys: got 'none.json', expected a file of keys"),
+        (("cache", "show", ""), "id: got '', expected at least one character"),
+        (("cache", "show", "1", "--tenant", ""), "--tenant: got '', expected at least one character"),
+        (("cache", "ls", "--limit", "0"), "--limit: got '0', expected a whole number from 1"),
+        (("cache", "purge"), "purge: got no condition, expected --id, --principal"),
+        (("cache", "purge", "--id", ""), "--id: got '', expected at least one character"),
+        (("cache", "purge", "--older", "0d"), "--older: got '0d', expected a number and s, m, h, d or w"),
+        (("cache", "export", "--tenant", ""), "--tenant: got '', expected at least one character"),
+        (("cache", "import", "none.jsonl"), "none.jsonl: got No such file or directory, expected a file that"),
+        (("cache", "import", "tests"), "tests: got Is a directory, expected a file that `fulcrum cache export` wrote"),
+        (("cache", "import", os.devnull), "/dev/null: got no entries, expected a file that `fulcrum cache export`"),
+        (("cache", "import", "-"), "line 1: got 'utf-8' codec can't decode byte 0xff"),
         (("stats", "--certificate", "me.crt"), "--key: got none, expected a file, as --certificate is me.crt"),
         (("stats", "--ca", "README.md"), "--ca: README.md: cannot be used"),
     ],

@@ -87,6 +87,20 @@ def test_what_makes_no_alias(tmp_path: Path, told: str) -> None:
         assert scope.scorer.count == (told == "different")
 
 
+def test_a_verdict_after_an_alias_counts_for_both_answers(tmp_path: Path) -> None:
+    """An answer that was judged equal to another while it awaited a verdict has it counted for the one they are now."""
+    with opened(tmp_path) as cache:
+        cache.store(keep(ASKED, embedding=embedding()))
+        first = check(cache, OTHERWISE, 0.95)
+        cache.store(keep(OTHERWISE, "another", embedding=embedding(0.5), lookup_id=first.lookup_id))
+        later = check(cache, "Is topping up possible?", 0.5)
+        assert later.entry.answer.text == "another"
+        cache.compared("acme", first.lookup_id, same=True)
+        cache.compared("acme", later.lookup_id, same=True)
+        (record,) = cache._scopes._scope(SCOPE).records.values()
+        assert (record.entries, record.right) == (2, 2)
+
+
 def test_a_scope_is_written_where_something_is_unwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A scope that gives way to another is written if it changed since, and is the same when it is read again."""
     written: list[str] = []

@@ -1,6 +1,7 @@
 """A server process: health from the first moment on, reflection, metrics, failures at the start, and the way out."""
 
 import asyncio
+import random
 import socket
 import time
 import urllib.request
@@ -26,10 +27,12 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that is free, and below those that the system gives to who asks for any."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 async def health(channel: grpc.aio.Channel, name: str) -> int:

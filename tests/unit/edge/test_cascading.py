@@ -349,3 +349,24 @@ async def test_shadows_take_an_escalated_answer_for_the_reference() -> None:
         await asyncio.gather(*bench.pipeline.shadowing._under_way)
         assert bench.pipeline.shadowing.counts == {"reference": 1}
         assert bench.router.scores == [("d1", LARGE, 1.0, "shadow:reference", 1.0)]
+
+
+@pytest.mark.parametrize("why", ["set_aside", "passed_over", "failed"])
+async def test_what_was_to_be_asked_first_is_drawn_whatever_came_of_that(why: str) -> None:
+    """The strong model's answer is the reference too where the first was not asked, or never began."""
+    async with Bench(shadow={"share": 1.0, "judge": LARGE}) as bench:
+        bench.router.expected_kept = 0.5
+        bench.executor.scripts |= {SMALL: [Unavailable("model small", "gone", "there")], LARGE: list(STRONG)}
+        if why == "set_aside":
+            payoff = bench.pipeline.cascading.payoffs[SMALL, LARGE]
+            assert any(payoff.told(False, time.monotonic()) for _ in range(MOST_UNTOLD))
+        call.enter(call.Call("r", time.monotonic() + SOON_S))
+        bench.router.seconds = (0.05, 2 * SOON_S if why == "passed_over" else 0.1)
+        try:
+            _, receipt = await bench.ask(asked())
+        finally:
+            call.enter(None)
+        assert (receipt.outcome.model, receipt.outcome.discarded) == (LARGE, ())
+        assert bench.pipeline.cascading.counts == {why: 1}
+        await asyncio.gather(*bench.pipeline.shadowing._under_way)
+        assert bench.router.scores == [("d1", LARGE, 1.0, "shadow:reference", 1.0)]

@@ -344,11 +344,40 @@ def test_one_order_counts_whoever_is_chosen() -> None:
     equal = model("small", 4, context_tokens=4000), narrow[1]
     for others in (narrow, crossing, equal):
         assert float(threshold_of(wide(*others)).split()[0]) < ordered
+    assert float(threshold_of(wide(), max_latency_s=1e3).split()[0]) < ordered
     held: dict[str, Any] = {"cached_prefix_tokens": 1, "current_model": "middle"}
-    for limits in ({"max_cost_nano_usd": 10**9}, {"max_latency_s": 1e3}, held):
-        assert float(threshold_of(wide(), **limits).split()[0]) < ordered
+    for alike in ({"max_cost_nano_usd": 10**9}, held):
+        assert float(threshold_of(wide(), **alike).split()[0]) == ordered
     alone = model("small", 1, context_tokens=1000)
     assert threshold_of(wide(alone)) == threshold_of(wide(replace(alone, context_tokens=4000)))
+
+
+def test_a_prefix_changes_no_order_that_the_promise_counts_on() -> None:
+    """A session moves to the first model that keeps the bound though the one that it is on would cost less, and stays
+    where that first one loses too much; one that is on the default stays where that costs least.
+    """
+    held: dict[str, Any] = {"cached_prefix_tokens": 1000, "input_tokens": 1000, "max_output_tokens": 1}
+    strong = model("large", 10, is_default=True, context_tokens=4000, price=ListPrice(10, 0.01, 10, 10))
+    middle = model("middle", 4, context_tokens=4000, price=ListPrice(4, 0.01, 4, 4))
+    made = Policy(Eligibility(Catalogue([strong, model("small", 1, context_tokens=4000), middle]), 256), PREDICTOR)
+
+    def answers(loss: float, current: str) -> tuple[str, Reason]:
+        plan = made.plan(query(loss=loss, vector=familiar(), current_model=current, **held))
+        return plan.models[0].model, plan.reason
+
+    assert answers(0.05, "middle") == ("small", Reason.CHEAPEST_WITHIN_LOSS)
+    assert answers(0.004, "middle") == ("middle", Reason.CHEAPEST_WITHIN_LOSS)
+    assert answers(0.05, "large") == ("large", Reason.CACHED_PREFIX)
+
+
+def test_only_a_prefix_makes_a_dear_model_cheaper() -> None:
+    """A model that by its price never is cheaper than the default has no part in the promise, whatever it holds."""
+    strong = model("large", 4, is_default=True, context_tokens=4000)
+    dear = model("middle", 10, context_tokens=4000, price=ListPrice(10, 0.01, 10, 10))
+    made = Policy(Eligibility(Catalogue([strong, dear]), 256), PREDICTOR)
+    held: dict[str, Any] = {"cached_prefix_tokens": 1000, "input_tokens": 1000, "current_model": "middle"}
+    plan = made.plan(query(loss=0.5, vector=familiar(), max_output_tokens=1, **held))
+    assert (plan.models[0].model, plan.reason) == ("large", Reason.NO_CHEAPER_FITS)
 
 
 def test_a_stand_in_keeps_the_bound_whichever_answers() -> None:
