@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
+from services.cache.brake import Braked
 from services.cache.challenge import Challenge
 from services.cache.challenger import Challenger, VerifierStanding
 from services.cache.considered import Action, Considered, Near
@@ -48,7 +49,7 @@ class ScopeDecision:
     ) -> Considered:
         """Decides on the answer that the neighbours, at least one, speak for.
 
-        Where nothing is `judged`, nothing is audited, and the certificate takes what is served for wrong.
+        Where nothing is `judged`, nothing is audited, and certificate and brake take what is served for wrong.
         For who `executes` nothing, no request was begun: it is one if it is served, and else changes nothing.
         """
         similarities, answers = near.similarities, near.answers
@@ -60,7 +61,7 @@ class ScopeDecision:
         pair = Compared(asked, near.sketch(votes.place), nearest, against) if self.challenger else None
         doubt = self._doubt(features, pair) if learnt else 1 - precision(nearest)
         close = self.risk.allows(doubt, bound) if learnt else self._is_near(nearest, bound)
-        braked = self.risk.brake.on or (not learnt and self.risk.overdrawn)
+        braked = self.risk.brake.on or (not learnt and self.risk.overdrawn)  # then all would-be hits are audited
         stands = against is not None and self._stands(against)
         tempting = close and against is not None
         action, propensity = Action.CHECK, 1.0
@@ -81,6 +82,8 @@ class ScopeDecision:
         if served:
             self.risk.serve(doubt, judged)
         said = self._explain(nearest, doubt, against if close and stands else None, learnt, bound)
+        if braked and close and not stands:
+            said += f"; but {self._braked()}"
         return Considered(
             action,
             votes.place,
@@ -227,6 +230,15 @@ class ScopeDecision:
     def _stands(self, against: Veto) -> bool:
         weighed = self._verified and against not in _BEYOND_OPINION
         return not (self.learnt and (weighed or self.trials.lifted(against)))
+
+    def _braked(self) -> str:
+        """Why nothing is served for now but what is compared."""
+        why = {
+            Braked.OFF: "the rule for new scopes served what it may",
+            Braked.UNTOLD: "the brake is on: too little of what was served was told right",
+            Braked.WRONG: "the brake is on: too much of what was served was found wrong",
+        }
+        return why[self.risk.brake.state]
 
     def _is_near(self, similarity: float, bound: float) -> bool:
         """The rule for new scopes, for who allows what it was measured to get wrong."""
