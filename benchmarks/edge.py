@@ -5,7 +5,7 @@ services is a process of its own on loopback, and the CPU is theirs without the 
 models take, the sentence encoder and the decoder, measured by asking them alone for the same texts in the same run;
 `model_cpu_us` is that part. Latencies are the whole request's, as the client sees them, models included. Answers are
 not compared (`edge.judge.at_once: 0`): else the cache has a share of similar prompts executed, which are no hits then.
-What is to be a hit by similarity may be answered wrongly whenever that is: else the cache would brake what nobody judges.
+What is to be a hit by similarity may be wrong, as its request says: else the cache brakes what nobody judges.
 """
 
 import argparse
