@@ -38,7 +38,7 @@ class Sizes:
     features: int = 384
     vectors: int = 1_000_000
     queries: int = 1
-    k: int = 10
+    k: int = 16
     ragged: bool = False
 
 

@@ -1,15 +1,14 @@
 """The two ways of launching that `benchmarks.gpu` compares, and whether what they write is what the references say."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks.gpu_cases import Case, Inputs, Launcher
-from kernels.aot import Compiled, compile_ahead
-from kernels.contract import Constants, Contract
 from kernels.cuda_driver import CudaDriver
+from kernels.device_kernel import DeviceKernel, Tensor
 from kernels.launch import launch, new_outputs
 from kernels.specimens import Specimen
 
@@ -48,35 +47,24 @@ class ByDriver:
         self._driver = driver
         self._stream = stream
         self._outputs = _empty if timed else _unwritten
-        self._loaded: dict[Any, tuple[Compiled, Any]] = {}
+        self._loaded: dict[Any, DeviceKernel] = {}
 
     def __call__(self, chosen: Specimen, inputs: Inputs) -> Sequence[Any]:
         """Outputs, those that alias an input being that input."""
-        contract, (made, function) = chosen.contract, self._load(chosen)
-        outputs = self._outputs(chosen, inputs)
-        grid = contract.grid_of({name: tuple(tensor.shape) for name, tensor in inputs.items()}, chosen.constants)
-        values = arguments_of(contract, chosen.constants, inputs, outputs)
-        self._driver.launch(function, grid, made.threads, made.shared_bytes, values, self._stream())
+        kernel, outputs = self._load(chosen), self._outputs(chosen, inputs)
+        kernel(tensors(inputs), [tensor.data_ptr() for tensor in outputs], self._stream())
         return outputs
 
-    def _load(self, chosen: Specimen) -> tuple[Compiled, Any]:
+    def _load(self, chosen: Specimen) -> DeviceKernel:
         key = (chosen.contract.name, chosen.activation, tuple(sorted(chosen.constants.items())))
         if key not in self._loaded:
-            made = compile_ahead(chosen)
-            self._loaded[key] = made, self._driver.load(made.ptx, made.entry, made.shared_bytes)
+            self._loaded[key] = DeviceKernel(self._driver, chosen)
         return self._loaded[key]
 
 
-def arguments_of(
-    contract: Contract, constants: Constants, inputs: Mapping[str, Any], outputs: Sequence[Any]
-) -> list[np.uint64 | np.int32]:
-    """What a launcher passes, in TensorRT's order: pointers of inputs, int32 sizes, pointers of outputs."""
-    dims = {name: tuple(tensor.shape) for name, tensor in inputs.items()}
-    return [
-        *(np.uint64(inputs[one.name].data_ptr()) for one in contract.inputs),
-        *(np.int32(size) for size in contract.sizes_of(dims, constants)),
-        *(np.uint64(tensor.data_ptr()) for tensor in outputs),
-    ]
+def tensors(inputs: Inputs) -> dict[str, Tensor]:
+    """Where torch's tensors lie."""
+    return {name: Tensor(one.data_ptr(), tuple(one.shape)) for name, one in inputs.items()}
 
 
 def _empty(chosen: Specimen, inputs: Inputs) -> Sequence[Any]:

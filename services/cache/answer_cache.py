@@ -15,6 +15,7 @@ from services.cache.personal_data import Detector, PersonalData
 from services.cache.query import Audit, Hit, MatchKind, Miss, NotKept, Query, Stats, Submission
 from services.cache.scope_memory import Promise, ScopeName
 from services.cache.scopes import Scopes
+from services.cache.search_device import SearchDevice
 from services.cache.settings import CacheSettings
 from services.cache.snapshots import Snapshots
 from services.cache.vector_index import VectorIndex
@@ -46,7 +47,8 @@ class AnswerCache:
         self._space = VectorSpace(store.vectors, settings.encoder_digest)
         self._memory = Memory(store.records(), settings)
         snapshots = Snapshots(settings.database.with_name(f"{settings.database.name}.index"))
-        self._index = VectorIndex(store.vectors, snapshots, settings.vector_memory_bytes)
+        device = SearchDevice(settings.gpu_vector_bytes)
+        self._index = VectorIndex(store.vectors, snapshots, settings.vector_memory_bytes, device)
         self._index.warm()
         self.kept = KeptEntries(store, self._memory, self._space, self._index, scopes, settings.max_bytes, clock_ns)
 
@@ -97,6 +99,8 @@ class AnswerCache:
     def store(self, submission: Submission) -> str | NotKept:
         """Keeps an answer in place of the one to the same prompt and returns the entry's id; durable on return.
 
+        Who did not look it up first cannot take a better one from the tenant.
+
         Raises:
             InvalidField: a bad vector, or more bytes than the whole cache may hold.
             FailedPrecondition: an embedding of another encoder.
@@ -117,6 +121,8 @@ class AnswerCache:
         new = embedded(self._new(submission, now_ns), embedding, vector)
         self.kept.check_size(new)
         new = replace(new, standing=self._memory.standing(new, limits.confirmed_for_trust))
+        if not submission.lookup_id and self._memory.outlives(new, submission.ttl_ns is not None, now_ns):
+            return NotKept.OUTLIVED
         return self.kept.keep(new, submission.lookup_id)
 
     def judge(self, tenant: str, lookup_id: str, right: bool, principal: str | None = None) -> bool:

@@ -126,6 +126,15 @@ class Memory:
             earned = self._directory.principals.confirmed(new.partition.tenant, principal)
         return Standing.TRUSTED if earned >= needed else Standing.QUARANTINED
 
+    def outlives(self, new: NewEntry, limited: bool, now_ns: int) -> bool:
+        """Whether the one that is there serves all its tenant, and a new one does not, or is `limited` to less time."""
+        with self._lock:
+            former = self._directory.find(new.key)
+        if former is None or former.standing is Standing.QUARANTINED or not serves(former, "", now_ns, None):
+            return False
+        shorter = new.expire_ns is not None and (former.expire_ns is None or new.expire_ns < former.expire_ns)
+        return new.standing is Standing.QUARANTINED or (limited and shorter)
+
     def confirm(self, sequence: int) -> bool:
         """Takes an entry out of quarantine for good; tells whether it was there and unconfirmed."""
         with self._lock:

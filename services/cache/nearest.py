@@ -15,7 +15,7 @@ _BY_HASH = 2  # faiss.DirectMap.Hashtable: a removal costs 13 us instead of a lo
 _TRAINED_ON = 32  # vectors of the sample by cluster
 _PROBED = 128  # clusters that a search looks at
 _DROPPED_AT = 64  # removals
-_GROWN = 4  # times as many vectors as a clustering was made for, from which on it is made anew
+GROWN = 4  # times as many vectors as a clustering was made for, from which on it is made anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Nearest:
     def exact(cls, stored: Vectors, dimension: int) -> "Nearest":
         """An exact index of these vectors."""
         index = faiss.IndexIDMap(faiss.IndexFlatIP(dimension))
-        made = cls(index, LARGE // _GROWN)
+        made = cls(index, LARGE // GROWN)
         made.add(stored)
         return made
 
@@ -80,7 +80,7 @@ class Nearest:
         return cls(faiss.read_index(str(path)), made_for)
 
     def write(self, path: Path) -> None:
-        """Writes an index by clusters. Raises RuntimeError where it cannot."""
+        """Writes it to a file. Raises RuntimeError where it cannot."""
         faiss.write_index(self._index, str(path))
 
     def copy(self) -> "Nearest":
@@ -100,12 +100,17 @@ class Nearest:
     @property
     def outgrown(self) -> bool:
         """Whether there are so many vectors by now that another index would do better."""
-        return len(self) >= _GROWN * self._made_for
+        return len(self) >= GROWN * self._made_for
 
     @property
     def is_exact(self) -> bool:
         """Whether a search looks at every vector."""
         return isinstance(self._index, faiss.IndexIDMap)
+
+    @property
+    def costly(self) -> bool:
+        """Whether it takes so long to make that it is worth a file."""
+        return not self.is_exact
 
     @property
     def bytes(self) -> int:

@@ -47,6 +47,7 @@ class NotKept(Enum):
 
     QUOTA = "quota"
     PERSONAL_DATA = "personal data"
+    OUTLIVED = "outlived"
 
 
 class MatchKind(Enum):

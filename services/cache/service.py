@@ -32,6 +32,7 @@ _COMPARED = (cache_service_pb2.VERDICT_SAME, cache_service_pb2.VERDICT_DIFFERENT
 _NOT_KEPT = {
     NotKept.QUOTA: cache_service_pb2.NOT_KEPT_QUOTA,
     NotKept.PERSONAL_DATA: cache_service_pb2.NOT_KEPT_PERSONAL_DATA,
+    NotKept.OUTLIVED: cache_service_pb2.NOT_KEPT_OUTLIVED,
 }
 
 

@@ -63,6 +63,11 @@ class CacheSettings(Section, section="cache"):
     )
     answer_memory_bytes: int = Field(64 * 1024**2, ge=0, description="prompts and answers held in memory too")
     vector_memory_bytes: int = Field(256 * 1024**2, ge=0, description="vectors held in memory")
+    gpu_vector_bytes: int = Field(
+        1024**3,
+        ge=0,
+        description="a GPU's memory for large scopes' vectors, where there is one, and Triton; 0 for none",
+    )
     scope_memory_bytes: int = Field(
         256 * 1024**2,
         ge=0,

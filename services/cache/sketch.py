@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from services.cache.telling import SILENT, TOKEN, canonical, quotes_of, telling, tokens_of
+from services.cache.voice import doers
 from services.cache.wording import (
     ALONE,
     CONVERSION_WORDS,
@@ -52,6 +53,8 @@ class Sketch(NamedTuple):
         numbers: those of `words`.
         negations: those of `words`.
         speaker: "I", "we" or "Iwe", by whom it is asked; empty where it does not say.
+        doers: "I" where the speaker does something ("who have I paid"), "they" where others must ("who has paid"), else
+            empty.
     """
 
     question: str
@@ -62,6 +65,7 @@ class Sketch(NamedTuple):
     numbers: tuple[str, ...] = ()
     negations: tuple[str, ...] = ()
     speaker: str = ""
+    doers: str = ""
 
 
 @lru_cache(16)  # a request asks for it when it looks up, when it has a lease and when it stores
@@ -86,7 +90,7 @@ def sketch(text: str) -> Sketch:
         return Sketch(question, (), (), _all_words(text))
     names = _NONE if quiet or loud else _names(plain, typed, words)
     if _MARKED.isdisjoint(words):
-        return _sketch(question, words, _spelling(typed, words) if quotes else (), "", names, _speaker(lower))
+        return _sketch(question, words, _spelling(typed, words) if quotes else (), "", names, lower)
     if not VERBATIM.isdisjoint(words):
         return _sketch(question, words, verbatim=_all_words(plain))
     conversion = _conversion(words)
@@ -94,7 +98,7 @@ def sketch(text: str) -> Sketch:
         return _sketch("open", conversion)
     counts = quotes or not SPELLING.isdisjoint(words)
     spelling = _spelling(typed, words) if counts else ()
-    return _sketch(question, _in_order(words), spelling, "", names, _speaker(lower))
+    return _sketch(question, _in_order(words), spelling, "", names, lower)
 
 
 def _sketch(
@@ -103,11 +107,12 @@ def _sketch(
     spelling: tuple[str, ...] = (),
     verbatim: str = "",
     names: frozenset[str] = _NONE,
-    speaker: str = "",
+    lower: list[str] | None = None,
 ) -> Sketch:
     numbers = tuple([word for word in words if word[0].isdigit()])
     negations = () if NEGATIONS.isdisjoint(words) else tuple([word for word in words if word in NEGATIONS])
-    return Sketch(question, words, spelling, verbatim, names, numbers, negations, speaker)
+    speaker, does = (_speaker(lower), doers(lower) if len(words) > 1 else "") if lower else ("", "")
+    return Sketch(question, words, spelling, verbatim, names, numbers, negations, speaker, does)
 
 
 def _speaker(lower: list[str]) -> str:

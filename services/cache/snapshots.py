@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from services.cache.device_nearest import DeviceNearest
 from services.cache.entry import Partition, Space
 from services.cache.nearest import Nearest
 
@@ -67,7 +68,7 @@ class Snapshots:
         self._remove(name)
         return None
 
-    def save(self, space: Space, index: Nearest) -> None:
+    def save(self, space: Space, index: Nearest | DeviceNearest) -> None:
         """Writes an index; trouble with the disk is logged, as the entries are safe without it."""
         name, (partition, encoder) = _name(space), space
         note = self._folder / f"{name}.json"

@@ -1,8 +1,10 @@
 """Picks the words of a prompt that carry meaning, and writes each of them in one way."""
 
 import re
+from collections.abc import Mapping
 
 from services.cache.signs import signs_of
+from services.cache.voice import passives
 from services.cache.wording import DIRECTIONS, NUMBER_WORDS, QUESTIONS, STOP, SYNONYMS
 
 _SHAPE = r"{letter}+|(?:(?<![{word}.,])\.)?{digit}+(?:[.,]{digit}+)*|[^\w\s]|_"
@@ -31,10 +33,10 @@ def quotes_of(plain: str) -> list[re.Match[str]]:
 def telling(
     plain: str, tokens: list[str], lower: list[str], quotes: list[re.Match[str]], quiet: bool, loud: bool
 ) -> list[str]:
-    """Tokens that carry meaning, as typed: everything inside quotation marks, and the last word, does."""
-    signs = signs_of(plain)
-    if quotes or signs or not quiet or "(" in plain or ")" in plain:
-        return _weighed(plain, tokens, lower, quotes, signs, loud)
+    """Tokens that carry meaning, as typed: so do all in quotation marks, the last word, and the "be" of a passive."""
+    signs, passive = signs_of(plain), passives(lower)
+    if quotes or signs or passive or not quiet or "(" in plain or ")" in plain:
+        return _weighed(plain, tokens, lower, quotes, signs, passive, loud)
     kept = [token for token, plainly in zip(tokens, lower, strict=True) if plainly not in _DROPPED]
     last = next((place for place in range(len(lower) - 1, -1, -1) if lower[place] not in SILENT), -1)
     if last >= 0 and lower[last] in STOP:
@@ -43,7 +45,13 @@ def telling(
 
 
 def _weighed(
-    plain: str, tokens: list[str], lower: list[str], quotes: list[re.Match[str]], signs: set[int], loud: bool
+    plain: str,
+    tokens: list[str],
+    lower: list[str],
+    quotes: list[re.Match[str]],
+    signs: set[int],
+    passive: Mapping[int, str],
+    loud: bool,
 ) -> list[str]:
     quoted = {at for match in quotes for at in range(*match.span())}
     placed = [match.start() for match in TOKEN.finditer(plain)] if quoted or signs else range(len(tokens))
@@ -51,7 +59,9 @@ def _weighed(
     last = max([at for word, at in zip(tokens, placed, strict=True) if word not in SILENT], default=-1)
     arithmetic = bool(signs) or not SILENT.issuperset(others)
     kept = []
-    for word, plainly, at in zip(tokens, lower, placed, strict=True):
+    for place, (word, plainly, at) in enumerate(zip(tokens, lower, placed, strict=True)):
+        if place in passive:
+            kept.append(passive[place])
         if word in SILENT:
             if at in signs or (arithmetic and word in "()"):
                 kept.append(word)

@@ -1,16 +1,21 @@
 """Nearest neighbours within one space: which index each space has, and when it is made anew."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 
+from kernels.cuda_driver import CudaUnavailable
+from services.cache.device_nearest import DeviceNearest
 from services.cache.entry import Space
 from services.cache.nearest import Nearest, Vectors
+from services.cache.search_device import SearchDevice
 from services.cache.snapshots import Snapshots
 
 _CHANGED = 0.1  # part of a large index that changes before it is written again
@@ -40,8 +45,8 @@ class VectorSource(Protocol):
 class _Built:
     """The index of a space, the one that is being made for it, and what changed meanwhile and since written."""
 
-    index: Nearest
-    making: "Future[Nearest] | None" = None
+    index: Nearest | DeviceNearest
+    making: "Future[Nearest | DeviceNearest] | None" = None
     changes: list[tuple[int, npt.NDArray[np.float32] | None]] = field(default_factory=list)
     unwritten: int = 0
 
@@ -52,12 +57,14 @@ class VectorIndex:
     An index is built from the store when its space is first searched, and the one searched longest ago is dropped
     when all together pass `max_bytes`; the store stays the truth. One that has outgrown its method is made anew by a
     thread of its own while the old one serves, and large ones are written to files from which a restart reads them.
+    Those are on `device` where they can be; what it fails is dropped, and read again for the host.
     """
 
-    def __init__(self, store: VectorSource, snapshots: Snapshots, max_bytes: int) -> None:
+    def __init__(self, store: VectorSource, snapshots: Snapshots, max_bytes: int, device: SearchDevice) -> None:
         self._store = store
         self._snapshots = snapshots
         self._max_bytes = max_bytes
+        self._device = device
         self._built: OrderedDict[Space, _Built] = OrderedDict()
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="cache-index")
 
@@ -69,22 +76,26 @@ class VectorIndex:
 
     def search(self, space: Space, vector: npt.NDArray[np.float32], k: int) -> list[tuple[int, float]]:
         """At most `k` (sequence, cosine similarity), nearest first."""
+        with self._dropping(space):
+            return self._of(space).index.search(vector, k)
         return self._of(space).index.search(vector, k)
 
     def add(self, space: Space, sequence: int, vector: npt.NDArray[np.float32]) -> None:
         """Adds an entry that the store already keeps."""
         built = self._built.get(space)
         if built is not None:
-            built.index.add(_one(sequence, vector))
-            self._changed(space, built, [(sequence, vector)])
+            with self._dropping(space):
+                built.index.add(_one(sequence, vector))
+                self._changed(space, built, [(sequence, vector)])
             self._shrink(keep=space)
 
     def remove(self, space: Space, sequences: list[int]) -> None:
         """Removes entries, known or not."""
         built = self._built.get(space)
         if built is not None:
-            built.index.remove(np.array(sequences, np.int64))
-            self._changed(space, built, [(sequence, None) for sequence in sequences])
+            with self._dropping(space):
+                built.index.remove(np.array(sequences, np.int64))
+                self._changed(space, built, [(sequence, None) for sequence in sequences])
 
     @property
     def bytes(self) -> int:
@@ -95,10 +106,21 @@ class VectorIndex:
         """Waits for what is being made, and writes what changed."""
         self._maker.shutdown()
         self._store.settle()
-        for space, built in self._built.items():
-            self._settle(built)
-            if built.unwritten and not built.index.is_exact:
-                self._snapshots.save(space, built.index)
+        for space, built in list(self._built.items()):
+            with self._dropping(space):
+                self._settle(built)
+                if built.unwritten and built.index.costly:
+                    self._snapshots.save(space, built.index)
+        self._device.close()
+
+    @contextmanager
+    def _dropping(self, space: Space) -> Iterator[None]:
+        """Drops a space's index where the device fails."""
+        try:
+            yield
+        except CudaUnavailable as error:
+            structlog.get_logger("cache").warning("index on the GPU dropped", reason=str(error))
+            del self._built[space]
 
     def _of(self, space: Space) -> _Built:
         built = self._built.get(space)
@@ -123,7 +145,7 @@ class VectorIndex:
         return _Built(index, unwritten=len(gone) + len(come))
 
     def _changed(self, space: Space, built: _Built, changes: list[tuple[int, npt.NDArray[np.float32] | None]]) -> None:
-        if not built.index.is_exact:
+        if built.index.costly:
             built.unwritten += len(changes)
         if built.making is not None:
             built.changes += changes
@@ -137,13 +159,13 @@ class VectorIndex:
             self._store.settle()  # what is in a file must not be lost to a power cut and its number given to another
             vectors = built.index.vectors()
             built.making = self._maker.submit(self._make, space, vectors)
-        elif built.unwritten > _CHANGED * len(built.index) and not built.index.is_exact:
+        elif built.unwritten > _CHANGED * len(built.index) and built.index.costly:
             self._store.settle()
             built.unwritten = 0
             self._maker.submit(self._snapshots.save, space, built.index.copy())
 
-    def _make(self, space: Space, vectors: Vectors) -> Nearest:
-        made = Nearest.clustered(vectors)
+    def _make(self, space: Space, vectors: Vectors) -> Nearest | DeviceNearest:
+        made = DeviceNearest.made(self._device, vectors) or Nearest.clustered(vectors)
         self._snapshots.save(space, made)
         return made
 

@@ -32,6 +32,8 @@ def veto(query: Sketch, entry: Sketch) -> Veto | None:
         return Veto.QUESTION
     if same and query.spelling != entry.spelling:
         return Veto.SPELLING
+    if same and query.doers and entry.doers and query.doers != entry.doers:
+        return Veto.QUESTION
     if same:
         others = query.speaker and entry.speaker and query.speaker != entry.speaker
         return Veto.PERSON if others else None

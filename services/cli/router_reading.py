@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from services.chassis.settings import ConfigError
 from services.executor.sentence_encoder import SentenceEncoder
-from services.router.artefact import Artefact
+from services.router.artefact import Artefact, load_artefact
 from services.router.fit import Outcomes
 from services.router.scored import InvalidOutcomes, Scored, read_scored
 from services.router.unseen import unseen
@@ -32,6 +32,14 @@ def read(paths: Sequence[Path]) -> Scored:
     return scored
 
 
+def loaded(path: Path, encoder: SentenceEncoder) -> Artefact:
+    """The fitted router in a file; ConfigError where it is none, or was fitted on another encoder."""
+    artefact = load_artefact(path)
+    if artefact.facts.encoder_digest != encoder.digest:
+        raise ConfigError(f"{path}: encoder_digest: fitted on another encoder or precision than --encoder, --precision")
+    return artefact
+
+
 def whole(scored: Scored, models: Sequence[str]) -> Scored:
     """The prompts that all of these models have a score of.
 
@@ -47,11 +55,12 @@ def whole(scored: Scored, models: Sequence[str]) -> Scored:
     return known.at(rows)
 
 
-def new_to(artefacts: Sequence[Artefact], outcomes: Outcomes) -> Outcomes:
-    """The outcomes of prompts that none of these was fitted on, with a remark on how many were; errors as `unseen`."""
-    found = unseen(artefacts, outcomes)
+def new_to(artefacts: Sequence[Artefact], outcomes: Outcomes, calibrated: bool = False) -> Outcomes:
+    """As `unseen`, with a remark on how many prompts are left out."""
+    found = unseen(artefacts, outcomes, calibrated)
     if seen := len(outcomes.prompts) - len(found.prompts):
-        why = "left out, as the router was fitted on them, or on others of their groups"
+        how = "fitted or calibrated" if calibrated else "fitted"
+        why = f"left out, as the router was {how} on them, or on others of their groups"
         print(f"note: {seen} of {len(outcomes.prompts)} prompts are {why}", file=sys.stderr)
     return found
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from services.chassis.errors import FulcrumError
 from services.chassis.settings import ConfigError, load, read_file
 from services.cli.printing import show
+from services.cli.router_reading import loaded
 from services.edge.quality_budget import QualityBudget
 from services.edge.settings import EdgeSettings
 from services.executor.sentence_encoder import SentenceEncoder
@@ -24,18 +25,19 @@ from services.router.policy import Policy
 from services.router.predictor import Predictor
 from services.router.query import Objective
 from services.router.settings import RouterSettings
-from services.router.versions import Version, Versions, usable
+from services.router.versions import Judged, Version, Versions, usable
 
 
 @dataclass(frozen=True)
 class Contest:
     """A fitted router, what serves now, or None, and what both are held to.
 
-    `models` are those of either that the catalogue has, `told` is where the bound comes from.
+    `judged` are the files, `models` are those of either that the catalogue has, `told` is where the bound comes from.
     """
 
     new: Artefact
     serves: Artefact | None
+    judged: Judged
     serving: Path
     eligibility: Eligibility
     models: Sequence[str]
@@ -43,7 +45,7 @@ class Contest:
     told: str
 
 
-def contest(arguments: argparse.Namespace, artefact: Artefact) -> Contest:
+def contest(arguments: argparse.Namespace, encoder: SentenceEncoder) -> Contest:
     """What publishing this router will decide by.
 
     Raises:
@@ -51,8 +53,9 @@ def contest(arguments: argparse.Namespace, artefact: Artefact) -> Contest:
     """
     settings, serving = _settings(arguments.config)
     catalogue = load_catalogue(settings.catalogue, settings.prices)
+    judged = Versions(serving).expect_another(arguments.artefact)
+    artefact = loaded(arguments.artefact, encoder)
     usable(arguments.artefact, catalogue.default.name)
-    Versions(serving).expect_another(arguments.artefact)
     _expect_encoder(arguments, artefact.facts.encoder_digest)
     serves = _serving(serving, catalogue.default.name, artefact.facts.encoder_digest)
     either = {
@@ -61,7 +64,7 @@ def contest(arguments: argparse.Namespace, artefact: Artefact) -> Contest:
     models = tuple(name for name in catalogue.names if name in either)
     eligibility = Eligibility(catalogue, settings.expected_output_tokens)
     bound, told = _bound(arguments)
-    return Contest(artefact, serves, serving, eligibility, models, Objective(bound, settings.confidence), told)
+    return Contest(artefact, serves, judged, serving, eligibility, models, Objective(bound, settings.confidence), told)
 
 
 def publish(path: Path, held: Contest, outcomes: Outcomes) -> None:
@@ -80,17 +83,18 @@ def publish(path: Path, held: Contest, outcomes: Outcomes) -> None:
     table = Table("", "harmed", "cost of a prompt")
     for verdict in found:
         wait = ", whole answers" if verdict.objective.whole_answer else ""
+        wait = f", a bound of {verdict.objective.max_quality_loss:.3g}" if verdict.also else wait
         table.add_row(f"new{wait}", *_figures(verdict.new))
         if verdict.serving:
             table.add_row(f"serves now{wait}", *_figures(verdict.serving))
     show(table)
     print(f"held to a bound of {held.objective.max_quality_loss:.3g}, {held.told}")
-    for verdict in found:
+    for verdict in (one for one in found if not one.also):
         for line in _instead(verdict, held.objective.max_quality_loss):
             print(line)
     if refused := next((verdict.refused for verdict in found if verdict.refused), ""):
         raise ConfigError(f"{path}: is refused on {len(outcomes.prompts)} prompts: {refused}")
-    _tell(Versions(held.serving).publish(path), held.serving)
+    _tell(Versions(held.serving).publish(path, held.judged), held.serving)
 
 
 def change(arguments: argparse.Namespace) -> None:

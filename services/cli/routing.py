@@ -13,11 +13,10 @@ from services.chassis.settings import ConfigError
 from services.cli.printing import plain, show
 from services.cli.router_deciding import Deciding
 from services.cli.router_fitting import fit, keep
-from services.cli.router_reading import embedded, new_to, read, whole
+from services.cli.router_reading import embedded, loaded, new_to, read, whole
 from services.cli.router_versions import change, contest, publish
 from services.executor.sentence_encoder import SentenceEncoder
 from services.executor.tensorrt_library import TensorRtMissing
-from services.router.artefact import Artefact, load_artefact
 from services.router.evaluation import Predicted
 from services.router.fit import LEAST_GROUPS, LEAST_PROMPTS, calibrated
 from services.router.off_policy import exact_interval
@@ -44,7 +43,7 @@ def router(arguments: argparse.Namespace) -> None:
 
 
 def _calibrate(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
-    artefact = _loaded(arguments.artefact, encoder)
+    artefact = loaded(arguments.artefact, encoder)
     outcomes = new_to((artefact,), embedded(whole(read(arguments.outcomes), artefact.facts.models), encoder))
     if len(outcomes.prompts) < LEAST_PROMPTS or len(set(outcomes.groups)) < LEAST_GROUPS:
         got = f"{len(outcomes.prompts)} prompts with every model's score, of {len(set(outcomes.groups))} groups"
@@ -54,7 +53,7 @@ def _calibrate(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
-    artefact = _loaded(arguments.artefact, encoder)
+    artefact = loaded(arguments.artefact, encoder)
     scored = whole(read(arguments.outcomes), artefact.facts.models)
     predictor, outcomes = Predictor(artefact), embedded(scored, encoder)
     if known := int(fitted_on(artefact, outcomes).sum()):
@@ -93,14 +92,14 @@ def _evaluate(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
 
 
 def _publish(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
-    held = contest(arguments, _loaded(arguments.artefact, encoder))
+    held = contest(arguments, encoder)
     outcomes = embedded(whole(read(arguments.outcomes), held.models), encoder)
     both = [one for one in (held.new, held.serves) if one]
-    publish(arguments.artefact, held, new_to(both, outcomes))
+    publish(arguments.artefact, held, new_to(both, outcomes, calibrated=True))
 
 
 def _explain(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
-    artefact = _loaded(arguments.artefact, encoder)
+    artefact = loaded(arguments.artefact, encoder)
     predictor, default = Predictor(artefact), artefact.facts.default_model
     vector = encoder.encode([encoder.tokenise(arguments.prompt)])[0]
     found, models = predictor.predict(arguments.prompt, vector), list(artefact.facts.models)
@@ -130,10 +129,3 @@ def _expect_writable(path: Path) -> None:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
     if path.is_dir():
         raise ConfigError(f"{path}: cannot be written: is a folder, expected a file")
-
-
-def _loaded(path: Path, encoder: SentenceEncoder) -> Artefact:
-    artefact = load_artefact(path)
-    if artefact.facts.encoder_digest != encoder.digest:
-        raise ConfigError(f"{path}: encoder_digest: fitted on another encoder or precision than --encoder, --precision")
-    return artefact

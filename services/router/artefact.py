@@ -27,7 +27,7 @@ _NAMES = frozenset(
     + [f"prior_{one.name}" for one in fields(Prior)]
     + [one.name for one in fields(Ensemble) if one.name != "prior"]
 )
-_MAY_LACK = "calibration_mean_logprobs"
+_MAY_LACK = ("calibration_mean_logprobs", "calibration_prompts")
 _MAY_BE_EMPTY = ("prior_landmarks", "prior_coefficients", "prior_offset", "domain_targets")
 
 
@@ -63,6 +63,7 @@ class Artefact:
     calibration_groups: NDArray[np.int32]  # [n], prompts that share their fate
     # [n, m], mean log-probability of the tokens of each answer, not a number where unknown; None where all are
     calibration_mean_logprobs: NDArray[np.float32] | None = None
+    calibration_prompts: NDArray[np.uint64] | None = None  # [n], digests of their texts, ascending; None where unknown
 
     def save(self, path: Path) -> None:
         """Writes the file, replacing one that is there."""
@@ -86,9 +87,9 @@ class Artefact:
 
     def tensors(self) -> Mapping[str, NDArray[np.generic]]:
         """Every array by the name that it has in the file."""
-        own = {name: value for name, value in vars(self).items() if name not in ("facts", "ensemble", _MAY_LACK)}
-        if self.calibration_mean_logprobs is not None:
-            own[_MAY_LACK] = self.calibration_mean_logprobs
+        own = {
+            name: value for name, value in vars(self).items() if name not in ("facts", "ensemble") and value is not None
+        }
         prior = {f"prior_{one.name}": getattr(self.ensemble.prior, one.name) for one in fields(Prior)}
         ensemble = {one.name: getattr(self.ensemble, one.name) for one in fields(Ensemble) if one.name != "prior"}
         return own | prior | ensemble
@@ -136,7 +137,7 @@ def _check(path: Path, facts: Facts, tensors: Mapping[str, NDArray[np.generic]])
         raise ConfigError(f"{path}: feature_version: got {facts.feature_version}, expected {FEATURE_VERSION}")
     if facts.default_model not in facts.models or len(set(facts.models)) < len(facts.models):
         raise ConfigError(f"{path}: models: got {facts.models}, expected each once, {facts.default_model} among them")
-    if set(tensors) - {_MAY_LACK} != _NAMES:
+    if set(tensors).difference(_MAY_LACK) != _NAMES:
         raise ConfigError(f"{path}: tensors: got {sorted(tensors)}, expected {sorted(_NAMES)}")
     expected = _shapes(facts, tensors)
     for name in filter(tensors.__contains__, expected):
@@ -144,7 +145,7 @@ def _check(path: Path, facts: Facts, tensors: Mapping[str, NDArray[np.generic]])
         fits = found.ndim == len(shape) and all(b in (None, a) for a, b in zip(found.shape, shape, strict=True))
         if found.dtype != kind or not fits or not (found.size or name in _MAY_BE_EMPTY):
             raise ConfigError(f"{path}: {name}: got {found.dtype} {found.shape}, expected {kind.__name__} {shape}")
-        if name not in ("calibration_losses", _MAY_LACK) and not np.isfinite(found).all():
+        if name not in ("calibration_losses", "calibration_mean_logprobs") and not np.isfinite(found).all():
             raise ConfigError(f"{path}: {name}: got a value that is not finite")
     for name in tensors:
         if name.startswith("calibration_") and len(tensors["calibration_losses"]) != len(tensors[name]):
@@ -189,7 +190,8 @@ def _shapes(
         "calibration_losses": (np.float32, (None, models)),
         "calibration_harms": (np.bool_, (None, models)),
         "calibration_groups": (np.int32, (None,)),
-        _MAY_LACK: (np.float32, (None, models)),
+        "calibration_mean_logprobs": (np.float32, (None, models)),
+        "calibration_prompts": (np.uint64, (None,)),
     }
 
 

@@ -9,7 +9,7 @@ from services.router.cascade import Cascade
 from services.router.catalogue import Model
 from services.router.eligibility import Candidate
 from services.router.predictor import Prediction, Predictor
-from services.router.query import Goal, Query
+from services.router.query import Goal, Objective, Query
 from services.router.risk import Check
 
 _NOMINAL_INPUT_TOKENS = 1000
@@ -66,6 +66,10 @@ class Cascades:
         if not in_order or not strongest.model.is_default:
             return None
         return self._paired(fitted[0].name, names, *counted(objective.max_quality_loss, objective.confidence))
+
+    def warm(self, names: tuple[str, ...], objective: Objective) -> None:
+        """Works out both steps for callers who wait, of rivals in one order."""
+        self._paired(names[0], names, *counted(objective.max_quality_loss, objective.confidence))
 
     def _paired_of(self, first: str, names: tuple[str, ...], bound: float, error: float | None) -> Paired | None:
         cascade, confidence = self._cascade(first), None if error is None else 1 - error

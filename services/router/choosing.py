@@ -12,7 +12,7 @@ from services.router.goals import MEASURES, rivals
 from services.router.order import Rivalry
 from services.router.plan import Reason
 from services.router.predictor import Prediction, Predictor
-from services.router.query import Goal, Query
+from services.router.query import Goal, Objective, Query
 from services.router.risk import Check
 
 _WITHIN = {
@@ -48,6 +48,16 @@ class Choosing:
         calibrated = [name for name in predictor.models if name in predictor.calibration] if predictor else []
         self._rivalry = Rivalry(eligibility.models, calibrated)
         self._cascades = Cascades(predictor, eligibility.models) if predictor else None
+
+    def warm(self, objective: Objective) -> None:
+        """Works out what decisions for callers who name no models share, which takes longer than any of them may."""
+        query = Query("", objective)
+        names, in_order = self._counted(query)
+        if self._predictor is None or self._cascades is None or not names:
+            return
+        self._predictor.calibration.threshold(names, objective.max_quality_loss, objective.confidence, in_order)
+        if in_order and objective.goal is Goal.CHEAPEST:
+            self._cascades.warm(names, objective)
 
     def choose(self, query: Query, ranked: Sequence[Candidate], prediction: Prediction | None) -> Choice:
         """Among candidates of which the first is the strongest."""

@@ -60,6 +60,13 @@ class Eligibility:
         """
         return tuple(self._named(query))
 
+    def excluded(self, query: Query) -> tuple[str, ...]:
+        """Who may not, by this caller's wishes."""
+        if not query.names_models:
+            return ()
+        able = self._named(query)
+        return tuple(name for name in self._catalogue.names if name not in able)
+
     @property
     def models(self) -> Sequence[Model]:
         """Of the catalogue, cheapest first, each with how many tokens its answer is expected to have."""
@@ -70,7 +77,7 @@ class Eligibility:
 
     def _named(self, query: Query) -> Sequence[str]:
         objective = query.objective
-        if not (query.candidates or objective.allowed_models or objective.denied_models):
+        if not query.names_models:
             return self._catalogue.names
         self._known("candidates", query.candidates)
         self._known("objective.allowed_models", objective.allowed_models)

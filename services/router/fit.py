@@ -14,6 +14,7 @@ from services.router.ensemble import fit_ensemble
 from services.router.features import FEATURE_VERSION, lexical
 from services.router.predictor import Predictor
 from services.router.prior import Prior, without_heads
+from services.router.prompt_digest import digests
 
 LEAST_PROMPTS = 100
 LEAST_GROUPS = 20  # below that nothing would be left to calibrate on, or to find thresholds with
@@ -189,6 +190,7 @@ def calibrated(artefact: Artefact, outcomes: Outcomes, rows: NDArray[np.intp]) -
         calibration_harms=harms,
         calibration_groups=np.unique(np.asarray(outcomes.groups)[rows], return_inverse=True)[1].astype(np.int32),
         calibration_mean_logprobs=_mean_logprobs(outcomes, models, rows),
+        calibration_prompts=np.sort(digests([outcomes.prompts[row] for row in rows])),
     )
 
 

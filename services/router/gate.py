@@ -9,6 +9,9 @@ harm together.
 Callers who wait for the whole answer are decided for apart, where either router asks a cheaper model first for them.
 And where both send everything to the default, as under a bound of 0, that compares nothing: the least bound that does
 is held to instead, as some caller may ask for it.
+
+Callers may ask for other bounds: the new one has to keep some of these too, and is refused for all together by chance
+no more often than for the operator's.
 """
 
 from collections.abc import Sequence
@@ -28,6 +31,7 @@ from services.router.query import Objective, Query
 LEAST_PROMPTS = 100
 _RARELY = 0.05
 _TELLING = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # bounds that callers may ask for
+_OTHERS = (0.01, 0.05, 0.2)  # of them, held to beside the operator's
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +48,19 @@ class Decided:
     weak: float = 1.0
     first: float = 0.0
 
-    def breaks(self, bound: float) -> bool:
-        """Whether it harms more often than the bound allows, beyond chance.
+    def breaks(self, bound: float, rarely: float = _RARELY) -> bool:
+        """Whether it harms more often than the bound allows, which by chance would be seen so rarely.
 
         The binomial tail is exact for prompts. For means of groups, whatever happens within one, e times that tail is
         no less than theirs (Bentkus 2004, as in Angelopoulos et al., arXiv:2110.01052).
         """
         harms = np.floor(self.harmed.sum() + 1e-9)
-        return bool((np.e if self.grouped else 1) * binom.sf(harms - 1, len(self.harmed), bound) < _RARELY)
+        return bool((np.e if self.grouped else 1) * binom.sf(harms - 1, len(self.harmed), bound) < rarely)
+
+    def harms(self, bound: float) -> str:
+        """That it does, in words."""
+        harms = f"it harms {self.harmed.sum():.4g} of {len(self.harmed)} {self.noun}"
+        return f"{harms}, more than a bound of {bound:.3g} allows by chance"
 
     @property
     def noun(self) -> str:
@@ -61,12 +70,16 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Both routers' decisions under an objective, and why the new one may not serve; empty where it may."""
+    """Both routers' decisions under an objective, and why the new one may not serve; empty where it may.
+
+    `also` is whether it is of callers who ask for another bound.
+    """
 
     objective: Objective
     new: Decided
     serving: Decided | None
     refused: str
+    also: bool = False
 
     def any(self, share: str) -> bool:
         """Whether either router has such a share, `weak` or `first`, of the prompts."""
@@ -77,6 +90,8 @@ def compare(
     new: Policy, serving: Policy | None, outcomes: Outcomes, encoder_digest: str, objective: Objective
 ) -> Sequence[Verdict]:
     """Has both decide every prompt, for callers of streams and then, if that differs, for those who wait.
+
+    Last comes another bound that the new one breaks, if there is one.
 
     Args:
         new: the one that would serve.
@@ -108,7 +123,21 @@ def compare(
         return found
 
     streamed, waited = held(False), held(True)
-    return [streamed, waited] if waited.any("first") else [streamed]
+    found = [streamed, waited] if waited.any("first") else [streamed]
+    if any(one.refused for one in found):
+        return found
+    return [*found, *_broken(new, outcomes, encoder_digest, objective)]
+
+
+def _broken(new: Policy, outcomes: Outcomes, encoder_digest: str, objective: Objective) -> Sequence[Verdict]:
+    """The first of other bounds that the new one breaks, if there is one."""
+    others = [bound for bound in _OTHERS if bound != objective.max_quality_loss]
+    for bound in others:
+        under = replace(objective, max_quality_loss=bound)
+        decided = _decided(new, outcomes, encoder_digest, under)
+        if decided.breaks(bound, _RARELY / len(others)):
+            return [Verdict(under, decided, None, f"for callers who ask for that bound, {decided.harms(bound)}", True)]
+    return []
 
 
 def _decided(policy: Policy, outcomes: Outcomes, encoder_digest: str, objective: Objective) -> Decided:
@@ -150,14 +179,12 @@ def _asked(plan: Plan, certainty: float | None) -> Sequence[str]:
 
 def refusal(new: Decided, serving: Decided | None, bound: float) -> str:
     """Why the new one may not serve; empty where it may."""
-    asked = len(new.harmed)
     if new.breaks(bound):
-        harms = f"it harms {new.harmed.sum():.4g} of {asked} {new.noun}"
-        return f"{harms}, more than a bound of {bound:.3g} allows by chance"
+        return new.harms(bound)
     if serving is None:
         return ""
     difference = new.cost - serving.cost
-    error = float(difference.std(ddof=1)) / np.sqrt(asked)
+    error = float(difference.std(ddof=1)) / np.sqrt(len(difference))
     standard = float(difference.mean()) / error if error else float(np.sign(difference.mean())) * np.inf
     dearer, cheaper = norm.sf(standard) < _RARELY, norm.cdf(standard) < _RARELY
     if dearer and not serving.breaks(bound):

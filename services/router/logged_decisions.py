@@ -19,7 +19,7 @@ class Decision:
     `explored` is the probability with which it was drawn for the scores of every model, None where it was not;
     `sampled` that of a draw for the score of whoever answered and of the default, None where that is not known. `bound`
     is its caller's, and `contested` holds the predicted losses of models that another bound might have had answer; both
-    are None where the log is older than these.
+    are None where the log is older than these. `excluded` are models that its caller's wishes left out.
     """
 
     group: str
@@ -30,6 +30,7 @@ class Decision:
     sampled: float | None = None
     bound: float | None = None
     contested: Mapping[str, float] | None = None
+    excluded: Sequence[str] = ()
 
     def tells(self, models: Sequence[str]) -> bool:
         """Whether all of them were predicted and scored."""
@@ -54,7 +55,7 @@ def decisions(lines: Iterable[Mapping[str, Any]], version: str) -> Sequence[Deci
         if not line["group"] or not same_fit(line["version"], version):
             continue
         decision = found.setdefault(line["decision_id"], Decision(line["group"], line["unfamiliar"]))
-        decision.bound, decision.contested = line["bound"], line["contested"]
+        decision.bound, decision.contested, decision.excluded = line["bound"], line["contested"], line["excluded"]
         if line["explored"]:
             decision.explored = line["sampled"]
         elif line["sampled"]:
@@ -109,7 +110,11 @@ def checked(where: str, line: str) -> Mapping[str, Any]:
         raise InvalidOutcomes(f"{where}: contested: got {contested!r}, expected numbers from 0 to 1 by model")
     if not _share(found.get("bound") or 0.0):
         raise InvalidOutcomes(f"{where}: bound: got {found['bound']!r}, expected a number from 0 to 1")
+    excluded = found.get("excluded", [])
+    if not isinstance(excluded, list) or not all(isinstance(model, str) for model in excluded):
+        raise InvalidOutcomes(f"{where}: excluded: got {excluded!r}, expected models' names")
     unset = {"group": "", "unfamiliar": False, "explored": False, "sampled": None, "bound": None, "contested": None}
+    unset |= {"excluded": []}
     return {**unset, **found, "planned": {"loss": None, **planned}}
 
 

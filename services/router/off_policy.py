@@ -66,14 +66,15 @@ def fair_sample(decisions: Sequence[Decision], models: Sequence[str]) -> Sequenc
     Explored ones that all models were scored on, where there are any. Else those drawn for a comparison, with the ones
     that went to the default among them: what nobody compared there counts as worse (`Decision.harmed`), so that no
     threshold grows by what was never asked, whatever the bounds of callers were. Those that asked nobody else by any
-    bound are left out. Else those without a probability that all models were scored on, which are so by the word of
+    bound are left out, and those whose caller excluded one of the models: of these there would be too little harm for
+    the callers who do not. Else those without a probability that all models were scored on, which are so by the word of
     whoever scored them.
     """
     told = [one for one in decisions if one.tells(models)]
     if explored := [one for one in told if one.explored]:
         return _drawn_alike(explored, [one.explored or 1.0 for one in explored])
     drawn = [one for one in decisions if one.sampled and (one.contested or (one.unfamiliar and one.bound is not None))]
-    if drawn:
+    if drawn := [one for one in drawn if not set(models).intersection(one.excluded)]:
         return _drawn_alike(drawn, [one.sampled or 1.0 for one in drawn])
     return [one for one in told if not one.sampled]
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +25,8 @@ class Outcome:
     """A score from 0 to 1 that `source` gave to the answer of one model of a decision; no prompt, no answer.
 
     `group` is that of `PromptDigest`, `unfamiliar` whether no promise covered the prompt, `bound` the caller's,
-    `contested` the predicted losses of models that another bound might have had answer; the last are of `Draw`.
+    `contested` the predicted losses of models that another bound might have had answer, `excluded` are those that the
+    caller's wishes left out; the last are of `Draw`.
     """
 
     decision_id: str
@@ -37,6 +38,7 @@ class Outcome:
     unfamiliar: bool
     bound: float
     contested: Mapping[str, float]
+    excluded: Sequence[str] = ()
     sampled: float | None = None
     explored: bool = False
 

@@ -50,7 +50,7 @@ class Plan:
     requests, are answered worse than by the default. `unfamiliar` is whether no promise covers the prompt, and `group`
     names it in the log of outcomes, where there is one. Where there is a `check` the first one's answer has to pass it
     before it is served, and nothing is promised of it until then. `contested` are the models that a laxer bound might
-    have had answer, or a stricter one not.
+    have had answer, or a stricter one not; `excluded` those that the caller's wishes leave out.
     """
 
     models: tuple[Planned, ...]
@@ -64,6 +64,7 @@ class Plan:
     group: str = ""
     check: Check | None = None
     contested: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
 
     @property
     def contested_losses(self) -> Mapping[str, float]:

@@ -11,7 +11,7 @@ from services.router.drift import HarmWatches, PromiseState, ShiftWatch
 from services.router.eligibility import Candidate, Eligibility
 from services.router.plan import RIGHT, Plan, Planned, Reason
 from services.router.predictor import Prediction, Predictor
-from services.router.query import Goal, Query
+from services.router.query import Goal, Objective, Query
 
 
 class Policy:
@@ -30,6 +30,11 @@ class Policy:
         if before and before._version == self._version:
             self._harms, self._shift = before._harms, before._shift
         self._choosing = Choosing(eligibility, predictor, self._harms)
+
+    def warmed(self, objective: Objective) -> "Policy":
+        """Itself, once it has worked out what most decisions under an objective need; blocks for milliseconds."""
+        self._choosing.warm(objective)
+        return self
 
     @property
     def promise(self) -> PromiseState:
@@ -72,9 +77,8 @@ class Policy:
         why = f"{choice.model.name}: {choice.why}."
         unfamiliar = prediction is not None and bool(prediction.unfamiliar)
         covered = promised, bound, self._version, unfamiliar
-        return Plan(
-            planned, ranked[0].name, choice.reason, why, *covered, check=choice.check, contested=choice.contested
-        )
+        known = choice.check, choice.contested, self._eligibility.excluded(query)
+        return Plan(planned, ranked[0].name, choice.reason, why, *covered, "", *known)
 
     def assessed(self, plan: Plan, kept: bool) -> None:
         """Learns whether an answer passed the check of a plan; one of another predictor says nothing of this one."""

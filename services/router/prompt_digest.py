@@ -1,9 +1,13 @@
-"""Names prompts in the log of outcomes, so that repeats are known as such, and not what they repeat."""
+"""Names prompts in the log of outcomes and in a router's file, so that repeats are known as such."""
 
 import os
 import secrets
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from services.chassis.settings import ConfigError
 
@@ -19,8 +23,17 @@ class PromptDigest:
     def of(self, tenant: str, text: str) -> str:
         """32 hexadecimal digits; casing and white space make no difference."""
         key = blake2b(tenant.encode("utf-8", "replace"), key=self._key).digest()
-        said = " ".join(text.split()).casefold().encode("utf-8", "replace")
-        return blake2b(said, key=key, digest_size=16).hexdigest()
+        return blake2b(_said(text), key=key, digest_size=16).hexdigest()
+
+
+def digests(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """64 bits of each text [n], by which it is known again; casing and white space make no difference."""
+    found = b"".join(blake2b(_said(text), digest_size=8).digest() for text in texts)
+    return np.frombuffer(found, "<u8").astype(np.uint64)
+
+
+def _said(text: str) -> bytes:
+    return " ".join(text.split()).casefold().encode("utf-8", "replace")
 
 
 def kept_key(log: Path) -> bytes:

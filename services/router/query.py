@@ -52,3 +52,8 @@ class Query:
     answers_tool_call: bool = False
     speeds: Mapping[str, Speed] = field(default_factory=dict)
     tenant: str = ""
+
+    @property
+    def names_models(self) -> bool:
+        """Whether only some of the catalogue's may answer by their names."""
+        return bool(self.candidates or self.objective.allowed_models or self.objective.denied_models)

@@ -40,7 +40,7 @@ class Router:
         self.models = eligibility.models
         self._eligibility = eligibility
         self._file = file
-        self._policy = Policy(eligibility, file.read() if file else None)
+        self._policy = Policy(eligibility, file.read() if file else None).warmed(objective)
         self._decisions = decisions
         self._outcomes, self._digest = outcomes, digest
         self._following: asyncio.Task[None] | None = None
@@ -73,7 +73,7 @@ class Router:
         planned = place(plan, model, "model")
         self._policy.scored(plan, model, self._decisions.score(decision_id, model, score))
         if self._outcomes:
-            known = plan.version, plan.group, plan.unfamiliar, plan.bound, plan.contested_losses
+            known = plan.version, plan.group, plan.unfamiliar, plan.bound, plan.contested_losses, plan.excluded
             outcome = Outcome(decision_id, planned, score, source, *known, drawn.sampled, drawn.explored)
             await self._outcomes.append(outcome)
 
@@ -84,7 +84,8 @@ class Router:
 
     async def _follow(self, file: PredictorFile) -> None:
         async for predictor in file.changes():
-            self._policy = Policy(self._eligibility, predictor, self._policy)
+            policy = Policy(self._eligibility, predictor, self._policy)
+            self._policy = await asyncio.to_thread(policy.warmed, self.objective)
 
     async def close(self) -> None:
         """Writes what the log still holds."""

@@ -1,7 +1,8 @@
 """Prompts that a router was not fitted on: no others tell how far it may be trusted, as it knows the answers to those.
 
 A router keeps no prompt, but the points that the prompts it was fitted on make in its kernel's space, all of them up to
-1,024. The same prompt makes the same point; in MMLU the nearest of two different ones are 0.37 apart.
+1,024. The same prompt makes the same point; in MMLU the nearest of two different ones are 0.37 apart. Of the prompts
+that it was calibrated on it keeps digests, all of them: its bound holds on these whatever it does on others.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from scipy.spatial import KDTree
 from services.router.artefact import Artefact
 from services.router.features import lexical
 from services.router.fit import Outcomes
+from services.router.prompt_digest import digests
 from services.router.scored import InvalidOutcomes
 
 _SAME = 0.01
@@ -24,13 +26,24 @@ def fitted_on(artefact: Artefact, outcomes: Outcomes) -> NDArray[np.bool_]:
     """Which prompts are known to have been fitted on, or share a group with such a one, [n]."""
     points = artefact.ensemble.points(outcomes.embeddings, np.stack([lexical(prompt) for prompt in outcomes.prompts]))
     distances, _ = KDTree(artefact.ensemble.landmarks).query(points, distance_upper_bound=_SAME)
+    return _of_groups(outcomes, np.isfinite(distances))
+
+
+def calibrated_on(artefact: Artefact, outcomes: Outcomes) -> NDArray[np.bool_]:
+    """Which prompts it was calibrated on, or share a group with such a one, [n]; none where its file does not tell."""
+    if artefact.calibration_prompts is None:
+        return np.zeros(len(outcomes.prompts), np.bool_)
+    return _of_groups(outcomes, np.isin(digests(outcomes.prompts), artefact.calibration_prompts))
+
+
+def _of_groups(outcomes: Outcomes, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
     groups = np.asarray(outcomes.groups)
-    found: NDArray[np.bool_] = np.isin(groups, groups[np.isfinite(distances)])
+    found: NDArray[np.bool_] = np.isin(groups, groups[known])
     return found
 
 
-def unseen(artefacts: Sequence[Artefact], outcomes: Outcomes) -> Outcomes:
-    """The outcomes of prompts that none of these was fitted on.
+def unseen(artefacts: Sequence[Artefact], outcomes: Outcomes, calibrated: bool = False) -> Outcomes:
+    """The outcomes of prompts that none of these was fitted on, nor calibrated on, where that matters.
 
     Raises:
         InvalidOutcomes: too many of those left may be such, as not all that were fitted on are kept.
@@ -42,8 +55,10 @@ def unseen(artefacts: Sequence[Artefact], outcomes: Outcomes) -> Outcomes:
         kept = min(1.0, len(artefact.ensemble.landmarks) / artefact.facts.fitted_prompts)
         missed += known.sum() * (1 / kept - 1)
         left &= ~known
+        if calibrated:
+            left &= ~calibrated_on(artefact, outcomes)
     if missed > _MOST_MISSED * left.sum():
-        got = f"{(~left).sum()} of {len(left)} prompts that the router was fitted on, and about {missed:.0f} more"
+        got = f"{(~left).sum()} of {len(left)} prompts that the router knows, and about {missed:.0f} more"
         raise InvalidOutcomes(f"outcomes: got {got}, expected others")
     return _at(outcomes, np.flatnonzero(left))
 

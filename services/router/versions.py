@@ -1,9 +1,11 @@
 """The versions of a fitted router: the file that serves, and beside it every one that was ever put in its place."""
 
+import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +26,14 @@ class Version:
     withdrawn: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Beginnings of the digests of a new file and of what serves, empty where nothing does, as they were judged."""
+
+    new: str
+    serving: str
+
+
 class Versions:
     """Kept in `<serving file>.versions`; what serves changes by one rename, so that a reader finds one or the other."""
 
@@ -33,8 +43,7 @@ class Versions:
 
     def listed(self) -> Sequence[Version]:
         """All of them, the oldest first; one that serves and was put there by hand is not among them."""
-        serving = _digest(self._serving) if self._serving.exists() else ""
-        found = []
+        serving, found = self._served(), []
         for path in sorted(self._folder.glob("[0-9]*-*")):
             number, _, digest = path.stem.partition("-")
             withdrawn = path.suffix == _WITHDRAWN
@@ -42,34 +51,49 @@ class Versions:
         last = max((one.number for one in found if one.serves), default=0)  # it may have come back after another
         return [replace(one, serves=one.number == last) for one in found]
 
-    def publish(self, new: Path) -> Version:
+    def publish(self, new: Path, judged: Judged | None = None) -> Version:
         """Serves a copy of this file from now on; what served before is kept.
 
+        Args:
+            new: the file.
+            judged: what `expect_another` said of both before they were compared, where they were.
+
         Raises:
-            ConfigError: it serves already, or a file cannot be read or written.
+            ConfigError: it serves already, or a file cannot be read or written, or is not what was judged.
         """
-        self.expect_another(new)
+        judged = judged or self.expect_another(new)
         try:
-            if self._serving.exists() and not any(one.serves for one in self.listed()):
-                self._keep(self._serving)
-            self._serve(self._keep(new))
+            with self._alone():
+                if self._served() != judged.serving:
+                    expected = f"what {new} was compared with: publish it again"
+                    raise ConfigError(f"{self._serving}: was replaced meanwhile, expected {expected}")
+                copy = self._copied(new)
+                if _digest(copy) != judged.new:
+                    copy.unlink()
+                    raise ConfigError(f"{new}: was replaced meanwhile, expected what was judged: publish it again")
+                if judged.serving and not any(one.serves for one in self.listed()):
+                    self._keep(self._copied(self._serving, ".served"))
+                self._serve(self._keep(copy))
+                return self.listed()[-1]
         except OSError as error:
             raise ConfigError(f"{error.filename}: cannot be used: {error.strerror}") from error
-        return self.listed()[-1]
 
-    def expect_another(self, new: Path) -> None:
+    def expect_another(self, new: Path) -> Judged:
         """Sees to it that this file is not what serves, as publishing that, and going back from it, changes nothing.
+
+        To be asked before either is read.
 
         Raises:
             ConfigError: it is, or cannot be read.
         """
         try:
-            digest, serving = _digest(new), _digest(self._serving) if self._serving.exists() else ""
+            judged = Judged(_digest(new), self._served())
         except OSError as error:
             raise ConfigError(f"{error.filename}: cannot be read: {error.strerror}") from error
-        if digest == serving:
-            number = next((f"version {one.number} ({digest})" for one in self.listed() if one.serves), digest)
+        if judged.new == judged.serving:
+            number = next((f"version {one.number} ({one.digest})" for one in self.listed() if one.serves), judged.new)
             raise ConfigError(f"{new}: serves already, as {number}, expected another")
+        return judged
 
     def rollback(self, default_model: str) -> Version:
         """Withdraws what serves, and serves the last before it that is still `usable`.
@@ -77,6 +101,10 @@ class Versions:
         Raises:
             ConfigError: there is none before, or none that is usable, or a file cannot be written.
         """
+        with self._alone():
+            return self._back(default_model)
+
+    def _back(self, default_model: str) -> Version:
         standing = [one for one in self.listed() if not one.withdrawn]
         place = next((place for place, one in enumerate(standing) if one.serves), None)
         if place is None and not self._serving.exists():
@@ -106,12 +134,30 @@ class Versions:
                 return one
         raise ConfigError(f"{self._serving}: no version before can be used: {'; '.join(problems)}")
 
-    def _keep(self, path: Path) -> Path:
-        self._folder.mkdir(parents=True, exist_ok=True)
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While nobody else publishes or goes back; ConfigError where that cannot be seen to."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            lock = (self._folder / ".lock").open("a")
+        except OSError as error:
+            raise ConfigError(f"{error.filename}: cannot be used: {error.strerror}") from error
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _served(self) -> str:
+        return _digest(self._serving) if self._serving.exists() else ""
+
+    def _copied(self, path: Path, name: str = ".new") -> Path:
+        copy = self._folder / name
+        shutil.copyfile(path, copy)
+        return copy
+
+    def _keep(self, copy: Path) -> Path:
+        """The next version is this copy, which goes by another name from now on."""
         number = max((one.number for one in self.listed()), default=0) + 1
-        kept = self._folder / f"{number:06d}-{_digest(path)}{_KEPT}"
-        shutil.copyfile(path, kept)
-        return kept
+        return copy.rename(self._folder / f"{number:06d}-{_digest(copy)}{_KEPT}")
 
     def _serve(self, path: Path) -> None:
         partial = self._serving.with_name(self._serving.name + ".partial")

@@ -15,10 +15,13 @@ from benchmarks import gpu, gpu_decode, gpu_search, gpu_table
 from benchmarks.direct_emitter import Packed, emit_pass, empty_memory
 from benchmarks.gpu_cases import Sizes, Target
 from benchmarks.gpu_encoder_cases import RAGGED, every_case, timed_cases
-from benchmarks.gpu_launch import arguments_of, by_triton
+from benchmarks.gpu_launch import by_triton, tensors
+from kernels.device_kernel import arguments_of
 from kernels.launch import new_outputs
 from kernels.specimens import specimens
+from services.cache import search_device
 from services.executor.models.rotary import Rotary
+from tests.kernels.driver_fake import InterpretedDriver
 
 SMALL = Sizes(
     heads=4, kv_heads=2, head_dim=16, hidden=64, outputs=24, group=64, vocabulary=90, page_size=32, held=19, rows=3,
@@ -75,7 +78,7 @@ def test_arguments_are_in_tensorrts_order() -> None:
     output = torch.empty(SMALL.texts, SMALL.features)
     pointers = [case.inputs["x"].data_ptr(), case.inputs["mask"].data_ptr()]
     chosen = _chosen(case)
-    values = arguments_of(chosen.contract, chosen.constants, case.inputs, [output])
+    values = arguments_of(chosen.contract, chosen.constants, tensors(case.inputs), [output.data_ptr()])
     assert values == [*pointers, SMALL.words, output.data_ptr()]
     assert [type(value) for value in values] == [np.uint64, np.uint64, np.int32, np.uint64]
 
@@ -116,18 +119,21 @@ def _zeros(chosen: Any, inputs: Any) -> Sequence[Any]:
 
 @pytest.fixture
 def without_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The benchmark on a CPU: small sizes, kernels interpreted, nothing captured or compiled, times made up."""
+    """The benchmark on a CPU: small sizes, interpreted by either way of launching, nothing captured or compiled,
+    times made up."""
     little = {"vocabulary": 50, "page_size": 30, "features": 40, "heads": 2, "kv_heads": 1, "outputs": 20}
     small, tiny = replace(RAGGED[1], **little), _tiny()  # type: ignore[arg-type]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch, "compile", lambda call, **_: call)
-    monkeypatch.setattr(gpu, "CudaDriver", lambda: SimpleNamespace(name=DEVICE["device"], architecture=90))
+    monkeypatch.setattr(InterpretedDriver, "name", DEVICE["device"])
+    for module in (gpu, search_device):
+        monkeypatch.setattr(module, "CudaDriver", lambda: InterpretedDriver(monkeypatch))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: SimpleNamespace(cuda_stream=7))
     monkeypatch.setattr(gpu, "Target", lambda architecture, activation, device: CPU)
     monkeypatch.setattr(gpu, "Sizes", lambda: SMALL)
     monkeypatch.setattr(gpu, "RAGGED", [small])
     monkeypatch.setattr(gpu, "CHECKED", ["fp32"])
     monkeypatch.setattr(gpu, "timed_cases", lambda sizes, target: timed_cases(sizes, target)[-5:])
-    monkeypatch.setattr(gpu, "ByDriver", lambda driver, stream, timed=False: by_triton)
     monkeypatch.setattr(gpu, "copy_bandwidth", lambda: 1e12)
     for module in (gpu, gpu_search, gpu_decode):
         monkeypatch.setattr(module, "captured", lambda call: call, raising=False)
@@ -152,7 +158,12 @@ def test_it_runs_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "transformers",
         "transformers, compiled",
     ]
-    assert "kernel" in [one["way"] for one in found["search"]]
+    ways = ("index on the GPU", "index on the GPU", "clusters on the CPU")
+    assert [one["way"] for one in found["search"]] == [
+        "kernel",
+        *(f"the cache's {way}, 300 vectors, one query" for way in ways),
+        "faiss cpu, one query",
+    ]
     monkeypatch.setattr(gpu, "timed_cases", lambda sizes, target: [])
     monkeypatch.setattr(gpu, "ByDriver", lambda driver, stream, timed=False: _zeros)
     assert gpu.main(["--folder", str(tmp_path), "--shapes"]) == 1

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from services.cache.decision import MissReason
 from services.cache.entry import Partition, Selector
-from services.cache.query import Hit, MatchKind
+from services.cache.query import Hit, MatchKind, NotKept
 from services.chassis.errors import InvalidField, NotFound
 from tests.unit.cache.parts import (
     DIGEST,
     HERE,
+    SECOND_NS,
     Clock,
     ServeNearest,
     answer,
@@ -132,6 +133,27 @@ def test_time_to_live(tmp_path: Path) -> None:
         assert cache.stats().entries == 1
         clock.advance(10**9)
         assert served(cache.lookup(ask("sweeps"))) == "42"
+
+
+def test_who_did_not_look_takes_no_answer_that_lasts_longer(tmp_path: Path) -> None:
+    """A caller who wants no cached answer, and limits its own, leaves the tenant the one that lasts longer; a refresh
+    without a limit takes its place, as does what is kept after a lookup, or when the former has expired."""
+    clock = Clock()
+    with opened(tmp_path, clock, ttl_s=10) as cache:
+        cache.store(keep("x", "first"))
+        assert cache.store(keep("x", "short", ttl_ns=SECOND_NS)) is NotKept.OUTLIVED
+        assert served(cache.lookup(ask("x"))) == "first"
+        cache.store(keep("x", "longer", ttl_ns=20 * SECOND_NS))
+        assert served(cache.lookup(ask("x"))) == "longer"
+        cache.store(keep("x", "refreshed"))
+        assert served(cache.lookup(ask("x"))) == "refreshed"
+        clock.advance(2)
+        missed = cache.lookup(ask("x", max_age_ns=SECOND_NS))
+        cache.store(keep("x", "after a lookup", ttl_ns=SECOND_NS, lookup_id=missed.lookup_id))
+        assert served(cache.lookup(ask("x"))) == "after a lookup"
+        clock.advance(1)
+        cache.store(keep("x", "after the end", ttl_ns=1))
+        assert served(cache.lookup(ask("x"))) == "after the end"
 
 
 def test_what_was_purged_is_in_no_file(tmp_path: Path) -> None:

@@ -54,7 +54,10 @@ class Isolation(RuleBasedStateMachine):
         said = f"answer {self.stored}"
         vector = embedding() if with_vector else None
         self.cache.store(keep(text, said, partition=partition, embedding=vector, ttl_ns=ttl_s * SECOND_NS))
-        self.model[partition, text] = said, self.clock.now_ns + ttl_s * SECOND_NS
+        end = self.clock.now_ns + ttl_s * SECOND_NS
+        former_end = self.model.get((partition, text), ("", 0))[1]
+        if former_end <= max(end, self.clock.now_ns):
+            self.model[partition, text] = said, end
 
     @rule(partition=partitions, text=texts)
     def look_up_exactly(self, partition: Partition, text: str) -> None:

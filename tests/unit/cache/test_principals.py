@@ -44,6 +44,16 @@ def test_quarantine(tmp_path: Path) -> None:
         assert served(cache.lookup(ask("third", principal="b"))) == "42"
 
 
+def test_quarantine_takes_nothing_from_the_tenant(tmp_path: Path) -> None:
+    """An answer that a new principal had made without a look does not replace one that serves everybody."""
+    with opened(tmp_path, confirmed_for_trust=1) as cache:
+        cache.store(by("a", "x"))
+        assert not isinstance(cache.store(by("b", "x", "mine")), NotKept)
+        cache.judge(HERE.tenant, cache.lookup(ask("x", principal="b")).lookup_id, right=True)
+        assert cache.store(by("c", "x", "other")) is NotKept.OUTLIVED
+        assert served(cache.lookup(ask("x", principal="a"))) == "mine"
+
+
 def test_an_equal_answer_confirms(tmp_path: Path) -> None:
     """Another principal's execution that said the same confirms; the same principal's, or another answer, does not."""
     with opened(tmp_path, confirmed_for_trust=3) as cache:

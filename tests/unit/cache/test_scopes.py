@@ -321,6 +321,13 @@ def directions_and_signs(names: list[str]) -> Iterator[tuple[str, str]]:
         yield f"Would I be {verb}?", f"Am I {verb}?"
         yield f"Have I been {verb}?", f"Am I {verb}?"
         yield f"When have I {verb}?", f"When am I {verb}?"
+        for who, have in (("I", "have"), ("We", "have"), ("They", "have"), ("Bob", "has")):
+            yield f"{who} {have} been {verb}", f"{who} {have} {verb}"
+            yield f"Why {have} {who} been {verb}?", f"Why {have} {who} {verb}?"
+            yield f"{who} should be {verb}", f"{who} should have {verb}"
+        yield f"I'm {verb} weekly", f"I've {verb} weekly"
+        yield f"Which friends have I {verb}?", f"Which friends have {verb}?"
+        yield f"the company that I {verb}", f"the company that {verb}"
         yield f"What would they be {verb}?", f"What are they {verb}?"
 
 

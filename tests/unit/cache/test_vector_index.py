@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from services.cache import nearest
 from services.cache.entry import Partition, Space
 from services.cache.nearest import Vectors
+from services.cache.search_device import SearchDevice
 from services.cache.snapshots import Snapshots
 from services.cache.vector_index import VectorIndex
 
@@ -18,6 +19,7 @@ DIMENSION = 8
 DIGEST = "ab" * 32
 HERE = Space(Partition("t", b"h" * 16), DIGEST)
 FREE = 10**9
+NONE = SearchDevice(0)
 
 
 def unit(seed: int) -> np.ndarray:
@@ -85,7 +87,7 @@ def made(index: VectorIndex) -> bool:
     """Searches until the index that is being made has taken over."""
     for _ in range(1000):
         index.search(HERE, unit(0), 1)
-        if not index._built[HERE].index.is_exact:
+        if index._built[HERE].index.costly:
             return True
         time.sleep(0.005)
     return False
@@ -99,7 +101,7 @@ steps = st.lists(st.tuples(st.sampled_from("asr"), st.integers(0, 2), st.integer
 def test_neighbours_by_hand(steps: list[tuple[str, int, int]], max_bytes: int) -> None:
     """After any additions and removals a search finds what a dot product over the partition finds."""
     stored = Stored()
-    index = VectorIndex(stored, Snapshots(Path("nowhere")), max_bytes)
+    index = VectorIndex(stored, Snapshots(Path("nowhere")), max_bytes, NONE)
     for action, where, number in steps:
         space = Space(Partition("t", bytes([where])), DIGEST)
         known = stored.of_space.setdefault(space, {})
@@ -120,7 +122,7 @@ def test_neighbours_by_hand(steps: list[tuple[str, int, int]], max_bytes: int) -
 def test_memory_is_bounded() -> None:
     """The partition searched longest ago is dropped, and read again when it is needed."""
     stored = Stored()
-    index = VectorIndex(stored, Snapshots(Path("nowhere")), 2 * (4096 + 10 * (4 * DIMENSION + 8)))
+    index = VectorIndex(stored, Snapshots(Path("nowhere")), 2 * (4096 + 10 * (4 * DIMENSION + 8)), NONE)
     spaces = [Space(Partition("t", bytes([number])), DIGEST) for number in range(3)]
     for space in spaces:
         stored.of_space[space] = {number: unit(number) for number in range(10)}
@@ -137,9 +139,9 @@ def test_a_large_partition_changes_its_method(tmp_path: Path) -> None:
     """Past the limit an index by clusters takes over, with what was added and removed while it was made."""
     stored = Stored()
     known = filled(stored, 199)
-    index = VectorIndex(stored, Snapshots(tmp_path), FREE)
+    index = VectorIndex(stored, Snapshots(tmp_path), FREE, NONE)
     index.search(HERE, unit(0), 1)
-    assert index._built[HERE].index.is_exact
+    assert not index._built[HERE].index.costly
     for number in range(199, 260):
         known[number] = unit(number)
         index.add(HERE, number, known[number])
@@ -156,16 +158,16 @@ def test_a_restart_reads_what_was_made(tmp_path: Path) -> None:
     """The index comes from its file, brought up to date with what the store gained and lost since."""
     stored = Stored()
     known = filled(stored, 300)
-    index = VectorIndex(stored, Snapshots(tmp_path), FREE)
+    index = VectorIndex(stored, Snapshots(tmp_path), FREE, NONE)
     assert made(index)
     index.close()
     for number in range(300, 320):
         known[number] = unit(number)
         del known[number - 300]
     reads = stored.reads
-    again = VectorIndex(stored, Snapshots(tmp_path), FREE)
+    again = VectorIndex(stored, Snapshots(tmp_path), FREE, NONE)
     again.warm()
-    assert not again._built[HERE].index.is_exact
+    assert again._built[HERE].index.costly
     assert recall(again, known) >= 0.98
     assert stored.reads == reads
     again.close()
@@ -177,7 +179,7 @@ def test_any_damaged_byte_of_a_file_is_noticed(tmp_path: Path, which: str) -> No
     """Whichever byte of a file changes, the index is made anew from the store, and finds the same."""
     stored = Stored()
     known = filled(stored, 300)
-    index = VectorIndex(stored, Snapshots(tmp_path), FREE)
+    index = VectorIndex(stored, Snapshots(tmp_path), FREE, NONE)
     assert made(index)
     index.close()
     (path,) = tmp_path.glob(which)
@@ -187,7 +189,7 @@ def test_any_damaged_byte_of_a_file_is_noticed(tmp_path: Path, which: str) -> No
         damaged[place] ^= 1 << int(place) % 8
         path.write_bytes(damaged)
         assert Snapshots(tmp_path).load(HERE) is None or which == "*.json"
-        again = VectorIndex(stored, Snapshots(tmp_path), FREE)
+        again = VectorIndex(stored, Snapshots(tmp_path), FREE, NONE)
         assert recall(again, known, 5) == 1.0
         again._maker.shutdown()
         for left in tmp_path.iterdir():
@@ -200,7 +202,7 @@ def test_files_of_another_encoder_are_removed(tmp_path: Path) -> None:
     """What belongs to another space is neither read nor left lying about."""
     stored = Stored()
     filled(stored, 300)
-    index = VectorIndex(stored, Snapshots(tmp_path), FREE)
+    index = VectorIndex(stored, Snapshots(tmp_path), FREE, NONE)
     assert made(index)
     index.close()
     assert Snapshots(tmp_path).load(Space(HERE.partition, "cd" * 32)) is None

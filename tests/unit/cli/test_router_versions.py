@@ -3,10 +3,12 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from services.cli import router_reading, routing
 from services.cli.__main__ import main
 from services.router.artefact import FORMAT, load_artefact
 from tests.unit.cli.test_routing import fitted, outcomes  # noqa: F401 (a fixture)
@@ -45,7 +47,7 @@ def test_publish_refuse_and_roll_back(
     assert version(serving) == version(fitted)
 
     rosy = tmp_path / "rosy.jsonl"
-    rosy.write_text(fresh.read_text().replace('"small": 0', '"small": 1'))
+    rosy.write_text(outcomes(tmp_path / "other.jsonl", 240, seed=7).read_text().replace('"small": 0', '"small": 1'))
     careless = tmp_path / "careless.safetensors"
     main(["router", "calibrate", str(fitted), str(rosy), "--out", str(careless)])
     with pytest.raises(SystemExit) as ended:
@@ -148,3 +150,49 @@ def test_publishing_in_vain_is_refused(
     with pytest.raises(SystemExit):
         main(["router", "publish", str(fitted), str(fresh), *said])
     assert "serves already, as version 1 (" in capsys.readouterr().err
+
+
+def test_what_it_was_calibrated_on_judges_nothing(
+    fitted: Path,  # noqa: F811
+    config: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its bound holds on these prompts whatever it does on others, so they are left out, and none are too few."""
+    more, new = outcomes(tmp_path / "more.jsonl", 240, seed=6), tmp_path / "new.safetensors"
+    main(["router", "calibrate", str(fitted), str(more), "--out", str(new)])
+    both, said = tmp_path / "both.jsonl", ["--config", str(config)]
+    both.write_text(more.read_text() + outcomes(tmp_path / "fresh.jsonl", 240, seed=5).read_text())
+    with pytest.raises(SystemExit):
+        main(["router", "publish", str(new), str(more), *said])
+    assert "outcomes: got 0 prompts, expected at least 100" in capsys.readouterr().err
+    main(["router", "publish", str(new), str(both), *said])
+    told = capsys.readouterr()
+    assert "note: 240 of 480 prompts are left out, as the router was fitted or calibrated on them" in told.err
+    assert "version 1 (" in told.out
+
+
+@pytest.mark.parametrize("changed", ["new", "serving"])
+def test_a_file_replaced_while_it_is_judged_is_refused(
+    changed: str,
+    fitted: Path,  # noqa: F811
+    config: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither an unjudged router serves, nor one that was compared with what no longer does."""
+    serving, fresh = tmp_path / "serving.safetensors", outcomes(tmp_path / "fresh.jsonl", 240, seed=5)
+    new, other = tmp_path / "new.safetensors", tmp_path / "other.safetensors"
+    new.write_bytes(fitted.read_bytes())
+    main(["router", "calibrate", str(fitted), str(outcomes(tmp_path / "more.jsonl", 240, seed=6)), "--out", str(other)])
+
+    def embedded(*arguments: Any) -> Any:
+        (new if changed == "new" else serving).write_bytes(other.read_bytes())
+        return router_reading.embedded(*arguments)
+
+    monkeypatch.setattr(routing, "embedded", embedded)
+    with pytest.raises(SystemExit):
+        main(["router", "publish", str(new), str(fresh), "--config", str(config)])
+    assert f"{new if changed == 'new' else serving}: was replaced meanwhile" in capsys.readouterr().err
+    assert serving.exists() is (changed == "serving")

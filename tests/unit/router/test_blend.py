@@ -39,12 +39,40 @@ def test_the_middle_is_where_models_differ() -> None:
     assert np.abs(found[:, 0] - found[:, 1] - gain).mean() < 0.1
 
 
-def test_few_questions_bend_little() -> None:
-    """As many prompts, but wordings of 100 questions, leave what the members expect, but for the mean."""
+def test_few_questions_tell_means_alone() -> None:
+    """Of wordings of 100 questions it hardly matters which came out well, only how many did."""
     said, came, _ = outcomes(1500)
-    found = expected(fit_blend(said, came, SCORES, 0, 100), said)
-    moved = found - said
-    assert np.abs(moved - moved.mean(axis=0)).max() < 0.01
+    shuffled = np.random.default_rng(1).permutation(came)
+    found, other = (expected(fit_blend(said, one, SCORES, 0, 100), said) for one in (came, shuffled))
+    assert np.abs(found - other).max() < 0.02
+    many, others = (expected(fit_blend(said, one, SCORES, 0, 1500), said) for one in (came, shuffled))
+    assert np.abs(many - others).max() > 0.1
+
+
+def test_a_better_model_gains_where_it_is_hard_before_outcomes_say_so() -> None:
+    """Of two models with means of 0.9 and 0.7 the better one has more to win where both do worse, with 60 outcomes."""
+    rng = np.random.default_rng(2)
+    ability = rng.normal(size=60)
+    truth = 1 / (1 + np.exp(-np.stack([ability + 2.6, ability + 1.0], axis=1)))
+    came = (rng.uniform(size=truth.shape) < truth).astype(np.float64)
+    ease = truth.mean(axis=1, keepdims=True)
+    said = ease + came.mean(axis=0) - ease.mean() + rng.normal(0, 0.02, (60, 2))
+    found = expected(fit_blend(said, came, SCORES, 0, 60), said)
+    gain = truth[:, 0] - truth[:, 1]
+    assert abs(np.corrcoef(said[:, 0] - said[:, 1], gain)[0, 1]) < 0.3
+    assert np.corrcoef(found[:, 0] - found[:, 1], gain)[0, 1] > 0.7
+
+
+def test_half_of_a_harm_is_what_came_of_prompts_so_easy() -> None:
+    """Members see no harm coming; it came where prompts are hard, and is expected there, half as much as it came."""
+    rng = np.random.default_rng(3)
+    ease = rng.uniform(0.2, 0.9, 2000)
+    harm = 0.5 * (1 - ease)
+    said = np.stack([ease, ease, np.zeros(2000)], axis=1)
+    came = (rng.uniform(size=said.shape) < np.stack([ease, ease, harm], axis=1)).astype(np.float64)
+    weights = np.array([0.5, 0.5, 0], np.float32)
+    found = terms(said.astype(np.float32), np.zeros((2000, 0), np.float32), weights)
+    np.testing.assert_allclose(found @ fit_blend(said, came, weights, 0, 2000)[:, 2], harm / 2, atol=0.04)
 
 
 def test_a_target_that_nobody_observed_stays() -> None:

@@ -178,6 +178,15 @@ def test_what_was_worked_out_for_one_caller_serves_others() -> None:
     assert len({id(one) for one in found}) <= 2  # 1 - 0.9 is a little less than a tenth
 
 
+def test_nothing_that_all_share_is_worked_out_for_the_first_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A router that was warmed has its cascade before anybody asks, under another bound than its own as well."""
+    made = router()
+    made._policy = made._policy.warmed(made.objective)
+    monkeypatch.setattr(Predictor, "cascade", None)
+    for bound in (0.05, 0.08):
+        assert planned(made, loss=bound)[1].reason is Reason.CHEAPER_FIRST
+
+
 @pytest.mark.parametrize(("within_s", "asked"), [(2.9, False), (3.1, True)])
 def test_both_answers_have_to_come_in_time(within_s: float, asked: bool) -> None:
     """One after the other they take a second and two: it is asked first where that is no more than may be waited."""

@@ -163,6 +163,25 @@ def asking_first(live: Any, tells: bool) -> Policy:
     return Policy(Eligibility(models, 100), told(losses, harms, live, calibration_mean_logprobs=certainty))
 
 
+@pytest.mark.parametrize("known", [0.2, 1.0])
+def test_bounds_that_other_callers_may_ask_for_are_kept_as_well(known: float) -> None:
+    """A calibration that knows of no harm beyond a loss keeps the operator's bound, and breaks a laxer one."""
+    rng = np.random.default_rng(0)
+    loss, live, beside = rng.uniform(0, 1, 2000), rng.uniform(0, 1, 500), np.zeros((2, 2000))
+    harm = (rng.uniform(size=2000) < loss) & (loss < known)
+    made = told(np.stack([loss, beside[0]], 1), np.stack([harm, beside[1]], 1), np.stack([live, live * 0], 1))
+    strong = model("large", 10, is_default=True, context_tokens=4000)
+    models = Eligibility(Catalogue([model("middle", 1, context_tokens=4000), strong]), 100)
+    texts = [str(row) for row in range(500)]
+    vectors = np.tile(np.eye(1, DIMENSION, dtype=np.float32), (500, 1))
+    scores = {"middle": (rng.uniform(size=500) >= live).astype(float), "large": np.ones(500)}
+    told_of = Outcomes(texts, vectors, scores, texts, [""] * 500)
+    first, *others = compare(Policy(models, made), None, told_of, DIGEST, Objective(0.01))
+    assert not first.refused
+    assert [one.also for one in others] == ([True] if known < 1 else [])
+    assert all("more than a bound of 0.05 allows by chance" in one.refused for one in others)
+
+
 def test_answers_that_are_assessed_are_held_to_the_bound_as_well() -> None:
     """A cascade that takes harmful answers for sure ones is refused, though routing alone keeps the bound."""
     live, harms, sure = certain(600, 2, tells=False)

@@ -183,6 +183,33 @@ def test_comparisons_alone_of_several_bounds_are_refused() -> None:
     assert recalibrated(made, explored).facts.metrics["recalibrated_decisions"] == 200
 
 
+@pytest.mark.parametrize("unfamiliar", [0.0, 0.2])
+def test_callers_who_exclude_a_model_do_not_dilute_its_harm(unfamiliar: float) -> None:
+    """Nine of ten deny the small model; those who allow it get no more harm from scores that somebody else brought."""
+    shares = []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        losses, after = rng.beta(1.5, 6, 40_000), recalibrated(artefact(), list(denied(4000, unfamiliar, seed)))
+        sent = losses < Predictor(after).calibration.threshold(("small",), 0.05, None)
+        shares.append(float((losses * sent).mean()) * (1 - unfamiliar))
+    assert 0.035 < np.mean(shares) <= 0.05 + np.std(shares) / np.sqrt(len(shares))
+
+
+def denied(requests: int, unfamiliar: float, seed: int) -> Iterator[dict[str, Any]]:
+    """Whole scores of every model that a caller allows, most of whom allow only the middle one and the large."""
+    rng = np.random.default_rng(seed)
+    for number in range(requests):
+        losses = {"small": float(rng.beta(1.5, 6)), "middle": float(rng.beta(1.5, 9)), "large": 0.0}
+        excluded = ["small"] if rng.uniform() < 0.9 else []
+        unlike = bool(rng.uniform() < unfamiliar)
+        allowed = {model: loss for model, loss in losses.items() if model not in excluded}
+        contested = {} if unlike else {model: loss for model, loss in allowed.items() if model != "large"}
+        known: dict[str, Any] = {"excluded": excluded, "contested": contested, "unfamiliar": unlike}
+        for model, loss in allowed.items():
+            right = float(rng.uniform() >= loss)
+            yield line(f"{seed}-{number}", model, loss, right, sampled=0.02, bound=0.05, **known)
+
+
 def test_what_no_bound_would_have_sent_is_no_part_of_the_sample() -> None:
     """A turn that leans on others, or a promise that is suspended, says nothing of a weaker model's answers."""
     lines = list(compared(400, {0.01: 0.3, 0.2: 0.3}, 1.0, seed=0))

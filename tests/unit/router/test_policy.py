@@ -336,6 +336,15 @@ def threshold_of(models: Catalogue, **fields: Any) -> str:
     return found[1]
 
 
+@pytest.mark.parametrize("wish", ["candidates", "allowed_models"])
+def test_a_plan_tells_whom_the_callers_wishes_leave_out(wish: str) -> None:
+    """Those that its names leave out, and not those that its length does."""
+    made, fields = policy(predictor=PREDICTOR), dict[str, Any]({wish: ("small", "large")})
+    assert made.plan(query(vector=familiar(), **fields)).excluded == ("middle",)
+    assert made.plan(query(vector=familiar(), denied_models=("small",))).excluded == ("small",)
+    assert made.plan(query("x" * 1500, vector=familiar())).excluded == ()
+
+
 def test_one_order_counts_whoever_is_chosen() -> None:
     """Where every prompt has the same rivals in one order, those behind a chosen one add no harm."""
     narrow = model("small", 1, context_tokens=1000), model("middle", 4, context_tokens=4000)

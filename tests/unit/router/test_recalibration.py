@@ -24,7 +24,8 @@ VERSION = artefact().version
 def line(decision: str, model: str, loss: float | None, score: float, **changes: Any) -> dict[str, Any]:
     planned = {"model": model, "quality": None, "loss": loss, "cost_nano_usd": 1, "seconds": None}
     known = {"decision_id": decision, "planned": planned, "score": score, "source": "judge", "version": VERSION}
-    unset = {"unfamiliar": False, "sampled": None, "explored": False, "bound": None, "contested": None}
+    unset: dict[str, Any] = {"unfamiliar": False, "sampled": None, "explored": False, "bound": None, "contested": None}
+    unset["excluded"] = []
     return {**known, "group": f"prompt of {decision}", **unset, **changes}
 
 
@@ -137,6 +138,10 @@ def test_lines_that_do_not_tell_the_prompt_are_passed_over() -> None:
         (
             '{"decision_id": "d", "version": "a.b", "contested": {"m": "x"}, "score": 1, "planned": {"model": "m"}}',
             "contested: got {'m': 'x'}, expected numbers",
+        ),
+        (
+            '{"decision_id": "d", "version": "a.b", "excluded": ["m", 1], "score": 1, "planned": {"model": "m"}}',
+            r"excluded: got \['m', 1\], expected models' names",
         ),
     ],
 )

@@ -66,6 +66,7 @@ async def test_a_decision_from_route_to_feedback(servicer: RouterServicer, tmp_p
     (line,) = (tmp_path / "outcomes.jsonl").read_text().splitlines()
     assert json.loads(line)["decision_id"] == response.decision_id
     assert (json.loads(line)["bound"], json.loads(line)["contested"]) == (0.5, {"small": pytest.approx(0.08)})
+    assert json.loads(line)["excluded"] == []
     await servicer.close()
 
 

@@ -1,6 +1,7 @@
 """Prompts that a router was fitted on are known by what its file keeps, as far as it keeps them."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from services.router.fit import Recipe, fit_artefact
 from services.router.least_bound import least_bound
 from services.router.predictor import Predictor
 from services.router.scored import InvalidOutcomes
-from services.router.unseen import fitted_on, unseen
+from services.router.unseen import calibrated_on, fitted_on, unseen
 from tests.unit.router.test_fit import outcomes
 
 FITTED = outcomes(300, seed=1)
@@ -50,6 +51,28 @@ def test_prompts_of_a_known_group_are_known(fitted: Artefact) -> None:
         domains=[*other.domains, ""],
     )
     assert np.flatnonzero(fitted_on(fitted, mixed)).tolist() == [0, 1, 20]
+
+
+def test_the_calibrated_half_is_known_where_that_matters(fitted: Artefact) -> None:
+    """Whatever its casing and white space, and with its group; a file that does not tell knows none of it."""
+    known = calibrated_on(fitted, FITTED)
+    assert known.sum() == len(fitted.calibration_losses)
+    assert not (known & fitted_on(fitted, FITTED)).any()
+    spaced = replace(FITTED, prompts=[f" {prompt.upper()}\n" for prompt in FITTED.prompts])
+    assert (calibrated_on(fitted, spaced) == known).all()
+    assert not calibrated_on(fitted, replace(FITTED, prompts=[f"{prompt}!" for prompt in FITTED.prompts])).any()
+    assert calibrated_on(fitted, replace(FITTED, groups=["one"] * 300)).all()
+    assert len(unseen([fitted], FITTED).prompts) == known.sum()
+    assert len(unseen([fitted], FITTED, calibrated=True).prompts) == 0
+
+
+def test_a_file_of_before_does_not_tell_what_it_was_calibrated_on(fitted: Artefact, tmp_path: Path) -> None:
+    """It loads as it did, and leaves out what it was fitted on."""
+    path = tmp_path / "before.safetensors"
+    replace(fitted, calibration_prompts=None).save(path)
+    before = load_artefact(path)
+    assert before.calibration_prompts is None
+    assert len(unseen([before], FITTED, calibrated=True).prompts) == len(before.calibration_losses)
 
 
 def test_where_not_all_are_kept_many_known_ones_are_refused(fitted: Artefact) -> None:

@@ -1,5 +1,6 @@
 """Published versions take the place of what serves, by one rename, and go back the way they came."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,41 @@ def test_what_serves_is_not_published_again(tmp_path: Path, by_hand: bool) -> No
     with pytest.raises(ConfigError, match="serves already, as " + ("[0-9a-f]{12}" if by_hand else "version 1")):
         versions.publish(path)
     assert len(versions.listed()) == (0 if by_hand else 1)
+
+
+@pytest.mark.parametrize("changed", ["the new", "what serves"])
+def test_only_what_was_judged_is_published(tmp_path: Path, changed: str) -> None:
+    """A file that was replaced after it was judged, or against another than serves by now, changes nothing."""
+    serving, new = tmp_path / "router.safetensors", fitted(tmp_path, 1)
+    versions = Versions(serving)
+    versions.publish(fitted(tmp_path, 0))
+    judged = versions.expect_another(new)
+    artefact(seed=2).save(new if changed == "the new" else serving)
+    now = serves(serving)
+    with pytest.raises(ConfigError, match=f"{new if changed == 'the new' else serving}: was replaced meanwhile"):
+        versions.publish(new, judged)
+    assert serves(serving) == now
+    assert len(versions.listed()) == 1
+
+
+def test_publishers_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    """Each of eight either is a version of its own, all of whose bytes it holds, or is told that another was first."""
+    serving, made = tmp_path / "router.safetensors", [fitted(tmp_path, seed) for seed in range(8)]
+
+    def publish(new: Path) -> int:
+        try:
+            return Versions(serving).publish(new).number
+        except ConfigError as error:
+            return 0 if "was replaced meanwhile" in str(error) else -1
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(publish, made))
+    assert min(found) >= 0
+    numbers = sorted(filter(None, found))
+    listed = Versions(serving).listed()
+    assert [one.number for one in listed] == numbers == list(range(1, len(numbers) + 1))
+    assert [serves(one.path) for one in listed] == [serves(made[found.index(number)]) for number in numbers]
+    assert [one.number for one in listed if one.serves] == numbers[-1:]
 
 
 def test_a_rollback_passes_over_what_cannot_be_read(tmp_path: Path) -> None:

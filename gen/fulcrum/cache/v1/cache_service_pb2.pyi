@@ -35,6 +35,7 @@ class NotKept(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     NOT_KEPT_UNSPECIFIED: _ClassVar[NotKept]
     NOT_KEPT_QUOTA: _ClassVar[NotKept]
     NOT_KEPT_PERSONAL_DATA: _ClassVar[NotKept]
+    NOT_KEPT_OUTLIVED: _ClassVar[NotKept]
 
 class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -78,6 +79,7 @@ MISS_REASON_BRAKED: MissReason
 NOT_KEPT_UNSPECIFIED: NotKept
 NOT_KEPT_QUOTA: NotKept
 NOT_KEPT_PERSONAL_DATA: NotKept
+NOT_KEPT_OUTLIVED: NotKept
 VERDICT_UNSPECIFIED: Verdict
 VERDICT_RIGHT: Verdict
 VERDICT_WRONG: Verdict
