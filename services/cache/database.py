@@ -58,6 +58,7 @@ CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL, seal BLOB NOT NU
 PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = {_VERSION};
 """
+_TABLES = "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY rowid"
 
 
 def open_database(path: Path) -> sqlite3.Connection:
@@ -141,10 +142,21 @@ def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
         return True
     if version != _VERSION or application != _APPLICATION_ID:
         raise _Unusable(f"version {version}, expected {_VERSION}")
+    if connection.execute(_TABLES).fetchall() != _pristine():
+        raise _Unusable("a byte of its schema changed")
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise _Unusable(verdict)
     return False
+
+
+def _pristine() -> list[tuple[str, ...]]:
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.executescript(_SCHEMA)
+        return connection.execute(_TABLES).fetchall()
+    finally:
+        connection.close()
 
 
 def _text(stored: bytes) -> str:

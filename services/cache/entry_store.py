@@ -25,6 +25,7 @@ from services.cache.rows import (
 )
 from services.cache.seal import seal
 from services.cache.session import Session
+from services.cache.tally import Tally
 from services.cache.vector_store import VectorStore
 
 _ROW = f"SELECT {COLUMNS} FROM entries "  # noqa: S608 - columns of our own
@@ -56,8 +57,10 @@ class EntryStore:
         standings = {int(one): one for one in Standing}
         principals: dict[str, str] = {}
         damaged: list[int] = []
+        tally = Tally()
         for row in self._session.each(_RECORDS):
             sequence, key, tenant, fingerprint, principal, size, create_ns, expire_ns, cost, standing, _ = row[:11]
+            tally.saw(tenant, fingerprint, sequence)
             if row[SEALED_COUNT] != seal(*row[:SEALED_COUNT]):
                 damaged.append(sequence)
                 continue
@@ -67,6 +70,9 @@ class EntryStore:
             principal = principals.setdefault(principal, principal)
             rest = size, create_ns, expire_ns, cost, standings[standing]
             yield Record(sequence, key, partition, principal, *rest, *row[SEALED_COUNT + 1 :])
+        if not tally.agrees(self._session):
+            structlog.get_logger("cache").warning("indexes of the file made anew")
+            self._session.rows("REINDEX")
         if damaged:
             structlog.get_logger("cache").warning("damaged entries removed", count=len(damaged))
             self.delete(damaged)
@@ -203,7 +209,7 @@ class EntryStore:
 
     def _delete(self, sequences: Iterable[int]) -> None:
         for sequence in sequences:
-            self._session.rows("DELETE FROM entries WHERE sequence = ?", (sequence,))
+            self._session.remove("DELETE FROM entries WHERE sequence = ?", (sequence,))
             self.vectors.drop(sequence)
 
     def _answer(self, tenant: str, request_id: str, entry_id: str) -> None:

@@ -1,5 +1,6 @@
 """Entries and what lookups find, as messages."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from fulcrum.cache.v1 import cache_service_pb2
@@ -11,7 +12,7 @@ from services.cache.embedding import Embedding
 from services.cache.entry import Answer, Entry, NewEntry, Partition, Provenance, Standing
 from services.cache.leases import Found, Lease
 from services.cache.normalise import exact_key
-from services.cache.query import Audit, MatchKind, Miss, Wait
+from services.cache.query import Audit, MatchKind, Miss, Stats, Wait
 from services.cache.scope_memory import Promise
 from services.cache.warm_up import Example, Nearby
 from services.chassis.errors import FulcrumError, InvalidField
@@ -171,6 +172,22 @@ def examples(request: cache_service_pb2.WarmUpRequest) -> list[Example]:
 def promised(promise: Promise) -> cache_service_pb2.Promise:
     """Where a tenant's promise stands."""
     return cache_service_pb2.Promise(**asdict(promise) | {"verifier": _VERIFIERS[promise.verifier]})
+
+
+def counted(stats: Stats, promises: Sequence[Promise]) -> cache_service_pb2.StatsResponse:
+    """Counts and sizes, and where each tenant's promise stands."""
+    return cache_service_pb2.StatsResponse(
+        exact_hits=stats.exact_hits,
+        semantic_hits=stats.semantic_hits,
+        misses=stats.misses,
+        entries=stats.entries,
+        bytes=stats.bytes,
+        encoder_digest=stats.encoder_digest,
+        evictions=stats.evictions,
+        saved_nano_usd=stats.saved_nano_usd,
+        audits=stats.audits,
+        promises=[promised(promise) for promise in promises],
+    )
 
 
 def at(place: str, error: FulcrumError) -> FulcrumError:

@@ -24,6 +24,16 @@ class Session:
         except sqlite3.Error as error:
             raise _unavailable(error) from error
 
+    def remove(self, sql: str, values: tuple[Any, ...]) -> None:
+        """Runs a DELETE; where an index lacks what is removed, as a byte of either changed, indexes are made anew."""
+        try:
+            self.connection.execute(sql, values)
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:  # the rest tells what kind
+                raise _unavailable(error) from error
+            self.rows("REINDEX")
+            self.rows(sql, values)
+
     def each(self, sql: str) -> Iterator[Any]:
         """As `rows`, one after another."""
         try:

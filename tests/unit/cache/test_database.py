@@ -102,6 +102,21 @@ def test_a_flipped_bit_anywhere(tmp_path: Path, which: str) -> None:
     assert sum(left) / FLIPS >= count - 2
 
 
+def test_a_letter_of_the_schema(tmp_path: Path) -> None:
+    """A table, index or column that has another name is as damaged as a page: all entries are brought over."""
+    with opened(tmp_path / "source") as cache:
+        cache.store(keep("x", embedding=embedding()))
+    content = database(tmp_path / "source").read_bytes()
+    for name in (b"vector BLOB", b"entries_by_age ON", b"entry_id TEXT", b"worth REAL"):
+        folder = tmp_path / name.decode()
+        folder.mkdir()
+        database(folder).write_bytes(content.replace(name, bytes([name[0] ^ 1]) + name[1:]))
+        with opened(folder) as cache:
+            assert served(cache.lookup(ask("x", embedding=embedding()))) == "42"
+            assert isinstance(cache.search(ask("Please, x", embedding=embedding())), Hit)
+            assert cache.store(keep("y", embedding=embedding(), request_id="r"))
+
+
 def test_a_head_without_its_page_is_no_damage(tmp_path: Path) -> None:
     """A kill between the head of a first transaction's last frame and its page, where an older page lies."""
     source, wal = tmp_path / "source", "cache.sqlite-wal"

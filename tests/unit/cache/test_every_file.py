@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pytest
 
 from services.cache import nearest
 from services.cache.embedding import Embedding
+from services.cache.entry import Selector
+from services.cache.normalise import exact_key
 from services.cache.query import Hit
 from services.cache.scope_memory import ScopeName
-from tests.unit.cache.parts import DIGEST, Clock, ServeNearest, ask, keep, open_cache
+from tests.unit.cache.parts import DIGEST, HERE, Clock, ServeNearest, ask, keep, open_cache, opened
 
 FLIPS = int(os.environ.get("FULCRUM_FLIPS", "8"))
 ENTRIES, LARGE, DIMENSION = 120, 64, 16
@@ -82,3 +85,24 @@ def test_a_byte_of_any_file(left: Path, tmp_path: Path, which: str, monkeypatch:
         assert isinstance(cache.lookup(ask("new")), Hit)
         cache.close()
         shutil.rmtree(folder)
+
+
+def test_a_byte_of_an_index_of_the_file(tmp_path: Path) -> None:
+    """Where a row or what an index says of it changed, every other entry is listed, replaced and purged as before."""
+    source = tmp_path / "source"
+    with opened(source) as cache:
+        for number in range(ENTRIES):
+            cache.store(keep(f"x{number}", f"answer {number}", ttl_ns=10**18))
+    content = (source / "cache.sqlite").read_bytes()
+    marks = [b"acme", HERE.fingerprint, *(re.escape(exact_key(HERE, f"x{number}")) for number in range(ENTRIES))]
+    places = [match.start() for mark in marks for match in re.finditer(mark, content)]
+    for turn, place in enumerate(random.Random(4).sample(places, 2 * FLIPS)):
+        folder = tmp_path / f"{turn}"
+        folder.mkdir()
+        (folder / "cache.sqlite").write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with opened(folder, Clock()) as cache:
+            assert len(cache.kept.page("acme", 2**62, 2 * ENTRIES)) >= ENTRIES - 1
+            for number in range(ENTRIES):
+                cache.store(keep(f"x{number}", "another"))
+            assert cache.kept.invalidate(Selector("acme", fingerprint=HERE.fingerprint)) >= ENTRIES - 1
+            assert cache.stats().entries == 0
