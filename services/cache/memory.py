@@ -1,19 +1,18 @@
 """All that is held in memory of the entries, behind one lock that is never held while the disk or the index works."""
 
-import gc
 import threading
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from services.cache.answer_memory import AnswerMemory
 from services.cache.decision import Decline, MissReason
 from services.cache.directory import Directory
 from services.cache.entry import Entry, NewEntry, Partition, Standing, serves, serving
+from services.cache.garbage import without_collection
 from services.cache.language import is_english
-from services.cache.lookups import Lookups
 from services.cache.normalise import exact_key
+from services.cache.outcomes import Outcomes
 from services.cache.query import Audit, Hit, MatchKind, Miss, Query, Stats
 from services.cache.record import Record
 from services.cache.settings import CacheSettings
@@ -25,31 +24,28 @@ class Memory:
     """Where entries are, the answers used last, and the lookups made lately; every method may run in any thread."""
 
     def __init__(self, records: Iterable[Record], settings: CacheSettings) -> None:
-        with _without_collection():
+        with without_collection():
             self._directory = Directory(records, settings.max_entries, settings.max_bytes)
         self._answers = AnswerMemory(settings.answer_memory_bytes)
-        self._lookups = Lookups(settings.remembered_lookups)
-        self._saved_nano_usd = 0
-        self._audits = 0
-        self._counts: Counter[MatchKind | None] = Counter()
+        self._outcomes = Outcomes(settings.remembered_lookups)
         self._lock = threading.Lock()
 
     def recall(self, query: Query, now_ns: int) -> Hit | Miss | None:
         """The outcome, or None where an answer has to be read or an index searched first."""
-        key = exact_key(query.partition, query.text)
+        key, miss = exact_key(query.partition, query.text), self._outcomes.miss
         with self._lock:
             record = self._directory.find(key)
             if record is not None and serves(record, query.principal, now_ns, query.max_age_ns):
                 entry = self._answers.get(record.sequence)
                 return self._hit(query, record, entry, now_ns, *EXACT) if entry is not None else None
             if not self._directory.count(query.partition):
-                return self._miss(query, Decline(MissReason.EMPTY, "no entry under this fingerprint"))
+                return miss(query, Decline(MissReason.EMPTY, "no entry under this fingerprint"))
             if query.embedding is None:
-                return self._miss(query, Decline(MissReason.NOT_EXACT, "no entry with this text, and no embedding"))
+                return miss(query, Decline(MissReason.NOT_EXACT, "no entry with this text, and no embedding"))
             if query.embedding.truncated:
-                return self._miss(query, Decline(MissReason.TRUNCATED, "longer than the encoder's window"))
+                return miss(query, Decline(MissReason.TRUNCATED, "longer than the encoder's window"))
             if not is_english(query.text):
-                return self._miss(query, Decline(MissReason.LANGUAGE, "not in the language of the encoder's training"))
+                return miss(query, Decline(MissReason.LANGUAGE, "not in the language of the encoder's training"))
         return None
 
     def exact(self, query: Query, now_ns: int) -> int | None:
@@ -84,16 +80,13 @@ class Memory:
     def audit(self, query: Query, entry: Entry, propensity: float, why: str) -> Audit:
         """Counts and remembers an answer that is to be compared; one that would have been served counts as an audit."""
         with self._lock:
-            self._counts[None] += 1
-            self._audits += propensity < 1
             self._answers.used(entry.sequence)
-            lookup_id = self._lookups.remember(query.partition.tenant, None)
-        return Audit(lookup_id, entry, propensity, why)
+            return self._outcomes.audit(query, entry, propensity, why)
 
     def miss(self, query: Query, declined: Decline) -> Miss:
         """Counts and remembers a lookup that served nothing."""
         with self._lock:
-            return self._miss(query, declined)
+            return self._outcomes.miss(query, declined)
 
     def answers(self, sequences: Iterable[int]) -> dict[int, Entry]:
         """Those of the entries whose answers are in memory."""
@@ -187,7 +180,7 @@ class Memory:
         with self._lock:
             self._directory.add(record)
             self._answers.put(entry)
-            self._lookups.stored(new.partition.tenant, lookup_id, entry.sequence)
+            self._outcomes.lookups.stored(new.partition.tenant, lookup_id, entry.sequence)
 
     def give_up(self, sequences: Iterable[int]) -> None:
         """Notes that entries are about to be forgotten for want of room."""
@@ -208,7 +201,7 @@ class Memory:
     def entry_of(self, tenant: str, lookup_id: str) -> int | None:
         """The entry served or stored under a lookup, while it is there. Raises NotFound for an unknown lookup."""
         with self._lock:
-            sequence = self._lookups.entry_of(tenant, lookup_id)
+            sequence = self._outcomes.lookups.entry_of(tenant, lookup_id)
             return sequence if sequence is not None and self._directory.at(sequence) else None
 
     def room_for_vector(self, sequence: int, new: NewEntry) -> list[int] | None:
@@ -237,7 +230,8 @@ class Memory:
     def stats(self, encoder_digest: str) -> Stats:
         """Counts since start, sizes now."""
         with self._lock:
-            counts, directory = self._counts, self._directory
+            outcomes, directory = self._outcomes, self._directory
+            counts = outcomes.counts
             return Stats(
                 counts[MatchKind.EXACT],
                 counts[MatchKind.SEMANTIC],
@@ -246,8 +240,8 @@ class Memory:
                 directory.bytes,
                 encoder_digest,
                 directory.evicted,
-                self._saved_nano_usd,
-                self._audits,
+                outcomes.saved_nano_usd,
+                outcomes.audits,
             )
 
     def _hit(
@@ -261,28 +255,7 @@ class Memory:
         similarity: float,
         why: str,
     ) -> Hit:
-        self._counts[kind] += 1
-        self._saved_nano_usd += entry.answer.cost_nano_usd or 0
         self._answers.used(entry.sequence)
         if record is not None:
             self._directory.served(record, now_ns)
-        lookup_id = self._lookups.remember(query.partition.tenant, entry.sequence)
-        return Hit(lookup_id, entry, kind, probability, similarity, now_ns - entry.create_ns, why)
-
-    def _miss(self, query: Query, declined: Decline) -> Miss:
-        self._counts[None] += 1
-        lookup_id = self._lookups.remember(query.partition.tenant, None)
-        return Miss(lookup_id, declined.reason, declined.explanation)
-
-
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """No look for garbage while a million records are read, nor at them ever after: there is none among them."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-        gc.freeze()
-    finally:
-        if was:
-            gc.enable()
+        return self._outcomes.hit(query, entry, now_ns, kind, probability, similarity, why)

@@ -1,21 +1,16 @@
 """CacheService on the wire: messages to the domain and back."""
 
 import asyncio
-import re
 from functools import partial
 from typing import Any
 
 import structlog
 from fulcrum.cache.v1 import cache_service_pb2, cache_service_pb2_grpc
-from fulcrum.embedding.v1 import embedding_pb2
-from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.cache import messages
+from services.cache import messages, requests
 from services.cache.answer_cache import AnswerCache
-from services.cache.embedding import Embedding
-from services.cache.entry import Answer, Partition, Provenance, Selector
-from services.cache.leases import Found, Leases, is_counted
-from services.cache.query import NotKept, Query, Stats, Submission
+from services.cache.leases import Found, Leases
+from services.cache.query import NotKept, Query, Stats
 from services.cache.scope_memory import Promise
 from services.cache.warm_up import lessons
 from services.cache.worker import Worker
@@ -27,7 +22,6 @@ _PIECE = 50  # entries of an export read at once
 _PAGE_BYTES = 1 << 20
 _FIRST = 2**63 - 1
 _LONG = 20_000  # characters whose normalising and hashing would hold the event loop for half a millisecond
-_TOKEN = re.compile("[0-9a-f]{1,15}")
 _COMPARED = (cache_service_pb2.VERDICT_SAME, cache_service_pb2.VERDICT_DIFFERENT)
 _NOT_KEPT = {
     NotKept.QUOTA: cache_service_pb2.NOT_KEPT_QUOTA,
@@ -74,7 +68,7 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
 
     async def Lookup(self, request: cache_service_pb2.LookupRequest, context: Any) -> cache_service_pb2.LookupResponse:
         """Finds by memory alone where that decides."""
-        query = _query(request)
+        query = requests.query(request)
         if not request.lease or not caller().trusted:
             return messages.found(await self._look(query))
         found, lease = await self._leases.look(query, request.waited_for, partial(self._look, query))
@@ -89,7 +83,7 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
 
     async def Store(self, request: cache_service_pb2.StoreRequest, context: Any) -> cache_service_pb2.StoreResponse:
         """Keeps an answer."""
-        submission = _submission(request)
+        submission = requests.submission(request)
         kept = await self._worker.run(self._cache.store, submission)
         self._leases.stored(submission.partition.tenant, submission.lookup_id)
         if isinstance(kept, NotKept):
@@ -116,7 +110,7 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
         self, request: cache_service_pb2.InvalidateRequest, context: Any
     ) -> cache_service_pb2.InvalidateResponse:
         """Removes entries."""
-        removed = await self._worker.run(self._cache.kept.invalidate, _selector(request))
+        removed = await self._worker.run(self._cache.kept.invalidate, requests.selector(request))
         return cache_service_pb2.InvalidateResponse(removed=removed)
 
     async def ListEntries(
@@ -124,7 +118,7 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
     ) -> cache_service_pb2.ListEntriesResponse:
         """A page; the token is the last entry's place."""
         size = request.page_size or _DEFAULT_PAGE
-        before = _place(request.page_token) if request.page_token else _FIRST
+        before = requests.place(request.page_token) if request.page_token else _FIRST
         entries = await self._worker.run(self._cache.kept.page, tenant_of(request.scope.tenant), before, size + 1)
         token = f"{entries[size - 1].sequence:x}" if len(entries) > size else ""
         return cache_service_pb2.ListEntriesResponse(
@@ -133,19 +127,7 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
 
     async def Stats(self, request: cache_service_pb2.StatsRequest, context: Any) -> cache_service_pb2.StatsResponse:
         """Counts and sizes."""
-        stats = self._cache.stats()
-        return cache_service_pb2.StatsResponse(
-            exact_hits=stats.exact_hits,
-            semantic_hits=stats.semantic_hits,
-            misses=stats.misses,
-            entries=stats.entries,
-            bytes=stats.bytes,
-            encoder_digest=stats.encoder_digest,
-            evictions=stats.evictions,
-            saved_nano_usd=stats.saved_nano_usd,
-            audits=stats.audits,
-            promises=[messages.promised(promise) for promise in self._cache.promises()],
-        )
+        return messages.counted(self._cache.stats(), self._cache.promises())
 
     async def GetEntry(
         self, request: cache_service_pb2.GetEntryRequest, context: Any
@@ -159,7 +141,7 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
     ) -> cache_service_pb2.ExportEntriesResponse:
         """A page that fits a message; the token is the last entry's place."""
         response, size = cache_service_pb2.ExportEntriesResponse(), request.page_size or _DEFAULT_PAGE
-        place, room = _place(request.page_token) if request.page_token else 0, _PAGE_BYTES
+        place, room = requests.place(request.page_token) if request.page_token else 0, _PAGE_BYTES
         while size and room > 0:
             what = request.tenant or None, place, min(size, _PIECE), request.without_encoder_digest
             found = await self._worker.run(self._cache.kept.export, *what)
@@ -197,7 +179,7 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
         response = cache_service_pb2.EmbedEntriesResponse()
         for number, one in enumerate(request.vectors):
             try:
-                what = one.scope.tenant, one.entry_id, _embedding(one.embedding)
+                what = one.scope.tenant, one.entry_id, requests.embedding(one.embedding)
                 done = await self._worker.run(self._cache.kept.embed, *what)
             except (InvalidField, FailedPrecondition) as error:
                 raise messages.at(f"vectors[{number}]", error) from error
@@ -214,60 +196,3 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
             labels_right=int(learnt.right.sum()),
             verifier_pairs=learnt.pairs if learnt.verifier else 0,
         )
-
-
-def _query(request: cache_service_pb2.LookupRequest) -> Query:
-    who = caller()
-    return Query(
-        Partition(tenant_of(request.scope.tenant), request.fingerprint),
-        request.text,
-        _embedding(request.embedding) if request.HasField("embedding") else None,
-        request.max_wrong_share if request.HasField("max_wrong_share") else None,
-        request.max_age.ToNanoseconds() if request.HasField("max_age") else None,
-        request.principal if who.trusted else who.principal,
-        request.judges and who.trusted,
-        is_counted(request.waited_for) and who.trusted,
-        not request.only_if_cached,
-    )
-
-
-def _submission(request: cache_service_pb2.StoreRequest) -> Submission:
-    answer = request.answer
-    cost = answer.cost_nano_usd if answer.HasField("cost_nano_usd") else None
-    return Submission(
-        Partition(tenant_of(request.scope.tenant), request.fingerprint),
-        request.text,
-        Answer(answer.text, answer.model, answer.input_tokens, answer.output_tokens, cost),
-        _embedding(request.embedding) if request.HasField("embedding") else None,
-        request.ttl.ToNanoseconds() if request.HasField("ttl") else None,
-        request.lookup_id,
-        request.request_id,
-        Provenance(request.principal, request.caused_by, request.source),
-    )
-
-
-def _selector(request: cache_service_pb2.InvalidateRequest) -> Selector:
-    return Selector(
-        tenant_of(request.scope.tenant),
-        request.entry_id if request.HasField("entry_id") else None,
-        request.fingerprint if request.HasField("fingerprint") else None,
-        request.model if request.HasField("model") else None,
-        _stored_nanoseconds(request.created_before) if request.HasField("created_before") else None,
-        _stored_nanoseconds(request.created_from) if request.HasField("created_from") else None,
-        request.principal if request.HasField("principal") else None,
-    )
-
-
-def _stored_nanoseconds(moment: Timestamp) -> int:
-    """Nanoseconds as the database can hold them: 64 bits, which end in 1677 and 2262."""
-    return max(-(2**63), min(moment.ToNanoseconds(), 2**63 - 1))
-
-
-def _embedding(message: embedding_pb2.Embedding) -> Embedding:
-    return Embedding(message.values, message.dimension, message.encoder_digest, message.truncated)
-
-
-def _place(token: str) -> int:
-    if not _TOKEN.fullmatch(token):
-        raise InvalidField("page_token", f"{len(token)} characters", "a next_page_token of ListEntries")
-    return int(token, 16)

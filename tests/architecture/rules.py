@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 WIRE = ("google.protobuf", "google.rpc", "fulcrum", "buf", "grpc", "grpc_health", "grpc_reflection", "grpc_status")
-WIRE_FILES = ("service.py", "bindings.py", "messages.py", "__main__.py")
+WIRE_FILES = ("service.py", "bindings.py", "messages.py", "requests.py", "__main__.py")
 WIRE_FOLDERS = ("services/chassis/", "services/cli/")
 SINGLE_HOME = ("faiss", "onnxruntime", "tensorrt")
 VAGUE_NAMES = ("utils", "util", "common", "helpers", "helper", "misc", "shared", "base")

@@ -12,7 +12,7 @@ from services.cache.pair_verifier import Compared, PairVerifier, trained
 from services.cache.scope_decision import ScopeDecision
 from services.cache.scope_state import pack, unpack
 from services.cache.sketch import Sketch, sketch
-from services.cache.vetoes import veto
+from services.cache.vetoes import Veto, veto
 from services.cache.warm_up import Example, Lessons, Nearby, lessons
 from services.chassis.errors import FailedPrecondition
 from tests.unit.cache import parts
@@ -125,6 +125,8 @@ def test_other_numbers_and_negations_are_not_for_a_verifier_to_allow() -> None:
     assert scope.verifier[0] is VerifierStanding.DECIDES
     for asked, entry in (("How much is transfer 1?", "How much is transfer 2?"), ("Is it a fee?", "Is it not a fee?")):
         assert scope.consider(sketch(asked), parts.near((entry, 0.95, 0)), BOUND).action is Action.CHECK
+    stand = {against for against in Veto if scope._stands(against)}
+    assert stand == {Veto.NUMBERS, Veto.NEGATION, Veto.TEXT}
 
 
 def test_a_damaged_verifier_is_not_taken() -> None:
