@@ -60,7 +60,8 @@ def main(arguments: Sequence[str]) -> int:
     """The exit status: 0, or 2 where there is no GPU, or 1 where a kernel is wrong or a measurement failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the JSON and the table go")
-    parser.add_argument("--shapes", nargs="*", default=list(gpu_decode.SHAPES), help="decoders to measure")
+    shapes = list(gpu_decode.SHAPES)
+    parser.add_argument("--shapes", nargs="*", choices=shapes, default=shapes, help="decoders to measure")
     given = parser.parse_args(arguments)
     if not torch.cuda.is_available():
         print(

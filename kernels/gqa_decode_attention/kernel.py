@@ -4,6 +4,7 @@ import triton
 import triton.language as tl
 
 SHARE_STEP: tl.constexpr = tl.constexpr(16)  # shares of whole blocks would leave some without keys
+LONG_SHARE: tl.constexpr = tl.constexpr(256)  # keys whose bytes are 32 times those of a share's sums, in groups of four
 
 
 @triton.jit
@@ -19,7 +20,8 @@ def gqa_decode_split(
 
     `partial` is the sum of values weighted by 2^(score - largest), `statistics` the largest score and the weights' sum;
     SCALE takes a product to the exponent of 2; the last WINDOW keys are seen, all where it is 0. A share without keys
-    has a largest score of -inf, and writes no `partial`.
+    has a largest score of -inf, and writes no `partial`; the more rows there are to fill the machine, the longer the
+    shortest share, and the fewer have keys.
     """
     row, kv_head, split = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2)
     group: tl.constexpr = HEADS // KV_HEADS
@@ -30,7 +32,8 @@ def gqa_decode_split(
 
     length = tl.load(lengths + row)
     first = tl.maximum(length - WINDOW, 0) if WINDOW else length * 0
-    share = tl.cdiv(tl.cdiv(length - first, SPLITS), SHARE_STEP) * SHARE_STEP
+    shortest = tl.minimum(tl.num_programs(0) * KV_HEADS, LONG_SHARE)
+    share = tl.cdiv(tl.maximum(tl.cdiv(length - first, SPLITS), shortest), SHARE_STEP) * SHARE_STEP
     begin = first + split * share
     end = tl.minimum(begin + share, length)
     largest = tl.full([GROUP_BLOCK], float("-inf"), tl.float32)

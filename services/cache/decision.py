@@ -24,6 +24,7 @@ class MissReason(Enum):
     NOT_EXACT = "not exact"
     NOT_NEAR = "not near"
     VETOED = "vetoed"
+    BRAKED = "braked"
     TRUNCATED = "truncated"
     LANGUAGE = "language"
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from fulcrum.cache.v1 import cache_service_pb2
 from fulcrum.embedding.v1 import embedding_pb2
 
+from services.cache.brake import Braked
 from services.cache.challenger import VerifierStanding
 from services.cache.decision import MissReason
 from services.cache.embedding import Embedding
@@ -31,6 +32,7 @@ _REASONS = {
     MissReason.VETOED: cache_service_pb2.MISS_REASON_VETOED,
     MissReason.TRUNCATED: cache_service_pb2.MISS_REASON_TRUNCATED,
     MissReason.LANGUAGE: cache_service_pb2.MISS_REASON_LANGUAGE,
+    MissReason.BRAKED: cache_service_pb2.MISS_REASON_BRAKED,
 }
 _KINDS = {
     MatchKind.EXACT: cache_service_pb2.MATCH_KIND_EXACT,
@@ -45,6 +47,11 @@ _VERIFIERS = {
     VerifierStanding.NONE: cache_service_pb2.VERIFIER_STANDING_NONE,
     VerifierStanding.CHALLENGES: cache_service_pb2.VERIFIER_STANDING_CHALLENGES,
     VerifierStanding.DECIDES: cache_service_pb2.VERIFIER_STANDING_DECIDES,
+}
+_BRAKES = {
+    Braked.OFF: cache_service_pb2.BRAKE_OFF,
+    Braked.UNTOLD: cache_service_pb2.BRAKE_UNTOLD,
+    Braked.WRONG: cache_service_pb2.BRAKE_WRONG,
 }
 _STANDINGS = {message: standing for standing, message in STANDINGS.items()}
 
@@ -171,7 +178,8 @@ def examples(request: cache_service_pb2.WarmUpRequest) -> list[Example]:
 
 def promised(promise: Promise) -> cache_service_pb2.Promise:
     """Where a tenant's promise stands."""
-    return cache_service_pb2.Promise(**asdict(promise) | {"verifier": _VERIFIERS[promise.verifier]})
+    standings = {"verifier": _VERIFIERS[promise.verifier], "brake": _BRAKES[promise.brake]}
+    return cache_service_pb2.Promise(**asdict(promise) | standings)
 
 
 def counted(stats: Stats, promises: Sequence[Promise]) -> cache_service_pb2.StatsResponse:

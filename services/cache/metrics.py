@@ -7,6 +7,7 @@ from typing import TypeAlias
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from services.cache.brake import Braked
 from services.cache.challenger import VerifierStanding
 from services.cache.query import Stats
 from services.cache.scope_memory import Promise
@@ -29,7 +30,7 @@ class CacheMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """The statistics as they are now."""
         stats = self._stats()
-        lookups, entries, size, evictions, saved, verifiers = self._families()
+        lookups, entries, size, evictions, saved, verifiers, brakes = self._families()
         if stats:
             lookups.add_metric(["exact_hit"], stats.exact_hits)
             lookups.add_metric(["semantic_hit"], stats.semantic_hits)
@@ -38,12 +39,16 @@ class CacheMetrics(Collector):
             size.add_metric([], stats.bytes)
             evictions.add_metric([], stats.evictions)
             saved.add_metric([], stats.saved_nano_usd / 1e9)
-            standings = Counter(promise.verifier for promise in self._promises())
+            promises = self._promises()
+            standings = Counter(promise.verifier for promise in promises)
             for standing in (VerifierStanding.CHALLENGES, VerifierStanding.DECIDES):
                 verifiers.add_metric([standing.value], standings[standing])
-        yield from (lookups, entries, size, evictions, saved, verifiers)
+            braked = Counter(promise.brake for promise in promises)
+            for why in (Braked.UNTOLD, Braked.WRONG):
+                brakes.add_metric([why.value], braked[why])
+        yield from (lookups, entries, size, evictions, saved, verifiers, brakes)
 
-    def _families(self) -> tuple[Count, Size, Size, Count, Count, Size]:
+    def _families(self) -> tuple[Count, Size, Size, Count, Count, Size, Size]:
         return (
             CounterMetricFamily("fulcrum_cache_lookups", "Lookups by outcome.", labels=["outcome"]),
             GaugeMetricFamily("fulcrum_cache_entries", "Answers kept.", labels=[]),
@@ -53,4 +58,5 @@ class CacheMetrics(Collector):
             GaugeMetricFamily(
                 "fulcrum_cache_verifiers", "Scopes in memory with a verifier of pairs.", labels=["standing"]
             ),
+            GaugeMetricFamily("fulcrum_cache_brakes", "Scopes whose brake is on, and why.", labels=["reason"]),
         )

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from services.cache.brake import Brake
 from services.cache.certificate import Certificate
 
 LEAST_PROPENSITY = 0.04  # of an audit; at the edge of what is served it is MOST_PROPENSITY
@@ -34,6 +35,7 @@ class RiskController:
         self.inverse_weighted_wrong = 0.0
         self.largest_risk = 0.0
         self.certificate = Certificate(LEAST_PROPENSITY)
+        self.brake = Brake()
         self._recent = np.zeros(_HORIZON)
         self._seen = 0
 
@@ -41,6 +43,7 @@ class RiskController:
         """Counts a request, exact hits included, of which a share of `bound` may be answered wrongly."""
         self.requests += 1
         self.allowance += bound
+        self.brake.allow(bound)
         if self.requests % _REPLAN == 0:
             self._plan()
 
@@ -72,8 +75,10 @@ class RiskController:
     def serve(self, doubt: float, judged: bool = True) -> None:
         """Books an answer served; one that could not have been audited instead is vouched for by nothing."""
         self.served += 1
-        self.unaudited += not judged
         self.spent += doubt
+        if not judged:
+            self.unaudited += 1
+            self.brake.unvouched()
 
     def reported(self, doubt: float) -> None:
         """Books that an answer served with this doubt was wrong, as someone reported."""
@@ -82,11 +87,13 @@ class RiskController:
     def begin_audit(self, propensity: float) -> None:
         """Books a would-be hit that is executed instead, of which no verdict may ever come."""
         self.certificate.audited(propensity)
+        self.brake.audited(propensity)
 
     def audit(self, doubt: float, propensity: float, right: bool) -> None:
         """Books the verdict on a would-be hit that was executed instead."""
         self.audits += 1
         self.expected_wrong += doubt
+        self.brake.judged(propensity, right)
         if not right:
             self.audits_wrong += 1
             self.inverse_weighted_wrong += (1 - propensity) / propensity

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
+from services.cache.brake import Braked
 from services.cache.challenge import Challenge
 from services.cache.challenger import Challenger, VerifierStanding
 from services.cache.considered import Action, Considered, Near
@@ -48,7 +49,7 @@ class ScopeDecision:
     ) -> Considered:
         """Decides on the answer that the neighbours, at least one, speak for.
 
-        Where nothing is `judged`, nothing is audited, and the certificate takes what is served for wrong.
+        Where nothing is `judged`, nothing is audited, and certificate and brake take what is served for wrong.
         For who `executes` nothing, no request was begun: it is one if it is served, and else changes nothing.
         """
         similarities, answers = near.similarities, near.answers
@@ -59,17 +60,17 @@ class ScopeDecision:
         nearest = similarities[votes.place]
         pair = Compared(asked, near.sketch(votes.place), nearest, against) if self.challenger else None
         doubt = self._doubt(features, pair) if learnt else 1 - precision(nearest)
-        overdrawn = not learnt and self.risk.overdrawn  # then all that the rule would serve is audited
-        close = (
-            self.risk.allows(doubt, bound) if learnt else self._is_near(nearest, bound) and (judged or not overdrawn)
-        )
+        close = self.risk.allows(doubt, bound) if learnt else self._is_near(nearest, bound)
+        braked = self.risk.brake.on or (not learnt and self.risk.overdrawn)  # then all would-be hits are audited
         stands = against is not None and self._stands(against)
         tempting = close and against is not None
         action, propensity = Action.CHECK, 1.0
         reason: MissReason | None = MissReason.VETOED if close and stands else MissReason.NOT_NEAR
-        if close and not stands:
-            rule = 1.0 if overdrawn else LEAST_PROPENSITY
-            propensity, reason = self.risk.propensity(doubt) if learnt else rule, None
+        if close and not stands and braked and not judged:
+            reason = MissReason.BRAKED
+        elif close and not stands:
+            usual, reason = self.risk.propensity(doubt) if learnt else LEAST_PROPENSITY, None
+            propensity = 1.0 if braked else usual
             action = Action.AUDIT if judged and self._chance() < propensity else Action.SERVE
         if action is Action.AUDIT:
             self.risk.begin_audit(propensity)
@@ -81,6 +82,8 @@ class ScopeDecision:
         if served:
             self.risk.serve(doubt, judged)
         said = self._explain(nearest, doubt, against if close and stands else None, learnt, bound)
+        if braked and close and not stands:
+            said += f"; but {self._braked()}"
         return Considered(
             action,
             votes.place,
@@ -234,6 +237,15 @@ class ScopeDecision:
     def _stands(self, against: Veto) -> bool:
         weighed = self._verified and against not in _BEYOND_OPINION
         return not (self.learnt and (weighed or self.trials.lifted(against)))
+
+    def _braked(self) -> str:
+        """Why nothing is served for now but what is compared."""
+        why = {
+            Braked.OFF: "the rule for new scopes served what it may",
+            Braked.UNTOLD: "the brake is on: too little of what was served was told right",
+            Braked.WRONG: "the brake is on: too much of what was served was found wrong",
+        }
+        return why[self.risk.brake.state]
 
     def _is_near(self, similarity: float, bound: float) -> bool:
         """The rule for new scopes, for who allows what it was measured to get wrong."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
+from services.cache.brake import Braked
 from services.cache.challenger import VerifierStanding
 from services.cache.scope_decision import ScopeDecision
 from services.cache.scope_file import ScopeFile
@@ -36,6 +37,7 @@ class Promise:
     allowed: float
     verifier: VerifierStanding
     verifier_stake: float
+    brake: Braked = Braked.OFF
 
 
 class ScopeMemory:
@@ -78,7 +80,7 @@ class ScopeMemory:
         """Writes a scope that is in memory."""
         scope = self._scopes[name]
         promise = self._promises[name] = promise_of(name, scope)
-        said = json.dumps({**asdict(promise), "verifier": promise.verifier.value})
+        said = json.dumps({**asdict(promise), "verifier": promise.verifier.value, "brake": promise.brake.value})
         self._file.write(_key(name), pack(scope), said)
         del self._unwritten[name]
         self._measure(name)
@@ -111,7 +113,7 @@ def promise_of(name: ScopeName, scope: ScopeDecision) -> Promise:
     risk = scope.risk
     allowed = risk.allowance / max(risk.requests, 1)
     books = risk.requests, risk.served, risk.audits, risk.audits_wrong
-    return Promise(*name, *books, risk.realised, risk.certified, allowed, *scope.verifier)
+    return Promise(*name, *books, risk.realised, risk.certified, allowed, *scope.verifier, risk.brake.state)
 
 
 def _key(name: ScopeName) -> str:
@@ -119,7 +121,8 @@ def _key(name: ScopeName) -> str:
 
 
 def _read(written: list[str]) -> dict[ScopeName, Promise]:
-    promises = [
-        Promise(**{**said, "verifier": VerifierStanding(said["verifier"])}) for said in map(json.loads, written)
-    ]
+    promises = []
+    for said in map(json.loads, written):
+        standings = {"verifier": VerifierStanding(said["verifier"]), "brake": Braked(said.get("brake", "off"))}
+        promises.append(Promise(**said | standings))
     return {ScopeName(promise.tenant, promise.encoder_digest): promise for promise in promises}

@@ -78,6 +78,7 @@ class EvenSession:
         self.context_tokens = attention.max_positions
         self.digest = checkpoint.digest()
         self._driver = driver
+        self._longest = 0  # tokens of any conversation so far
         graph = decoder_graph(checkpoint, shape, full_linear, ragged=False, kind=kind)
         self._session = OnnxSession(graph, LOGITS, threads, buffers, CUDA if driver else CPU)
 
@@ -86,6 +87,7 @@ class EvenSession:
         if self._driver:
             self._driver.activate()
             self._driver.wait()  # for copies of prefixes, which are on another stream
+        self._longest = max([self._longest, *(chunk.start + len(chunk.tokens) for chunk in chunks)])
         single = [chunk for chunk in chunks if len(chunk.tokens) == 1]
         found = dict(zip(map(id, single), self._together(single), strict=True)) if single else {}
         found |= {id(chunk): self._alone(chunk) for chunk in chunks if len(chunk.tokens) > 1}
@@ -111,12 +113,12 @@ class EvenSession:
     def _together(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
         """Logits `[chunks, vocabulary]` behind single tokens.
 
-        Rows between that are idle write to the last position of their slots, which nobody has seen yet: who comes to it
-        writes it first.
+        Rows between that are idle read their slots to where no conversation has come so far, and write there: nobody
+        has seen it, restored prefixes end before it, and who comes to it writes it first.
         """
         slots = [chunk.slot for chunk in chunks]
-        rows = max(slots) + 1
-        places, last = np.zeros((rows, 1), np.int64), np.full(rows, self.context_tokens - 1, np.int32)
+        rows, idle = max(slots) + 1, min(self._longest, self.context_tokens - 1)
+        places, last = np.zeros((rows, 1), np.int64), np.full(rows, idle, np.int32)
         places[slots, 0], last[slots] = np.arange(len(chunks)), [chunk.start for chunk in chunks]
         tokens = np.array([chunk.tokens[0] for chunk in chunks], np.int64)
         feeds: dict[str, NDArray[Any]] = {TOKENS: tokens, PLACES: places, LAST_POSITIONS: last}

@@ -1,6 +1,7 @@
 """A GPU on the host: memory whose bounds are checked, and launches of PTX's arguments by Triton's interpreter."""
 
 import ctypes
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from kernels.cuda_driver import CudaUnavailable
 from kernels.launch import TORCH_TYPES
 from kernels.specimens import Specimen
 
+INTERPRETING = threading.Lock()  # a device takes launches of several threads, the interpreter does not
 COMPILED: list[Specimen] = []  # what is loaded by its place
 
 
@@ -76,7 +78,8 @@ class InterpretedDriver:
         kinds = [*pointers[0], *(len(contract.sizes) * ["size"]), *pointers[1]]
         arguments = [_argument(kind, value, chosen) for kind, value in zip(kinds, values, strict=True)]
         named = {name: chosen.constants[name] for name in (*contract.constants, *contract.tuned)}
-        contract.function()[tuple(grid)](*arguments, **named)
+        with INTERPRETING:
+            contract.function()[tuple(grid)](*arguments, **named)
         self.launched.append(contract.name)
 
     def _at(self, address: int, size: int) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 import torch
@@ -37,6 +38,13 @@ def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     """One line, exit status 2, and nothing is written."""
     assert gpu.main([]) == gpu.NO_GPU
     assert capsys.readouterr().err.startswith("benchmarks.gpu: torch finds no CUDA device, expected one NVIDIA GPU")
+
+
+def test_decoders_that_are_unknown_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anything is measured, with those that there are."""
+    with pytest.raises(SystemExit):
+        gpu.main(["--shapes", "9B"])
+    assert "'9B' (choose from " in capsys.readouterr().err
 
 
 def _chosen(case: Any) -> Any:
@@ -138,6 +146,14 @@ def without_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (gpu, gpu_search, gpu_decode):
         monkeypatch.setattr(module, "captured", lambda call: call, raising=False)
         monkeypatch.setattr(module, "median_seconds", lambda call: call() is None or 1e-5, raising=False)
+    fakes = {
+        "StandardGpuResources": object,
+        "get_num_gpus": lambda: 1,
+        "index_cpu_to_gpu": lambda its, at, index: index,
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setattr(faiss, name, fake, raising=False)
+    monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", lambda index: index)
     monkeypatch.setattr(gpu_decode, "step_seconds", lambda step, steps: step() is None or 1e-2)
     monkeypatch.setattr(gpu_decode, "shape_of", lambda name: tiny)
     monkeypatch.setattr(gpu_decode, "HELD", 2 * gpu_decode.STEPS + 3)
@@ -163,6 +179,7 @@ def test_it_runs_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "kernel",
         *(f"the cache's {way}, 300 vectors, one query" for way in ways),
         "faiss cpu, one query",
+        "faiss gpu, one query",
     ]
     monkeypatch.setattr(gpu, "timed_cases", lambda sizes, target: [])
     monkeypatch.setattr(gpu, "ByDriver", lambda driver, stream, timed=False: _zeros)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -59,6 +60,32 @@ def check(
         **{name: exact(one) for name, one in inputs.items()}, heads=count, window=window
     )
     assert_close(found, expected, kind)
+
+
+def check_shares(kernel: Any, rows: int, length: int, expected: int) -> None:
+    """So many of eight shares have keys, of each row, and together they are the whole of its attention."""
+    source, heads, kv_heads, size = Source(1), 4, 2, 16
+    inputs = {
+        "queries": source.normal(rows, heads * size),
+        "keys": source.normal(rows, kv_heads, length, size),
+        "values": source.normal(rows, kv_heads, length, size),
+        "table": source.integers(0, rows - 1, rows, 1),
+        "lengths": source.integers(length, length, rows),
+    }
+    fixed = {**split_constants(heads, kv_heads, size, length), "SPLITS": 8, "BLOCK_KEYS": 16}
+    partial, statistics = launch(GQA_DECODE_SPLIT, inputs, fixed, "fp32", kernel=kernel.gqa_decode_split)
+    assert (statistics[..., 0] > float("-inf")).sum(2).unique().tolist() == [expected]
+    joined = {"partial": partial, "statistics": statistics, "like": inputs["queries"]}
+    (found,) = launch(GQA_DECODE_REDUCE, joined, reduce_constants(heads, size, 8), "fp32")
+    exactly = reference.gqa_decode_attention(**{name: exact(one) for name, one in inputs.items()}, heads=heads)
+    assert_close(found, exactly, "fp32")
+
+
+@pytest.mark.parametrize(("rows", "length", "shares"), [(1, 96, 6), (20, 96, 2), (20, 384, 8), (150, 384, 2)])
+def test_more_rows_have_fewer_shares(rows: int, length: int, shares: int) -> None:
+    """A row alone is split as far as it goes, so that it fills the machine; many rows write fewer sums between; a long
+    row is split into all shares whatever its company."""
+    check_shares(kernel, rows, length, shares)
 
 
 @REPEATABLE

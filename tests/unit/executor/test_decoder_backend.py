@@ -5,6 +5,7 @@ import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from services.executor.even_session import EvenSession
 from services.executor.memory_budget import estimate
 from services.executor.models.checkpoint import InvalidCheckpoint, open_checkpoint
 from services.executor.models.decoder import decoder_shape
+from services.executor.models.onnx_emitter import LAST_POSITIONS
 from services.executor.models.onnx_linear import full_linear
 from services.executor.registry import make_registry
 from services.executor.settings import LocalModel
@@ -132,8 +134,29 @@ def test_rows_of_equal_length_give_what_ragged_ones_give(tmp_path: Path, family:
     for session in (even, ragged):
         session.memory.keep(0, 0, [2])
         session.memory.restore([2], 1)
+        session.run([Chunk(0, starts[0], [64])])
     chunks = [Chunk(1, 16, [65, 66, 67])]
     np.testing.assert_allclose(even.run(chunks), ragged.run(chunks), atol=1e-4)
+
+
+def test_idle_rows_read_no_further_than_the_longest_conversation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row between others that says nothing is charged neither the whole context nor anybody's tokens."""
+    even, feeds = EvenSession(llama_folder(tmp_path), None, 1, 48, 4, 4_000_000, 400_000), list[Any]()
+    run = even._session.run
+
+    def noted(given: Any, *rest: int) -> Any:
+        feeds.append(given)
+        return run(given, *rest)
+
+    monkeypatch.setattr(even._session, "run", noted)
+    even.run([Chunk(0, 0, [1] * 9), Chunk(2, 0, [1] * 5)])
+    even.run([Chunk(2, 5, [1])])
+    assert feeds[-1][LAST_POSITIONS].tolist() == [9, 9, 5]
+    even.run([Chunk(3, 0, [1] * 48)])
+    even.run([Chunk(2, 6, [1])])
+    assert feeds[-1][LAST_POSITIONS].tolist() == [47, 47, 6]
 
 
 def test_calibration_is_measured_once(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ class MissReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MISS_REASON_VETOED: _ClassVar[MissReason]
     MISS_REASON_TRUNCATED: _ClassVar[MissReason]
     MISS_REASON_LANGUAGE: _ClassVar[MissReason]
+    MISS_REASON_BRAKED: _ClassVar[MissReason]
 
 class NotKept(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -51,6 +52,13 @@ class Standing(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STANDING_TRUSTED: _ClassVar[Standing]
     STANDING_CONFIRMED: _ClassVar[Standing]
 
+class Brake(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BRAKE_UNSPECIFIED: _ClassVar[Brake]
+    BRAKE_OFF: _ClassVar[Brake]
+    BRAKE_UNTOLD: _ClassVar[Brake]
+    BRAKE_WRONG: _ClassVar[Brake]
+
 class VerifierStanding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     VERIFIER_STANDING_UNSPECIFIED: _ClassVar[VerifierStanding]
@@ -67,6 +75,7 @@ MISS_REASON_NOT_NEAR: MissReason
 MISS_REASON_VETOED: MissReason
 MISS_REASON_TRUNCATED: MissReason
 MISS_REASON_LANGUAGE: MissReason
+MISS_REASON_BRAKED: MissReason
 NOT_KEPT_UNSPECIFIED: NotKept
 NOT_KEPT_QUOTA: NotKept
 NOT_KEPT_PERSONAL_DATA: NotKept
@@ -80,6 +89,10 @@ STANDING_UNSPECIFIED: Standing
 STANDING_QUARANTINED: Standing
 STANDING_TRUSTED: Standing
 STANDING_CONFIRMED: Standing
+BRAKE_UNSPECIFIED: Brake
+BRAKE_OFF: Brake
+BRAKE_UNTOLD: Brake
+BRAKE_WRONG: Brake
 VERIFIER_STANDING_UNSPECIFIED: VerifierStanding
 VERIFIER_STANDING_NONE: VerifierStanding
 VERIFIER_STANDING_CHALLENGES: VerifierStanding
@@ -350,7 +363,7 @@ class StatsResponse(_message.Message):
     def __init__(self, exact_hits: _Optional[int] = ..., semantic_hits: _Optional[int] = ..., misses: _Optional[int] = ..., audits: _Optional[int] = ..., entries: _Optional[int] = ..., bytes: _Optional[int] = ..., encoder_digest: _Optional[str] = ..., evictions: _Optional[int] = ..., saved_nano_usd: _Optional[int] = ..., promises: _Optional[_Iterable[_Union[Promise, _Mapping]]] = ...) -> None: ...
 
 class Promise(_message.Message):
-    __slots__ = ("tenant", "requests", "served", "audits", "audits_wrong", "realised", "certified", "allowed", "encoder_digest", "verifier", "verifier_stake")
+    __slots__ = ("tenant", "requests", "served", "audits", "audits_wrong", "realised", "certified", "allowed", "encoder_digest", "verifier", "verifier_stake", "brake")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     REQUESTS_FIELD_NUMBER: _ClassVar[int]
     SERVED_FIELD_NUMBER: _ClassVar[int]
@@ -362,6 +375,7 @@ class Promise(_message.Message):
     ENCODER_DIGEST_FIELD_NUMBER: _ClassVar[int]
     VERIFIER_FIELD_NUMBER: _ClassVar[int]
     VERIFIER_STAKE_FIELD_NUMBER: _ClassVar[int]
+    BRAKE_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     requests: int
     served: int
@@ -373,7 +387,8 @@ class Promise(_message.Message):
     encoder_digest: str
     verifier: VerifierStanding
     verifier_stake: float
-    def __init__(self, tenant: _Optional[str] = ..., requests: _Optional[int] = ..., served: _Optional[int] = ..., audits: _Optional[int] = ..., audits_wrong: _Optional[int] = ..., realised: _Optional[float] = ..., certified: _Optional[float] = ..., allowed: _Optional[float] = ..., encoder_digest: _Optional[str] = ..., verifier: _Optional[_Union[VerifierStanding, str]] = ..., verifier_stake: _Optional[float] = ...) -> None: ...
+    brake: Brake
+    def __init__(self, tenant: _Optional[str] = ..., requests: _Optional[int] = ..., served: _Optional[int] = ..., audits: _Optional[int] = ..., audits_wrong: _Optional[int] = ..., realised: _Optional[float] = ..., certified: _Optional[float] = ..., allowed: _Optional[float] = ..., encoder_digest: _Optional[str] = ..., verifier: _Optional[_Union[VerifierStanding, str]] = ..., verifier_stake: _Optional[float] = ..., brake: _Optional[_Union[Brake, str]] = ...) -> None: ...
 
 class StoredEntry(_message.Message):
     __slots__ = ("scope", "entry", "answer", "embedding")

@@ -1,0 +1,147 @@
+"""The brake: whatever verdicts are missing or turn, no more is answered wrongly than it has room for and lets pass."""
+
+import random
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from services.cache.brake import LEAK, ROOM, Brake, Braked
+from services.cache.challenger import VerifierStanding
+from services.cache.considered import Action, Near
+from services.cache.decision import MissReason
+from services.cache.pair_verifier import Compared, PairVerifier
+from services.cache.scope_decision import ScopeDecision
+from services.cache.scope_state import pack, unpack
+from services.cache.sketch import sketch
+from services.cache.warm_up import Lessons
+from tests.unit.cache.parts import near
+
+BOUND = 0.01
+REQUESTS = 3000
+CHANCE = 2 * 24  # wrong answers: two audits' worth that did not happen
+TEXT = sketch("How do I top up?")
+CHARGE, PRICE = sketch("How much is a transfer charge?"), sketch("How much is a transfer price?")
+
+
+def replay(tell: Callable[[bool], float], wrong_share: float, seed: int, judged: bool = True) -> tuple[int, int]:
+    """Served and wrong of a stream of alike prompts; verdicts come with the chance that `tell` gives."""
+    rng = random.Random(seed)
+    scope, served, wrong = ScopeDecision(0.8, rng.random), 0, 0
+    for _ in range(REQUESTS):
+        scope.risk.begin(BOUND)
+        considered = scope.consider(TEXT, near(("How do I top up?", 0.95, 1)), BOUND, judged)
+        right = rng.random() >= wrong_share
+        if considered.action is Action.SERVE:
+            served, wrong = served + 1, wrong + (not right)
+        elif judged and rng.random() < tell(right):
+            scope.learn(considered, right)
+    return served, wrong
+
+
+@pytest.mark.parametrize("wrong_share", [0.1, 0.4])
+def test_biased_verdicts_stay_within_what_the_brake_lets_pass(wrong_share: float) -> None:
+    """Where every right answer is told and hardly any wrong one, wrong answers stay within twice the bound and the
+    room; unbraked, a tenth of all requests would be answered wrongly."""
+    for seed in range(3):
+        served, wrong = replay(lambda right: 1.0 if right else 0.05, wrong_share, seed)
+        assert served > ROOM
+        assert wrong <= LEAK * BOUND * REQUESTS + ROOM + CHANCE
+
+
+def test_without_a_judge_serving_stops() -> None:
+    """What nobody vouches for is served until the room is full, and then no more often than the bound twice."""
+    served, _ = replay(lambda _: 0.0, 0.0, 0, judged=False)
+    assert ROOM <= served <= LEAK * BOUND * REQUESTS + ROOM + 1
+
+
+def test_verdicts_that_never_come_stop_serving() -> None:
+    """A judge that never tells is worth no more than none."""
+    served, _ = replay(lambda _: 0.0, 0.0, 1)
+    assert served <= LEAK * BOUND * REQUESTS + 2 * ROOM
+
+
+def test_complete_verdicts_are_not_braked() -> None:
+    """A scope whose answers are right and told so serves nearly all."""
+    served, _ = replay(lambda _: 1.0, 0.0, 2)
+    assert served > 0.8 * REQUESTS
+
+
+class Misled(PairVerifier):
+    """Knows the one wording from the other, until they change places."""
+
+    def opinion(self, pair: Compared) -> float:
+        return 2.0 if pair.entry is CHARGE else -2.0
+
+
+def drift(seed: int, bound: float, turn: int, requests: int) -> int:
+    """Wrong answers after a won verifier's words all turned wrong."""
+    rng, wrong = random.Random(seed), 0
+    scope = ScopeDecision(0.8, rng.random)
+    scope.warm(Lessons(np.zeros((0, 14)), np.zeros(0), verifier=Misled(np.zeros(8195, np.float32))))
+    for number in range(requests):
+        scope.risk.begin(bound)
+        entry = rng.choice((CHARGE, PRICE))
+        right = entry is CHARGE and number < turn
+        found = Near([rng.uniform(0.8, 0.95)], [number % 40], [entry].__getitem__)
+        considered = scope.consider(sketch("How much is a transfer fee?"), found, bound)
+        if considered.action is Action.SERVE:
+            wrong += number >= turn and not right
+        else:
+            scope.learn(considered, right)
+        if number == turn - 1:
+            assert scope.verifier[0] is VerifierStanding.DECIDES
+    return wrong
+
+
+def test_a_drift_after_a_won_verifier_is_braked() -> None:
+    """Where all that it took for the same turns wrong at once, wrong answers stay within the room and what leaks,
+    however long it was right before."""
+    for seed in range(2):
+        assert drift(seed, 0.02, turn=1500, requests=2500) <= LEAK * 0.02 * 1000 + ROOM + CHANCE
+
+
+def filled(risk_of: ScopeDecision, right: bool | None) -> None:
+    """Audits up to the room, with or without their verdicts."""
+    for _ in range(3):
+        risk_of.risk.begin_audit(0.04)
+        if right is not None:
+            risk_of.risk.audit(0.01, 0.04, right)
+
+
+@pytest.mark.parametrize(
+    ("told", "state", "said"),
+    [(None, Braked.UNTOLD, "was told right"), (False, Braked.WRONG, "was found wrong"), (True, Braked.OFF, None)],
+)
+def test_a_brake_says_why_it_is_on(told: bool | None, state: Braked, said: str | None) -> None:
+    """It is on for audits without a verdict or found wrong, not for those found right, and every decision says so;
+    then all would-be hits are audited, or missed where nobody compares."""
+    scope = ScopeDecision(0.8, lambda: 0.99)
+    scope.risk.begin(1.0)
+    filled(scope, told)
+    alike = near(("How do I top up?", 0.95, 1))
+    judged, bare = scope.consider(TEXT, alike, BOUND), scope.consider(TEXT, alike, BOUND, judged=False)
+    assert scope.risk.brake.state is state
+    if said is None:
+        assert (judged.action, bare.action) == (Action.SERVE, Action.SERVE)
+        return
+    assert (judged.action, judged.propensity) == (Action.AUDIT, 1.0)
+    assert (bare.action, bare.reason) == (Action.CHECK, MissReason.BRAKED)
+    assert said in judged.explanation
+
+
+def test_it_opens_again_and_outlives_a_restart() -> None:
+    """What requests allow leaks away, of both kinds alike; a scope that is read again is as full as it was."""
+    brake, scope = Brake(), ScopeDecision(0.8, random.random)
+    brake.audited(0.04)
+    brake.judged(0.04, right=False)
+    for _ in range(2):
+        brake.audited(0.04)
+    assert brake.on
+    brake.allow(24 / LEAK)
+    assert not brake.on
+    assert (brake.untold + brake.wrong, brake.untold / brake.wrong) == (pytest.approx(48), pytest.approx(2))
+    filled(scope, None)
+    again = unpack(pack(scope), 0.8, random.random)
+    assert again is not None
+    assert again.risk.brake.state is Braked.UNTOLD
