@@ -17,7 +17,7 @@ from kernels.specimens import Specimen
 WARP = 32
 HIDDEN_PARAMETERS = 2  # Triton's scratch pointers, which no launcher of ours passes
 ALIGNED = [["tt.divisibility", 16]]
-PTX_VERSION = 88  # of CUDA 12.9: drivers that are older than Triton's own assembler take it too
+_PTX_VERSIONS = {80: 80, 90: 80, 100: 86, 120: 87}  # by architecture, the oldest: drivers refuse what is newer
 _ENTRY = re.compile(r"(\.visible \.entry (\w+)\(\n)(.*?)(\n\))", re.DOTALL)
 _PARAMETER = re.compile(r"\.param \.(\w+).*?(\w+_param_\d+)")
 _USED = re.compile(r"Used (\d+) registers")
@@ -57,7 +57,7 @@ def compile_ahead(wanted: Specimen) -> Compiled:
     options = {
         "num_warps": wanted.configuration.num_warps,
         "num_stages": wanted.configuration.num_stages,
-        "ptx_version": PTX_VERSION,
+        "ptx_version": max(version for least, version in _PTX_VERSIONS.items() if least <= wanted.architecture),
         "enable_fp_fusion": True,
     }
     with triton.knobs.compilation.scope():

@@ -62,6 +62,4 @@ def _exponent(kind: tl.constexpr):
 
 @triton.jit
 def _number(bits, kind: tl.constexpr):
-    if kind == tl.float32:
-        return bits.to(tl.float32)
-    return bits.to(tl.uint16).to(kind, bitcast=True)
+    return bits.to(tl.float32) if kind == tl.float32 else bits.to(tl.uint16).to(kind, bitcast=True)

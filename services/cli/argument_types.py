@@ -31,6 +31,13 @@ def filled(value: str) -> str:
     return value
 
 
+def said(value: str) -> str:
+    """Text with more than white space."""
+    if not text(value).strip():
+        raise argparse.ArgumentTypeError(f"got {value!r}, expected a text with more than white space")
+    return value
+
+
 def stop(value: str) -> str:
     """A text that ends an answer."""
     if not 0 < len(text(value)) <= _LONGEST_STOP:

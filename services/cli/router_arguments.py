@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from services.cli.argument_types import number, text
+from services.cli.argument_types import number, said, text
 
 _EPILOG = """outcomes are JSON lines (.gz or not), a prompt a line:
   {"prompt": "Is 91 prime?", "scores": {"gpt-4o": 1, "gpt-4o-mini": 0}, "domain": "maths"}
@@ -77,7 +77,7 @@ def add_router_arguments(parser: argparse.ArgumentParser, default_config: Path |
         "--max-quality-loss", type=number(0, 1), help="bound of the router (default: what edge's settings leave to it)"
     )
     evaluate.add_argument("--html", type=Path, default=Path("router.html"), help="the page (default: %(default)s)")
-    explain.add_argument("prompt", type=text, help="what would be asked")
+    explain.add_argument("prompt", type=said, help="what would be asked")
     for one in (evaluate, explain):
         one.add_argument("--max-quality-loss", type=number(0, 1), default=0.02, help="bound (default: %(default)s)")
         one.add_argument("--confidence", type=number(0, 0.9999), help="with which it holds; on average where not given")

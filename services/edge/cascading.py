@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from services.chassis.errors import FailedPrecondition, FulcrumError, InvalidField
+from services.chassis.errors import DeadlineExceeded, FailedPrecondition, FulcrumError, InvalidField
 from services.chassis.status import code_of
 from services.edge.accounts import Accounts
 from services.edge.chat import Degradation, Delta, Finish, FinishReason, Request, TextDelta
@@ -51,8 +51,8 @@ class Cascading:
     async def run(self, work: Work, execution: Execution, plan: Plan) -> AsyncGenerator[Delta | Finish, None]:
         """As `Execution.run`, of the first model's answer where it is accepted, else of the others'.
 
-        Where none of the others begins, the first one's whole answer is served after all, unless the caller named the
-        quality that may be lost.
+        Where none of the others begins, be it for a deadline that is not the caller's, the first one's whole answer is
+        served after all, unless the caller named the quality that may be lost.
 
         Raises:
             FulcrumError: as `Execution.run`.
@@ -67,7 +67,9 @@ class Cascading:
                     self._told(plan, certainty=False)
                 return
         except FulcrumError as error:
-            if execution.begun or is_final(error) or not _served_in_need(work.request, asked.held):
+            others_own = isinstance(error, DeadlineExceeded) and time.monotonic() < work.deadline
+            final = is_final(error) and not others_own
+            if execution.begun or final or not _served_in_need(work.request, asked.held):
                 raise
             self._take_back(work, execution, plan, error)
         for event in asked.held:

@@ -23,11 +23,15 @@ _SHORT = 5  # words; two short answers of other words are other answers
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A request, the answer `kept` that the cache would have given to it, and the one that was `made`."""
+    """A request, the answer `kept` that the cache would have given to it, and the one that was `made`.
+
+    An `audit` was drawn among requests that else are served: without its verdict it counts as wrong.
+    """
 
     request: Request
     kept: str
     made: str
+    audit: bool = False
 
 
 class Judge(Protocol):

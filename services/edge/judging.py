@@ -27,7 +27,7 @@ class Judging:
         """Compares later, where the cache asked for it."""
         if missed.candidate is None or len(self._under_way) >= self._most:
             return
-        comparison = Comparison(request, missed.candidate, answer)
+        comparison = Comparison(request, missed.candidate, answer, missed.audit)
         task = asyncio.create_task(self._judge(missed.lookup_id, comparison))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)

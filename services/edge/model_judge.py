@@ -23,7 +23,7 @@ class ModelJudge:
     Args:
         calls: who asks it.
         model: who is asked.
-        share: calls for each comparison that comes here, beyond a reserve of ten.
+        share: calls for each comparison that comes here, beyond a reserve of ten; audits are always asked about.
     """
 
     name = "model"
@@ -43,8 +43,7 @@ class ModelJudge:
         if not comparison.request.objective.allows(self._model):
             return None
         asked = question(comparison.request, (comparison.kept, comparison.made), _INSTRUCTIONS, _SCHEMA)
-        self._budget.earn()
-        if asked.size_bytes > LONGEST_BYTES or not self._budget.take():
+        if asked.size_bytes > LONGEST_BYTES or not (comparison.audit or self._affords()):
             return None
         try:
             async with asyncio.timeout(TIMEOUT_S):
@@ -52,3 +51,7 @@ class ModelJudge:
         except TimeoutError:
             return None
         return {"same": True, "different": False}.get(said(reply, "verdict") or "")
+
+    def _affords(self) -> bool:
+        self._budget.earn()
+        return self._budget.take()

@@ -45,12 +45,16 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """No answer, and why in one sentence; `candidate` is an answer that the cache wants compared with the one made."""
+    """No answer, and why in one sentence; `candidate` is an answer that the cache wants compared with the one made.
+
+    An `audit` would have been served but for the draw: its verdict stands for the answers that were.
+    """
 
     lookup_id: str
     explanation: str
     candidate: str | None = None
     lease: Lease | None = None
+    audit: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from services.executor.decoder_session import Chunk, DecoderSession
 from services.executor.even_session import EvenSession
 from services.executor.kept_prefixes import Blocks
 from services.executor.memory_budget import MB, context_of
-from services.executor.models.checkpoint import open_checkpoint
+from services.executor.models.checkpoint import InvalidCheckpoint, open_checkpoint
 from services.executor.models.decoder import decoder_shape
 from services.executor.models.graph_cache import GraphCache
 from services.executor.models.onnx_linear import DECODER_LINEARS
@@ -66,21 +66,35 @@ def open_decoder(name: str, model: LocalModel) -> Opened:
     """The decoder on the backend that the settings name, or with `auto` on the first that can be had.
 
     Raises:
-        InvalidCheckpoint: the folder cannot be used.
+        InvalidCheckpoint: the folder cannot be used, or the first passes give no finite numbers.
         OSError: the backend that the settings name cannot be had.
     """
     log, reasons = structlog.get_logger("models"), []
     *faster, last = BACKENDS if model.backend == "auto" else (model.backend,)
     for backend in faster:
         try:
-            opened = BACKENDS[backend](model)
+            opened = _open(backend, model)
         except Exception as error:  # noqa: BLE001 - whatever a GPU's libraries raise, the CPU still serves
             reasons.append(f"{backend}: {error}")
         else:
             log.info("decoder backend", model=name, backend=backend, not_chosen=reasons)
             return opened
-    opened = BACKENDS[last](model)
+    opened = _open(last, model)
     log.info("decoder backend", model=name, backend=last, not_chosen=reasons)
+    return opened
+
+
+def _open(backend: str, model: LocalModel) -> Opened:
+    """A decoder that has made a pass of two tokens in every place, and one of a single token."""
+    opened = BACKENDS[backend](model)
+    try:
+        session = opened.decoder
+        logits = session.run([Chunk(slot, 0, [0, 0]) for slot in range(session.slots)])
+        if not (np.isfinite(logits).all() and np.isfinite(session.run([Chunk(0, 2, [0])])).all()):
+            raise InvalidCheckpoint(f"{model.folder}: the first logits are not finite numbers")
+    except BaseException:
+        opened.decoder.close()
+        raise
     return opened
 
 

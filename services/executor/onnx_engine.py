@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from typing import cast
 
-import numpy as np
 import structlog
 
 from services.chassis.errors import FailedPrecondition, InvalidField, Unavailable
@@ -16,7 +15,6 @@ from services.executor.chat_text import ChatText
 from services.executor.constraint import FIELD, Constraint
 from services.executor.decoder_backend import Decoder, open_decoder
 from services.executor.decoder_loop import DecoderLoop
-from services.executor.decoder_session import Chunk
 from services.executor.engine import (
     Event,
     Finish,
@@ -93,7 +91,7 @@ class OnnxEngine:
         )
 
     async def start(self) -> None:
-        """Loads the folder and makes a pass of two tokens in every place, and one of a single token."""
+        """Loads the folder, on a backend that has made its first passes."""
         try:
             await asyncio.get_running_loop().run_in_executor(self._loading, self._load)
         except (InvalidCheckpoint, OSError):
@@ -156,10 +154,6 @@ class OnnxEngine:
         if self._report and opened.backend == "cpu":
             self._measured = self._report.of(session.digest)
         self._text.check_vocabulary(session.vocabulary)
-        logits = session.run([Chunk(slot, 0, [0, 0]) for slot in range(session.slots)])
-        if not (np.isfinite(logits).all() and np.isfinite(session.run([Chunk(0, 2, [0])])).all()):
-            raise InvalidCheckpoint(f"{model.folder}: the first logits are not finite numbers")
-
         self._vocabulary = self._words(session.vocabulary)
 
     def _words(self, size: int) -> Vocabulary | None:

@@ -109,7 +109,8 @@ def _build(
     flags = trt.NetworkDefinitionCreationFlag
     wanted = 1 << int(flags.STRONGLY_TYPED) | 1 << int(flags.PREFER_AOT_PYTHON_PLUGINS)
     network = builder.create_network(wanted)
-    emit(TensorRtGraph(trt, network, library.plugins, activation, key.architecture))
+    graph = TensorRtGraph(trt, network, library.plugins, activation, key.architecture)
+    emit(graph)
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
     config.set_preview_feature(trt.PreviewFeature.ALIASED_PLUGIN_IO_10_03, True)
@@ -121,6 +122,7 @@ def _build(
     cache = config.create_timing_cache(timings.read_bytes() if timings.exists() else b"")
     config.set_timing_cache(cache, False)
     plan = builder.build_serialized_network(network, config)
+    del graph  # not before: TensorRT reads the weights where they lie in it
     if plan is None:
         raise InvalidCheckpoint("TensorRT refuses the network, expected an engine: its log says why")
     _replace(timings, bytes(config.get_timing_cache().serialize()))

@@ -7,6 +7,7 @@ device is held, and the driver's launch of given arguments.
 import ctypes
 import json
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,11 @@ def _library() -> TensorRt:
 def _remembered(library: Any, key: Any, folder: Path, activation: str, emit: Any, profiles: Any) -> bytes:
     """Builds, and keeps what the engine is to run."""
     BUILT["network"], BUILT["profiles"] = emit, profiles
-    return tensorrt_builder.find_or_build(library, key, folder, activation, lambda graph: None, profiles)
+
+    def emitted(graph: Any) -> None:
+        BUILT["graph"] = weakref.ref(graph)
+
+    return tensorrt_builder.find_or_build(library, key, folder, activation, emitted, profiles)
 
 
 def _sessions(folder: Path, engines: Path, precision: Precision = FULL) -> tuple[Any, Any]:

@@ -26,12 +26,16 @@ def ptx(*parameters: str, body: str = "ret;") -> str:
     return f"{HEADER}{lines}\n)\n.reqntid 128\n{{\n{body}\n}}\n"
 
 
+def compiling() -> dict[str, str]:
+    """The environment of a process that compiles kernels instead of interpreting them."""
+    return {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+
+
 @pytest.fixture(scope="module")
 def measured() -> Any:
     """What `python -m kernels.resources` says, in a process that compiles instead of interpreting."""
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     command = [sys.executable, "-m", "kernels.resources"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, cwd=ROOT, env=compiling(), capture_output=True, text=True, timeout=280)
     assert done.stdout, done.stderr
     return json.loads(done.stdout)
 
@@ -42,6 +46,17 @@ def test_compiles_for_every_architecture(measured: Any) -> None:
         expected = {one.contract.name for one in specimens(architecture)}
         assert measured[f"sm_{architecture}"].keys() == expected
     assert set(measured["sm_90"]) - set(measured["sm_80"]) == {ADD_RMS_NORM_FP8.name}
+
+
+def test_compiles_for_float32_too() -> None:
+    """The type that `benchmarks.gpu` also checks on, which the interpreter cannot tell to compile."""
+    code = (
+        "from kernels import aot, specimens as s\n"
+        "for one in s.specimens(80):\n"
+        "    aot.compile_ahead(s.specimen(one.contract, one.constants, 'fp32', 80))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=compiling(), capture_output=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_nothing_grows(measured: Any) -> None:

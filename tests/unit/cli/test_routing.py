@@ -191,6 +191,15 @@ def test_a_bad_price_is_refused(fitted: Path, capsys: pytest.CaptureFixture[str]
     assert "expected MODEL=IN/OUT" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("prompt", ["", " \n"])
+def test_nothing_is_explained_of_no_prompt(fitted: Path, capsys: pytest.CaptureFixture[str], prompt: str) -> None:
+    """Outcomes of such a prompt are refused as well, so nothing is known of it."""
+    with pytest.raises(SystemExit) as ended:
+        main(["router", "explain", str(fitted), prompt])
+    assert ended.value.code == 2
+    assert "argument prompt: got " in capsys.readouterr().err
+
+
 def newcomers(path: Path, shared: int) -> Path:
     """A third model that answers as the small one does, asked on the first `shared` prompts alone."""
     rows = [json.loads(line) for line in outcomes(path).read_text().splitlines()]

@@ -242,7 +242,7 @@ async def test_a_strong_model_that_fails_leaves_the_cost_of_both(bench: Bench) -
     bench.router.accepts = False
     bench.executor.scripts[LARGE] = [DeadlineExceeded("deadline", "1 s", "more")]
     with pytest.raises(DeadlineExceeded):
-        await bench.ask(asked())
+        await bench.ask(request(objective=replace(WHOLE, max_quality_loss=0.02)))
     booked = await bench.booked()
     assert (booked.requests, booked.abandoned, booked.actual_nano_usd) == (0, 1, CHEAP_NANO)
     assert states(bench) == [("failed", LARGE, 2)]
@@ -268,6 +268,22 @@ async def test_a_whole_answer_is_better_than_none(bench: Bench, assessed: bool) 
     assert bench.cache.stores == []
     assert states(bench) == [("answered", SMALL, 2)]
     assert bench.pipeline.cascading.counts == {"escalated" if assessed else "unassessed": 1, "served_in_need": 1}
+
+
+@pytest.mark.parametrize("callers", [True, False], ids=["the caller's", "the strong model's"])
+async def test_a_deadline_of_the_strong_models_own_drops_no_whole_answer(bench: Bench, callers: bool) -> None:
+    """Where the caller has time left the held answer is served; with his deadline over nobody is there to be served."""
+    bench.router.accepts = False
+    bench.executor.scripts[LARGE] = [lambda: asyncio.sleep(0.15), DeadlineExceeded("model large", "9 s", "an answer")]
+    call.enter(call.Call("r", time.monotonic() + (0.1 if callers else SOON_S)))
+    try:
+        if callers:
+            with pytest.raises(DeadlineExceeded):
+                await bench.ask(asked())
+        else:
+            assert (await bench.ask(asked()))[0] == "cheap words"
+    finally:
+        call.enter(None)
 
 
 @pytest.mark.parametrize(

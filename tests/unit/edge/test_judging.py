@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from fulcrum.cache.v1.cache_service_pb2 import Answer, Audit, LookupResponse
 
 from services.edge.judges import Comparison, Equality, Similarity
-from services.edge.ports import Embedding
+from services.edge.messages import found
+from services.edge.ports import Embedding, Miss
 from tests.unit.edge.parts import Bench, control, request
 
 
@@ -83,3 +85,12 @@ async def test_beyond_the_window_there_is_no_verdict() -> None:
     """A beginning says nothing of an end."""
     judge = Similarity(FixedEncoder({"one": 0.0}), 0.95, 0.5)
     assert await judge.same(Comparison(request(), "one", "a long other")) is None
+
+
+@pytest.mark.parametrize(("propensity", "audit"), [(0.04, True), (1.0, False)])
+def test_an_audit_is_what_was_drawn(propensity: float, audit: bool) -> None:
+    """What is executed whatever the draw, as a near miss, stands for no answer that was served."""
+    message = LookupResponse(lookup_id="l", audit=Audit(answer=Answer(text="kept"), propensity=propensity))
+    missed = found(message)
+    assert isinstance(missed, Miss)
+    assert (missed.candidate, missed.audit) == ("kept", audit)

@@ -110,7 +110,7 @@ async def test_a_comparison_is_on_the_books_and_is_nobodys_answer(
 async def test_the_model_is_asked_for_a_share_of_the_comparisons_alone(
     judging: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beyond a reserve of ten, a tenth of what comes to it is asked, and what is too long never is."""
+    """Beyond a reserve of ten, a tenth of what comes to it is asked, an audit always, and what is too long never."""
     executor = JudgeAndModels('{"verdict": "same"}')
     monkeypatch.setattr(judging.pipeline.attempts, "_executor", executor)
     calls = BackgroundCalls(judging.pipeline.attempts, judging.pipeline._accounts)
@@ -120,6 +120,8 @@ async def test_the_model_is_asked_for_a_share_of_the_comparisons_alone(
     assert verdicts.count(None) == 90
     assert await judge.same(Comparison(request(), KEPT, "long " * 20_000)) is None
     assert len(executor.asked) == 20
+    assert [await judge.same(Comparison(request(), KEPT, MADE, audit=True)) for _ in range(30)] == [True] * 30
+    assert await judge.same(Comparison(request(), KEPT, MADE)) is None
 
 
 async def test_a_denied_model_is_no_judge(judging: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import ModuleType
@@ -10,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import structlog
+from numpy.typing import NDArray
 
 from kernels import tensorrt_plugins
 from services.executor import decoder_backend
 from services.executor.calibration import largest_inputs
-from services.executor.decoder_backend import open_decoder
+from services.executor.decoder_backend import Opened, open_decoder
 from services.executor.decoder_session import Chunk, DecoderSession
 from services.executor.even_session import EvenSession
 from services.executor.memory_budget import estimate
@@ -115,6 +117,28 @@ def test_a_gpu_that_fails_leaves_the_cpu(tmp_path: Path, monkeypatch: pytest.Mon
         decoder, *_ = open_decoder("tiny", LocalModel(folder=llama_folder(tmp_path), context_tokens=32))
     assert isinstance(decoder, DecoderSession)
     assert logs[0]["not_chosen"][0] == "tensorrt: out of memory"
+
+
+def test_a_gpu_whose_first_pass_is_no_number_leaves_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backend is chosen once it has answered; what it held is given back."""
+    closed: list[bool] = []
+
+    class Wrong(DecoderSession):
+        def run(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
+            return np.full_like(super().run(chunks), np.nan)
+
+        def close(self) -> None:
+            closed.append(True)
+            super().close()
+
+    def wrong(model: LocalModel) -> Opened:
+        return Opened(Wrong(model.folder, full_linear, 1, 48, 4, 4_000_000, 400_000), "bf16", "tensorrt")
+
+    monkeypatch.setattr(decoder_backend, "BACKENDS", {**decoder_backend.BACKENDS, "tensorrt": wrong})
+    with structlog.testing.capture_logs() as logs:
+        opened = open_decoder("tiny", LocalModel(folder=llama_folder(tmp_path), context_tokens=32))
+    assert (opened.backend, closed) == ("cpu", [True])
+    assert logs[0]["not_chosen"][0].endswith("the first logits are not finite numbers")
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2 windows", "qwen3"])
