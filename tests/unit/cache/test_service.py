@@ -65,9 +65,9 @@ async def test_every_field_of_a_hit(servicer: CacheServicer) -> None:
 async def test_who_waited_and_was_counted_is_counted_once(servicer: CacheServicer) -> None:
     """A second look for a lease whose name says that its caller is on the books adds no request; another one does."""
     await servicer.Store(store("What is the capital of France?", embedding=vector()), CONTEXT)
-    asked = {"text": "Name the capital of France.", "embedding": vector(0.9)}
     for waited_for, requests in (("", 1), ("lease+", 1), ("lease", 2)):
-        await servicer.Lookup(lookup(**asked, waited_for=waited_for), CONTEXT)
+        asked = lookup("Name the capital of France.", embedding=vector(0.9), waited_for=waited_for)
+        await servicer.Lookup(asked, CONTEXT)
         (promise,) = (await servicer.Stats(pb.StatsRequest(), CONTEXT)).promises
         assert promise.requests == requests
 
