@@ -12,6 +12,7 @@ from services.cli.printing import plain, show
 from services.cli.router_reading import embedded, encoder_vectors, prices, read
 from services.executor.sentence_encoder import SentenceEncoder
 from services.router.artefact import Artefact
+from services.router.enough import expect_enough
 from services.router.features import lexical
 from services.router.fit import Recipe, fit_artefact
 from services.router.least_bound import least_bound
@@ -36,7 +37,9 @@ def fit(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     paid = prices(arguments.price, sorted({*scored.models, *arguments.newcomer}))
     fitted = [model for model in scored.models if model not in arguments.newcomer]
     known = scored.only(fitted)
-    outcomes = embedded(known.at(np.flatnonzero(np.isfinite(known.scores).any(axis=1))), encoder)
+    known = known.at(np.flatnonzero(np.isfinite(known.scores).any(axis=1)))
+    expect_enough(known.groups, {model: known.of(model) for model in fitted}, arguments.default)
+    outcomes = embedded(known, encoder)
     artefact = fit_artefact(outcomes, arguments.default, encoder.digest, Recipe(), _prior(arguments, encoder))
     for name in arguments.newcomer:
         artefact = _introduced(artefact, scored, name, fitted, paid)

@@ -17,8 +17,9 @@ from services.cli.router_reading import embedded, loaded, new_to, read, whole
 from services.cli.router_versions import change, contest, publish
 from services.executor.sentence_encoder import SentenceEncoder
 from services.executor.tensorrt_library import TensorRtMissing
+from services.router.enough import LEAST_GROUPS, LEAST_PROMPTS
 from services.router.evaluation import Predicted
-from services.router.fit import LEAST_GROUPS, LEAST_PROMPTS, calibrated
+from services.router.fit import calibrated
 from services.router.off_policy import exact_interval
 from services.router.predictor import Predictor
 from services.router.query import Objective

@@ -80,8 +80,8 @@ class Comparing:
     async def verdict(self, request: Request, weaker: str, strong: str) -> Verdict:
         """Compares a weaker model's answer with the strong model's: by their words, else by the judge.
 
-        There has to be room. What the judge does not tell counts as worse: equal words need no judge, so that without
-        this a judge that fails would leave the good news alone.
+        There has to be room. What the judge does not tell is scored as worse, by a source that says so: equal words
+        need no judge, so that without this a judge that fails would leave the good news alone.
         """
         if await Equality().same(Comparison(request, weaker, strong)):
             return Verdict("same", "equality", (1.0, 1.0))

@@ -5,6 +5,8 @@ allows such an answer a harm with chance bound / share of weaker answers. A stak
 each answer that did none; as long as the bound is kept it grows past `_RARELY` no sooner than after as many judged
 answers on average (Shiryaev-Roberts e-detector; Shin, Ramdas and Rinaldo 2023, arXiv:2203.03532). Past it, the strong
 model answers everything until a new calibration is loaded: a weaker model that is not asked does no harm.
+A comparison without a verdict is no harm that was seen, and bets nothing. Equal words need no judge, so they bet as
+often as the judge lately told of the others: else, the more it fails, the more would the good news be alone.
 
 Shift: the predicted losses of the last prompts, beside those of the calibrated ones, by the population stability index.
 It says that the promise was made for other prompts, not that it is broken, so it warns and changes nothing.
@@ -12,6 +14,7 @@ It says that the promise was made for other prompts, not that it is broken, so i
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from enum import Enum
 from math import isfinite, log2
 
 import numpy as np
@@ -22,8 +25,22 @@ _RARELY = 5_000
 _BETS = np.array([0.5, 1.0, 2.0, 4.0, 8.0])  # on a harm; the more it exceeds what is allowed the higher one wins
 _MOST_LOST = 0.9  # of a stake in one bet
 _MEMORY = 1_000  # decisions that the mean bound and the share of weaker answers are of
+_JUDGED_LATELY = 50  # comparisons that the share with a verdict is of
 _LEAST_MAGNITUDE = -14  # a power of two: bounds are told apart no further
 _BLOCK, _BINS, SHIFTED = 500, 10, 0.25  # 0.25 is what the index's users call a major shift; chance gives 0.02
+
+
+class Basis(Enum):
+    """What a pair of scores rests on: somebody's judgement, equal words, or nothing, as no verdict was to be had."""
+
+    JUDGED = "judged"
+    EQUAL_WORDS = "shadow:equality"
+    NO_VERDICT = "shadow:unresolved"
+
+    @classmethod
+    def of(cls, source: str) -> "Basis":
+        """By the source of the scores."""
+        return next((one for one in (cls.EQUAL_WORDS, cls.NO_VERDICT) if one.value == source), cls.JUDGED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +69,9 @@ class HarmWatches:
         """One more decision under a bound: whether a weaker model answers."""
         self.of(bound).decided(weak, bound)
 
-    def judge(self, bound: float, harmed: bool) -> None:
+    def judge(self, bound: float, harmed: bool, basis: Basis = Basis.JUDGED) -> None:
         """A weaker answer under a bound, with the strong model's beside it: whether it is wrong where that is right."""
-        self.of(bound).judge(harmed)
+        self.of(bound).judge(harmed, basis)
 
     @property
     def suspended(self) -> bool:
@@ -80,6 +97,7 @@ class HarmWatch:
         self.judged = self.harmed = 0
         self._decisions = 0
         self._share = self._bound = 0.0
+        self._compared, self._told = 0, 1.0
         self._stakes = np.zeros(len(_BETS))
 
     def decided(self, weak: bool, bound: float) -> None:
@@ -94,11 +112,18 @@ class HarmWatch:
         """The chance of harm that the bound allows a weaker answer."""
         return min(1.0, self._bound / self._share) if self._share > 0 else 1.0
 
-    def judge(self, harmed: bool) -> None:
+    def judge(self, harmed: bool, basis: Basis = Basis.JUDGED) -> None:
         """A weaker answer with the strong model's beside it: whether it is wrong where that is right."""
+        if basis is not Basis.EQUAL_WORDS:
+            self._compared += 1
+            told = basis is Basis.JUDGED
+            self._told += (told - self._told) / min(self._compared, _JUDGED_LATELY)
+        if basis is Basis.NO_VERDICT:
+            return
+        part = self._told if basis is Basis.EQUAL_WORDS else 1.0
         allowed = max(self.allowed, 1e-4)
         bets = np.minimum(_BETS, _MOST_LOST / allowed)
-        self._stakes = np.minimum((self._stakes + 1) * (1 + bets * (harmed - allowed)), 1e12)
+        self._stakes = np.minimum((self._stakes + part) * (1 + part * bets * (harmed - allowed)), 1e12)
         self.judged += 1
         self.harmed += harmed
         if self._stakes.mean() >= _RARELY and not self.suspended:

@@ -10,14 +10,12 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupShuffleSplit
 
 from services.router.artefact import Artefact, Facts
+from services.router.enough import expect_enough
 from services.router.ensemble import fit_ensemble
 from services.router.features import FEATURE_VERSION, lexical
 from services.router.predictor import Predictor
 from services.router.prior import Prior, without_heads
 from services.router.prompt_digest import digests
-
-LEAST_PROMPTS = 100
-LEAST_GROUPS = 20  # below that nothing would be left to calibrate on, or to find thresholds with
 
 
 @dataclass(frozen=True)
@@ -126,23 +124,7 @@ def _check(outcomes: Outcomes, default_model: str) -> None:
     }
     if len(set(lengths.values())) != 1:
         raise ValueError(f"got lengths {lengths}, expected them equal")
-    if len(outcomes.prompts) < LEAST_PROMPTS:
-        raise ValueError(f"outcomes: got {len(outcomes.prompts)} prompts, expected at least {LEAST_PROMPTS}")
-    if (groups := len(set(outcomes.groups))) < LEAST_GROUPS:
-        raise ValueError(
-            f"group: got {groups} different ones, expected at least {LEAST_GROUPS}: prompts of one never part"
-        )
-    if default_model not in outcomes.scores:
-        raise ValueError(f"default_model: got {default_model!r}, expected one of {', '.join(outcomes.scores)}")
-    losses = targets(outcomes.scores, default_model)[:, len(outcomes.scores) :]
-    if not (losses == 1).any():
-        raise ValueError(f"scores: no model is wrong where {default_model} is right, so there is nothing to learn")
-    for model, known in outcomes.scores.items():
-        both = int(np.isfinite(known + outcomes.scores[default_model]).sum())
-        if both < LEAST_PROMPTS:
-            raise ValueError(
-                f"scores of {model}: {both} prompts have {default_model}'s too, expected at least {LEAST_PROMPTS}"
-            )
+    expect_enough(outcomes.groups, outcomes.scores, default_model)
 
 
 def _familiarity(

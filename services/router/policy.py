@@ -7,7 +7,7 @@ import numpy as np
 
 from services.chassis.errors import InvalidField
 from services.router.choosing import Choosing
-from services.router.drift import HarmWatches, PromiseState, ShiftWatch
+from services.router.drift import Basis, HarmWatches, PromiseState, ShiftWatch
 from services.router.eligibility import Candidate, Eligibility
 from services.router.plan import RIGHT, Plan, Planned, Reason
 from services.router.predictor import Prediction, Predictor
@@ -42,7 +42,7 @@ class Policy:
         harms = self._harms
         return PromiseState(harms.suspended, harms.judged, harms.harmed, self._shift.shift if self._shift else 0.0)
 
-    def scored(self, plan: Plan, model: str, scores: Mapping[str, float]) -> None:
+    def scored(self, plan: Plan, model: str, scores: Mapping[str, float], basis: Basis = Basis.JUDGED) -> None:
         """Learns how answers to one prompt were scored, with that of `model` now, as soon as both that matter are.
 
         A plan of another predictor says nothing of this one.
@@ -51,7 +51,7 @@ class Policy:
             return
         chosen, default = scores.get(plan.models[0].model), scores.get(plan.strongest)
         if plan.promised and chosen is not None and default is not None:
-            self._harms.judge(plan.bound, chosen < RIGHT <= default)
+            self._harms.judge(plan.bound, chosen < RIGHT <= default, basis)
 
     def plan(self, query: Query) -> Plan:
         """Ranks the models for a query.

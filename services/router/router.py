@@ -8,7 +8,7 @@ import structlog
 from services.router.assessment import Assessment, Signals, assess
 from services.router.catalogue import Catalogue, load_catalogue
 from services.router.decisions import Decisions, place
-from services.router.drift import PromiseState
+from services.router.drift import Basis, PromiseState
 from services.router.eligibility import Eligibility
 from services.router.outcome_log import Draw, Outcome, OutcomeLog
 from services.router.plan import Plan
@@ -71,7 +71,7 @@ class Router:
         """Logs a score from 0 to 1 where a log is set; NotFound as `assess`, Overloaded where the log lags."""
         plan = self._decisions.recall(decision_id)
         planned = place(plan, model, "model")
-        self._policy.scored(plan, model, self._decisions.score(decision_id, model, score))
+        self._policy.scored(plan, model, self._decisions.score(decision_id, model, score), Basis.of(source))
         if self._outcomes:
             known = plan.version, plan.group, plan.unfamiliar, plan.bound, plan.contested_losses, plan.excluded
             outcome = Outcome(decision_id, planned, score, source, *known, drawn.sampled, drawn.explored)

@@ -8,7 +8,7 @@ file and line; what can, with a remark.
 
 import gzip
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.router.spelled import mended
+
+_Told = tuple[Mapping[str, float], Mapping[str, float]]  # a row's scores and mean log-probabilities, by model
 
 
 class InvalidOutcomes(ValueError):
@@ -69,13 +71,14 @@ class Scored:
 
 
 def read_scored(paths: Iterable[Path]) -> Scored:
-    """The prompts of these files together; a prompt that comes again has its scores averaged.
+    """The prompts of these files together; of a prompt that comes again one row counts, drawn by chance.
+
+    The mean of several would not do: who is right in 55 % of its answers, as mean scores have it, is right in all.
 
     Raises:
         InvalidOutcomes: names file, line and field of the first mistake.
     """
-    found: dict[str, list[Mapping[str, float]]] = {}
-    certainty: dict[str, list[Mapping[str, float]]] = {}
+    found: dict[str, list[_Told]] = {}
     domains: dict[str, str] = {}
     groups: dict[str, str] = {}
     spelled = 0
@@ -84,33 +87,45 @@ def read_scored(paths: Iterable[Path]) -> Scored:
             written, scores, mean_logprobs = _checked(f"{path}, line {place}", row)
             prompt = mended(written)
             spelled += prompt != written
-            found.setdefault(prompt, []).append(scores)
-            certainty.setdefault(prompt, []).append(mean_logprobs)
+            found.setdefault(prompt, []).append((scores, mean_logprobs))
             domains.setdefault(prompt, _label(row, "domain", ""))
             groups.setdefault(prompt, _label(row, "group", prompt))
     if not found:
         raise InvalidOutcomes("outcomes: got no rows, expected at least one")
-    models = sorted({model for rows in found.values() for scores in rows for model in scores})
-    matrix = _means(found.values(), models)
+    models = sorted({model for rows in found.values() for scores, _ in rows for model in scores})
+    chance = np.random.default_rng(0)
+    drawn = [_drawn(rows, chance) for rows in found.values()]
+    matrix = _matrix([scores for scores, _ in drawn], models)
     return Scored(
         tuple(found),
         tuple(domains.values()),
         tuple(models),
         matrix,
-        _means(certainty.values(), models),
+        _matrix([certainty for _, certainty in drawn], models),
         tuple(groups.values()),
         _remarks(found, matrix, spelled),
     )
 
 
-def _means(prompts: Collection[Sequence[Mapping[str, float]]], models: Sequence[str]) -> NDArray[np.float64]:
-    """Of what the rows of each prompt say of each model, [n, m]; not a number where they say nothing."""
-    found = np.full((len(prompts), len(models)), np.nan)
-    column = {model: place for place, model in enumerate(models)}
-    for place, rows in enumerate(prompts):
-        for model in {name for said in rows for name in said}:
-            found[place, column[model]] = np.mean([said[model] for said in rows if model in said])
-    return found
+def _drawn(rows: Sequence[_Told], chance: np.random.Generator) -> _Told:
+    """One of a prompt's rows, of those with the most models; rows that share no model are one."""
+    merged: list[tuple[dict[str, float], dict[str, float]]] = []
+    places: dict[str, int] = {}  # where the next score of a model belongs
+    for scores, certainty in rows:
+        place = max(places.get(model, 0) for model in scores)
+        places.update(dict.fromkeys(scores, place + 1))
+        if place == len(merged):
+            merged.append(({}, {}))
+        merged[place][0].update(scores)
+        merged[place][1].update(certainty)
+    most = max(len(scores) for scores, _ in merged)
+    fullest = [one for one in merged if len(one[0]) == most]
+    return fullest[chance.integers(len(fullest))] if len(fullest) > 1 else fullest[0]
+
+
+def _matrix(rows: Sequence[Mapping[str, float]], models: Sequence[str]) -> NDArray[np.float64]:
+    """What each prompt's row says of each model, [n, m]; not a number where it says nothing."""
+    return np.array([[row.get(model, np.nan) for model in models] for row in rows], np.float64)
 
 
 def _objects(path: Path) -> Iterable[tuple[int, Any]]:
@@ -162,7 +177,7 @@ def _label(row: Mapping[str, Any], name: str, unset: str) -> str:
 def _remarks(found: Mapping[str, Sequence[object]], matrix: NDArray[np.float64], spelled: int) -> Sequence[str]:
     again = sum(len(rows) - 1 for rows in found.values())
     missing = float(np.isnan(matrix).mean())
-    remarks = [f"{again} rows repeat a prompt: its scores were averaged"] if again else []
+    remarks = [f"{again} rows repeat a prompt: one row of each counts, drawn by chance"] if again else []
     if spelled:
         remarks.append(f"{spelled} prompts spell their options one letter a line: they were put together again")
     if missing:

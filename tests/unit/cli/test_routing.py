@@ -148,6 +148,13 @@ def test_too_few_prompts_calibrate_nothing(
             "scores of small: 50 prompts have large's too, expected at least 100",
         ),
         (
+            lambda rows: [
+                row | {"scores": {name: row["scores"][name]}}
+                for row, name in zip(rows, 60 * ["large", "small"], strict=True)
+            ],
+            "scores of small: 0 prompts have large's too, expected at least 100",
+        ),
+        (
             lambda rows: [row | {"scores": {"small": row["scores"]["small"]}} for row in rows],
             "default_model: got 'large'",
         ),
@@ -156,9 +163,14 @@ def test_too_few_prompts_calibrate_nothing(
     ],
 )
 def test_bad_logs_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: object, expected: str
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    change: object,
+    expected: str,
 ) -> None:
-    """Too few rows, one class only, scores out of range and missing models are refused; nothing is written."""
+    """Too few rows, one class only, scores out of range and missing models are refused before anything is embedded."""
+    monkeypatch.setattr("services.cli.router_fitting.embedded", lambda *_: pytest.fail("prompts were embedded"))
     path, out = outcomes(tmp_path / "log.jsonl", 120), tmp_path / "router.safetensors"
     rows = change([json.loads(line) for line in path.read_text().splitlines()])  # type: ignore[operator]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -170,7 +182,7 @@ def test_bad_logs_are_refused(
 
 
 def test_duplicates_and_constants_are_remarked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Repeated prompts are averaged, blank lines skipped, gaps learned around, a model that is always right told."""
+    """Repeated prompts count once, blank lines skipped, gaps learned around, a model that is always right told."""
     path = outcomes(tmp_path / "log.jsonl", 240)
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     rows[0]["scores"].pop("small")
@@ -178,7 +190,7 @@ def test_duplicates_and_constants_are_remarked(tmp_path: Path, capsys: pytest.Ca
     path.write_text("\ufeff" + "\n\n".join(lines) + "\n\n", encoding="utf-8")
     main(["router", "fit", str(path), "--default", "large", "--out", str(tmp_path / "router.safetensors")])
     told = capsys.readouterr().err
-    assert "7 rows repeat a prompt: its scores were averaged" in told
+    assert "7 rows repeat a prompt: one row of each counts, drawn by chance" in told
     assert "of the scores are missing" in told
     assert "large always answers well" in told
 

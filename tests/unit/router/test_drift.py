@@ -10,7 +10,7 @@ from fulcrum.router.v1 import router_service_pb2 as pb
 from prometheus_client import CollectorRegistry, generate_latest
 from structlog.testing import capture_logs
 
-from services.router.drift import SHIFTED, HarmWatch, ShiftWatch
+from services.router.drift import SHIFTED, Basis, HarmWatch, ShiftWatch
 from services.router.plan import Plan, Reason
 from services.router.policy import Policy
 from services.router.predictor import Predictor
@@ -145,3 +145,36 @@ def test_callers_of_other_bounds_keep_their_promise() -> None:
     again = Policy(made._eligibility, Predictor(artefact()), made)
     assert again.plan(query(loss=0.02, vector=familiar())).reason is Reason.PROMISE_SUSPENDED  # the same file, touched
     assert not Policy(made._eligibility, Predictor(artefact(seed=1)), made).promise.suspended
+
+
+@pytest.mark.parametrize(("failing", "harm"), [(1.0, 0.0), (0.3, 0.0), (0.9, 0.5), (0.9, 3.0), (0.5, 3.0)])
+def test_a_judge_that_fails_is_no_harm_and_hides_none(failing: float, harm: float) -> None:
+    """Comparisons without a verdict raise no alarm; harm is still seen in those with one, beside equal words."""
+    rng, watch = np.random.default_rng(3), HarmWatch()
+    for number in range(1000):
+        watch.decided(number % 2 == 0, BOUND)
+    answers = 20_000 if harm > 1 else 3_000
+    for equal, harmed, fails in zip(*rng.uniform(size=(3, answers)), strict=True):
+        if equal < 0.5:
+            watch.judge(False, Basis.EQUAL_WORDS)
+        elif fails < failing:
+            watch.judge(True, Basis.NO_VERDICT)
+        else:
+            watch.judge(bool(harmed < 2 * harm * BOUND / SHARE), Basis.JUDGED)
+        if watch.suspended:
+            break
+    assert watch.suspended is (harm > 1)
+
+
+async def test_scores_without_a_verdict_are_logged_and_raise_no_alarm(tmp_path: Path) -> None:
+    """As many as there are of edge's comparisons that its judge did not decide: the promise stands."""
+    servicer = RouterServicer()
+    servicer.open(load_router(settings(tmp_path, max_quality_loss=0.1)))
+    for _ in range(50):
+        response = await servicer.Route(pb.RouteRequest(text="hello", embedding=embedding()), CONTEXT)
+        for model, score in (("small", 0.0), ("large", 1.0)):
+            told = pb.FeedbackRequest(decision_id=response.decision_id, source="shadow:unresolved")
+            told.model, told.score = model, score
+            await servicer.Feedback(told, CONTEXT)
+    promise = (await servicer.ListModels(pb.ListModelsRequest(), CONTEXT)).promise
+    assert (promise.suspended, promise.judged_answers, promise.harmed_answers) == (False, 0, 0)

@@ -52,13 +52,26 @@ def test_refuses_bad_outcomes(tmp_path: Path, line: str, message: str) -> None:
         read_scored([path])
 
 
-def test_a_repeated_prompt_has_its_scores_averaged_and_is_remarked(tmp_path: Path) -> None:
-    """Two rows of one prompt become one row."""
-    path = tmp_path / "outcomes.jsonl"
-    path.write_text('{"prompt": "x", "scores": {"a": 1}}\n{"prompt": "x", "scores": {"a": 0}}\n')
+def test_of_a_repeated_prompt_one_row_counts(tmp_path: Path) -> None:
+    """Who is right in 55 % of its answers to each prompt is right in so many rows, not in all; it is remarked."""
+    path, rng = tmp_path / "outcomes.jsonl", np.random.default_rng(0)
+    right = (rng.uniform(size=(400, 4)) < 0.55).astype(float)
+    rows = [{"prompt": f"p{place // 4}", "scores": {"a": one, "b": 1 - one}} for place, one in enumerate(right.flat)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = read_scored([path])
-    assert found.of("a").tolist() == [0.5]
-    assert found.remarks == ["1 rows repeat a prompt: its scores were averaged"]
+    assert set(found.of("a")) == {0.0, 1.0}
+    assert np.mean(found.of("a")) == pytest.approx(0.55, abs=0.07)
+    np.testing.assert_array_equal(found.of("b"), 1 - found.of("a"))  # of the same row
+    assert found.remarks == ["1200 rows repeat a prompt: one row of each counts, drawn by chance"]
+
+
+def test_rows_of_a_prompt_that_share_no_model_are_one(tmp_path: Path) -> None:
+    """A model asked in one row and another in the next are known of the same prompt; fuller rows are preferred."""
+    path = tmp_path / "outcomes.jsonl"
+    told = [{"a": 1}, {"b": 0.5}, {"a": 0}, {"a": 0}]
+    path.write_text("".join(json.dumps({"prompt": "x", "scores": scores}) + "\n" for scores in told))
+    found = read_scored([path])
+    assert (found.of("a").tolist(), found.of("b").tolist()) == ([1.0], [0.5])
 
 
 def test_labels_that_say_nothing_are_not_set(tmp_path: Path) -> None:
