@@ -58,6 +58,7 @@ class CudaDriver:
         self._call("cuStreamCreate", ctypes.byref(stream), 1)
         self.stream = stream.value or 0
         self._held: set[int] = set()
+        self._loaded: dict[str, Any] = {}  # by PTX, in which the entry and its shared memory stand
 
     def close(self) -> None:
         """Gives all memory back that it gave out, and the device; any thread may call, once nothing runs."""
@@ -127,12 +128,15 @@ class CudaDriver:
         self._call("cuMemcpy2DAsync_v2", ctypes.byref(given), ctypes.c_void_p(self.stream))
 
     def load(self, ptx: str, entry: str, shared_bytes: int) -> Any:
-        """A kernel out of PTX, ready to be launched with that much shared memory."""
+        """A kernel out of PTX, ready to be launched with that much shared memory; equal PTX is loaded once."""
+        if ptx in self._loaded:
+            return self._loaded[ptx]
         module, function = ctypes.c_void_p(), ctypes.c_void_p()
         self._call("cuModuleLoadData", ctypes.byref(module), ptx.encode() + b"\0")
         self._call("cuModuleGetFunction", ctypes.byref(function), module, entry.encode())
         if shared_bytes > _DEFAULT_SHARED_BYTES:
             self._call("cuFuncSetAttribute", function, _MOST_SHARED_BYTES, shared_bytes)
+        self._loaded[ptx] = function
         return function
 
     def launch(

@@ -25,7 +25,8 @@ class VerifierStanding(Enum):
 class Challenger:
     """Learns from the verdicts that `own`, the scope's scorer, learns from, with one feature more.
 
-    Its opinions are worked out as verdicts come; a lookup asks for one only where the challenger leads.
+    Its opinions are worked out as verdicts come; a lookup asks for one only where the challenger leads. While it
+    does, a `successor` challenges it in its turn.
 
     Args:
         verifier: whose opinions they are.
@@ -41,6 +42,7 @@ class Challenger:
         rows = np.column_stack([known["rows"], beside])
         self.verifier = verifier
         self.contest = Contest()
+        self.successor: Challenger | None = None
         self._scorer = Scorer(rows.shape[1])
         self._scorer.restore(own.count, rows, known["right"], known["weights"])
 
@@ -56,9 +58,21 @@ class Challenger:
         A candidate from before there was a verifier has no `pair`.
         """
         opinion = _UNKNOWN if pair is None else self.verifier.opinion(pair)
-        if own is not None:
-            self.contest.judged(own, self._doubt(own, features, opinion), right)
+        mine = None if own is None else self._doubt(own, features, opinion)
+        if self.successor:
+            self.successor.learn(mine, features, pair, right, weight)
+        if own is not None and mine is not None:
+            self.contest.judged(own, mine, right)
         self._scorer.learn((*features, opinion), right, weight)
+
+    @property
+    def foremost(self) -> "Challenger":
+        """Who has its place from now on: a successor that has won, or that has the scope's scorer alone before it."""
+        if self.successor is None or (self.contest.leads and not self.successor.contest.leads):
+            return self
+        if not self.successor.contest.leads:
+            self.successor.contest = Contest()
+        return self.successor
 
     @property
     def opinions(self) -> NDArray[np.float32]:

@@ -101,6 +101,8 @@ class ScopeDecision:
     def warm(self, lessons: Lessons) -> None:
         """Takes lessons of a warm-up, in place of earlier ones; a scope that has learnt takes the verifier alone.
 
+        A verifier that leads stays in its place until the new one has won against it, or it has lost it.
+
         They are tried on the scope's own verdicts before they decide anything, and no book and no veto knows of them.
 
         Raises:
@@ -114,7 +116,11 @@ class ScopeDecision:
             raise FailedPrecondition(
                 "scope", told, f"a scope with fewer than {_LEARNT}, or enough to train a verifier on"
             )
-        self.challenger = None if lessons.verifier is None else Challenger(lessons.verifier, self.scorer)
+        taught = None if lessons.verifier is None else Challenger(lessons.verifier, self.scorer)
+        if self.challenger and self._verified:
+            self.challenger.successor = taught
+        else:
+            self.challenger = taught
 
     def learn(self, considered: Considered, right: bool) -> None:
         """Takes a verdict on an answer that was audited or checked, or a report on one that was served."""
@@ -124,6 +130,7 @@ class ScopeDecision:
         if self.challenger:
             own = 1 - self.scorer.probability(features) if self.scorer.count >= _LEARNT else None
             self.challenger.learn(own, features, considered.pair, right, 1 / sought)
+            self.challenger = self.challenger.foremost
         self.scorer.learn(features, right, 1 / sought)
         record = self.records.setdefault(considered.answer, Record())
         if right:

@@ -13,7 +13,7 @@ from services.cache.pair_verifier import PairVerifier
 from services.cache.scope_decision import ScopeDecision
 from services.cache.vetoes import Veto
 
-_VERSION = 2
+_VERSION = 3
 _BOOKS = (
     "requests", "allowance", "served", "unaudited", "audits", "audits_wrong", "spent", "expected_wrong",
     "inverse_weighted_wrong", "largest_risk",
@@ -24,7 +24,7 @@ def pack(scope: ScopeDecision) -> bytes:
     """Everything that the scope has learnt, and its books."""
     risk, scorer = scope.risk, scope.scorer
     known = scope.records.values()
-    contest = scope.challenger and (scope.challenger.contest.leads, scope.challenger.contest.log_stakes)
+    challengers = _challengers(scope)
     facts = {
         "version": _VERSION,
         "features": NAMES,
@@ -34,7 +34,7 @@ def pack(scope: ScopeDecision) -> bytes:
         "entries": scope.entries,
         "count": scorer.count,
         "warmth": scope.warmth.state,
-        "contest": contest,
+        "contests": {name: (one.contest.leads, one.contest.log_stakes) for name, one in challengers.items()},
         "trials": {veto.name: counts for veto, counts in scope.trials.counts.items()},
     }
     arrays: dict[str, Any] = dict(
@@ -49,8 +49,8 @@ def pack(scope: ScopeDecision) -> bytes:
         **scorer.arrays(),
         **scorer.fit(),
     )
-    if scope.challenger:
-        arrays |= {"verifier": scope.challenger.verifier.weights, "opinions": scope.challenger.opinions}
+    for name, one in challengers.items():
+        arrays |= {name: one.verifier.weights, f"opinions of the {name}": one.opinions}
     return _joined(facts, arrays)
 
 
@@ -69,9 +69,11 @@ def unpack(state: bytes, min_similarity: float, chance: Callable[[], float]) -> 
         scope.warmth.restore(facts["warmth"])
         scope.scorer.restore(facts["count"], arrays["rows"], arrays["right"], arrays["weights"], refit=False)
         scope.scorer.resume(arrays, arrays["warm_rows"].astype(float), arrays["warm_right"].astype(float))
-        if facts["contest"]:
-            scope.challenger = Challenger(PairVerifier(arrays["verifier"]), scope.scorer, arrays["opinions"])
-            scope.challenger.contest.leads, scope.challenger.contest.log_stakes = facts["contest"]
+        for name, contest in facts["contests"].items():  # the successor first
+            successor, verifier = scope.challenger, PairVerifier(arrays[name])
+            scope.challenger = Challenger(verifier, scope.scorer, arrays[f"opinions of the {name}"])
+            scope.challenger.contest.leads, scope.challenger.contest.log_stakes = contest
+            scope.challenger.successor = successor
     except (ValueError, KeyError, TypeError):
         return None
     scope.entries = facts["entries"]
@@ -80,6 +82,13 @@ def unpack(state: bytes, min_similarity: float, chance: Callable[[], float]) -> 
     scope.records = dict(zip(arrays["answers"].tolist(), map(Record, *counts), strict=True))
     scope.aliases.update(arrays["aliases"].tolist())
     return scope
+
+
+def _challengers(scope: ScopeDecision) -> dict[str, Challenger]:
+    """Who challenges a verifier that leads, if anybody does, and before whom: the scope's verifier, if it has one."""
+    first = scope.challenger
+    found = {"successor": first and first.successor, "verifier": first}
+    return {name: one for name, one in found.items() if one}
 
 
 def _joined(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:

@@ -17,8 +17,9 @@ another service, then pairs. 50 texts are a start; more than the latest 10,000 a
   fulcrum stats                                       # and later, how the tenant's promise stands
 
 What is taught here never counts as checked: it decides only once it has foreseen verdicts on the tenant's own
-requests, and `certified` knows of nothing but audits. A second warm-up takes the place of the first. Pairs and logs
-with 200 near texts or more train a verifier of pairs too, which must win against what the tenant's verdicts taught."""
+requests, and `certified` knows of nothing but audits. A second warm-up takes the place of the first, but for a verifier
+that decides, against which the new one must win. Pairs and logs with 200 near texts or more train a verifier of pairs
+too, which must win against what the tenant's verdicts taught."""
 
 
 def add_cache_arguments(parser: argparse.ArgumentParser) -> None:

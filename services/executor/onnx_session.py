@@ -53,6 +53,7 @@ class OnnxSession:
 
     Raises:
         InvalidCheckpoint: ONNX Runtime refuses the graph.
+        OSError: it cannot be run there.
     """
 
     def __init__(
@@ -74,6 +75,10 @@ class OnnxSession:
             self._session = onnxruntime.InferenceSession(graph.model, options, providers=[provider])
         except Exception as error:
             raise InvalidCheckpoint(f"ONNX Runtime refuses the graph: {error}") from error
+        if provider not in self._session.get_providers():  # it only logs which of a GPU's libraries are missing
+            raise OSError(
+                f"ONNX Runtime runs on {self._session.get_providers()}, expected {provider}: its log says why"
+            )
         self._output = output
         self._memory = memory or {}
         self._bindings: dict[tuple[int, int], Any] = {}

@@ -49,15 +49,15 @@ class EngineKey:
         return f"timing-sm{self.architecture}-{_digest([version, self.gpu])}.cache"
 
 
-def find_or_build(
+def open_engine(
     library: TensorRt,
     key: EngineKey,
     folder: Path,
     activation: str,
     emit: Callable[[TensorRtGraph], None],
     profiles: Sequence[Mapping[str, Range]],
-) -> bytes:
-    """The serialised engine, from `folder` or built and put there.
+) -> Any:
+    """The engine, from `folder` or built and put there; one that TensorRT cannot load is built anew.
 
     Args:
         library: TensorRT.
@@ -68,32 +68,29 @@ def find_or_build(
         profiles: by input the least, the likeliest and the largest shape; an engine is tuned for each profile.
 
     Raises:
-        InvalidCheckpoint: TensorRT refuses the network; its log says why.
+        InvalidCheckpoint: TensorRT refuses the network, or what it made of it; its log says why.
     """
     version = library.trt.__version__
     path = folder / key.file_name(version)
-    if path.exists():
-        return path.read_bytes()
+    engine = _load(library, path.read_bytes()) if path.exists() else None
+    if engine is not None:
+        return engine
     folder.mkdir(parents=True, exist_ok=True)
     plan = _build(library, key, folder / key.timing_file_name(version), activation, emit, profiles)
     _replace(path, plan)
     for older in folder.glob(f"{key.owner}-*.plan"):
         if older != path:
             older.unlink(missing_ok=True)
-    return plan
-
-
-def load_engine(library: TensorRt, plan: bytes) -> Any:
-    """The engine of a plan.
-
-    Raises:
-        InvalidCheckpoint: it is of another version or GPU.
-    """
-    trt = library.trt
-    engine = trt.Runtime(trt.Logger(trt.Logger.WARNING)).deserialize_cuda_engine(plan)
+    engine = _load(library, plan)
     if engine is None:
-        raise InvalidCheckpoint("TensorRT cannot load the engine, expected one of this version and GPU")
+        raise InvalidCheckpoint("TensorRT cannot load the engine that it built: its log says why")
     return engine
+
+
+def _load(library: TensorRt, plan: bytes) -> Any:
+    """The engine of a plan; None where it is damaged, or of another version or GPU."""
+    trt = library.trt
+    return trt.Runtime(trt.Logger(trt.Logger.WARNING)).deserialize_cuda_engine(plan)
 
 
 def _build(

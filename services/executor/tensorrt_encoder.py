@@ -13,7 +13,7 @@ from services.executor.models.encoder import EncoderShape
 from services.executor.models.graph_cache import code_version
 from services.executor.models.tensorrt_emitter import EMBEDDINGS, TOKENS, emit_encoder_network
 from services.executor.models.tensorrt_linear import Precision
-from services.executor.tensorrt_builder import EngineKey, Range, find_or_build, load_engine
+from services.executor.tensorrt_builder import EngineKey, Range, open_engine
 from services.executor.tensorrt_library import TensorRt, load_tensorrt
 
 ACTIVATION = "fp16"
@@ -71,7 +71,7 @@ class TensorRtEncoder:
 
         usual = min(USUAL_TOKENS, shape.max_tokens)
         rows: Range = ((1, 1), (USUAL_ROWS, usual), (MOST_ROWS, shape.max_tokens))
-        self._engine = load_engine(library, find_or_build(library, key, engines, ACTIVATION, emit, [{TOKENS: rows}]))
+        self._engine = open_engine(library, key, engines, ACTIVATION, emit, [{TOKENS: rows}])
         self._context = self._engine.create_execution_context()
         self._context.set_optimization_profile_async(0, driver.stream)
         self._tokens = driver.allocate(MOST_ROWS * shape.max_tokens * 4)

@@ -17,7 +17,7 @@ from services.executor.models.graph_cache import code_version
 from services.executor.models.tensorrt_attention import KEY_POSITIONS, NEW_LENGTHS, STARTS, TABLE, memory_names
 from services.executor.models.tensorrt_emitter import LOGITS, TOKENS, emit_decoder_network
 from services.executor.models.tensorrt_linear import Precision
-from services.executor.tensorrt_builder import EngineKey, Range, find_or_build, load_engine
+from services.executor.tensorrt_builder import EngineKey, Range, open_engine
 from services.executor.tensorrt_library import TensorRt
 
 ITEM_BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
@@ -80,8 +80,7 @@ class TensorRtSession:
         def emit(graph: Any) -> None:
             emit_decoder_network(graph, checkpoint, shape, precision, self.slots)
 
-        plan = find_or_build(library, key, engines, activation, emit, self._profiles())
-        self._engine = load_engine(library, plan)
+        self._engine = open_engine(library, key, engines, activation, emit, self._profiles())
         self.memory.reserve()  # last, so that what is built has the device to itself
         self._contexts = [self._context(profile, shape.layers) for profile in (ONE, MANY)]
 

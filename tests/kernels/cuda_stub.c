@@ -38,7 +38,11 @@ int cuMemcpy2DAsync_v2(const struct copy *c, void *stream) {
     return 0;
 }
 
-int cuModuleLoadData(void **module, const void *image) { *module = (void *)image; return strncmp(image, "PTX", 3) != 0; }
+int cuModuleLoadData(void **module, const void *image) {
+    *module = (void *)image;
+    stub_launch[61] += 1; /* modules loaded */
+    return strncmp(image, "PTX", 3) != 0;
+}
 int cuModuleGetFunction(void **function, void *module, const char *name) { *function = module; return strcmp(name, "entry") != 0; }
 int cuFuncSetAttribute(void *function, int attribute, int value) { (void)function; stub_launch[60] = value; return attribute != 8; }
 

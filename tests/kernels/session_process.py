@@ -43,18 +43,18 @@ def _library() -> TensorRt:
     return TensorRt(fake_trt(trt, Plugins(trtp._lib.QDP_REGISTRY), BUILT), trtp)
 
 
-def _remembered(library: Any, key: Any, folder: Path, activation: str, emit: Any, profiles: Any) -> bytes:
+def _remembered(library: Any, key: Any, folder: Path, activation: str, emit: Any, profiles: Any) -> Any:
     """Builds, and keeps what the engine is to run."""
     BUILT["network"], BUILT["profiles"] = emit, profiles
 
     def emitted(graph: Any) -> None:
         BUILT["graph"] = weakref.ref(graph)
 
-    return tensorrt_builder.find_or_build(library, key, folder, activation, emitted, profiles)
+    return tensorrt_builder.open_engine(library, key, folder, activation, emitted, profiles)
 
 
 def _sessions(folder: Path, engines: Path, precision: Precision = FULL) -> tuple[Any, Any]:
-    tensorrt_engine.find_or_build, library = _remembered, _library()
+    tensorrt_engine.open_engine, library = _remembered, _library()
     sizes = (CONTEXT, SLOTS, MEMORY, KEPT)
     gpu = tensorrt_engine.TensorRtSession(library, CudaDriver(), folder, precision, "fp32", engines, *sizes)
     return gpu, DecoderSession(folder, full_linear, 1, *sizes)
@@ -99,7 +99,7 @@ def _encoders_differ(folder: Path, engines: Path) -> list[Any]:
     """The largest difference of vectors in runs of one row, of some, and of more than an engine takes at once; what
     `SentenceEncoder` says of the same texts; how many vector spaces there are."""
     library = _library()
-    tensorrt_encoder.find_or_build, tensorrt_encoder.load_tensorrt = _remembered, lambda: library
+    tensorrt_encoder.open_engine, tensorrt_encoder.load_tensorrt = _remembered, lambda: library
     gpu, cpu = SentenceEncoder(folder, "fp16", 1, engines), SentenceEncoder(folder, "fp32", 1)
     worst, numbers = 0.0, np.random.default_rng(4)
     for rows, positions in [(1, 1), (3, 17), (70, 5)]:
@@ -121,7 +121,7 @@ def _opened_in_vain(folder: Path, engines: Path) -> int:
     def refused(*_: Any) -> bytes:
         raise InvalidCheckpoint("refused")
 
-    tensorrt_engine.find_or_build = refused
+    tensorrt_engine.open_engine = refused
     decoder_backend.load_tensorrt = lambda: TensorRt(None, None)
     before = _held()
     opened = decoder_backend.open_decoder("tiny", LocalModel(folder=folder, engines=engines, context_tokens=CONTEXT))
@@ -131,15 +131,17 @@ def _opened_in_vain(folder: Path, engines: Path) -> int:
 
 
 def _launch() -> list[int]:
-    """What the driver was handed for pointers, sizes and pointers."""
+    """What the driver was handed for pointers, sizes and pointers, and how often a kernel launched twice was loaded."""
     driver = CudaDriver()
     stub = ctypes.CDLL("libcuda.so.1")
     sizes = [8, 8, 4, 4, 8]
     (ctypes.c_int * 32).in_dll(stub, "stub_sizes")[: len(sizes)] = sizes
     ctypes.c_int.in_dll(stub, "stub_count").value = len(sizes)
     values = [np.uint64(2**40 + 1), np.uint64(2), np.int32(7), np.int32(-1), np.uint64(2**63)]
-    driver.launch(driver.load("PTX", "entry", 100_000), (5, 6), 128, 100_000, values)
-    return list((ctypes.c_uint64 * 64).in_dll(stub, "stub_launch")[:13])
+    for _ in range(2):
+        driver.launch(driver.load("PTX", "entry", 100_000), (5, 6), 128, 100_000, values)
+    told = (ctypes.c_uint64 * 64).in_dll(stub, "stub_launch")
+    return [*told[:13], told[61]]
 
 
 if __name__ == "__main__":
@@ -157,6 +159,10 @@ if __name__ == "__main__":
         _sessions(path, engines, Precision("int4"))[0].close()
         found["built"].append(BUILT["built"])
         tensorrt_engine.kernels_version = lambda: "kernels that were changed"
+        _sessions(path, engines)[0].close()
+        found["built"].append(BUILT["built"])
+        for plan in engines.glob("*.plan"):
+            plan.write_bytes(b"damaged")
         _sessions(path, engines)[0].close()
         found["built"].append(BUILT["built"])
         found["plans"] = len(list(engines.glob("*.plan")))

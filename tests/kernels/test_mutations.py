@@ -56,7 +56,7 @@ def _attention(kernel: Any) -> None:
 
 
 def _many_rows(kernel: Any) -> None:
-    test_gqa_decode_attention.check_shares(kernel, rows=20, length=96, expected=2)
+    test_gqa_decode_attention.check_shares(kernel, rows=9, length=96, expected=3)
 
 
 def _gemv(kernel: Any) -> None:
@@ -82,6 +82,10 @@ def _greedy(kernel: Any) -> None:
         test_sample_top_k_top_p.check(kernel, seed, 200, 0.0, 0, 1.0, 0, gap=1)
 
 
+def _ties(kernel: Any) -> None:
+    test_sample_top_k_top_p.check_ties(kernel)
+
+
 def _similarity(kernel: Any) -> None:
     test_similarity_top_k.check(kernel, 1, queries=3, rows=90, features=37, k=5)
     test_similarity_top_k.check(kernel, 1, queries=2, rows=9, features=5, k=10)
@@ -98,6 +102,7 @@ CHECKS = {
     "pool": _pool,
     "sample": _sample,
     "greedy": _greedy,
+    "ties": _ties,
     "similarity": _similarity,
 }
 PLANTED = [

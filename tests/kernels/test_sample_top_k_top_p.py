@@ -58,6 +58,30 @@ def test_agrees_with_the_reference(
     check(kernel, seed, vocabulary, temperature, top_k, top_p, digits, gap)
 
 
+def check_ties(kernel: Any) -> None:
+    """Rows of equal largest logits, in both of two blocks: greedy takes the first, top-2 draws of the first two."""
+    rows, vocabulary = 8, 128
+    for largest in (2.0, 6.0):
+        logits = torch.zeros(rows, vocabulary)
+        logits[:, 10:20] = logits[:, 74:84] = largest
+        for temperature in (0.0, 1.0):
+            inputs = {
+                "logits": logits,
+                "temperature": torch.full((rows,), temperature),
+                "top_k": torch.full((rows,), 2, dtype=torch.int32),
+                "top_p": torch.ones(rows),
+                "uniform": torch.linspace(0.05, 0.95, rows),
+            }
+            fixed = {**constants(vocabulary), "BLOCK": 64}
+            (found,) = launch(SAMPLE_TOP_K_TOP_P, inputs, fixed, "fp32", kernel=kernel.sample_top_k_top_p)
+            assert found.tolist() == ([10] * 4 + [11] * 4 if temperature else [10] * 8)
+
+
+def test_of_equals_the_first_are_kept() -> None:
+    """Whatever block they stand in, as the reference and the executor keep them."""
+    check_ties(kernel)
+
+
 def test_the_reference_keeps_what_the_executor_keeps() -> None:
     """The executor's own sampler and this reference keep the same tokens of the same logits."""
     from services.executor.sampling import candidates

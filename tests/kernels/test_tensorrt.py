@@ -123,8 +123,8 @@ def test_the_session_answers_as_the_one_on_the_cpu(session: Any) -> None:
 
 def test_an_engine_is_built_once(session: Any) -> None:
     """It is found again by model, TensorRT's version, GPU, options and our code; timings lie beside it. One of newer
-    code takes the place of the older."""
-    assert session["built"] == [1, 2, 3], "first and again, in another precision, with other kernels"
+    code takes the place of the older, and of one that cannot be loaded."""
+    assert session["built"] == [1, 2, 3, 4], "first and again, in another precision, with other kernels, damaged"
     assert session["plans"] == 2, "one a precision, of the code as it is"
     assert [name.rsplit(".", 1)[1] for name in session["files"]] == ["plan", "cache"]
 
@@ -150,8 +150,8 @@ def test_the_encoder_tells_the_vectors_of_the_one_on_the_cpu(session: Any) -> No
 
 
 def test_the_driver_gets_arguments_as_contracted(session: Any) -> None:
-    """Grid, block, shared memory, then each value in its own width: pointers in 8 bytes, sizes in 4."""
-    assert session["launch"] == [5, 6, 1, 128, 1, 1, 100_000, 5, 2**40 + 1, 2, 7, 2**32 - 1, 2**63]
+    """Grid, block, shared memory, then each value in its own width: pointers in 8 bytes, sizes in 4; loaded once."""
+    assert session["launch"] == [5, 6, 1, 128, 1, 1, 100_000, 5, 2**40 + 1, 2, 7, 2**32 - 1, 2**63, 1]
 
 
 def test_another_version_or_gpu_is_another_engine() -> None:

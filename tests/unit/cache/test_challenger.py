@@ -118,6 +118,38 @@ def test_where_it_stands_outlives_a_restart() -> None:
     assert "by the verifier of pairs" in its.explanation
 
 
+@pytest.mark.parametrize("knows", [True, False])
+def test_a_second_warm_up_leaves_a_leader_in_its_place(knows: bool) -> None:
+    """What a warm-up trains must win against the verifier that leads, also over a restart; until then that one decides,
+    as if there had been no other. A leader that knows nothing gives way to one that knows."""
+    scope, alone = (scope_of(1, verifier(random.Random(3))) for _ in range(2))
+    for one in (scope, alone):
+        list(served(one, 5, 1500))
+    leader = scope.challenger
+    assert leader is not None
+    if knows:
+        leader.verifier = verifier(random.Random(4), knows=False)
+    taught = verifier(random.Random(5), knows=knows)
+    scope.warm(Lessons(*NO_LESSONS, verifier=taught))
+    assert scope.challenger is leader
+    if not knows:
+        assert list(served(scope, 6, 800)) == list(served(alone, 6, 800))
+    again = unpack(pack(scope), 0.8, random.Random(1).random)
+    assert again is not None
+    assert again.challenger is not None
+    assert again.challenger.successor is not None
+    list(served(again, 7, 2500))
+    assert again.verifier[0] is VerifierStanding.DECIDES
+    assert (again.challenger.verifier.weights == taught.weights).all() == knows
+
+
+def test_a_warm_up_without_pairs_leaves_a_leader_in_its_place() -> None:
+    """Lessons that train no verifier take none away; a challenger that does not lead is dropped with its lessons."""
+    scope = scope_of(1, verifier(random.Random(3)))
+    scope.warm(Lessons(*NO_LESSONS))
+    assert scope.verifier[0] is VerifierStanding.NONE
+
+
 def test_other_numbers_and_negations_are_not_for_a_verifier_to_allow() -> None:
     """Where it decides, it weighs words itself, but a candidate with another number or negation is still vetoed."""
     scope = scope_of(1, verifier(random.Random(3)))

@@ -62,6 +62,16 @@ async def test_every_field_of_a_hit(servicer: CacheServicer) -> None:
     assert hit.similarity == pytest.approx(0.9, abs=1e-6)
 
 
+async def test_who_waited_and_was_counted_is_counted_once(servicer: CacheServicer) -> None:
+    """A second look for a lease whose name says that its caller is on the books adds no request; another one does."""
+    await servicer.Store(store("What is the capital of France?", embedding=vector()), CONTEXT)
+    for waited_for, requests in (("", 1), ("lease+", 1), ("lease", 2)):
+        asked = lookup("Name the capital of France.", embedding=vector(0.9), waited_for=waited_for)
+        await servicer.Lookup(asked, CONTEXT)
+        (promise,) = (await servicer.Stats(pb.StatsRequest(), CONTEXT)).promises
+        assert promise.requests == requests
+
+
 async def test_pages_by_token(servicer: CacheServicer) -> None:
     """The last page has no token; a token that was never given is refused."""
     for number in range(4):

@@ -74,9 +74,15 @@ async def test_what_a_provider_does_not_tell_is_estimated(bench: Bench) -> None:
 
 async def test_who_left_before_a_model_said_anything_leaves_an_unknown_cost(bench: Bench) -> None:
     """What a machine of ours did until then nobody counted: the line says so instead of a zero."""
-    bench.executor.scripts[SMALL] = [asyncio.Event().wait]
+    asked = asyncio.Event()
+
+    async def think() -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    bench.executor.scripts[SMALL] = [think]
     asking = asyncio.create_task(bench.ask(request()))
-    await asyncio.sleep(0.05)
+    await asked.wait()
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
     booked = await bench.booked()
