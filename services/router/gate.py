@@ -1,10 +1,10 @@
 """Whether a fitted router may take the place of the one that serves: both decide prompts whose outcomes are known.
 
-Refused is one that breaks the bound; that costs more, unless what serves breaks the bound, or harms more than it
-allows here and than the new one does; or that harms more without costing less. Each is held to be so where chance alone would show as much in one of twenty comparisons: the binomial
-tail of harms against the bound, the sign test on prompts that only one of both harms, and the normal tail of the mean
-difference in cost, prompt by prompt. Where prompts have groups, what counts is each group's mean, as prompts of one may
-harm together.
+Refused is one that breaks the bound; that costs more, unless what serves breaks the bound, or harms more than it allows
+here and than the new one does; or that harms more without costing less. Each is held to be so where chance alone would
+show as much in one of twenty comparisons: the binomial tail of harms against the bound, the sign test on prompts that
+only one of both harms, and the normal tail of the mean difference in cost, prompt by prompt. Where prompts have groups,
+what counts is each group's mean, as prompts of one may harm together.
 
 Callers who wait for the whole answer are decided for apart, where either router asks a cheaper model first for them.
 And where both send everything to the default, as under a bound of 0, that compares nothing: the least bound that does
