@@ -1,4 +1,4 @@
-"""What lookups left behind for the verdicts that follow: so much in all, and of it no tenant can take another's share."""
+"""What lookups left behind for the verdicts that follow: so much in all, of which each tenant has a share."""
 
 from collections import OrderedDict
 from typing import Generic, TypeVar
