@@ -87,6 +87,7 @@ class Calibration:
         """
         self._column = {name: column for column, name in enumerate(models)}
         self._seen: NDArray[np.bool_] = np.logical_or.reduce(np.isfinite(losses), axis=0)
+        self.calibrated = {name for name, column in self._column.items() if self._seen[column]}
         self._losses, self._harms = losses, harms
         self._groups = None if groups is None else np.unique(groups, return_inverse=True)[1]
         if self._groups is not None and len(np.unique(self._groups)) == len(losses):
@@ -101,7 +102,7 @@ class Calibration:
 
     def __contains__(self, model: str) -> bool:
         """Whether anything can be promised of a model: it has calibrated prompts."""
-        return model in self._column and bool(self._seen[self._column[model]])
+        return model in self.calibrated
 
     @property
     def prompts(self) -> int:

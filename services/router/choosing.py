@@ -1,7 +1,7 @@
 """Which of the models that may answer does: the best by the goal of those whose predicted loss keeps the bound."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from services.router.cascading import Cascades
 from services.router.conversation import leaning
@@ -23,8 +23,7 @@ _WITHIN = {
 _PROMISING = frozenset({*_WITHIN.values(), Reason.NO_CHEAPER_FITS, Reason.CACHED_PREFIX})
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """A model, why it is chosen, what its answer has to pass if anything, and `contested` as in a plan."""
 
     model: Candidate
@@ -72,7 +71,7 @@ class Choosing:
         if prediction is None or self._predictor is None:
             return Choice(strongest, Reason.NO_PREDICTOR, f"{rank(strongest)}, as no predictor is fitted")
         preferred = rivals(query.objective.goal, ranked, prediction)
-        known = self._predictor.calibration
+        known = self._predictor.calibration.calibrated
         fitted = [one for one in preferred if one.name in known and not one.model.is_default]
         if preferred and not fitted:
             names = ", ".join(one.name for one in preferred)
@@ -87,7 +86,7 @@ class Choosing:
             why = f"{rank(strongest)}, as the prompt is unlike every calibrated one: {prediction.unfamiliar}"
             return Choice(strongest, Reason.UNFAMILIAR_PROMPT, why)
         choice = self._within_loss(query, strongest, fitted, prediction, self._predictor)
-        return replace(choice, contested=tuple(one.name for one in fitted))
+        return choice._replace(contested=tuple([one.name for one in fitted]))
 
     def _going_on(self, query: Query, ranked: Sequence[Candidate]) -> Choice:
         """Whoever called the tool was chosen for the question that its result is part of the answer to."""
@@ -110,11 +109,12 @@ class Choosing:
         goal, measure = query.objective.goal, MEASURES[query.objective.goal]
         refused = Reason.BEST_WITHIN_LIMITS if goal is Goal.BEST else Reason.NO_CHEAPER_FITS
         names, in_order = self._counted(query)
-        fitted = [one for one in fitted if one.name in names]
+        place = {name: place for place, name in enumerate(names)}
+        fitted = [one for one in fitted if one.name in place]
         if not fitted:
             return Choice(strongest, refused, f"{rank(strongest)}, and no other is known to be {measure.comparative}")
         if in_order:
-            fitted.sort(key=lambda one: names.index(one.name))
+            fitted.sort(key=lambda one: place[one.name])
         bound, confidence = query.objective.max_quality_loss, query.objective.confidence
         threshold = predictor.calibration.threshold(names, bound, confidence, in_order=in_order)
         paired = self._cascades.paired(query, fitted, strongest, names, in_order) if self._cascades else None
@@ -161,7 +161,7 @@ class Choosing:
         self, choice: Choice, query: Query, ranked: Sequence[Candidate], prediction: Prediction | None
     ) -> Choice:
         """The choice, its reason the prefix that the session's model holds where another would be chosen without."""
-        fresh = [replace(one, cost_nano_usd=one.fresh_cost_nano_usd) for one in ranked]
+        fresh = [one._replace(cost_nano_usd=one.fresh_cost_nano_usd) for one in ranked]
         otherwise = self.choose(query, fresh, prediction).model
         held = next(one for one in fresh if one.name == choice.model.name)
         if otherwise is held or held.cost_nano_usd is None or choice.model.cost_nano_usd is None:
@@ -171,4 +171,4 @@ class Choosing:
             f"the session stays, as the {query.cached_prefix_tokens} tokens that it holds are worth {worth} "
             f"nano-dollars, which leaving it for {otherwise.name} would not gain; {choice.why}"
         )
-        return replace(choice, reason=Reason.CACHED_PREFIX, why=why)
+        return choice._replace(reason=Reason.CACHED_PREFIX, why=why)

@@ -1,7 +1,8 @@
 """Which models may answer at all: names, tools, context, time and money, each refusal saying what would do."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from services.chassis.errors import FailedPrecondition, FulcrumError, InvalidField, NotFound
 from services.router.catalogue import Catalogue, Model
@@ -9,23 +10,18 @@ from services.router.prices import MachinePrice
 from services.router.query import Query
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A model with what this query is expected to take on it; None where the model is unpriced, or its speed unknown.
 
     `fresh_cost_nano_usd` is the cost if it held nothing of the prompt.
     """
 
+    name: str
     model: Model
     input_tokens: int
     cost_nano_usd: int | None
     fresh_cost_nano_usd: int | None
     seconds: float | None
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self.model.name
 
 
 class Eligibility:
@@ -38,6 +34,7 @@ class Eligibility:
         """
         self._catalogue = catalogue
         self._expected_output_tokens = expected_output_tokens
+        self._saying = {one.name: (one, self._said(one)) for one in catalogue.models}
 
     def candidates(self, query: Query) -> Sequence[Candidate]:
         """The models that may answer, never none.
@@ -99,26 +96,24 @@ class Eligibility:
                 raise NotFound(field, name, f"one of {', '.join(self._catalogue.names)}", reason="MODEL_UNKNOWN")
 
     def _priced(self, name: str, query: Query, text_bytes: int) -> Candidate:
-        model = self._catalogue[name]
+        (model, said), most = self._saying[name], query.max_output_tokens
         input_tokens = query.input_tokens or max(1, round(text_bytes / model.bytes_per_token))
-        said = self._said(model)
-        output_tokens = min(query.max_output_tokens or said, said)
+        output_tokens = most if most and most < said else said
         cached_tokens = min(query.cached_prefix_tokens, input_tokens) if name == query.current_model else 0
-        timed = model.price if isinstance(model.price, MachinePrice) else None
-        speed = query.speeds.get(name, model.speed)
-        reference = timed.seconds(input_tokens, output_tokens, cached_tokens) if timed else None
-        fresh = model.cost_nano_usd(input_tokens, output_tokens)
-        return Candidate(
-            model=model,
-            input_tokens=input_tokens,
-            cost_nano_usd=model.cost_nano_usd(input_tokens, output_tokens, cached_tokens) if cached_tokens else fresh,
-            fresh_cost_nano_usd=fresh,
-            seconds=speed.seconds(output_tokens) if speed else reference,
-        )
+        speed, price, seconds = query.speeds.get(name, model.speed), model.price, None
+        fresh = price.cost_nano_usd(input_tokens, output_tokens, 0) if price else None
+        cost = price.cost_nano_usd(input_tokens, output_tokens, cached_tokens) if price and cached_tokens else fresh
+        if speed:
+            seconds = speed.seconds(output_tokens)
+        elif isinstance(price, MachinePrice):
+            seconds = price.seconds(input_tokens, output_tokens, cached_tokens)
+        return Candidate(name, model, input_tokens, cost, fresh, seconds)
 
 
 def _with_tools(query: Query, candidates: list[Candidate]) -> list[Candidate]:
-    found = [one for one in candidates if one.model.supports_tools or not query.needs_tools]
+    if not query.needs_tools:
+        return candidates
+    found = [one for one in candidates if one.model.supports_tools]
     if not found:
         names = ", ".join(one.name for one in candidates)
         raise FailedPrecondition("needs_tools", "true", f"a model that takes tools; of {names} none does")

@@ -46,6 +46,11 @@ _COURTESY = re.compile(
     r"|(?:could|can|would|will) you(?: be so kind as to)?|i(?: would|'d) appreciate (?:it|your help|any help)"
     r"|if you don't mind)\b[ ,.!]*"
 )
+_COURTEOUS = (  # one of these, or a word that ends in "hi", is in every courtesy: faster to look for
+    "please", "thank", "ld you", "can you", "will you", "kindly", "hello", "hey", "good ", "dear assistant",
+    "appreciate", "don't mind",
+)  # fmt: skip
+_HI = re.compile(r"hi\b")
 # A sentence of nothing else, before what is asked, asks nothing.
 _PREAMBLE = re.compile(
     r"^(?:(?:help|me|us|out|with|on|to|this|these|that|the|following|an?|one|quick|question|problem|task|exercise|answer"
@@ -54,7 +59,7 @@ _PREAMBLE = re.compile(
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _DIGIT = re.compile(r"\d")
 _WORD, _NUMBER, _SENTENCE = re.compile(r"[a-z']+"), re.compile(r"\d+(?:\.\d+)?"), re.compile(r"[.!?](?: |$)")
-_OPTION_MARKS = tuple((f" {letter}. ", f" {letter}) ", f"({letter}) ") for letter in _LETTERS)
+_OPTIONS = tuple(re.compile(rf" {letter}[.)] |\({letter}\) ") for letter in _LETTERS)
 _CLASS_OF_BYTE = bytes(
     next((place for place, members in enumerate(_MARKS) if chr(byte) in members), 7 if byte > 127 else 8)
     for byte in range(256)
@@ -64,7 +69,8 @@ _CLASS_OF_BYTE = bytes(
 def normalised(text: str) -> str:
     """The text in small letters, white space collapsed, without courtesies; one of nothing else is left as it is."""
     small = " ".join(text.lower().split())
-    return _PREAMBLE.sub("", _COURTESY.sub("", small)).strip() or small
+    courteous = any(stem in small for stem in _COURTEOUS) or _HI.search(small)
+    return _PREAMBLE.sub("", _COURTESY.sub("", small) if courteous else small).strip() or small
 
 
 def lexical(text: str) -> NDArray[np.float32]:
@@ -101,12 +107,11 @@ def _place(word: str) -> int:
 def _option_facts(plain: str) -> Sequence[float]:
     """Of options that follow one another from ` a. `, ` a) ` or `(a) ` on: `log_stem` to `numeric_options`."""
     starts: list[int] = []
-    for marks in _OPTION_MARKS:
-        after = starts[-1] + 3 if starts else 0
-        found = [place for mark in marks if (place := plain.find(mark, after)) >= 0]
+    for option in _OPTIONS:
+        found = option.search(plain, starts[-1] + 3 if starts else 0)
         if not found:
             break
-        starts.append(min(found))
+        starts.append(found.start())
     if len(starts) < 2:
         return math.log1p(len(plain)), 0.0, 0.0, 0.0, 0.0
     options = [plain[start + 4 : end] for start, end in zip(starts, [*starts[1:], len(plain)], strict=True)]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from services.router.risk import Check
 
@@ -27,8 +28,7 @@ class Reason(Enum):
     CHEAPER_FIRST = "CHEAPER_FIRST"
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(NamedTuple):
     """One model of a plan; None where a figure is not known.
 
     `may_stand_in` is whether it may answer where those before it fail.

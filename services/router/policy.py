@@ -1,7 +1,8 @@
 """A decision: the models that may answer, in the order to try them, and whether the promise was seen to be kept."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from operator import itemgetter
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from services.router.eligibility import Candidate, Eligibility
 from services.router.plan import RIGHT, Plan, Planned, Reason
 from services.router.predictor import Prediction, Predictor
 from services.router.query import Goal, Objective, Query
+
+_RANK = itemgetter(0, 1)
 
 
 class Policy:
@@ -68,7 +71,7 @@ class Policy:
             choice = self._choosing.told_of_prefix(choice, query, ranked, prediction)
         order = [choice.model, *(one for one in ranked if one is not choice.model)]
         able = {ranked[0].name, *self._choosing.keeping_bound(query, choice.reason, prediction)}
-        planned = tuple(_planned(one, prediction, one.name in able) for one in order)
+        planned = _planned(order, prediction, able)
         weak = choice.model is not ranked[0] and choice.reason is not Reason.CONTINUES_TOOL_CALL
         bound = query.objective.max_quality_loss
         if ranked[0].model.is_default and not choice.check:
@@ -95,29 +98,27 @@ class Policy:
         self._predictor.check(query.vector)
         prediction = self._predictor.predict(query.text, query.vector.values)
         if self._shift:
-            losses = [loss for model, loss in prediction.loss.items() if model in self._predictor.calibration]
+            known = self._predictor.calibration.calibrated
+            losses = [loss for model, loss in prediction.loss.items() if model in known]
             self._shift.seen(sum(losses) / len(losses) if losses and not prediction.unfamiliar else math.inf)
         return prediction
 
     def _by_strength(self, candidates: Sequence[Candidate], prediction: Prediction | None) -> Sequence[Candidate]:
         """The default, then by predicted quality, then the dearest, for want of anything better to judge by."""
         quality = prediction.quality if prediction else {}
-        return sorted(
-            candidates,
-            key=lambda one: (
-                not one.model.is_default,
-                -quality.get(one.name, -1.0),
-                -(one.cost_nano_usd or 0),
-            ),
-        )
+        default = next((one for one in candidates if one.model.is_default), None)
+        others = [(-quality.get(one.name, -1.0), -(one.cost_nano_usd or 0), one) for one in candidates]
+        others.sort(key=_RANK)
+        ranked = [one for _, _, one in others if one is not default]
+        return [default, *ranked] if default else ranked
 
 
-def _planned(candidate: Candidate, prediction: Prediction | None, may_stand_in: bool) -> Planned:
-    return Planned(
-        model=candidate.name,
-        quality=prediction.quality.get(candidate.name) if prediction else None,
-        loss=prediction.loss.get(candidate.name) if prediction else None,
-        cost_nano_usd=candidate.cost_nano_usd,
-        seconds=candidate.seconds,
-        may_stand_in=may_stand_in,
+def _planned(order: Sequence[Candidate], prediction: Prediction | None, able: Collection[str]) -> tuple[Planned, ...]:
+    """Candidates with what is predicted of them; those `able` may stand in."""
+    quality, loss = (prediction.quality, prediction.loss) if prediction else ({}, {})
+    return tuple(
+        [
+            Planned(name, quality.get(name), loss.get(name), cost, seconds, name in able)
+            for name, _, _, cost, _, seconds in order
+        ]
     )

@@ -1,5 +1,6 @@
 """What to expect of each model on a prompt: how likely it answers well, and how likely worse than the default."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -101,7 +102,7 @@ class Predictor:
             quality=dict(zip(models, found[: len(models)], strict=True)),
             loss=loss,
             unfamiliar=self._unfamiliar(len(text), float((self._centroids @ embedding).max())),
-            uncertainty=0.5 / float(np.sqrt(1 + self._weight * float(evidence))),
+            uncertainty=0.5 / math.sqrt(1 + self._weight * float(evidence)),
             domain=domains[int(chances.argmax())] if domains else "",
         )
 
@@ -116,7 +117,7 @@ class Predictor:
 
 def probabilities(expected: NDArray[np.float32]) -> NDArray[np.float32]:
     """Estimates of any size as probabilities, their order kept: those near 0 and 1 bend instead of being cut."""
-    middle = np.clip(expected, _LEAST_CHANCE, 1 - _LEAST_CHANCE)
+    middle = np.minimum(np.maximum(expected, _LEAST_CHANCE), 1 - _LEAST_CHANCE)
     beyond = expected - middle
     bent = np.copysign(np.float32(_LEAST_CHANCE) * -np.expm1(-np.abs(beyond) / np.float32(_LEAST_CHANCE)), beyond)
     found: NDArray[np.float32] = middle + bent

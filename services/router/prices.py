@@ -42,7 +42,7 @@ class ListPrice:
 
     def cost_nano_usd(self, input_tokens: int, output_tokens: int, cached_tokens: int) -> int:
         """Expected cost where `cached_tokens` of the input are read from the provider's cache."""
-        price = self.at(input_tokens)
+        price = self.at(input_tokens) if self.tiers else self
         usd = (
             price.input_usd_per_million_tokens * (input_tokens - cached_tokens)
             + price.cached_input_usd_per_million_tokens * cached_tokens
@@ -52,8 +52,6 @@ class ListPrice:
 
     def at(self, input_tokens: int) -> "ListPrice | PriceTier":
         """The highest tier that a prompt of so many tokens is above, or this price itself."""
-        if not self.tiers:
-            return self
         above = [tier for tier in self.tiers if input_tokens > tier.above_input_tokens]
         return max(above, key=lambda tier: tier.above_input_tokens, default=self)
 
