@@ -67,6 +67,10 @@ def _gemv_bf16(kernel: Any) -> None:
     test_w4a16_gemv.check(kernel, 1, rows=2, groups=1, group=128, outputs=9, kind="bf16")
 
 
+def _gemv_fp16(kernel: Any) -> None:
+    test_w4a16_gemv.check(kernel, 1, rows=2, groups=1, group=128, outputs=9, kind="fp16")
+
+
 def _pool(kernel: Any) -> None:
     test_mean_pool_l2.check(kernel, 1, rows=3, positions=11, features=50, gap=3, kind="fp32")
 
@@ -99,6 +103,7 @@ CHECKS = {
     "many_rows": _many_rows,
     "gemv": _gemv,
     "gemv_bf16": _gemv_bf16,
+    "gemv_fp16": _gemv_fp16,
     "pool": _pool,
     "sample": _sample,
     "greedy": _greedy,
