@@ -72,7 +72,8 @@ class Scopes:
             return Decline(
                 MissReason.NOT_NEAR, "no entry that may be served here has an embedding to compare with"
             ), None
-        near = Near(similarities, scope.roots(map(_MEANING, entries)), lambda place: entries[place].sketch)
+        roots, fingerprint = scope.roots(map(_MEANING, entries)), query.partition.fingerprint
+        near = Near(similarities, roots, lambda place: entries[place].sketch, fingerprint)
         considered = scope.consider(sketch(query.text), near, bound, judges, query.executes)
         place, said = considered.place, considered.explanation
         chosen = Neighbour(entries[place], similarities[place])

@@ -230,6 +230,26 @@ def test_a_miss_judged_equal_becomes_an_alias(tmp_path: Path) -> None:
         assert max(record.entries for record in scope.records.values()) == 2
 
 
+def test_what_one_system_prompt_proves_lifts_no_veto_under_another(tmp_path: Path) -> None:
+    """Where other numbers were told to share an answer, they share it under that fingerprint alone, also after a
+    restart: another's first requests get no answer to other numbers."""
+    other = Partition("acme", b"g" * 16)
+    daily = ask("Take 50 mg of it daily?", partition=other, embedding=embedding(0.97), judges=True)
+    with opened(tmp_path) as cache:
+        cache.store(keep("What is the status of order 1?", "See the portal.", embedding=embedding()))
+        for number in range(2, 250):
+            found = cache.lookup(ask(f"What is the status of order {number}?", embedding=embedding(0.97), judges=True))
+            if isinstance(found, Audit):
+                cache.compared("acme", found.lookup_id, same=True)
+        cache.store(keep("Take 5 mg of it daily?", "Yes.", partition=other, embedding=embedding()))
+        assert not isinstance(cache.lookup(daily), Hit)
+    with opened(tmp_path) as cache:
+        assert served(cache.lookup(ask("What is the status of order 999?", embedding=embedding(0.97)))) is not None
+        found = cache.lookup(daily)
+        assert isinstance(found, Audit)
+        assert "its numbers differ" in found.explanation
+
+
 def test_a_scope_is_the_same_after_packing() -> None:
     """What was learnt and booked is read back as it was written, and other bytes are refused."""
     scope = ScopeDecision(0.8, random.Random(1).random)
