@@ -10,7 +10,7 @@ import pytest
 
 from services.cache import scopes
 from services.cache.answer_cache import AnswerCache
-from services.cache.entry import Partition
+from services.cache.entry import Partition, Selector
 from services.cache.query import Audit, Hit, MatchKind, Miss
 from services.cache.scope_decision import ScopeDecision
 from services.cache.scope_file import ScopeFile
@@ -248,6 +248,19 @@ def test_what_one_system_prompt_proves_lifts_no_veto_under_another(tmp_path: Pat
         found = cache.lookup(daily)
         assert isinstance(found, Audit)
         assert "its numbers differ" in found.explanation
+
+
+@pytest.mark.parametrize("memory", [0, 1_000_000])
+def test_entries_that_go_are_counted_no_more(tmp_path: Path, memory: int) -> None:
+    """Whether their answers are in memory or not: those evicted, replaced or removed."""
+    with opened(tmp_path, max_entries=50, answer_memory_bytes=memory) as cache:
+        for number in range(200):
+            cache.store(keep(f"Which plan has {number} seats?", f"Plan {number}.", embedding=embedding(0.5)))
+        cache.store(keep("Which plan has 199 seats?", "Another.", embedding=embedding(0.5)))
+        scope = cache._scopes._scope(SCOPE)
+        assert (cache.stats().entries, scope.entries, len(scope.records)) == (50, 50, 50)
+        cache.kept.invalidate(Selector("acme"))
+        assert (cache.stats().entries, scope.entries, len(scope.records)) == (0, 0, 0)
 
 
 def test_a_scope_is_the_same_after_packing() -> None:
