@@ -50,7 +50,9 @@ class JudgeSettings(BaseModel):
     model_share: float = Field(
         0.1, gt=0, le=1, description="share of other comparisons than audits, left open, that ask it"
     )
-    at_once: int = Field(64, ge=0, description="comparisons under way; more are let be, and 0 asks the cache for none")
+    at_once: int = Field(
+        64, ge=0, description="near misses compared at once, and as many audits; more are let be, and 0 compares none"
+    )
 
 
 class ShadowSettings(BaseModel):

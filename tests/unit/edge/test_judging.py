@@ -1,10 +1,14 @@
 """What the cache wants compared is compared after the answer was given, by whichever judge can tell."""
 
+import asyncio
+
 import numpy as np
 import pytest
 from fulcrum.cache.v1.cache_service_pb2 import Answer, Audit, LookupResponse
 
+from services.chassis.errors import Unavailable
 from services.edge.judges import Comparison, Equality, Similarity
+from services.edge.judging import Judging
 from services.edge.messages import found
 from services.edge.ports import Embedding, Miss
 from tests.unit.edge.parts import Bench, control, request
@@ -85,6 +89,46 @@ async def test_beyond_the_window_there_is_no_verdict() -> None:
     """A beginning says nothing of an end."""
     judge = Similarity(FixedEncoder({"one": 0.0}), 0.95, 0.5)
     assert await judge.same(Comparison(request(), "one", "a long other")) is None
+
+
+class Waiting:
+    """A judge that can tell once it is let go, by the answer that was made."""
+
+    name = "waiting"
+
+    def __init__(self, fails: bool = False) -> None:
+        self.go = asyncio.Event()
+        self._fails = fails
+
+    async def same(self, comparison: Comparison) -> bool | None:
+        if self._fails:
+            raise Unavailable("encoder", "127.0.0.1:1", "refused")
+        await self.go.wait()
+        return comparison.made == "same"
+
+
+async def test_near_misses_crowd_out_no_audit(bench: Bench) -> None:
+    """However many near misses are being compared, an audit is compared too; both are bounded."""
+    judge = Waiting()
+    judging = Judging(bench.cache, (judge,), 3)
+    for number in range(5):
+        judging.begin(request(), Miss(f"near {number}", "", "kept"), "same")
+    for number in range(5):
+        judging.begin(request(), Miss(f"audit {number}", "", "kept", audit=True), "other")
+    judge.go.set()
+    await judging.close()
+    told = {(lookup_id, same) for _, lookup_id, same, _ in bench.cache.verdicts}
+    assert told == {(f"near {n}", True) for n in range(3)} | {(f"audit {n}", False) for n in range(3)}
+
+
+async def test_where_one_judge_fails_the_next_is_asked(bench: Bench) -> None:
+    """An encoder that is down keeps no model from telling."""
+    able = Waiting()
+    able.go.set()
+    judging = Judging(bench.cache, (Waiting(fails=True), able), 1)
+    judging.begin(request(), Miss("l", "", "kept", audit=True), "same")
+    await judging.close()
+    assert [verdict[1:] for verdict in bench.cache.verdicts] == [("l", True, "judge:waiting")]
 
 
 @pytest.mark.parametrize(("propensity", "audit"), [(0.04, True), (1.0, False)])
