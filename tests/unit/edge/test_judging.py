@@ -60,6 +60,13 @@ async def test_who_wants_only_the_cache_is_asked_for_no_comparison(bench: Bench)
         ("It takes 3 days to arrive by post in the country.", "In the country it takes 4 days to come by post.", False),
         ("You can return it within the month of purchase.", "You can not return it within the month of buying.", False),
         ("Open the app and choose the card to top it up.", "To top up, choose your card inside of the app.", None),
+        ("You can return it within the month of purchase.", "You can't return it in the month of buying it.", False),
+        ("It won’t come with the order you made.", "It will come along with the order made.", False),
+        ("You cannot return it once it was opened.", "You can't return it once it was opened.", True),
+        ("Take five tablets a day with water.", "Take six tablets a day with water.", False),
+        ("Take five tablets a day with water.", "Take 5 tablets a day with water.", True),
+        ("Take it once a day with some water.", "Take it twice a day with some water.", False),
+        ("There are two ways to pay for the plan.", "There are ways to pay for the plan.", None),
         ("+", "-", False),
         ("-5", "5", False),
         ("It holds for x > 3.", "It holds for x < 3.", False),
@@ -83,6 +90,26 @@ async def test_similarity(degrees: float, expected: bool | None) -> None:
     """Near answers are the same, far ones are not, and what lies between is left to the next judge."""
     judge = Similarity(FixedEncoder({"one": 0.0, "other": degrees}), 0.95, 0.5)
     assert await judge.same(Comparison(request(), "one", "other")) is expected
+
+
+LONG = " If your address has changed in the meantime, open the settings, choose personal details and follow the steps."
+LONG += " Our team is glad to help you with any further question about billing, delivery or your account."
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("Your card is blocked.", "Your card is unblocked.", None),
+        ("Anna owes Boris the rest.", "Boris owes Anna the rest.", None),
+        ("It is -5 degrees, the card says.", "It is 5 degrees, card says.", None),
+        ("Your card is blocked.", "Please: your card is blocked!", True),
+    ],
+)
+async def test_a_vector_hides_a_word_of_a_long_answer(one: str, other: str, expected: bool | None) -> None:
+    """Long answers are not the same by their vectors alone where a word, its place or a sign differs."""
+    one, other = one + LONG, other + LONG
+    judge = Similarity(FixedEncoder({one: 0.0, other: 0.1}), 0.95, 0.5)
+    assert await judge.same(Comparison(request(), one, other)) is expected
 
 
 async def test_beyond_the_window_there_is_no_verdict() -> None:
