@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -12,6 +12,7 @@ from services.cache.considered import Action, Considered, Near
 from services.cache.decision import Check, Decline, MissReason, Neighbour, Serve
 from services.cache.entry import Entry
 from services.cache.query import Query
+from services.cache.remembered import Remembered
 from services.cache.scope_decision import ScopeDecision
 from services.cache.scope_file import ScopeFile
 from services.cache.scope_memory import Promise, ScopeMemory, ScopeName
@@ -53,9 +54,8 @@ class Scopes:
         most_bytes: int = _MOST_BYTES,
     ) -> None:
         """`remembered` decisions await their verdicts; scopes take up to `most_bytes` of memory."""
-        self._remembered = remembered
         self._memory = ScopeMemory(file, min_similarity, chance, most_bytes)
-        self._open: OrderedDict[str, _Open] = OrderedDict()
+        self._open = Remembered[_Open](remembered)
         self._exact: dict[str, deque[float]] = {}
         self._lock = threading.Lock()
 
@@ -95,10 +95,8 @@ class Scopes:
         return Check(chosen, considered.propensity, considered.reason, said), considered
 
     def remember(self, name: ScopeName, lookup_id: str, considered: Considered) -> None:
-        """Keeps a decision until its verdict; the oldest one is forgotten first."""
-        self._open[lookup_id] = _Open(name, considered)
-        if len(self._open) > self._remembered:
-            self._open.popitem(last=False)
+        """Keeps a decision until its verdict."""
+        self._open.put(name.tenant, lookup_id, _Open(name, considered))
 
     def stored(self, entry: Entry, lookup_id: str) -> None:
         """Counts an entry that has a vector, and notes any for the lookup that it came of."""
@@ -107,8 +105,8 @@ class Scopes:
             entry.sketch  # noqa: B018 - now, rather than when somebody waits for a lookup
             scope = self._scope_of(place_of(entry).scope)
             scope.stored(scope.root(answer))
-        awaiting = self._open.get(lookup_id)
-        if awaiting is not None and awaiting.scope.tenant == tenant:
+        awaiting = self._open.get(tenant, lookup_id)
+        if awaiting is not None:
             awaiting.stored = answer
 
     def removed(self, place: CountedAt) -> None:
@@ -119,21 +117,21 @@ class Scopes:
 
     def reported(self, tenant: str, lookup_id: str, right: bool) -> None:
         """Takes a report on an answer that a lookup served; on one that was made anew it says nothing of any other."""
-        awaiting = self._open.get(lookup_id)
-        if awaiting and awaiting.scope.tenant == tenant and awaiting.considered.action is Action.SERVE:
-            self._learn(lookup_id, right)
+        awaiting = self._open.get(tenant, lookup_id)
+        if awaiting and awaiting.considered.action is Action.SERVE:
+            self._learn(tenant, lookup_id, right)
 
     def compared(self, tenant: str, lookup_id: str, same: bool) -> None:
         """Takes the verdict on the candidate that a lookup gave to compare with an answer that was made."""
-        awaiting = self._open.get(lookup_id)
-        if awaiting and awaiting.scope.tenant == tenant and awaiting.considered.action is not Action.SERVE:
-            self._learn(lookup_id, same)
+        awaiting = self._open.get(tenant, lookup_id)
+        if awaiting and awaiting.considered.action is not Action.SERVE:
+            self._learn(tenant, lookup_id, same)
             if same and awaiting.stored is not None:
                 self._scope(awaiting.scope).alias(awaiting.stored, awaiting.considered.answer)
                 self._memory.changed(awaiting.scope, 1)
 
-    def _learn(self, lookup_id: str, right: bool) -> None:
-        awaiting = self._open.pop(lookup_id)
+    def _learn(self, tenant: str, lookup_id: str, right: bool) -> None:
+        awaiting = self._open.pop(tenant, lookup_id)
         scope, considered = self._scope(awaiting.scope), awaiting.considered
         scope.learn(considered._replace(answer=scope.root(considered.answer)), right)  # it may be an alias since
         self._memory.changed(awaiting.scope, _A_VERDICT)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
+_WORDS_TO_READ = 30  # of instructions that may be a text which a prompt is about
+
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
@@ -96,8 +98,10 @@ class Request:
 
     @property
     def earlier_turns(self) -> int:
-        """Turns before the last one, instructions apart."""
-        return sum(message.role != "system" for message in self.messages[:-1])
+        """Turns before the last one; instructions count where they are so long that they may be what it is about."""
+        return sum(
+            message.role != "system" or len(message.content.split()) >= _WORDS_TO_READ for message in self.messages[:-1]
+        )
 
     @property
     def size_bytes(self) -> int:

@@ -2,8 +2,9 @@
 
 One embedding is computed a request, of the last turn, and predictors are calibrated on single prompts. So a turn is
 routed by itself where it stands by itself, and not at all where it leans on what was said: "and the second one?" looks
-alike after an easy question and after a hard one. The rule reads English and errs towards leaning, which costs money,
-not quality.
+alike after an easy question and after a hard one, and so does "is the proof complete?", whose proof was given before,
+while "what is the capital of Norway?" names what it is of. The rule reads English and errs towards leaning, which costs
+money, not quality.
 """
 
 import re
@@ -39,6 +40,10 @@ _REFERRING = frozenset(
         "latter",
     )
 )
+_GIVEN = frozenset(
+    ("the", "more", "else", "other", "another", "next", "last", "one", "ones", "then", "here", "there", "such")
+)  # of what is known already, unless it is named
+_OWN_NAME = re.compile(r"\d|(?<=[^\s.?!:])[^\S\n]+[\"'(]?(?!I\b)[A-Z]|`")
 _ENGLISH = frozenset(
     (
         "can",
@@ -99,4 +104,6 @@ def leaning(text: str) -> str:
         return f"it begins with {found.group().strip()!r}"
     if referring := next((word for word in words if word in _REFERRING), ""):
         return f"it says {referring!r}"
+    if (given := next((word for word in words if word in _GIVEN), "")) and not _OWN_NAME.search(text):
+        return f"it says {given!r} and names nothing of its own"
     return "" if any(word in _ENGLISH for word in words) else "it is short, and not evidently English"

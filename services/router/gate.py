@@ -1,10 +1,10 @@
 """Whether a fitted router may take the place of the one that serves: both decide prompts whose outcomes are known.
 
-Refused is one that breaks the bound; that costs more, unless what serves breaks the bound; or that harms more without
-costing less. Each is held to be so where chance alone would show as much in one of twenty comparisons: the binomial
-tail of harms against the bound, the sign test on prompts that only one of both harms, and the normal tail of the mean
-difference in cost, prompt by prompt. Where prompts have groups, what counts is each group's mean, as prompts of one may
-harm together.
+Refused is one that breaks the bound; that costs more, unless what serves breaks the bound, or harms more than it allows
+here and than the new one does; or that harms more without costing less. Each is held to be so where chance alone would
+show as much in one of twenty comparisons: the binomial tail of harms against the bound, the sign test on prompts that
+only one of both harms, and the normal tail of the mean difference in cost, prompt by prompt. Where prompts have groups,
+what counts is each group's mean, as prompts of one may harm together.
 
 Callers who wait for the whole answer are decided for apart, where either router asks a cheaper model first for them.
 And where both send everything to the default, as under a bound of 0, that compares nothing: the least bound that does
@@ -187,9 +187,10 @@ def refusal(new: Decided, serving: Decided | None, bound: float) -> str:
     error = float(difference.std(ddof=1)) / np.sqrt(len(difference))
     standard = float(difference.mean()) / error if error else float(np.sign(difference.mean())) * np.inf
     dearer, cheaper = norm.sf(standard) < _RARELY, norm.cdf(standard) < _RARELY
-    if dearer and not serving.breaks(bound):
-        return f"it costs {new.cost.mean():.4g} a prompt, what serves {serving.cost.mean():.4g}"
     more, fewer = int((new.harmed > serving.harmed).sum()), int((new.harmed < serving.harmed).sum())
+    safer = serving.harmed.mean() > bound and binom.sf(fewer - 1, more + fewer, 0.5) < _RARELY
+    if dearer and not serving.breaks(bound) and not safer:
+        return f"it costs {new.cost.mean():.4g} a prompt, what serves {serving.cost.mean():.4g}"
     if not cheaper and binom.sf(more - 1, more + fewer, 0.5) < _RARELY:
         return f"it harms more on {more} {new.noun}, what serves on {fewer}, and it costs no less"
     return ""

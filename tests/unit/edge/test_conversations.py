@@ -110,6 +110,13 @@ async def test_the_router_is_told_of_the_conversation(bench: Bench) -> None:
     assert [one.model for one in receipt.outcome.route.alternatives] == [SMALL, LARGE]
 
 
+async def test_long_instructions_are_a_turn_that_the_last_may_be_about(bench: Bench) -> None:
+    """ "Summarise it" below a document leans on it, and the router is told that there is something; not of a role."""
+    for instructions in ("You are a helpful assistant.", "A clause of the contract says so. " * 5):
+        await bench.ask(request("Summarise it", system=instructions))
+    assert [route[0].earlier_turns for route in bench.router.routes] == [0, 1]
+
+
 async def test_the_router_is_told_of_speeds_where_time_decides(bench: Bench) -> None:
     """Once a model has answered often enough, a route that time decides knows how fast it was; others carry nothing."""
     bench.executor.scripts[SMALL] = [TextDelta("an answer"), Finish(FinishReason.STOP, Usage(9, 0, 0, 50))]

@@ -85,6 +85,16 @@ def test_more_harm_is_refused_where_it_saves_nothing(saved: float, refused: bool
     assert found == ("it harms more on 12 prompts, what serves on 2, and it costs no less" if refused else "")
 
 
+@pytest.mark.parametrize(("before", "after", "refused"), [(24, 12, False), (24, 21, True), (19, 5, True)])
+def test_a_safer_router_may_cost_more_where_what_serves_harms_too_much(before: int, after: int, refused: bool) -> None:
+    """Of 400 prompts the bound allows 20: 24 may be chance, but half as many are worth what they cost."""
+    harmed = [(np.arange(_PROMPTS) < harms).astype(float) for harms in (after, before)]
+    cost = np.random.default_rng(0).uniform(5, 10, _PROMPTS)
+    serving = Decided(harmed[1], cost)
+    assert not serving.breaks(0.05)
+    assert bool(refusal(Decided(harmed[0], cost + 1), serving, 0.05)) is refused
+
+
 def test_chance_is_not_taken_for_harm() -> None:
     """Three harms against two say nothing, nor does the same router beside itself."""
     cost = np.ones(_PROMPTS)

@@ -284,6 +284,9 @@ def test_a_session_leaves_only_for_more_than_its_prefix_is_worth() -> None:
         ("Why?", "1 words, fewer than 4"),
         ("Can you explain it in simpler terms?", "it says 'it'"),
         ("Bitte nenne mir noch drei weitere", "not evidently English"),
+        ("Is the proof complete?", "it says 'the' and names nothing of its own"),
+        ("Give me three more examples.", "it says 'more' and names"),
+        ("Can I skip a step? I think the lemma is enough.", "it says 'the' and names"),
     ],
 )
 def test_a_turn_that_leans_on_the_conversation_goes_to_the_strong_model(text: str, why: str) -> None:
@@ -301,6 +304,8 @@ def test_a_turn_that_leans_on_the_conversation_goes_to_the_strong_model(text: st
     [
         "What is the capital of Norway?",
         "Convert 12 km to metres.",
+        "How do vaccines work?",
+        "What does `sorted` return in the worst case?",
         "Tom has 3 apples and gives her sister 2 of them. " * 5,
     ],
 )
