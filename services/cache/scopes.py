@@ -77,9 +77,8 @@ class Scopes:
             scope.risk.begin(bound)
             self._memory.changed(name, 1)
         if not entries:
-            return Decline(
-                MissReason.NOT_NEAR, "no entry that may be served here has an embedding to compare with"
-            ), None
+            said = "no entry with an embedding is young enough, unexpired and out of quarantine for this request"
+            return Decline(MissReason.NOT_NEAR, said), None
         roots, fingerprint = scope.roots(map(_MEANING, entries)), query.partition.fingerprint
         near = Near(similarities, roots, lambda place: entries[place].sketch, fingerprint)
         considered = scope.consider(sketch(query.text), near, bound, judges, query.executes)
