@@ -86,17 +86,30 @@ def test_a_scope_where_near_prompts_are_wrong_serves_nothing() -> None:
 
 
 def test_a_veto_falls_by_its_own_kind_and_returns() -> None:
-    """Thirty right verdicts lift one kind of veto, not another, and wrong ones put it back."""
+    """Thirty right verdicts lift one kind of veto in one partition, not another, and wrong ones put it back."""
     trials = VetoTrials()
     for _ in range(29):
-        trials.judged(Veto.WORDS, True)
-    assert not trials.lifted(Veto.WORDS)
-    trials.judged(Veto.WORDS, True)
-    assert trials.lifted(Veto.WORDS)
-    assert not trials.lifted(Veto.NUMBERS)
+        trials.judged(b"one", Veto.WORDS, True)
+    assert not trials.lifted(b"one", Veto.WORDS)
+    trials.judged(b"one", Veto.WORDS, True)
+    assert trials.lifted(b"one", Veto.WORDS)
+    assert not trials.lifted(b"one", Veto.NUMBERS)
+    assert not trials.lifted(b"other", Veto.WORDS)
     for _ in range(3):
-        trials.judged(Veto.WORDS, False)
-    assert not trials.lifted(Veto.WORDS)
+        trials.judged(b"one", Veto.WORDS, False)
+    assert not trials.lifted(b"one", Veto.WORDS)
+
+
+def test_trials_are_bounded() -> None:
+    """A tenant with a partition for each request keeps the trials of those that were judged last."""
+    trials = VetoTrials()
+    for number in range(1000):
+        for _ in range(30):
+            trials.judged(number.to_bytes(2), Veto.WORDS, True)
+        trials.judged(b"used", Veto.WORDS, True)
+    assert len(trials.counts) < 300
+    assert trials.lifted(b"used", Veto.WORDS)
+    assert not trials.lifted((0).to_bytes(2), Veto.WORDS)
 
 
 def test_names_are_told_from_other_words() -> None:
