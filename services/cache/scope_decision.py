@@ -61,7 +61,7 @@ class ScopeDecision:
         pair = Compared(asked, near.sketch(votes.place), nearest, against) if self.challenger else None
         doubt = self._doubt(features, pair) if learnt else 1 - precision(nearest)
         close = self.risk.allows(doubt, bound) if learnt else self._is_near(nearest, bound)
-        braked = self.risk.brake.on or (not learnt and self.risk.overdrawn)  # then all would-be hits are audited
+        braked = self.risk.brake.stops(judged) or (not learnt and self.risk.overdrawn)  # then all are audited
         stands = against is not None and self._stands(against)
         tempting = close and against is not None
         action, propensity = Action.CHECK, 1.0
@@ -72,8 +72,7 @@ class ScopeDecision:
             usual, reason = self.risk.propensity(doubt) if learnt else LEAST_PROPENSITY, None
             propensity = 1.0 if braked else usual
             action = Action.AUDIT if judged and self._chance() < propensity else Action.SERVE
-        if action is Action.AUDIT:
-            self.risk.begin_audit(propensity)
+        audit = self.risk.begin_audit(propensity) if action is Action.AUDIT else 0
         served = action is Action.SERVE
         if served and not executes:
             self.risk.begin(bound)
@@ -96,6 +95,7 @@ class ScopeDecision:
             against,
             tempting,
             pair,
+            audit,
         )
 
     def warm(self, lessons: Lessons) -> None:
@@ -140,7 +140,7 @@ class ScopeDecision:
         if considered.action is Action.SERVE and not right:
             self.risk.reported(considered.doubt)
         if considered.action is Action.AUDIT:
-            self.risk.audit(considered.doubt, considered.propensity, right)
+            self.risk.audit(considered.audit, considered.doubt, considered.propensity, right)
         if considered.veto and considered.tempting:
             self.trials.judged(considered.veto, right)
 
