@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,17 +10,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.routing.decision import cpu_us
 from benchmarks.routing.disturb import DISTURBANCES
 from benchmarks.routing.draws import Prompts, promise, ranking
 from benchmarks.routing.embedding import embedded, encoded
-from services.router.ensemble import fit_ensemble
 from services.router.features import lexical
-from services.router.predictor import probabilities
-from services.router.prior import Prior, without_heads
+from services.router.prior import Prior
 from services.router.prior_fit import Source, fit_prior
 from services.router.scored import InvalidOutcomes, read_scored
 
-_MOST_FITTED, _MODELS, _TIMED, _DISTURBED, _FITS = 6000, 20, 500, 1500, 10
+_MOST_FITTED, _FEWEST_TIMED, _DISTURBED, _FITS = 6000, 300, 1500, 10
 
 
 def summary(draws: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float | list[float]]]:
@@ -32,21 +30,6 @@ def summary(draws: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float |
         interval = [round(float(edge), 4) for edge in np.percentile(values, (2.5, 97.5))]
         found[name] = {"mean": round(float(np.mean(values)), 4), "interval": interval}
     return found
-
-
-def cpu_us(prompts: Prompts, texts: Sequence[str], labelled: NDArray[np.intp]) -> float:
-    """Microseconds of CPU for one decision among 20 models, embedding given, lexical features counted in."""
-    near = prompts.embeddings[labelled], prompts.lexical[labelled]
-    wanted = np.repeat(np.stack([prompts.strong, prompts.weak], axis=1)[labelled], _MODELS, axis=1)
-    domains = [prompts.domains[row] for row in labelled]
-    ensemble, _ = fit_ensemble(prompts.prior or without_heads(*near), *near, wanted, domains, scores=_MODELS)
-    best = np.inf
-    for _ in range(3):
-        started = time.process_time()
-        for row, text in enumerate(texts[:_TIMED]):
-            probabilities(ensemble.predict(prompts.embeddings[row], lexical(text)))
-        best = min(best, (time.process_time() - started) / len(texts[:_TIMED]) * 1e6)
-    return best
 
 
 def robustness(
@@ -126,7 +109,8 @@ def report(arguments: argparse.Namespace) -> dict[str, object]:
     }
     if arguments.labels:
         labelled = np.random.default_rng(0).permutation(usable)[: arguments.labels]
-        found["cpu_us"] = round(cpu_us(prompts, test.prompts, labelled), 1)
+        if arguments.labels >= _FEWEST_TIMED:
+            found.update(cpu_us(prompts, test.prompts, labelled, arguments.max_quality_loss))
         if arguments.robustness:
             found["flips_pct"] = robustness(
                 prompts, test.prompts, usable, arguments.labels, min(arguments.draws, _FITS)

@@ -25,11 +25,13 @@ class Near(NamedTuple):
         similarities: to the prompt.
         answers: a number by entry that those share whose answers are the same.
         sketch: that of the entry at a place.
+        fingerprint: of the partition that the prompt and all of them are of.
     """
 
     similarities: Sequence[float]
     answers: Sequence[int]
     sketch: Callable[[int], Sketch]
+    fingerprint: bytes = b""
 
 
 class Considered(NamedTuple):
@@ -40,6 +42,7 @@ class Considered(NamedTuple):
         doubt: the estimated probability of that answer being wrong.
         propensity: probability with which the request was to be executed.
         reason: why it is not served; None where it is, or would have been.
+        audit: its number among the scope's, where it is one.
     """
 
     action: Action
@@ -53,3 +56,5 @@ class Considered(NamedTuple):
     veto: Veto | None
     tempting: bool  # whether only a veto stood against serving it
     pair: Compared | None  # for the verifier of pairs, where there is one
+    fingerprint: bytes  # of the partition that it was decided in
+    audit: int

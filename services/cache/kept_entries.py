@@ -11,12 +11,12 @@ from services.cache.embedding import Embedding
 from services.cache.entry import Entry, NewEntry, Selector, Space
 from services.cache.entry_store import EntryStore
 from services.cache.memory import Memory
-from services.cache.scopes import Scopes
+from services.cache.scopes import CountedAt, Scopes, place_of
 from services.cache.vector_index import VectorIndex
 from services.cache.vector_space import VectorSpace
 from services.chassis.errors import InvalidField, NotFound
 
-_SWEEP = 64  # expired entries removed, and hits written, with each one that is kept
+_SWEEP = 64  # expired entries removed, and hits written, with each one that is kept; entries read at once
 
 
 class KeptEntries:
@@ -96,9 +96,10 @@ class KeptEntries:
     def keep(self, new: NewEntry, lookup_id: str = "") -> str:
         """Keeps an entry in place of the one to the same prompt and returns its id; durable on return."""
         gone, evicted, worth = self._memory.room_for(new, self._store.expired(self._clock_ns(), _SWEEP))
+        counted = self._places(gone + evicted)
         entry = self._store.insert(new, gone + evicted, worth, self._memory.take_touched(_SWEEP))
         self._memory.give_up(evicted)
-        self._forget(gone + evicted)
+        self._forget(gone + evicted, counted)
         self._memory.add(entry, new, lookup_id)
         self._scopes.stored(entry, lookup_id)
         self._find(entry, new.vector)
@@ -120,9 +121,10 @@ class KeptEntries:
             if embedding.truncated or entry.encoder == new.encoder or evicted is None:
                 continue
             self._space.adopt(embedding)
+            counted = self._places(evicted)
             self._store.embed(sequence, new, evicted)
             self._memory.give_up(evicted)
-            self._forget(evicted)
+            self._forget(evicted, counted)
             self._move(entry, replace(entry, size=new.size, encoder=new.encoder), new.vector)
             return True
         return False
@@ -134,12 +136,13 @@ class KeptEntries:
 
     def remove(self, sequences: Sequence[int]) -> None:
         """Removes entries, known or not."""
+        counted = self._places(sequences)
         self._store.delete(sequences)
-        self._forget(sequences)
+        self._forget(sequences, counted)
 
     def _move(self, entry: Entry, moved: Entry, vector: bytes | None) -> None:
         """Takes an entry out of its space and into the one of its new vector."""
-        self._scopes.removed(entry)
+        self._scopes.removed(place_of(entry))
         self._memory.embedded(moved)
         self._scopes.stored(moved, "")
         if entry.encoder:
@@ -151,9 +154,19 @@ class KeptEntries:
         if vector is not None:
             self._index.add(Space(entry.partition, entry.encoder), entry.sequence, np.frombuffer(vector, "<f4"))
 
-    def _forget(self, sequences: Sequence[int]) -> None:
-        for entry in self._memory.answers(sequences).values():
-            self._scopes.removed(entry)
+    def _places(self, sequences: Sequence[int]) -> list[CountedAt]:
+        """Where scopes count entries that are about to go, read where memory does not hold them."""
+        places: list[CountedAt] = []
+        for begin in range(0, len(sequences), _SWEEP):
+            few = sequences[begin : begin + _SWEEP]
+            known = self._memory.answers(few)
+            known |= self._store.fetch(one for one in few if one not in known)
+            places += map(place_of, known.values())
+        return places
+
+    def _forget(self, sequences: Sequence[int], counted: Sequence[CountedAt]) -> None:
+        for place in counted:
+            self._scopes.removed(place)
         for partition, gone in self._memory.forget(sequences).items():
             for encoder in self._space.encoders:
                 self._index.remove(Space(partition, encoder), gone)

@@ -20,15 +20,17 @@ from services.chassis.errors import FailedPrecondition
 _MOST_ANSWERS = 50_000
 _BEYOND_OPINION = frozenset({Veto.NUMBERS, Veto.NEGATION, Veto.TEXT})  # stand until their own trial, whoever decides
 _BYTES, _RECORD_BYTES = 20_000, 220  # of memory: what is there from the start, and for each answer known
+_TRIALS_BYTES = 1500  # for each partition in which vetoes were on trial
 _LEARNT = 150  # verdicts from which the scorer decides instead of the rule for new scopes
 
 
 class ScopeDecision:
-    """One scope: prompts of a tenant that share a fingerprint.
+    """One scope: a tenant's prompts, by the similarities of one encoder.
 
     A new scope serves only what no veto speaks against from `min_similarity` on, and audits a share of that. From 150
-    verdicts on its own scorer decides, and a kind of veto stands until the scope's own verdicts have spoken against it.
-    A verifier of pairs that has won there weighs words, names, questions, order and spelling itself.
+    verdicts on its own scorer decides, and a kind of veto stands until verdicts of the same partition (system prompt,
+    model, sampling) have spoken against it. A verifier of pairs that has won there weighs words, names, questions,
+    order and spelling itself.
     """
 
     def __init__(self, min_similarity: float, chance: Callable[[], float]) -> None:
@@ -61,8 +63,8 @@ class ScopeDecision:
         pair = Compared(asked, near.sketch(votes.place), nearest, against) if self.challenger else None
         doubt = self._doubt(features, pair) if learnt else 1 - precision(nearest)
         close = self.risk.allows(doubt, bound) if learnt else self._is_near(nearest, bound)
-        braked = self.risk.brake.on or (not learnt and self.risk.overdrawn)  # then all would-be hits are audited
-        stands = against is not None and self._stands(against)
+        braked = self.risk.brake.stops(judged) or (not learnt and self.risk.overdrawn)  # then all are audited
+        stands = against is not None and self._stands(against, near)
         tempting = close and against is not None
         action, propensity = Action.CHECK, 1.0
         reason: MissReason | None = MissReason.VETOED if close and stands else MissReason.NOT_NEAR
@@ -72,8 +74,7 @@ class ScopeDecision:
             usual, reason = self.risk.propensity(doubt) if learnt else LEAST_PROPENSITY, None
             propensity = 1.0 if braked else usual
             action = Action.AUDIT if judged and self._chance() < propensity else Action.SERVE
-        if action is Action.AUDIT:
-            self.risk.begin_audit(propensity)
+        audit = self.risk.begin_audit(propensity) if action is Action.AUDIT else 0
         served = action is Action.SERVE
         if served and not executes:
             self.risk.begin(bound)
@@ -96,6 +97,8 @@ class ScopeDecision:
             against,
             tempting,
             pair,
+            near.fingerprint,
+            audit,
         )
 
     def warm(self, lessons: Lessons) -> None:
@@ -140,9 +143,9 @@ class ScopeDecision:
         if considered.action is Action.SERVE and not right:
             self.risk.reported(considered.doubt)
         if considered.action is Action.AUDIT:
-            self.risk.audit(considered.doubt, considered.propensity, right)
+            self.risk.audit(considered.audit, considered.doubt, considered.propensity, right)
         if considered.veto and considered.tempting:
-            self.trials.judged(considered.veto, right)
+            self.trials.judged(considered.fingerprint, considered.veto, right)
 
     def stored(self, answer: int) -> None:
         """Counts an entry with this answer; the answer known longest gives way to one too many."""
@@ -185,7 +188,8 @@ class ScopeDecision:
     @property
     def bytes(self) -> int:
         """Bytes of memory, about."""
-        return _BYTES + self.scorer.bytes + _RECORD_BYTES * (len(self.records) + len(self.aliases))
+        known = _RECORD_BYTES * (len(self.records) + len(self.aliases)) + _TRIALS_BYTES * len(self.trials.counts)
+        return _BYTES + self.scorer.bytes + known
 
     @property
     def learnt(self) -> bool:
@@ -222,10 +226,10 @@ class ScopeDecision:
 
     def _candidate(self, asked: Sketch, near: Near) -> tuple[Votes, Veto | None]:
         """The answer with most votes; where a veto stands against it, the nearest similar one without a veto."""
-        similarities, answers, sketch_at = near
+        similarities, answers, sketch_at = near.similarities, near.answers, near.sketch
         votes = favoured(similarities, answers)
         against = veto(asked, sketch_at(votes.place))
-        if against is None or not self._stands(against):
+        if against is None or not self._stands(against, near):
             return votes, against
         for place, similarity in enumerate(similarities):
             if similarity < self._min_similarity:
@@ -234,9 +238,9 @@ class ScopeDecision:
                 return favoured(similarities, answers, place), None
         return votes, against
 
-    def _stands(self, against: Veto) -> bool:
+    def _stands(self, against: Veto, near: Near) -> bool:
         weighed = self._verified and against not in _BEYOND_OPINION
-        return not (self.learnt and (weighed or self.trials.lifted(against)))
+        return not (self.learnt and (weighed or self.trials.lifted(near.fingerprint, against)))
 
     def _braked(self) -> str:
         """Why nothing is served for now but what is compared."""

@@ -23,19 +23,19 @@ _BOOKS = (
 def pack(scope: ScopeDecision) -> bytes:
     """Everything that the scope has learnt, and its books."""
     risk, scorer = scope.risk, scope.scorer
-    known = scope.records.values()
+    known, trials = scope.records.values(), scope.trials.counts.items()
     challengers = _challengers(scope)
     facts = {
         "version": _VERSION,
         "features": NAMES,
         "books": {name: getattr(risk, name) for name in _BOOKS},
         "penalties": risk.certificate.penalties,
-        "brake": (risk.brake.untold, risk.brake.wrong),
+        "brake": (risk.brake.untold, risk.brake.wrong, risk.brake.blind),
         "entries": scope.entries,
         "count": scorer.count,
         "warmth": scope.warmth.state,
         "contests": {name: (one.contest.leads, one.contest.log_stakes) for name, one in challengers.items()},
-        "trials": {veto.name: counts for veto, counts in scope.trials.counts.items()},
+        "trials of": {one.hex(): {veto.name: counts for veto, counts in of.items()} for one, of in trials},
     }
     arrays: dict[str, Any] = dict(
         recent=risk.recent(),
@@ -64,7 +64,7 @@ def unpack(state: bytes, min_similarity: float, chance: Callable[[], float]) -> 
         for name, value in facts["books"].items():
             setattr(scope.risk, name, value)
         scope.risk.certificate.penalties = facts["penalties"]
-        scope.risk.brake.untold, scope.risk.brake.wrong = facts.get("brake", (0.0, 0.0))
+        scope.risk.brake.untold, scope.risk.brake.wrong, scope.risk.brake.blind = facts["brake"]
         scope.risk.restore(arrays["recent"])
         scope.warmth.restore(facts["warmth"])
         scope.scorer.restore(facts["count"], arrays["rows"], arrays["right"], arrays["weights"], refit=False)
@@ -77,7 +77,10 @@ def unpack(state: bytes, min_similarity: float, chance: Callable[[], float]) -> 
     except (ValueError, KeyError, TypeError):
         return None
     scope.entries = facts["entries"]
-    scope.trials.counts = {Veto[name]: (good, bad) for name, (good, bad) in facts["trials"].items()}
+    scope.trials.counts = {
+        bytes.fromhex(one): {Veto[name]: (good, bad) for name, (good, bad) in of.items()}
+        for one, of in facts.get("trials of", {}).items()  # earlier builds knew them by tenant alone
+    }
     counts = (arrays[name].tolist() for name in ("right_of", "wrong_of", "entries_of"))
     scope.records = dict(zip(arrays["answers"].tolist(), map(Record, *counts), strict=True))
     scope.aliases.update(arrays["aliases"].tolist())

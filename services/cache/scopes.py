@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import NamedTuple
 
 from services.cache.considered import Action, Considered, Near
 from services.cache.decision import Check, Decline, MissReason, Neighbour, Serve
@@ -32,6 +33,13 @@ class _Open:
     scope: ScopeName
     considered: Considered
     stored: int | None = None
+
+
+class CountedAt(NamedTuple):
+    """Where an entry counts; its scope names no encoder where it has no vector, and it counts nowhere."""
+
+    scope: ScopeName
+    answer: int
 
 
 class Scopes:
@@ -69,10 +77,10 @@ class Scopes:
             scope.risk.begin(bound)
             self._memory.changed(name, 1)
         if not entries:
-            return Decline(
-                MissReason.NOT_NEAR, "no entry that may be served here has an embedding to compare with"
-            ), None
-        near = Near(similarities, scope.roots(map(_MEANING, entries)), lambda place: entries[place].sketch)
+            said = "no entry with an embedding is young enough, unexpired and out of quarantine for this request"
+            return Decline(MissReason.NOT_NEAR, said), None
+        roots, fingerprint = scope.roots(map(_MEANING, entries)), query.partition.fingerprint
+        near = Near(similarities, roots, lambda place: entries[place].sketch, fingerprint)
         considered = scope.consider(sketch(query.text), near, bound, judges, query.executes)
         place, said = considered.place, considered.explanation
         chosen = Neighbour(entries[place], similarities[place])
@@ -94,17 +102,17 @@ class Scopes:
         tenant, answer = entry.partition.tenant, entry.meaning
         if entry.encoder:
             entry.sketch  # noqa: B018 - now, rather than when somebody waits for a lookup
-            scope = self._scope_of(entry)
+            scope = self._scope_of(place_of(entry).scope)
             scope.stored(scope.root(answer))
         awaiting = self._open.get(tenant, lookup_id)
         if awaiting is not None:
             awaiting.stored = answer
 
-    def removed(self, entry: Entry) -> None:
+    def removed(self, place: CountedAt) -> None:
         """Counts an entry less, where it has a vector."""
-        if entry.encoder:
-            scope = self._scope_of(entry)
-            scope.removed(scope.root(entry.meaning))
+        if place.scope.encoder:
+            scope = self._scope_of(place.scope)
+            scope.removed(scope.root(place.answer))
 
     def reported(self, tenant: str, lookup_id: str, right: bool) -> None:
         """Takes a report on an answer that a lookup served; on one that was made anew it says nothing of any other."""
@@ -151,9 +159,13 @@ class Scopes:
             self._memory.changed(name, len(exact))
         return scope
 
-    def _scope_of(self, entry: Entry) -> ScopeDecision:
+    def _scope_of(self, name: ScopeName) -> ScopeDecision:
         """That of an entry which comes or goes."""
-        name = ScopeName(entry.partition.tenant, entry.encoder)
         scope = self._scope(name)
         self._memory.changed(name, 1)
         return scope
+
+
+def place_of(entry: Entry) -> CountedAt:
+    """Where an entry counts."""
+    return CountedAt(ScopeName(entry.partition.tenant, entry.encoder), entry.meaning)

@@ -18,11 +18,11 @@ POLITE = re.compile(
 )
 
 # Carry grammar, not meaning. Left out on purpose, since each of them alone can turn an answer: from, by, with, without,
-# about, after, before, than, on, off, not, any, all, only, was, did, had, can, will, would, should, me, you, your, he,
-# she.
+# about, after, before, than, on, off, not, any, all, only, just, was, did, had, can, will, would, should, me, you,
+# your, he, she.
 STOP = _words(
     "a an the of is are am be been do does has have what which that it its there "
-    "i my we our please just really exactly actually now currently kindly s"
+    "i my we our please really exactly actually now currently kindly s"
 )
 # Those of them that say for whom somebody asks, alone or with others: "my plan", "our plan".
 ALONE, TOGETHER = _words("i my"), _words("we our")

@@ -15,37 +15,51 @@ from services.edge.settings import JudgeSettings
 
 
 class Judging:
-    """Comparisons under way, at most `most`; one too many is let be, as the cache learns from any share of them."""
+    """Comparisons under way, at most `most` of near misses and as many of audits; one too many is let be.
+
+    The cache learns from any share of near misses; an audit without a verdict counts as wrong for good.
+    """
 
     def __init__(self, cache: Cache, judges: tuple[Judge, ...], most: int) -> None:
         self._cache = cache
         self._judges = judges
         self._most = most
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._near: set[asyncio.Task[None]] = set()
+        self._audits: set[asyncio.Task[None]] = set()
 
     def begin(self, request: Request, missed: Miss, answer: str) -> None:
         """Compares later, where the cache asked for it."""
-        if missed.candidate is None or len(self._under_way) >= self._most:
+        under_way = self._audits if missed.audit else self._near
+        if missed.candidate is None or len(under_way) >= self._most:
             return
         comparison = Comparison(request, missed.candidate, answer, missed.audit)
         task = asyncio.create_task(self._judge(missed.lookup_id, comparison))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
 
     async def close(self) -> None:
         """Waits for what is under way."""
-        await asyncio.gather(*self._under_way)
+        await asyncio.gather(*self._near, *self._audits)
 
     async def _judge(self, lookup_id: str, comparison: Comparison) -> None:
         outlive_deadline()
-        try:
-            for judge in self._judges:
+        log = structlog.get_logger("edge")
+        for judge in self._judges:
+            try:
                 same = await judge.same(comparison)
-                if same is not None:
-                    await self._cache.judge(comparison.request.tenant, lookup_id, same, f"judge:{judge.name}")
-                    return
+            except FulcrumError as error:
+                log.warning("a judge failed", lookup_id=lookup_id, judge=judge.name, error=str(error))
+                continue
+            if same is not None:
+                await self._tell(lookup_id, comparison, same, judge.name)
+                return
+
+    async def _tell(self, lookup_id: str, comparison: Comparison, same: bool, judge: str) -> None:
+        try:
+            await self._cache.judge(comparison.request.tenant, lookup_id, same, f"judge:{judge}")
         except FulcrumError as error:
-            structlog.get_logger("edge").warning("a check has no verdict", lookup_id=lookup_id, error=str(error))
+            log = structlog.get_logger("edge")
+            log.warning("the cache was not told a verdict", lookup_id=lookup_id, error=str(error))
 
 
 def judges_of(settings: JudgeSettings, encoder: Encoder, calls: BackgroundCalls) -> tuple[Judge, ...]:

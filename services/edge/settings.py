@@ -44,13 +44,15 @@ class JudgeSettings(BaseModel):
     """When two answers count as the same where their words do not tell; similarities are cosines of embeddings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    same_from: float = Field(0.99, ge=0, le=1, description="similarity from which answers count as the same")
+    same_from: float = Field(0.994, ge=0, le=1, description="similarity from which answers count as the same")
     different_to: float = Field(0.68, ge=-1, le=1, description="similarity to which they count as different")
     model: str | None = Field(None, description="model to ask where neither tells, at the tenant's cost; null: none")
     model_share: float = Field(
         0.1, gt=0, le=1, description="share of other comparisons than audits, left open, that ask it"
     )
-    at_once: int = Field(64, ge=0, description="comparisons under way; more are let be, and 0 asks the cache for none")
+    at_once: int = Field(
+        64, ge=0, description="near misses compared at once, and as many audits; more are let be, and 0 compares none"
+    )
 
 
 class ShadowSettings(BaseModel):

@@ -57,7 +57,10 @@ class OutcomeLog:
         if self._waiting >= self._max_waiting:
             expected = f"at most {self._max_waiting}"
             raise Overloaded("router outcomes", f"{self._waiting} waiting", expected, retry_after_s=1.0)
-        line = json.dumps({"unix_time_s": round(time.time(), 3), **asdict(outcome)}) + "\n"
+        line = (
+            json.dumps({"unix_time_s": round(time.time(), 3), **asdict(outcome), "planned": outcome.planned._asdict()})
+            + "\n"
+        )
         self._waiting += 1
         try:
             await asyncio.get_running_loop().run_in_executor(self._writer, self._write, line.encode())

@@ -157,7 +157,7 @@ def test_other_numbers_and_negations_are_not_for_a_verifier_to_allow() -> None:
     assert scope.verifier[0] is VerifierStanding.DECIDES
     for asked, entry in (("How much is transfer 1?", "How much is transfer 2?"), ("Is it a fee?", "Is it not a fee?")):
         assert scope.consider(sketch(asked), parts.near((entry, 0.95, 0)), BOUND).action is Action.CHECK
-    stand = {against for against in Veto if scope._stands(against)}
+    stand = {against for against in Veto if scope._stands(against, parts.near((entry, 0.95, 0)))}
     assert stand == {Veto.NUMBERS, Veto.NEGATION, Veto.TEXT}
 
 

@@ -86,17 +86,30 @@ def test_a_scope_where_near_prompts_are_wrong_serves_nothing() -> None:
 
 
 def test_a_veto_falls_by_its_own_kind_and_returns() -> None:
-    """Thirty right verdicts lift one kind of veto, not another, and wrong ones put it back."""
+    """Thirty right verdicts lift one kind of veto in one partition, not another, and wrong ones put it back."""
     trials = VetoTrials()
     for _ in range(29):
-        trials.judged(Veto.WORDS, True)
-    assert not trials.lifted(Veto.WORDS)
-    trials.judged(Veto.WORDS, True)
-    assert trials.lifted(Veto.WORDS)
-    assert not trials.lifted(Veto.NUMBERS)
+        trials.judged(b"one", Veto.WORDS, True)
+    assert not trials.lifted(b"one", Veto.WORDS)
+    trials.judged(b"one", Veto.WORDS, True)
+    assert trials.lifted(b"one", Veto.WORDS)
+    assert not trials.lifted(b"one", Veto.NUMBERS)
+    assert not trials.lifted(b"other", Veto.WORDS)
     for _ in range(3):
-        trials.judged(Veto.WORDS, False)
-    assert not trials.lifted(Veto.WORDS)
+        trials.judged(b"one", Veto.WORDS, False)
+    assert not trials.lifted(b"one", Veto.WORDS)
+
+
+def test_trials_are_bounded() -> None:
+    """A tenant with a partition for each request keeps the trials of those that were judged last."""
+    trials = VetoTrials()
+    for number in range(1000):
+        for _ in range(30):
+            trials.judged(number.to_bytes(2), Veto.WORDS, True)
+        trials.judged(b"used", Veto.WORDS, True)
+    assert len(trials.counts) < 300
+    assert trials.lifted(b"used", Veto.WORDS)
+    assert not trials.lifted((0).to_bytes(2), Veto.WORDS)
 
 
 def test_names_are_told_from_other_words() -> None:
@@ -173,7 +186,7 @@ def test_an_audit_weighs_by_the_chance_that_it_had() -> None:
     assert likely.certified < rare.certified
     for risk, propensity in ((likely, 0.15), (none, 0.04)):
         for _ in range(5):
-            risk.audit(0.01, propensity, right=True)
+            risk.audit(0, 0.01, propensity, right=True)
     assert likely.certified == pytest.approx(none.certified)
     assert likely.certified < rare.certified
 
@@ -250,5 +263,5 @@ def test_wrong_audits_lower_the_risk_that_is_taken() -> None:
     """Audits that are wrong more often than expected make every estimate worse."""
     risk = RiskController()
     for _ in range(20):
-        risk.audit(0.01, 0.1, right=False)
+        risk.audit(0, 0.01, 0.1, right=False)
     assert risk.correction > 2

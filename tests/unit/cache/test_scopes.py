@@ -10,7 +10,7 @@ import pytest
 
 from services.cache import scopes
 from services.cache.answer_cache import AnswerCache
-from services.cache.entry import Partition
+from services.cache.entry import Partition, Selector
 from services.cache.query import Audit, Hit, MatchKind, Miss
 from services.cache.scope_decision import ScopeDecision
 from services.cache.scope_file import ScopeFile
@@ -149,14 +149,14 @@ def test_promises_are_told_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_no_neighbour_that_may_be_served(tmp_path: Path) -> None:
-    """Where the near entry is too old for the request, nobody is told that none has an embedding."""
+    """Where the near entry is too old for the request, that is among the reasons told."""
     clock = Clock()
     with opened(tmp_path, clock) as cache:
         cache.store(keep(ASKED, embedding=embedding()))
         clock.advance(1)
         found = cache.lookup(ask(OTHERWISE, embedding=embedding(0.95), max_age_ns=10**8))
         assert isinstance(found, Miss)
-        assert found.explanation == "no entry that may be served here has an embedding to compare with"
+        assert "no entry with an embedding is young enough" in found.explanation
 
 
 def test_what_nobody_answers_is_no_request(tmp_path: Path) -> None:
@@ -228,6 +228,39 @@ def test_a_miss_judged_equal_becomes_an_alias(tmp_path: Path) -> None:
         scope = cache._scopes._scope(SCOPE)
         assert len(scope.aliases) == 1
         assert max(record.entries for record in scope.records.values()) == 2
+
+
+def test_what_one_system_prompt_proves_lifts_no_veto_under_another(tmp_path: Path) -> None:
+    """Where other numbers were told to share an answer, they share it under that fingerprint alone, also after a
+    restart: another's first requests get no answer to other numbers."""
+    other = Partition("acme", b"g" * 16)
+    daily = ask("Take 50 mg of it daily?", partition=other, embedding=embedding(0.97), judges=True)
+    with opened(tmp_path) as cache:
+        cache.store(keep("What is the status of order 1?", "See the portal.", embedding=embedding()))
+        for number in range(2, 250):
+            found = cache.lookup(ask(f"What is the status of order {number}?", embedding=embedding(0.97), judges=True))
+            if isinstance(found, Audit):
+                cache.compared("acme", found.lookup_id, same=True)
+        cache.store(keep("Take 5 mg of it daily?", "Yes.", partition=other, embedding=embedding()))
+        assert not isinstance(cache.lookup(daily), Hit)
+    with opened(tmp_path) as cache:
+        assert served(cache.lookup(ask("What is the status of order 999?", embedding=embedding(0.97)))) is not None
+        found = cache.lookup(daily)
+        assert isinstance(found, Audit)
+        assert "its numbers differ" in found.explanation
+
+
+@pytest.mark.parametrize("memory", [0, 1_000_000])
+def test_entries_that_go_are_counted_no_more(tmp_path: Path, memory: int) -> None:
+    """Whether their answers are in memory or not: those evicted, replaced or removed."""
+    with opened(tmp_path, max_entries=50, answer_memory_bytes=memory) as cache:
+        for number in range(200):
+            cache.store(keep(f"Which plan has {number} seats?", f"Plan {number}.", embedding=embedding(0.5)))
+        cache.store(keep("Which plan has 199 seats?", "Another.", embedding=embedding(0.5)))
+        scope = cache._scopes._scope(SCOPE)
+        assert (cache.stats().entries, scope.entries, len(scope.records)) == (50, 50, 50)
+        cache.kept.invalidate(Selector("acme"))
+        assert (cache.stats().entries, scope.entries, len(scope.records)) == (0, 0, 0)
 
 
 def test_a_scope_is_the_same_after_packing() -> None:

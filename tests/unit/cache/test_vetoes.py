@@ -83,6 +83,7 @@ DANGEROUS = [
     ("the company that paid", "the company I paid", Veto.QUESTION),
     ("What do I owe you?", "What do you owe me?", Veto.WORDS),
     ("Must you call me?", "Must I call you?", Veto.WORDS),
+    ("Which plan is just for teams?", "Which plan is for teams?", Veto.WORDS),
     ("Is this his or hers?", "Is this her or his?", Veto.WORDS),
     ("Reverse the word Polish.", "Reverse the word polish.", Veto.SPELLING),
     ('Translate "in the house" to French', 'Translate "the house" to French', Veto.TEXT),

@@ -1,10 +1,14 @@
 """What the cache wants compared is compared after the answer was given, by whichever judge can tell."""
 
+import asyncio
+
 import numpy as np
 import pytest
 from fulcrum.cache.v1.cache_service_pb2 import Answer, Audit, LookupResponse
 
+from services.chassis.errors import Unavailable
 from services.edge.judges import Comparison, Equality, Similarity
+from services.edge.judging import Judging
 from services.edge.messages import found
 from services.edge.ports import Embedding, Miss
 from tests.unit.edge.parts import Bench, control, request
@@ -56,6 +60,13 @@ async def test_who_wants_only_the_cache_is_asked_for_no_comparison(bench: Bench)
         ("It takes 3 days to arrive by post in the country.", "In the country it takes 4 days to come by post.", False),
         ("You can return it within the month of purchase.", "You can not return it within the month of buying.", False),
         ("Open the app and choose the card to top it up.", "To top up, choose your card inside of the app.", None),
+        ("You can return it within the month of purchase.", "You can't return it in the month of buying it.", False),
+        ("It won’t come with the order you made.", "It will come along with the order made.", False),
+        ("You cannot return it once it was opened.", "You can't return it once it was opened.", True),
+        ("Take five tablets a day with water.", "Take six tablets a day with water.", False),
+        ("Take five tablets a day with water.", "Take 5 tablets a day with water.", True),
+        ("Take it once a day with some water.", "Take it twice a day with some water.", False),
+        ("There are two ways to pay for the plan.", "There are ways to pay for the plan.", None),
         ("+", "-", False),
         ("-5", "5", False),
         ("It holds for x > 3.", "It holds for x < 3.", False),
@@ -81,10 +92,70 @@ async def test_similarity(degrees: float, expected: bool | None) -> None:
     assert await judge.same(Comparison(request(), "one", "other")) is expected
 
 
+LONG = " If your address has changed in the meantime, open the settings, choose personal details and follow the steps."
+LONG += " Our team is glad to help you with any further question about billing, delivery or your account."
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("Your card is blocked.", "Your card is unblocked.", None),
+        ("Anna owes Boris the rest.", "Boris owes Anna the rest.", None),
+        ("It is -5 degrees, the card says.", "It is 5 degrees, card says.", None),
+        ("Your card is blocked.", "Please: your card is blocked!", True),
+    ],
+)
+async def test_a_vector_hides_a_word_of_a_long_answer(one: str, other: str, expected: bool | None) -> None:
+    """Long answers are not the same by their vectors alone where a word, its place or a sign differs."""
+    one, other = one + LONG, other + LONG
+    judge = Similarity(FixedEncoder({one: 0.0, other: 0.1}), 0.95, 0.5)
+    assert await judge.same(Comparison(request(), one, other)) is expected
+
+
 async def test_beyond_the_window_there_is_no_verdict() -> None:
     """A beginning says nothing of an end."""
     judge = Similarity(FixedEncoder({"one": 0.0}), 0.95, 0.5)
     assert await judge.same(Comparison(request(), "one", "a long other")) is None
+
+
+class Waiting:
+    """A judge that can tell once it is let go, by the answer that was made."""
+
+    name = "waiting"
+
+    def __init__(self, fails: bool = False) -> None:
+        self.go = asyncio.Event()
+        self._fails = fails
+
+    async def same(self, comparison: Comparison) -> bool | None:
+        if self._fails:
+            raise Unavailable("encoder", "127.0.0.1:1", "refused")
+        await self.go.wait()
+        return comparison.made == "same"
+
+
+async def test_near_misses_crowd_out_no_audit(bench: Bench) -> None:
+    """However many near misses are being compared, an audit is compared too; both are bounded."""
+    judge = Waiting()
+    judging = Judging(bench.cache, (judge,), 3)
+    for number in range(5):
+        judging.begin(request(), Miss(f"near {number}", "", "kept"), "same")
+    for number in range(5):
+        judging.begin(request(), Miss(f"audit {number}", "", "kept", audit=True), "other")
+    judge.go.set()
+    await judging.close()
+    told = {(lookup_id, same) for _, lookup_id, same, _ in bench.cache.verdicts}
+    assert told == {(f"near {n}", True) for n in range(3)} | {(f"audit {n}", False) for n in range(3)}
+
+
+async def test_where_one_judge_fails_the_next_is_asked(bench: Bench) -> None:
+    """An encoder that is down keeps no model from telling."""
+    able = Waiting()
+    able.go.set()
+    judging = Judging(bench.cache, (Waiting(fails=True), able), 1)
+    judging.begin(request(), Miss("l", "", "kept", audit=True), "same")
+    await judging.close()
+    assert [verdict[1:] for verdict in bench.cache.verdicts] == [("l", True, "judge:waiting")]
 
 
 @pytest.mark.parametrize(("propensity", "audit"), [(0.04, True), (1.0, False)])
