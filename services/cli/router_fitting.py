@@ -1,6 +1,7 @@
 """`fulcrum router fit`: a router from outcomes, from what others' outcomes tell, and from a few scores of newcomers."""
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -41,9 +42,20 @@ def fit(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     expect_enough(known.groups, {model: known.of(model) for model in fitted}, arguments.default)
     outcomes = embedded(known, encoder)
     artefact = fit_artefact(outcomes, arguments.default, encoder.digest, Recipe(), _prior(arguments, encoder))
+    _tell_better(artefact)
     for name in arguments.newcomer:
         artefact = _introduced(artefact, scored, name, fitted, paid)
     keep(artefact, arguments.out)
+
+
+def _tell_better(artefact: Artefact) -> None:
+    """A note where the default is not the strongest, as losses are counted against it."""
+    facts = artefact.facts
+    right = {model: facts.metrics[f"accuracy.{model}"] for model in facts.models}
+    best = max(facts.models, key=lambda model: right[model])
+    if right[best] > right[facts.default_model]:
+        told = f"{best} answers well more often than --default {facts.default_model}"
+        print(f"note: {told} ({right[best]:.1%}, {right[facts.default_model]:.1%}): name it instead?", file=sys.stderr)
 
 
 def keep(artefact: Artefact, path: Path) -> None:

@@ -27,7 +27,7 @@ _NAMES = frozenset(
     + [f"prior_{one.name}" for one in fields(Prior)]
     + [one.name for one in fields(Ensemble) if one.name != "prior"]
 )
-_MAY_LACK = ("calibration_mean_logprobs", "calibration_prompts")
+_MAY_LACK = ("calibration_mean_logprobs", "calibration_prompts", "calibration_least_nearness")
 _MAY_BE_EMPTY = ("prior_landmarks", "prior_coefficients", "prior_offset", "domain_targets")
 
 
@@ -64,6 +64,7 @@ class Artefact:
     # [n, m], mean log-probability of the tokens of each answer, not a number where unknown; None where all are
     calibration_mean_logprobs: NDArray[np.float32] | None = None
     calibration_prompts: NDArray[np.uint64] | None = None  # [n], digests of their texts, ascending; None where unknown
+    calibration_least_nearness: NDArray[np.float32] | None = None  # [1], that nearly all have; None where unknown
 
     def save(self, path: Path) -> None:
         """Writes the file, replacing one that is there."""
@@ -148,7 +149,11 @@ def _check(path: Path, facts: Facts, tensors: Mapping[str, NDArray[np.generic]])
         if name not in ("calibration_losses", "calibration_mean_logprobs") and not np.isfinite(found).all():
             raise ConfigError(f"{path}: {name}: got a value that is not finite")
     for name in tensors:
-        if name.startswith("calibration_") and len(tensors["calibration_losses"]) != len(tensors[name]):
+        if (
+            name.startswith("calibration_")
+            and expected[name][1] != (1,)
+            and len(tensors["calibration_losses"]) != len(tensors[name])
+        ):
             raise ConfigError(f"{path}: {name}: expected as many rows as calibration_losses")
     for name in ("spread", "prior_spread"):
         if not np.greater(tensors[name], 0).all():
@@ -192,6 +197,7 @@ def _shapes(
         "calibration_groups": (np.int32, (None,)),
         "calibration_mean_logprobs": (np.float32, (None, models)),
         "calibration_prompts": (np.uint64, (None,)),
+        "calibration_least_nearness": (np.float32, (1,)),
     }
 
 

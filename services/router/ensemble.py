@@ -18,6 +18,7 @@ from services.router.prior import LEXICAL_SCALE, Prior, scaled, standard
 
 _HEAD_SCALE, _PENALTY, _LANDMARKS, _FOLDS = 0.1, 3.0, 1024, 20
 _DOMAIN_PENALTY, _LEAST_OF_DOMAIN = 0.3, 5  # prompts that make a domain
+_NEAREST, _LEAST_SIMILARITY = 20, np.float32(1e-30)
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,13 @@ class Ensemble:
         return _points(self.prior, embeddings, lexical, self.centre, self.spread, self._scales)
 
     def predict(self, embeddings: NDArray[np.float32], lexical: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Targets [..., u] of prompts; evidence as in `predict_with_evidence`."""
-        return self.predict_with_evidence(embeddings, lexical)[0]
+        """Targets [..., u] of prompts; as in `predict_with_landmarks`."""
+        return self.predict_with_landmarks(embeddings, lexical)[0]
 
-    def predict_with_evidence(
+    def predict_with_landmarks(
         self, embeddings: NDArray[np.float32], lexical: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Targets [..., u], chances of the domains [..., d], and the sum of similarities to landmarks [...]."""
+        """Targets [..., u], chances of the domains [..., d], and the similarities to landmarks [..., l]."""
         seen = self._machine.terms(self.points(embeddings, lexical))
         found = seen @ self.coefficients + self.offset
         targets = self.domain_targets.shape[1]
@@ -74,8 +75,24 @@ class Ensemble:
         return (
             terms(expected, chances, self.scores) @ self.blend,
             chances,
-            seen[..., : len(self.landmarks)].sum(axis=-1),
+            seen[..., : len(self.landmarks)],
         )
+
+    def nearness(self, embeddings: NDArray[np.float32], lexical: NDArray[np.float32]) -> NDArray[np.float32]:
+        """As the function of that name, of prompts: [...]."""
+        return nearness(self._machine.similarities(self.points(embeddings, lexical)))
+
+
+def nearness(similarities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How near the nearest twenty landmarks are, [...]: their mean logarithm, by the similarities to all, [..., l].
+
+    The space has the words' form and the prior's opinions beside the embedding, so that it tells other tasks apart
+    where embeddings do not: school mathematics lies among the prompts of MMLU, but is asked otherwise.
+    """
+    few = min(_NEAREST, similarities.shape[-1])
+    nearest = np.partition(similarities, -few, axis=-1)[..., -few:]
+    found: NDArray[np.float32] = np.add.reduce(np.log(np.maximum(nearest, _LEAST_SIMILARITY)), axis=-1) / few
+    return found
 
 
 def fit_ensemble(

@@ -17,6 +17,9 @@ from services.router.predictor import Predictor
 from services.router.prior import Prior, without_heads
 from services.router.prompt_digest import digests
 
+_STRANGE = 0.02  # share of the calibrated prompts that lie too far from the fitted ones to be familiar
+_NEAR = -2.0  # two lengths of the kernel: nearer ones tell of a prompt, however narrow traffic was
+
 
 @dataclass(frozen=True)
 class Outcomes:
@@ -145,11 +148,15 @@ def calibrated(artefact: Artefact, outcomes: Outcomes, rows: NDArray[np.intp]) -
 
     Only prompts that every model answered calibrate: a model that was not asked might have harmed.
     """
-    predictor, models = Predictor(artefact), artefact.facts.models
+    models = artefact.facts.models
     wanted = targets(outcomes.scores, artefact.facts.default_model)
     rows = rows[np.isfinite(wanted[rows]).all(axis=1)]
     if len(rows) < 2:
         raise ValueError(f"scores: {len(rows)} prompts to calibrate on have every model's, expected at least 2")
+    texts = np.stack([lexical(outcomes.prompts[row]) for row in rows])
+    near = min(_NEAR, np.quantile(artefact.ensemble.nearness(outcomes.embeddings[rows], texts), _STRANGE))
+    artefact = replace(artefact, calibration_least_nearness=np.array([near], np.float32))
+    predictor = Predictor(artefact)
     losses = np.full((len(rows), len(models)), np.inf, np.float32)
     quality = np.empty((len(rows), len(models)))
     for place, row in enumerate(rows):

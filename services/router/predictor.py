@@ -10,6 +10,7 @@ from services.chassis.errors import FailedPrecondition, InvalidField
 from services.router.artefact import Artefact
 from services.router.calibration import Calibration
 from services.router.cascade import Cascade
+from services.router.ensemble import nearness
 from services.router.features import lexical
 
 _LEAST_CHANCE = 0.01  # where estimates bend, so that they keep their order and stay above 0
@@ -52,6 +53,8 @@ class Predictor:
             artefact.calibration_groups,
         )
         self._artefact = artefact
+        least = artefact.calibration_least_nearness
+        self._least_nearness = None if least is None else float(least[0])
 
     def cascade(self, model: str, cost_ratio: float) -> Cascade | None:
         """Asking this model before the default, at a share of its cost; None where too little is known of it."""
@@ -93,24 +96,26 @@ class Predictor:
     def predict(self, text: str, embedding: NDArray[np.float32]) -> Prediction:
         """Predicts for a prompt whose embedding, float32 [d], passed `check`."""
         models, domains = self._facts.models, self._facts.domains
-        expected, chances, evidence = self._ensemble.predict_with_evidence(embedding, lexical(text))
+        expected, chances, similar = self._ensemble.predict_with_landmarks(embedding, lexical(text))
         found = probabilities(expected).tolist()
         loss = dict(zip(models, found[len(models) :], strict=True))
         loss[self._facts.default_model] = 0.0
         return Prediction(
             quality=dict(zip(models, found[: len(models)], strict=True)),
             loss=loss,
-            unfamiliar=self._unfamiliar(len(text), float((self._centroids @ embedding).max())),
-            uncertainty=0.5 / float(np.sqrt(1 + self._weight * float(evidence))),
+            unfamiliar=self._unfamiliar(len(text), float((self._centroids @ embedding).max()), similar),
+            uncertainty=0.5 / float(np.sqrt(1 + self._weight * float(similar.sum()))),
             domain=domains[int(chances.argmax())] if domains else "",
         )
 
-    def _unfamiliar(self, characters: int, similarity: float) -> str:
+    def _unfamiliar(self, characters: int, similarity: float, to_landmarks: NDArray[np.float32]) -> str:
         most, least = self._facts.most_characters, self._facts.least_similarity
         if characters > most:
             return f"its {characters} characters are more than the {most} of any fitted one"
         if similarity < least:
             return f"its similarity to the nearest is {similarity:.2f}, below {least:.2f}"
+        if self._least_nearness is not None and (near := float(nearness(to_landmarks))) < self._least_nearness:
+            return f"its nearness to fitted ones is {near:.1f}, below {self._least_nearness:.1f} of those calibrated"
         return ""
 
 

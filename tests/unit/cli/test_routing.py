@@ -195,6 +195,18 @@ def test_duplicates_and_constants_are_remarked(tmp_path: Path, capsys: pytest.Ca
     assert "large always answers well" in told
 
 
+def test_a_weak_default_is_remarked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where another model answers well more often than the one that losses are counted against, you are told."""
+    path, out = outcomes(tmp_path / "log.jsonl"), str(tmp_path / "router.safetensors")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows[:20]:
+        row["scores"] = {"large": 0, "small": 1}
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for default, told in (("small", True), ("large", False)):
+        main(["router", "fit", str(path), "--default", default, "--out", out])
+        assert ("large answers well more often than --default small" in capsys.readouterr().err) is told
+
+
 @pytest.mark.parametrize("price", ["large", "large=1", "large=a/b", "=1/2", "large=1/-2"])
 def test_a_bad_price_is_refused(fitted: Path, capsys: pytest.CaptureFixture[str], price: str) -> None:
     """The refusal shows what a price looks like."""

@@ -105,7 +105,7 @@ def test_a_specialist_wins_on_its_domain() -> None:
     domains = ["law" if one else "maths" for one in law[:300]]
     ensemble, named = fit_ensemble(without_heads(*near), *near, scores[:300], domains, 2)
     assert named == ["law", "maths"]
-    found, chances, _ = ensemble.predict_with_evidence(embeddings[300:], lexical[300:])
+    found, chances, _ = ensemble.predict_with_landmarks(embeddings[300:], lexical[300:])
     assert ((found[:, 0] > found[:, 1]) == law[300:]).mean() > 0.9
     assert ((chances.argmax(axis=1) == 0) == law[300:]).mean() > 0.9
 

@@ -1,5 +1,6 @@
 """Fitting: it finds what can be known, calibrates on prompts of other groups, and repeats itself."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -69,3 +70,21 @@ def test_refuses_what_cannot_be_fitted() -> None:
         fit_artefact(replace(uneven, prompts=uneven.prompts[1:]), "strong", DIGEST, Recipe())
     with pytest.raises(ValueError, match="default_model: got 'gpt'"):
         fit_artefact(outcomes(), "gpt", DIGEST, Recipe())
+
+
+def test_prompts_of_another_form_are_unfamiliar() -> None:
+    """Where embeddings lie among the calibrated ones but words do not, nothing is promised."""
+    words = ["which", "of", "these", "cities", "lies", "on", "the", "river", "that", "a", "king", "once", "crossed"]
+    rng = np.random.default_rng(0)
+
+    def worded(asked: Outcomes) -> Outcomes:
+        return replace(asked, prompts=[" ".join(rng.choice(words, rng.integers(12, 24))) + "?" for _ in asked.prompts])
+
+    predictor, fresh = Predictor(fit_artefact(worded(outcomes()), "strong", DIGEST, Recipe())), worded(outcomes(300, 2))
+
+    def unfamiliar(prompts: Sequence[str]) -> float:
+        rows = zip(prompts, fresh.embeddings, strict=True)
+        return float(np.mean([bool(predictor.predict(*row).unfamiliar) for row in rows]))
+
+    assert unfamiliar(fresh.prompts) < 0.06
+    assert unfamiliar(["f(x) = 3*x^2 - 7; solve f(x) = 12, x > 0"] * 300) > 0.9
