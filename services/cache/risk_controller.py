@@ -84,16 +84,16 @@ class RiskController:
         """Books that an answer served with this doubt was wrong, as someone reported."""
         self.spent += 1 - doubt
 
-    def begin_audit(self, propensity: float) -> None:
-        """Books a would-be hit that is executed instead, of which no verdict may ever come."""
+    def begin_audit(self, propensity: float) -> int:
+        """Books a would-be hit that is executed instead, of which no verdict may ever come; returns its number."""
         self.certificate.audited(propensity)
-        self.brake.audited(propensity)
+        return self.brake.audited(propensity)
 
-    def audit(self, doubt: float, propensity: float, right: bool) -> None:
+    def audit(self, number: int, doubt: float, propensity: float, right: bool) -> None:
         """Books the verdict on a would-be hit that was executed instead."""
         self.audits += 1
         self.expected_wrong += doubt
-        self.brake.judged(propensity, right)
+        self.brake.judged(number, propensity, right)
         if not right:
             self.audits_wrong += 1
             self.inverse_weighted_wrong += (1 - propensity) / propensity

@@ -63,7 +63,7 @@ class ScopeDecision:
         pair = Compared(asked, near.sketch(votes.place), nearest, against) if self.challenger else None
         doubt = self._doubt(features, pair) if learnt else 1 - precision(nearest)
         close = self.risk.allows(doubt, bound) if learnt else self._is_near(nearest, bound)
-        braked = self.risk.brake.on or (not learnt and self.risk.overdrawn)  # then all would-be hits are audited
+        braked = self.risk.brake.stops(judged) or (not learnt and self.risk.overdrawn)  # then all are audited
         stands = against is not None and self._stands(against, near)
         tempting = close and against is not None
         action, propensity = Action.CHECK, 1.0
@@ -74,8 +74,7 @@ class ScopeDecision:
             usual, reason = self.risk.propensity(doubt) if learnt else LEAST_PROPENSITY, None
             propensity = 1.0 if braked else usual
             action = Action.AUDIT if judged and self._chance() < propensity else Action.SERVE
-        if action is Action.AUDIT:
-            self.risk.begin_audit(propensity)
+        audit = self.risk.begin_audit(propensity) if action is Action.AUDIT else 0
         served = action is Action.SERVE
         if served and not executes:
             self.risk.begin(bound)
@@ -99,6 +98,7 @@ class ScopeDecision:
             tempting,
             pair,
             near.fingerprint,
+            audit,
         )
 
     def warm(self, lessons: Lessons) -> None:
@@ -143,7 +143,7 @@ class ScopeDecision:
         if considered.action is Action.SERVE and not right:
             self.risk.reported(considered.doubt)
         if considered.action is Action.AUDIT:
-            self.risk.audit(considered.doubt, considered.propensity, right)
+            self.risk.audit(considered.audit, considered.doubt, considered.propensity, right)
         if considered.veto and considered.tempting:
             self.trials.judged(considered.fingerprint, considered.veto, right)
 

@@ -30,7 +30,7 @@ def pack(scope: ScopeDecision) -> bytes:
         "features": NAMES,
         "books": {name: getattr(risk, name) for name in _BOOKS},
         "penalties": risk.certificate.penalties,
-        "brake": (risk.brake.untold, risk.brake.wrong),
+        "brake": (risk.brake.untold, risk.brake.wrong, risk.brake.blind),
         "entries": scope.entries,
         "count": scorer.count,
         "warmth": scope.warmth.state,
@@ -64,7 +64,7 @@ def unpack(state: bytes, min_similarity: float, chance: Callable[[], float]) -> 
         for name, value in facts["books"].items():
             setattr(scope.risk, name, value)
         scope.risk.certificate.penalties = facts["penalties"]
-        scope.risk.brake.untold, scope.risk.brake.wrong = facts.get("brake", (0.0, 0.0))
+        scope.risk.brake.untold, scope.risk.brake.wrong, scope.risk.brake.blind = facts["brake"]
         scope.risk.restore(arrays["recent"])
         scope.warmth.restore(facts["warmth"])
         scope.scorer.restore(facts["count"], arrays["rows"], arrays["right"], arrays["weights"], refit=False)

@@ -1,6 +1,7 @@
 """The brake: whatever verdicts are missing or turn, no more is answered wrongly than it has room for and lets pass."""
 
 import random
+from collections import Counter, deque
 from collections.abc import Callable
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from services.cache.brake import LEAK, ROOM, Brake, Braked
 from services.cache.challenger import VerifierStanding
-from services.cache.considered import Action, Near
+from services.cache.considered import Action, Considered, Near
 from services.cache.decision import MissReason
 from services.cache.pair_verifier import Compared, PairVerifier
 from services.cache.scope_decision import ScopeDecision
@@ -20,22 +21,29 @@ from tests.unit.cache.parts import near
 BOUND = 0.01
 REQUESTS = 3000
 CHANCE = 2 * 24  # wrong answers: two audits' worth that did not happen
+PATIENCE = 200  # requests in which the first verdicts may come
 TEXT = sketch("How do I top up?")
 CHARGE, PRICE = sketch("How much is a transfer charge?"), sketch("How much is a transfer price?")
 
 
-def replay(tell: Callable[[bool], float], wrong_share: float, seed: int, judged: bool = True) -> tuple[int, int]:
-    """Served and wrong of a stream of alike prompts; verdicts come with the chance that `tell` gives."""
+def replay(
+    tell: Callable[[bool], float], wrong_share: float, seed: int, judged: bool = True, takes: int = 0
+) -> tuple[int, int]:
+    """Served and wrong of a stream of alike prompts; verdicts come with the chance that `tell` gives, and take so many
+    requests."""
     rng = random.Random(seed)
     scope, served, wrong = ScopeDecision(0.8, rng.random), 0, 0
-    for _ in range(REQUESTS):
+    coming: deque[tuple[int, Considered, bool]] = deque()
+    for now in range(REQUESTS):
+        while coming and coming[0][0] <= now:
+            scope.learn(*coming.popleft()[1:])
         scope.risk.begin(BOUND)
         considered = scope.consider(TEXT, near(("How do I top up?", 0.95, 1)), BOUND, judged)
         right = rng.random() >= wrong_share
         if considered.action is Action.SERVE:
             served, wrong = served + 1, wrong + (not right)
         elif judged and rng.random() < tell(right):
-            scope.learn(considered, right)
+            coming.append((now + takes, considered, right))
     return served, wrong
 
 
@@ -56,15 +64,32 @@ def test_without_a_judge_serving_stops() -> None:
 
 
 def test_verdicts_that_never_come_stop_serving() -> None:
-    """A judge that never tells is worth no more than none."""
+    """A judge that never tells is worth no more than none, but for the time in which it may yet."""
     served, _ = replay(lambda _: 0.0, 0.0, 1)
-    assert served <= LEAK * BOUND * REQUESTS + 2 * ROOM
+    assert served <= LEAK * BOUND * REQUESTS + 2 * ROOM + PATIENCE
 
 
-def test_complete_verdicts_are_not_braked() -> None:
-    """A scope whose answers are right and told so serves nearly all."""
-    served, _ = replay(lambda _: 1.0, 0.0, 2)
-    assert served > 0.8 * REQUESTS
+@pytest.mark.parametrize("takes", [0, 60, 600])
+def test_complete_verdicts_are_not_braked(takes: int) -> None:
+    """A scope whose answers are right and told so serves nearly all, however long the verdicts take."""
+    served, _ = replay(lambda _: 1.0, 0.0, 2, takes=takes)
+    assert served > 0.75 * REQUESTS
+
+
+def test_callers_who_compare_nothing_brake_themselves_alone() -> None:
+    """What is served to them nobody vouches for; the others are served on."""
+    rng = random.Random(0)
+    scope = ScopeDecision(0.8, rng.random)
+    alike, served = near(("How do I top up?", 0.95, 1)), Counter[bool]()
+    for _ in range(REQUESTS):
+        judged = rng.random() < 0.8
+        scope.risk.begin(BOUND)
+        considered = scope.consider(TEXT, alike, BOUND, judged)
+        served[judged] += considered.action is Action.SERVE
+        if judged and considered.action is not Action.SERVE:
+            scope.learn(considered, True)
+    assert served[True] > 0.7 * 0.8 * REQUESTS
+    assert served[False] <= LEAK * BOUND * REQUESTS + ROOM + 1
 
 
 class Misled(PairVerifier):
@@ -102,11 +127,18 @@ def test_a_drift_after_a_won_verifier_is_braked() -> None:
 
 
 def filled(risk_of: ScopeDecision, right: bool | None) -> None:
-    """Audits up to the room, with or without their verdicts."""
+    """Audits up to the room, with or without their verdicts, for which nobody waits any more."""
     for _ in range(3):
-        risk_of.risk.begin_audit(0.04)
+        number = risk_of.risk.begin_audit(0.04)
         if right is not None:
-            risk_of.risk.audit(0.01, 0.04, right)
+            risk_of.risk.audit(number, 0.01, 0.04, right)
+    late(risk_of.risk.brake)
+
+
+def late(brake: Brake) -> None:
+    """So many requests that no verdict is waited for."""
+    for _ in range(PATIENCE + 1):
+        brake.allow(0.0)
 
 
 @pytest.mark.parametrize(
@@ -133,10 +165,11 @@ def test_a_brake_says_why_it_is_on(told: bool | None, state: Braked, said: str |
 def test_it_opens_again_and_outlives_a_restart() -> None:
     """What requests allow leaks away, of both kinds alike; a scope that is read again is as full as it was."""
     brake, scope = Brake(), ScopeDecision(0.8, random.random)
-    brake.audited(0.04)
-    brake.judged(0.04, right=False)
+    brake.judged(brake.audited(0.04), 0.04, right=False)
     for _ in range(2):
         brake.audited(0.04)
+    assert not brake.on, "verdicts may come yet"
+    late(brake)
     assert brake.on
     brake.allow(24 / LEAK)
     assert not brake.on
