@@ -49,6 +49,7 @@ class _Built:
     making: "Future[Nearest | DeviceNearest] | None" = None
     changes: list[tuple[int, npt.NDArray[np.float32] | None]] = field(default_factory=list)
     unwritten: int = 0
+    not_before: int = 0  # entries, before another try to make one that failed
 
 
 class VectorIndex:
@@ -56,8 +57,8 @@ class VectorIndex:
 
     An index is built from the store when its space is first searched, and the one searched longest ago is dropped
     when all together pass `max_bytes`; the store stays the truth. One that has outgrown its method is made anew by a
-    thread of its own while the old one serves, and large ones are written to files from which a restart reads them.
-    Those are on `device` where they can be; what it fails is dropped, and read again for the host.
+    thread of its own while the old one serves (on, where that fails), and large ones are written to files from which a
+    restart reads them. Those are on `device` where they can be; what it fails is dropped, and read again for the host.
     """
 
     def __init__(self, store: VectorSource, snapshots: Snapshots, max_bytes: int, device: SearchDevice) -> None:
@@ -155,7 +156,7 @@ class VectorIndex:
 
     def _tend(self, space: Space, built: _Built) -> None:
         """Has an index made anew, or written, where it is time to."""
-        if built.index.outgrown:
+        if built.index.outgrown and len(built.index) >= built.not_before:
             self._store.settle()  # what is in a file must not be lost to a power cut and its number given to another
             vectors = built.index.vectors()
             built.making = self._maker.submit(self._make, space, vectors)
@@ -172,6 +173,12 @@ class VectorIndex:
     def _settle(self, built: _Built) -> None:
         """Takes the index that was being made, brought up to date, once it is there."""
         if built.making is None or not built.making.done():
+            return
+        failed = built.making.exception()
+        if failed is not None:
+            structlog.get_logger("cache").warning("no index made anew", reason=repr(failed))
+            built.making, built.changes = None, []
+            built.not_before = round(len(built.index) * (1 + _CHANGED))
             return
         built.index, built.making = built.making.result(), None
         changes, built.changes, built.unwritten = dict(built.changes), [], len(built.changes)

@@ -21,6 +21,7 @@ from services.cli import tables
 from services.cli.client import Client, NotServed, client
 from services.cli.model_tables import models_table, precisions_table
 from services.cli.printing import show
+from services.cli.promise_table import promises_table
 from services.executor.pull import PUBLISHED, PullError, pull
 
 _DIMENSIONS = {
@@ -107,6 +108,8 @@ async def _show_stats(suite: Client, request: edge_pb.GetUsageRequest, arguments
     cache = await _if_served(suite.cache_stats(), PermissionDenied)
     unserved = f"the cache's own counts are not for this caller, or not served at {arguments.address}"
     shown.append(tables.cache_table(cache) if cache else Text(unserved, style="dim"))
+    if cache and cache.promises:
+        shown.append(promises_table(cache.promises))
     show(*shown, anew=arguments.watch is not None)
 
 

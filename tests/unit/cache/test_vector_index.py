@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.cache import nearest
 from services.cache.entry import Partition, Space
-from services.cache.nearest import Vectors
+from services.cache.nearest import Nearest, Vectors
 from services.cache.search_device import SearchDevice
 from services.cache.snapshots import Snapshots
 from services.cache.vector_index import VectorIndex
@@ -149,6 +149,37 @@ def test_a_large_partition_changes_its_method(tmp_path: Path) -> None:
         index.remove(HERE, [number - 150, 5_000])
     assert made(index)
     assert len(index._built[HERE].index) == len(known)
+    assert recall(index, known) >= 0.98
+    index.close()
+
+
+@pytest.mark.usefixtures("small")
+def test_an_index_that_cannot_be_made_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where memory or disk does not do, searches, additions and removals go on; it is tried again a tenth later."""
+    stored, tries = Stored(), 0
+    known = filled(stored, 210)
+    index = VectorIndex(stored, Snapshots(tmp_path), FREE, NONE)
+
+    def too_large(_: Vectors) -> Nearest:
+        nonlocal tries
+        tries += 1
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Nearest, "clustered", too_large)
+        index.search(HERE, unit(0), 1)
+        index._maker.submit(len, "").result()
+        for number in range(210, 220):
+            known[number] = unit(number)
+            index.add(HERE, number, known[number])
+            del known[number - 210]
+            index.remove(HERE, [number - 210])
+            assert recall(index, known, 3) == 1.0
+    assert tries == 1
+    for number in range(220, 245):
+        known[number] = unit(number)
+        index.add(HERE, number, known[number])
+    assert made(index)
     assert recall(index, known) >= 0.98
     index.close()
 
