@@ -79,7 +79,7 @@ def unpack(state: bytes, min_similarity: float, chance: Callable[[], float]) -> 
     scope.entries = facts["entries"]
     scope.trials.counts = {
         bytes.fromhex(one): {Veto[name]: (good, bad) for name, (good, bad) in of.items()}
-        for one, of in facts.get("trials of", {}).items()  # earlier builds knew them by tenant alone
+        for one, of in facts["trials of"].items()
     }
     counts = (arrays[name].tolist() for name in ("right_of", "wrong_of", "entries_of"))
     scope.records = dict(zip(arrays["answers"].tolist(), map(Record, *counts), strict=True))

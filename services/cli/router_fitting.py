@@ -72,7 +72,7 @@ def keep(artefact: Artefact, path: Path) -> None:
     count = len(artefact.calibration_losses)
     print(f"fitted on {facts.fitted_prompts} prompts, calibrated on {count} others, as shown; wrote {path}")
     calibration = Predictor(artefact).calibration
-    rivals = tuple(model for model in facts.models if model != facts.default_model and model in calibration)
+    rivals = tuple(model for model in facts.models if model != facts.default_model and model in calibration.calibrated)
     if rivals:
         average, sure = (f"{least_bound(calibration, rivals, one):.1%}" for one in (None, _SURE))
         below = f"below a bound of {average}, or of {sure} with a confidence of {_SURE:.0%}"

@@ -58,9 +58,7 @@ def contest(arguments: argparse.Namespace, encoder: SentenceEncoder) -> Contest:
     usable(arguments.artefact, catalogue.default.name)
     _expect_encoder(arguments, artefact.facts.encoder_digest)
     serves = _serving(serving, catalogue.default.name, artefact.facts.encoder_digest)
-    either = {
-        name for one in (artefact, serves) if one for name in one.facts.models if name in Predictor(one).calibration
-    }
+    either = {name for one in (artefact, serves) if one for name in Predictor(one).calibration.calibrated}
     models = tuple(name for name in catalogue.names if name in either)
     eligibility = Eligibility(catalogue, settings.expected_output_tokens)
     bound, told = _bound(arguments)

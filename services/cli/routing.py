@@ -64,7 +64,10 @@ def _evaluate(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     models, default = list(artefact.facts.models), artefact.facts.default_model
     deciding = Deciding(artefact, arguments.price)
     losses = [
-        [np.inf if one.unfamiliar or model not in predictor.calibration else one.loss[model] for model in models]
+        [
+            np.inf if one.unfamiliar or model not in predictor.calibration.calibrated else one.loss[model]
+            for model in models
+        ]
         for one in predictions
     ]
     rows = Predicted(

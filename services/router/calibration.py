@@ -87,6 +87,7 @@ class Calibration:
         """
         self._column = {name: column for column, name in enumerate(models)}
         self._seen: NDArray[np.bool_] = np.logical_or.reduce(np.isfinite(losses), axis=0)
+        # Of whom anything can be promised.
         self.calibrated = {name for name, column in self._column.items() if self._seen[column]}
         self._losses, self._harms = losses, harms
         self._groups = None if groups is None else np.unique(groups, return_inverse=True)[1]
@@ -99,10 +100,6 @@ class Calibration:
         self._curve = lru_cache(remembered)(self._curve_of)
         self._greatest, self._onsets = lru_cache(remembered)(self._greatest_of), lru_cache(remembered)(self._onsets_of)
         self._remembered = lru_cache(remembered)(self._threshold)
-
-    def __contains__(self, model: str) -> bool:
-        """Whether anything can be promised of a model: it has calibrated prompts."""
-        return model in self.calibrated
 
     @property
     def prompts(self) -> int:

@@ -44,8 +44,7 @@ class Choosing:
 
     def __init__(self, eligibility: Eligibility, predictor: Predictor | None, harms: HarmWatches) -> None:
         self._eligibility, self._predictor, self._harms = eligibility, predictor, harms
-        calibrated = [name for name in predictor.models if name in predictor.calibration] if predictor else []
-        self._rivalry = Rivalry(eligibility.models, calibrated)
+        self._rivalry = Rivalry(eligibility.models, predictor.calibration.calibrated if predictor else ())
         self._cascades = Cascades(predictor, eligibility.models) if predictor else None
 
     def warm(self, objective: Objective) -> None:

@@ -101,8 +101,8 @@ class Eligibility:
         output_tokens = most if most and most < said else said
         cached_tokens = min(query.cached_prefix_tokens, input_tokens) if name == query.current_model else 0
         speed, price, seconds = query.speeds.get(name, model.speed), model.price, None
-        fresh = price.cost_nano_usd(input_tokens, output_tokens, 0) if price else None
-        cost = price.cost_nano_usd(input_tokens, output_tokens, cached_tokens) if price and cached_tokens else fresh
+        fresh = model.cost_nano_usd(input_tokens, output_tokens)
+        cost = model.cost_nano_usd(input_tokens, output_tokens, cached_tokens) if cached_tokens else fresh
         if speed:
             seconds = speed.seconds(output_tokens)
         elif isinstance(price, MachinePrice):

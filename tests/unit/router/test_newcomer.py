@@ -83,11 +83,11 @@ def test_nothing_is_promised_of_a_newcomer_until_it_is_calibrated(fitted: Artefa
     path = tmp_path / "new.safetensors"
     introduced(fitted, "new", np.array([0.5, 0.5, 0, 0]), np.zeros(2)).save(path)
     loaded = load_artefact(path)
-    assert "new" not in Predictor(loaded).calibration
-    assert "weak" in Predictor(loaded).calibration
+    assert "new" not in Predictor(loaded).calibration.calibrated
+    assert "weak" in Predictor(loaded).calibration.calibrated
     fresh = outcomes(300, seed=5)
     fresh = replace(fresh, scores={**fresh.scores, "new": fresh.scores["weak"]})
-    assert "new" in Predictor(calibrated(loaded, fresh, np.arange(300))).calibration
+    assert "new" in Predictor(calibrated(loaded, fresh, np.arange(300))).calibration.calibrated
 
 
 def test_a_request_never_goes_to_an_uncalibrated_newcomer() -> None:
