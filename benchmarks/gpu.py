@@ -9,7 +9,10 @@ one that fails is recorded, and the others go on. Without a GPU it says so and e
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, wait
 from dataclasses import replace
+from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +21,15 @@ import torch
 from benchmarks import gpu_decode, gpu_search
 from benchmarks.gpu_cases import Case, Launcher, Sizes, Target
 from benchmarks.gpu_encoder_cases import RAGGED, every_case, timed_cases
-from benchmarks.gpu_launch import ByDriver, agrees, by_triton
+from benchmarks.gpu_launch import ByDriver, agrees, by_triton, current_stream
 from benchmarks.gpu_table import write
-from benchmarks.gpu_timing import captured, copy_bandwidth, median_seconds
+from benchmarks.gpu_timing import call_seconds, copy_bandwidth
 from kernels.cuda_driver import CudaDriver
 
 FOLDER = Path("docs/measurements")
 NO_GPU = 2
 CHECKED = ("fp32", "fp16", "bf16")
+PARTS = 4
 
 
 class Report:
@@ -40,6 +44,12 @@ class Report:
         self.found = {**found, "checks": [], "kernels": [], "decode": [], "search": [], "failed": []}
         self.text = ""
         self._folder = folder
+
+    def extend(self, checks: Sequence[dict[str, Any]], failed: Sequence[str]) -> None:
+        """Takes up what another process found."""
+        self.found["checks"] += checks
+        self.found["failed"] += failed
+        self.text = write(self.found, self._folder)
 
     def add(self, section: str, name: str, measure: Callable[[], dict[str, Any]]) -> None:
         """Measures; whatever goes wrong stands in the report, and nothing else is lost by it."""
@@ -71,53 +81,63 @@ def main(arguments: Sequence[str]) -> int:
     driver, bandwidth = CudaDriver(), copy_bandwidth()
     target = Target(driver.architecture, "bf16", "cuda")
     device = {"device": driver.name, "architecture": driver.architecture, "copy_bytes_per_s": bandwidth}
+    device |= {name: version(name) for name in ("torch", "triton")}
     report = Report(device, given.folder)
-    _check_and_time(report, driver, target, bandwidth)
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        compiling = [pool.submit(compile_plain, part, target) for part in range(PARTS)]
+        compiling += [pool.submit(gpu_decode.compile_transformers, name) for name in given.shapes]
+        for checks in [pool.submit(check, kind, place, target) for kind in CHECKED for place in range(len(RAGGED))]:
+            report.extend(*checks.result())
+        wait(compiling)
+    timed = ByDriver(driver, current_stream, timed=True)
+    for shape, case in timed_cases(Sizes(), target):
+        report.add("kernels", case.name, lambda s=shape, c=case: speed(s, c, timed, bandwidth))  # type: ignore[misc]
     for name in given.shapes:
         gpu_decode.add_to(report.add, name, target, bandwidth)
-    gpu_search.add_to(report.add, Sizes(), target, ByDriver(driver, _stream, timed=True))
+    gpu_search.add_to(report.add, Sizes(), target, timed)
     print(report.text)
     return 0 if report.right else 1
 
 
-def _check_and_time(report: Report, driver: CudaDriver, target: Target, bandwidth: float) -> None:
-    """Every kernel at small ragged shapes, then at real ones."""
-    by_driver, timed = ByDriver(driver, _stream), ByDriver(driver, _stream, timed=True)
-    for kind in CHECKED:
-        check(report.add, replace(target, activation=kind), by_driver)
-    for shape, case in timed_cases(Sizes(), target):
-        report.add("kernels", case.name, lambda s=shape, c=case: speed(s, c, timed, bandwidth))  # type: ignore[misc]
+def check(kind: str, place: int, target: Target) -> tuple[list[dict[str, Any]], list[str]]:
+    """Of each operator in one type at one ragged size, in a process of its own: whether each way of launching it agrees
+    with its reference; and what failed."""
+    rows: list[dict[str, Any]] = []
+    failed: list[str] = []
+
+    def verdict(case: Case, launcher: Launcher) -> bool:
+        try:
+            return agrees(case, launcher)
+        except Exception as error:  # noqa: BLE001 - of one way; the other has a verdict still
+            failed.append(f"checks, {case.name} in {kind}: {type(error).__name__}: {error}"[:500])
+            return False
+
+    by_driver = ByDriver(CudaDriver(), current_stream)
+    for case in every_case(RAGGED[place], replace(target, activation=kind)):
+        verdicts = {"right": verdict(case, by_triton), "ptx_right": verdict(case, by_driver)}
+        rows.append({"kernel": case.name, "type": kind, **verdicts})
+    return rows, failed
 
 
-def _stream() -> int:
-    return int(torch.cuda.current_stream().cuda_stream)
-
-
-def check(add: Callable[..., None], target: Target, by_driver: Launcher) -> None:
-    """Adds for each operator and type whether both ways of launching it agree with its reference at ragged shapes."""
-    for sizes in RAGGED:
-        for case in every_case(sizes, target):
-
-            def verdicts(case: Case = case) -> dict[str, Any]:
-                right, ptx_right = agrees(case, by_triton), agrees(case, by_driver)
-                return {"kernel": case.name, "type": target.activation, "right": right, "ptx_right": ptx_right}
-
-            add("checks", f"{case.name} in {target.activation}", verdicts)
+def compile_plain(part: int, target: Target) -> None:
+    """Fills torch's cache on disk with a part of what `speed` compiles, in a process of its own."""
+    for _, case in list(timed_cases(Sizes(), target))[part::PARTS]:
+        torch.compile(case.plain, dynamic=False)(case.inputs)
 
 
 def speed(shape: str, case: Case, launcher: Launcher, bandwidth: float) -> dict[str, Any]:
     """How long all kernels of an operator take beside torch, which computes all the same outputs; CUDA graphs all."""
     torch.compiler.reset()
     compiled = torch.compile(case.plain, dynamic=False)
-    seconds = median_seconds(captured(lambda: case.run(launcher, case.inputs)))
+    seconds = call_seconds(lambda given: case.run(launcher, given), case.inputs)
     return {
         "kernel": case.name,
         "shape": shape,
         "seconds": seconds,
         "share_of_copy": case.moved_bytes / seconds / bandwidth,
         "least_share": case.least_share,
-        "eager_seconds": median_seconds(captured(lambda: case.plain(case.inputs))),
-        "compiled_seconds": median_seconds(captured(lambda: compiled(case.inputs))),
+        "eager_seconds": call_seconds(case.plain, case.inputs),
+        "compiled_seconds": call_seconds(compiled, case.inputs),
     }
 
 

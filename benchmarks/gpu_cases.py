@@ -1,7 +1,7 @@
 """What `benchmarks.gpu` measures of each operator: inputs, our kernels, the float64 reference, the same in torch."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ import torch
 from kernels.contract import Constants, Contract
 from kernels.launch import TORCH_TYPES
 from kernels.specimens import Specimen, specimen
+from kernels.tuning import Configuration
 
 Inputs = Mapping[str, Any]
 Launcher = Callable[[Specimen, Inputs], Sequence[Any]]
@@ -44,11 +45,15 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Target:
-    """Where cases run: compute capability, Triton's name of the activations' type, torch's of the device."""
+    """Where cases run: compute capability, Triton's name of the activations' type, torch's of the device.
+
+    `tried` are configurations by kernel that take the place of those in `tuning.toml`.
+    """
 
     architecture: int
     activation: str
     device: str
+    tried: Mapping[str, Configuration] = field(default_factory=dict)
 
     def random(self, *shape: int, like: Any = None) -> Any:
         """Standard normal, of the activations' type unless another is given."""
@@ -63,8 +68,12 @@ class Target:
         return torch.full(shape, value, device=self.device, dtype=torch.int32)
 
     def kernel(self, contract: Contract, constants: Constants) -> Specimen:
-        """The kernel with what is tuned for the architecture."""
-        return specimen(contract, constants, self.activation, self.architecture)
+        """The kernel with what is tuned for the architecture, or tried."""
+        chosen = specimen(contract, constants, self.activation, self.architecture)
+        if contract.name not in self.tried:
+            return chosen
+        other = self.tried[contract.name]
+        return replace(chosen, constants={**chosen.constants, **other.constants}, configuration=other)
 
 
 @dataclass(frozen=True)

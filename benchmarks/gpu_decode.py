@@ -21,7 +21,7 @@ from services.executor.models.rotary import Rotary
 
 HELD = 1024
 ITEM_BYTES = 2
-FOUR_BITS = "direct emitter, 4 bits"
+FOUR_BITS, COMPILED = "direct emitter, 4 bits", "transformers, compiled"
 STEPS = 50
 BATCHES = (1, 8, 64)
 SHAPES = {
@@ -99,16 +99,16 @@ def _linear(name: str) -> bool:
 
 
 def add_to(add: Callable[..., None], name: str, target: Target, bandwidth: float) -> None:
-    """Adds tokens a second of a decoder at each batch, ours and transformers' as it is and compiled."""
+    """Adds tokens a second of a decoder at each batch, ours and transformers'; and of one row, that compiled."""
     shape = shape_of(name)
     compiled = partial(transformers_rate, compiled=True)
-    beside = {"transformers": partial(transformers_rate, compiled=False), "transformers, compiled": compiled}
+    beside = {"transformers": partial(transformers_rate, compiled=False), COMPILED: compiled}
     ways: dict[str, Any] = {"direct emitter": direct_rate, FOUR_BITS: partial(direct_rate, packed=True)} | (
         beside if importlib.util.find_spec("transformers") else {}
     )
     for rows in BATCHES:
         for way, rate in ways.items():
-            if way == FOUR_BITS and rows > MOST_ROWS:
+            if (way == FOUR_BITS and rows > MOST_ROWS) or (way == COMPILED and rows > 1):
                 continue
 
             def measure(way: str = way, rate: Any = rate, rows: int = rows) -> dict[str, Any]:
@@ -136,9 +136,16 @@ def transformers_rate(shape: DecoderShape, rows: int, target: Target, compiled: 
         return rows * STEPS / step_seconds(transformers_step(shape, rows, target.device, HELD, compiled), STEPS)
 
 
+def compile_transformers(name: str) -> None:
+    """Fills torch's cache on disk with what `transformers_rate` compiles, in a process of its own."""
+    if importlib.util.find_spec("transformers"):
+        with torch.no_grad():
+            transformers_step(shape_of(name), 1, "cuda", HELD, compiled=True)()
+
+
 def transformers_step(shape: DecoderShape, rows: int, device: str, held: int, compiled: bool) -> Callable[[], Any]:
     """One token a row. Its cache has `held` places, all of which a step reads, and is full after 2 STEPS steps."""
-    from transformers import LlamaConfig, LlamaForCausalLM, StaticCache
+    from transformers import AutoModelForCausalLM, LlamaConfig, StaticCache
 
     attention = shape.attention
     config = LlamaConfig(
@@ -153,7 +160,7 @@ def transformers_step(shape: DecoderShape, rows: int, device: str, held: int, co
         max_position_embeddings=attention.max_positions,
     )
     with torch.device(device):
-        model = LlamaForCausalLM(config).to(torch.bfloat16).eval()
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).eval()
     cache = StaticCache(config=config, max_cache_len=held)
     ids = torch.zeros((rows, held - 2 * STEPS), dtype=torch.int64, device=device)
     model(ids, past_key_values=cache, logits_to_keep=1)

@@ -13,7 +13,6 @@ from kernels.mean_pool_l2 import plugin as pool
 from kernels.mean_pool_l2.reference import mean_pool_l2
 from kernels.similarity_top_k import plugin as similarity
 from kernels.similarity_top_k.reference import similarity_top_k
-from kernels.tuning import configuration
 
 TOKENS = 512  # of a row, where many are read at once
 RAGGED = (
@@ -97,5 +96,6 @@ def similarity_case(sizes: Sizes, target: Target) -> Case:
 
 
 def _scan(sizes: Sizes, target: Target) -> Any:
-    block = configuration(similarity.SIMILARITY_TOP_K, target.architecture).constants["BLOCK_FEATURES"]
-    return target.kernel(similarity.SIMILARITY_TOP_K, similarity.constants(sizes.features, sizes.k, block))
+    chosen = target.kernel(similarity.SIMILARITY_TOP_K, {})
+    fixed = similarity.constants(sizes.features, sizes.k, chosen.constants["BLOCK_FEATURES"])
+    return target.kernel(similarity.SIMILARITY_TOP_K, fixed)

@@ -56,10 +56,16 @@ class ByDriver:
         return outputs
 
     def _load(self, chosen: Specimen) -> DeviceKernel:
-        key = (chosen.contract.name, chosen.activation, tuple(sorted(chosen.constants.items())))
+        tuned = (chosen.configuration.num_warps, chosen.configuration.num_stages)
+        key = (chosen.contract.name, chosen.activation, tuple(sorted(chosen.constants.items())), tuned)
         if key not in self._loaded:
             self._loaded[key] = DeviceKernel(self._driver, chosen)
         return self._loaded[key]
+
+
+def current_stream() -> int:
+    """The address of torch's."""
+    return int(torch.cuda.current_stream().cuda_stream)
 
 
 def tensors(inputs: Inputs) -> dict[str, Tensor]:

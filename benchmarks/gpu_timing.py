@@ -1,6 +1,6 @@
 """How long something takes on a GPU: out of a CUDA graph, so that no launch from Python is in it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,8 @@ import torch
 
 COPIED_BYTES = 1 << 30
 CLEARED_BYTES = 256 << 20  # more than any second-level cache
+ROTATED_BYTES = 1 << 30
+CALLS = 64  # in one graph, whose own launch is a few microseconds
 ROUNDS = 30
 WARM_UP = 3
 
@@ -38,11 +40,31 @@ def captured(call: Callable[[], Any]) -> Callable[[], Any]:
     return replay
 
 
-def median_seconds(call: Callable[[], Any]) -> float:
+def call_seconds(
+    call: Callable[[Any], Any], inputs: Mapping[str, Any], calls: int = CALLS, rounds: int = ROUNDS
+) -> float:
+    """Of one call of many in one graph, so that no launch from the host is in it.
+
+    Calls take turns over copies of the inputs, so that large ones are in no cache; small ones may be, as what was just
+    computed is.
+    """
+    size = sum(tensor.nbytes for tensor in inputs.values())
+    copies = [inputs]
+    while len(copies) < min(calls, ROTATED_BYTES // size):
+        copies.append({name: tensor.clone() for name, tensor in inputs.items()})
+
+    def turns() -> None:
+        for turn in range(calls):
+            call(copies[turn % len(copies)])
+
+    return median_seconds(captured(turns), rounds) / calls
+
+
+def median_seconds(call: Callable[[], Any], rounds: int = ROUNDS) -> float:
     """Of one call, each with the second-level cache cleared before it."""
     cleared = torch.empty(CLEARED_BYTES, dtype=torch.uint8, device="cuda")
     seconds = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         cleared.zero_()
         begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         begin.record()

@@ -58,7 +58,7 @@ class CudaDriver:
         self._call("cuStreamCreate", ctypes.byref(stream), 1)
         self.stream = stream.value or 0
         self._held: set[int] = set()
-        self._loaded: dict[str, Any] = {}  # by PTX, in which the entry and its shared memory stand
+        self._loaded: dict[str | bytes, Any] = {}  # by code, in which the entry and its shared memory stand
 
     def close(self) -> None:
         """Gives all memory back that it gave out, and the device; any thread may call, once nothing runs."""
@@ -127,16 +127,17 @@ class CudaDriver:
         )  # fmt: skip
         self._call("cuMemcpy2DAsync_v2", ctypes.byref(given), ctypes.c_void_p(self.stream))
 
-    def load(self, ptx: str, entry: str, shared_bytes: int) -> Any:
-        """A kernel out of PTX, ready to be launched with that much shared memory; equal PTX is loaded once."""
-        if ptx in self._loaded:
-            return self._loaded[ptx]
+    def load(self, code: str | bytes, entry: str, shared_bytes: int) -> Any:
+        """A kernel out of PTX or a cubin, ready to be launched with that much shared memory; each is loaded once."""
+        if code in self._loaded:
+            return self._loaded[code]
         module, function = ctypes.c_void_p(), ctypes.c_void_p()
-        self._call("cuModuleLoadData", ctypes.byref(module), ptx.encode() + b"\0")
+        image = code if isinstance(code, bytes) else code.encode() + b"\0"
+        self._call("cuModuleLoadData", ctypes.byref(module), image)
         self._call("cuModuleGetFunction", ctypes.byref(function), module, entry.encode())
         if shared_bytes > _DEFAULT_SHARED_BYTES:
             self._call("cuFuncSetAttribute", function, _MOST_SHARED_BYTES, shared_bytes)
-        self._loaded[ptx] = function
+        self._loaded[code] = function
         return function
 
     def launch(

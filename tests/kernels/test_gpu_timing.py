@@ -80,6 +80,27 @@ def test_a_graph_is_captured_once_and_warm(monkeypatch: pytest.MonkeyPatch) -> N
     assert clock.calls == 2 * (gpu_timing.WARM_UP + 1)
 
 
+def test_calls_take_turns_over_inputs_that_no_cache_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All in one graph, whose time is that of one call; as many copies as there are bytes for, or calls."""
+    clock = Clock(monkeypatch)
+    monkeypatch.setattr(gpu_timing, "ROTATED_BYTES", 3 * 400)
+    seen: list[int] = []
+
+    def call(given: Any) -> None:
+        seen.append(given["x"].data_ptr())
+        clock.work()
+
+    assert gpu_timing.call_seconds(call, {"x": torch.zeros(100)}, calls=6) == 1
+    assert len(set(seen[:3])) == 3
+    assert seen[:3] == seen[3:6]
+    seen.clear()
+    clock.captured.clear()
+    assert gpu_timing.call_seconds(call, {"x": torch.zeros(1)}, calls=2) == 1
+    assert len(set(seen)) == 2
+    clock.captured.clear()
+    assert gpu_timing.call_seconds(call, {"x": torch.zeros(5000)}, calls=2) == 1
+
+
 def test_the_median_is_of_single_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """One slow call in many does not show."""
     clock = Clock(monkeypatch)
