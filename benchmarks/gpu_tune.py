@@ -205,6 +205,8 @@ def timed(space: Space, candidates: Candidates, launches: Launches) -> list[dict
                 seconds = call_seconds(partial(case.run, launches), case.inputs, CALLS, ROUNDS)
                 one["us"].append(round(1e6 * seconds, 2))
         except (ValueError, CudaUnavailable) as error:
+            if tried is None:
+                raise
             one["refused"] = str(error)
         found.append(one)
     return found
@@ -241,9 +243,14 @@ def main(arguments: Sequence[str]) -> int:
             candidates.begin(space)
         launches = Launches(driver, candidates)
         for space in chosen:
-            found[space.kernel] = timed(space, candidates, launches)
+            try:
+                times = timed(space, candidates, launches)
+            except Exception as error:  # noqa: BLE001 - of this kernel as it is; the others go on
+                print(f"{space.kernel}: {type(error).__name__}: {error}", file=sys.stderr)
+                continue
+            found[space.kernel] = times
             given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-            print(table(space.kernel, found[space.kernel]), flush=True)
+            print(table(space.kernel, times), flush=True)
     return 0
 
 
