@@ -1,17 +1,16 @@
 """Opens the SQLite file of the entries, or sets a damaged one aside and starts with what is whole of it."""
 
 import sqlite3
-import time
 from pathlib import Path
 
 import structlog
 
 from services.cache.journal import Journal
 from services.cache.salvage import PAGE, salvage
+from services.cache.set_aside import KEPT, SetAside
 from services.chassis.settings import ConfigError
 
 _APPLICATION_ID = 0x46434348  # "FCCH"
-_KEPT = "-kept"
 _PIECE = 1 << 22
 _VERSION = 0x46430003  # a mark of its own, should a byte of the other one change
 
@@ -65,8 +64,8 @@ def open_database(path: Path) -> sqlite3.Connection:
     """A connection that owns the file alone, in WAL mode, with the schema in place.
 
     A commit survives a killed process, not a power cut (synchronous NORMAL): an entry lost to the latter costs its
-    price once more. A file of ours that is damaged or of another version is renamed to `<name>.aside-<time>`, and
-    what is whole of it is brought over.
+    price once more. A file of ours that is damaged or of another version is renamed to `<name>.aside-<time>`, where the
+    newest such file stays for a while, and what is whole of it is brought over.
 
     Raises:
         ConfigError: another process holds the file, it belongs to another application, or it cannot be made.
@@ -78,7 +77,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         except _Unusable as problem:
             if not _has_our_mark(path):
                 raise
-            aside = _set_aside(path)
+            aside = SetAside(path).add()
             connection = _open(path)
             found = salvage(aside, path.read_bytes()[:PAGE], connection)
             log = structlog.get_logger("cache")
@@ -103,7 +102,9 @@ def _open(path: Path) -> sqlite3.Connection:
         new = _is_new(connection, path)  # from here on nobody else has the file
         journal = path.with_name(f"{path.name}-wal")
         if not new and Journal(journal, PAGE).damaged:
-            journal.with_name(f"{journal.name}{_KEPT}").hardlink_to(journal)  # closing removes the other name
+            kept = journal.with_name(f"{journal.name}{KEPT}")
+            kept.unlink(missing_ok=True)  # of a process that was killed here
+            kept.hardlink_to(journal)  # closing removes the other name
             raise _Unusable("a byte of its journal changed")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
@@ -170,12 +171,3 @@ def _has_our_mark(path: Path) -> bool:
         header = file.read(72)
     marks = {68: _APPLICATION_ID, 60: _VERSION}
     return any(header[place : place + 4] == mark.to_bytes(4, "big") for place, mark in marks.items())
-
-
-def _set_aside(path: Path) -> Path:
-    stamp = f"aside-{time.time_ns()}"
-    for suffix in ("-wal", f"-wal{_KEPT}", "-shm", ""):
-        file = path.with_name(path.name + suffix)
-        if file.exists():
-            file.rename(path.with_name(f"{path.name}.{stamp}{suffix.removesuffix(_KEPT)}"))
-    return path.with_name(f"{path.name}.{stamp}")

@@ -25,6 +25,7 @@ from services.cache.rows import (
 )
 from services.cache.seal import seal
 from services.cache.session import Session
+from services.cache.set_aside import SetAside
 from services.cache.tally import Tally
 from services.cache.vector_store import VectorStore
 
@@ -41,6 +42,7 @@ class EntryStore:
     def __init__(self, path: Path, max_requests: int) -> None:
         """Opens the file; the last `max_requests` request ids are kept. Raises ConfigError where it cannot be used."""
         self._session = Session(open_database(path))
+        self.aside = SetAside(path)
         self.vectors = VectorStore(self._session)
         self._max_requests = max_requests
         self._prefix = self._session.fact("prefix") or self._named()

@@ -67,10 +67,11 @@ class KeptEntries:
         return [(entry, self._vector(entry)) for entry in self._counted(entries)]
 
     def invalidate(self, selector: Selector) -> int:
-        """Removes entries; returns how many."""
+        """Removes entries, so that nothing of them can be read in a file; returns how many."""
         sequences = self._store.select(selector)
         self.remove(sequences)
         self._store.empty_journal()
+        self._store.aside.remove()  # it may hold any of them
         return len(sequences)
 
     def of(self, sequences: Sequence[int]) -> list[Entry]:
@@ -95,7 +96,9 @@ class KeptEntries:
 
     def keep(self, new: NewEntry, lookup_id: str = "") -> str:
         """Keeps an entry in place of the one to the same prompt and returns its id; durable on return."""
-        gone, evicted, worth = self._memory.room_for(new, self._store.expired(self._clock_ns(), _SWEEP))
+        now_ns = self._clock_ns()
+        self._store.aside.expire(now_ns)
+        gone, evicted, worth = self._memory.room_for(new, self._store.expired(now_ns, _SWEEP))
         counted = self._places(gone + evicted)
         entry = self._store.insert(new, gone + evicted, worth, self._memory.take_touched(_SWEEP))
         self._memory.give_up(evicted)

@@ -21,6 +21,9 @@ requests, and `certified` knows of nothing but audits. A second warm-up takes th
 that decides, against which the new one must win. Pairs and logs with 200 near texts or more train a verifier of pairs
 too, which must win against what the tenant's verdicts taught."""
 
+_PURGE = """Removes entries; conditions add up. A damaged file of entries that the cache has set aside, in which they might
+still be read, is removed with them, whatever is purged."""
+
 
 def add_cache_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds ls, show, purge, export, import, warm and reembed."""
@@ -30,7 +33,7 @@ def add_cache_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--json", action="store_true", help="print as JSON, one object a line")
     shown = actions.add_parser("show", help="show an entry and its answer", description="Shows one entry, whole.")
     shown.add_argument("id", type=filled, help="as `fulcrum cache ls` shows it")
-    purge = actions.add_parser("purge", help="remove entries", description="Removes entries; conditions add up.")
+    purge = actions.add_parser("purge", help="remove entries", description=_PURGE)
     purge.add_argument("--id", type=filled, help="only this entry")
     purge.add_argument("--principal", type=text, help="only entries that this key or certificate caused")
     purge.add_argument("--model", type=filled, help="only answers of this model")
