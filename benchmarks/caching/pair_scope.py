@@ -70,7 +70,7 @@ def _replayed(of: Asked, verifier: PairVerifier | None, bound: float, seed: int)
     for place in rng.sample(range(len(of.pairs)), len(of.pairs)):
         pair, right = of.pairs[place], bool(of.same[place])
         scope.risk.begin(bound)
-        scope.stored(place)
+        scope.answers.stored(place)
         near = Near([pair.similarity], [place], partial(_entry, pair))
         considered = scope.consider(pair.asked, near, bound)
         decided += scope.verifier[0] is VerifierStanding.DECIDES

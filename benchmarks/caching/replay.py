@@ -102,5 +102,5 @@ class Replay:
             self._first.setdefault(self._traffic.categories[place], place)
         self._answers[place] = answer
         self._exact[normalise(self._traffic.texts[place])] = place if answer == place else answer
-        self.scope.stored(answer)
+        self.scope.answers.stored(answer)
         self._shelf.add(place)

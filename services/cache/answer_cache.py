@@ -99,7 +99,7 @@ class AnswerCache:
     def store(self, submission: Submission) -> str | NotKept:
         """Keeps an answer in place of the one to the same prompt and returns the entry's id; durable on return.
 
-        Who did not look it up first cannot take a better one from the tenant.
+        Who did not look it up first cannot take a better one from the tenant, nor can who is in quarantine.
 
         Raises:
             InvalidField: a bad vector, or more bytes than the whole cache may hold.
@@ -121,14 +121,16 @@ class AnswerCache:
         new = embedded(self._new(submission, now_ns), embedding, vector)
         self.kept.check_size(new)
         new = replace(new, standing=self._memory.standing(new, limits.confirmed_for_trust))
-        if not submission.lookup_id and self._memory.outlives(new, submission.ttl_ns is not None, now_ns):
+        limited = submission.ttl_ns is not None and not submission.lookup_id
+        if self._memory.outlives(new, limited, now_ns):
             return NotKept.OUTLIVED
         return self.kept.keep(new, submission.lookup_id)
 
     def judge(self, tenant: str, lookup_id: str, right: bool, principal: str | None = None) -> bool:
         """Takes a verdict on the answer that a lookup served, or that was stored for it; tells whether it goes.
 
-        A right one confirms the entry, unless it is of the `principal` who caused it; None stands for our services.
+        A right one confirms the entry, unless it is of the `principal` who caused it; None stands for our services. A
+        wrong one withdraws it, but that of a principal without standing on another's has it compared once more.
 
         Raises:
             NotFound: the tenant made no such lookup, or it is forgotten.
@@ -141,6 +143,9 @@ class AnswerCache:
         if right:
             if principal is None or principal != self._memory.principal_of(sequence):
                 self.kept.confirm(sequence)
+            return False
+        if not self._memory.may_withdraw(sequence, principal, self._settings.of(tenant).confirmed_for_trust):
+            self.kept.doubt(sequence)
             return False
         self.kept.remove([sequence])
         return True

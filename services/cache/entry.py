@@ -128,10 +128,13 @@ class Entry:
 
     @property
     def meaning(self) -> int:
-        """A number that answers share which are the same after normalising, worked out once."""
+        """A number that answers of one fingerprint share which are the same after normalising, worked out once.
+
+        Another system prompt may make another thing of the same words, so that they share nothing there.
+        """
         if self._meaning is None:
             said = normalise(self.answer.text).encode(errors="surrogatepass")
-            digest = hashlib.blake2b(said, digest_size=8).digest()
+            digest = hashlib.blake2b(said, digest_size=8, key=self.partition.fingerprint).digest()
             object.__setattr__(self, "_meaning", int.from_bytes(digest, "little", signed=True))
         return cast(int, self._meaning)
 

@@ -137,6 +137,11 @@ class KeptEntries:
         if self._memory.confirm(sequence):
             self._store.confirm(sequence)
 
+    def doubt(self, sequence: int) -> None:
+        """Has the answer of an entry compared before it is served as a similar one again."""
+        for place in self._places([sequence]):
+            self._scopes.doubted(place)
+
     def remove(self, sequences: Sequence[int]) -> None:
         """Removes entries, known or not."""
         counted = self._places(sequences)

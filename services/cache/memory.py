@@ -140,6 +140,17 @@ class Memory:
                 self._answers.put(replace(entry, standing=Standing.CONFIRMED))
             return True
 
+    def may_withdraw(self, sequence: int, principal: str | None, needed: int) -> bool:
+        """Whether a complaint of this principal, None for our services, takes an entry away from all that it serves.
+
+        Its own principal's does, and that of one with the standing for which so many confirmed entries are needed.
+        """
+        with self._lock:
+            record = self._directory.at(sequence)
+            if principal is None or record is None or principal == record.principal:
+                return True
+            return self._directory.principals.confirmed(record.partition.tenant, principal) >= needed
+
     def principal_of(self, sequence: int) -> str | None:
         """Who caused an entry; None where it is gone."""
         with self._lock:

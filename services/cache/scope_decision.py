@@ -1,13 +1,14 @@
 """Decides within one scope, and learns from every verdict whether its decisions were right."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from services.cache.brake import Braked
 from services.cache.challenge import Challenge
 from services.cache.challenger import Challenger, VerifierStanding
 from services.cache.considered import Action, Considered, Near
 from services.cache.decision import MEASURED_WRONG_SHARE, MissReason, precision
-from services.cache.evidence import NAMES, Record, Votes, favoured, weigh
+from services.cache.evidence import NAMES, Votes, favoured, weigh
+from services.cache.known_answers import KnownAnswers
 from services.cache.pair_verifier import Compared
 from services.cache.risk_controller import LEAST_PROPENSITY, RiskController
 from services.cache.scorer import Scorer
@@ -17,9 +18,8 @@ from services.cache.vetoes import Veto, veto
 from services.cache.warm_up import Lessons
 from services.chassis.errors import FailedPrecondition
 
-_MOST_ANSWERS = 50_000
 _BEYOND_OPINION = frozenset({Veto.NUMBERS, Veto.NEGATION, Veto.TEXT})  # stand until their own trial, whoever decides
-_BYTES, _RECORD_BYTES = 20_000, 220  # of memory: what is there from the start, and for each answer known
+_BYTES = 20_000  # of memory: what is there from the start
 _TRIALS_BYTES = 1500  # for each partition in which vetoes were on trial
 _LEARNT = 150  # verdicts from which the scorer decides instead of the rule for new scopes
 
@@ -42,9 +42,7 @@ class ScopeDecision:
         self.trials = VetoTrials()
         self.warmth = Challenge()
         self.challenger: Challenger | None = None
-        self.records: dict[int, Record] = {}
-        self.aliases: dict[int, int] = {}  # an answer that was judged equal to another -> that one
-        self.entries = 0
+        self.answers = KnownAnswers()
 
     def consider(
         self, asked: Sketch, near: Near, bound: float, judged: bool = True, executes: bool = True
@@ -56,8 +54,8 @@ class ScopeDecision:
         """
         similarities, answers = near.similarities, near.answers
         votes, against = self._candidate(asked, near)
-        record = self.records.get(answers[votes.place]) or Record()
-        features = weigh(similarities, answers, votes, record, self.entries, against is not None)
+        record, entries = self.answers.record(answers[votes.place]), self.answers.entries
+        features = weigh(similarities, answers, votes, record, entries, against is not None)
         learnt = self.learnt
         nearest = similarities[votes.place]
         pair = Compared(asked, near.sketch(votes.place), nearest, against) if self.challenger else None
@@ -72,9 +70,10 @@ class ScopeDecision:
             reason = MissReason.BRAKED
         elif close and not stands:
             usual, reason = self.risk.propensity(doubt) if learnt else LEAST_PROPENSITY, None
-            propensity = 1.0 if braked else usual
+            doubted = judged and self.answers.doubted(answers[votes.place])
+            propensity = 1.0 if braked or doubted else usual
             action = Action.AUDIT if judged and self._chance() < propensity else Action.SERVE
-        audit = self.risk.begin_audit(propensity) if action is Action.AUDIT else 0
+        audit = self._begin_audit(answers[votes.place], propensity) if action is Action.AUDIT else 0
         served = action is Action.SERVE
         if served and not executes:
             self.risk.begin(bound)
@@ -135,11 +134,7 @@ class ScopeDecision:
             self.challenger.learn(own, features, considered.pair, right, 1 / sought)
             self.challenger = self.challenger.foremost
         self.scorer.learn(features, right, 1 / sought)
-        record = self.records.setdefault(considered.answer, Record())
-        if right:
-            record.right += 1
-        else:
-            record.wrong += 1
+        self.answers.judged(considered.answer, right)
         if considered.action is Action.SERVE and not right:
             self.risk.reported(considered.doubt)
         if considered.action is Action.AUDIT:
@@ -147,49 +142,10 @@ class ScopeDecision:
         if considered.veto and considered.tempting:
             self.trials.judged(considered.fingerprint, considered.veto, right)
 
-    def stored(self, answer: int) -> None:
-        """Counts an entry with this answer; the answer known longest gives way to one too many."""
-        self.entries += 1
-        self.records.setdefault(answer, Record()).entries += 1
-        if len(self.records) > _MOST_ANSWERS:
-            del self.records[next(iter(self.records))]
-
-    def alias(self, answer: int, of: int) -> None:
-        """Takes an answer that was judged equal to another for the same from now on."""
-        root = self.root(of)
-        if answer in self.aliases or answer == root:
-            return
-        self.aliases[answer] = root
-        former, same = self.records.pop(answer, Record(entries=1)), self.records.setdefault(root, Record())
-        same.right, same.wrong = same.right + former.right, same.wrong + former.wrong
-        same.entries += former.entries
-        if len(self.aliases) > _MOST_ANSWERS:
-            del self.aliases[next(iter(self.aliases))]
-
-    def roots(self, answers: Iterable[int]) -> list[int]:
-        """The `root` of each."""
-        return [self.root(answer) for answer in answers] if self.aliases else list(answers)
-
-    def root(self, answer: int) -> int:
-        """The answer that this one is the same as."""
-        while answer in self.aliases:
-            answer = self.aliases[answer]
-        return answer
-
-    def removed(self, answer: int) -> None:
-        """Counts an entry less; an answer without entries is forgotten."""
-        self.entries = max(self.entries - 1, 0)
-        record = self.records.get(answer)
-        if record is not None:
-            record.entries -= 1
-            if record.entries <= 0:
-                del self.records[answer]
-
     @property
     def bytes(self) -> int:
         """Bytes of memory, about."""
-        known = _RECORD_BYTES * (len(self.records) + len(self.aliases)) + _TRIALS_BYTES * len(self.trials.counts)
-        return _BYTES + self.scorer.bytes + known
+        return _BYTES + self.scorer.bytes + self.answers.bytes + _TRIALS_BYTES * len(self.trials.counts)
 
     @property
     def learnt(self) -> bool:
@@ -237,6 +193,10 @@ class ScopeDecision:
             if place != votes.place and veto(asked, sketch_at(place)) is None:
                 return favoured(similarities, answers, place), None
         return votes, against
+
+    def _begin_audit(self, answer: int, propensity: float) -> int:
+        self.answers.compared(answer)
+        return self.risk.begin_audit(propensity)
 
     def _stands(self, against: Veto, near: Near) -> bool:
         weighed = self._verified and against not in _BEYOND_OPINION

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from services.cache.challenger import Challenger
 from services.cache.evidence import NAMES, Record
+from services.cache.known_answers import Alias
 from services.cache.pair_verifier import PairVerifier
 from services.cache.scope_decision import ScopeDecision
 from services.cache.vetoes import Veto
 
-_VERSION = 3
+_VERSION = 4
 _BOOKS = (
     "requests", "allowance", "served", "unaudited", "audits", "audits_wrong", "spent", "expected_wrong",
     "inverse_weighted_wrong", "largest_risk",
@@ -22,8 +23,8 @@ _BOOKS = (
 
 def pack(scope: ScopeDecision) -> bytes:
     """Everything that the scope has learnt, and its books."""
-    risk, scorer = scope.risk, scope.scorer
-    known, trials = scope.records.values(), scope.trials.counts.items()
+    risk, scorer, answers = scope.risk, scope.scorer, scope.answers
+    known, trials = answers.records.values(), scope.trials.counts.items()
     challengers = _challengers(scope)
     facts = {
         "version": _VERSION,
@@ -31,7 +32,7 @@ def pack(scope: ScopeDecision) -> bytes:
         "books": {name: getattr(risk, name) for name in _BOOKS},
         "penalties": risk.certificate.penalties,
         "brake": (risk.brake.untold, risk.brake.wrong, risk.brake.blind),
-        "entries": scope.entries,
+        "entries": answers.entries,
         "count": scorer.count,
         "warmth": scope.warmth.state,
         "contests": {name: (one.contest.leads, one.contest.log_stakes) for name, one in challengers.items()},
@@ -39,11 +40,11 @@ def pack(scope: ScopeDecision) -> bytes:
     }
     arrays: dict[str, Any] = dict(
         recent=risk.recent(),
-        answers=np.array(list(scope.records), np.int64),
+        answers=np.array(list(answers.records), np.int64),
         right_of=np.array([record.right for record in known], float),
         wrong_of=np.array([record.wrong for record in known], float),
         entries_of=np.array([record.entries for record in known], np.int64),
-        aliases=np.array(list(scope.aliases.items()), np.int64).reshape(-1, 2),
+        aliases=np.array([(one, alias.of, alias.entries) for one, alias in answers.aliases.items()], np.int64),
         warm_rows=scorer.warm_rows.astype(np.float32),
         warm_right=scorer.warm_right.astype(np.float32),
         **scorer.arrays(),
@@ -76,14 +77,14 @@ def unpack(state: bytes, min_similarity: float, chance: Callable[[], float]) -> 
             scope.challenger.successor = successor
     except (ValueError, KeyError, TypeError):
         return None
-    scope.entries = facts["entries"]
+    scope.answers.entries = facts["entries"]
     scope.trials.counts = {
         bytes.fromhex(one): {Veto[name]: (good, bad) for name, (good, bad) in of.items()}
         for one, of in facts["trials of"].items()
     }
     counts = (arrays[name].tolist() for name in ("right_of", "wrong_of", "entries_of"))
-    scope.records = dict(zip(arrays["answers"].tolist(), map(Record, *counts), strict=True))
-    scope.aliases.update(arrays["aliases"].tolist())
+    scope.answers.records = dict(zip(arrays["answers"].tolist(), map(Record, *counts), strict=True))
+    scope.answers.aliases = {answer: Alias(of, entries) for answer, of, entries in arrays["aliases"].tolist()}
     return scope
 
 

@@ -79,7 +79,7 @@ class Scopes:
         if not entries:
             said = "no entry with an embedding is young enough, unexpired and out of quarantine for this request"
             return Decline(MissReason.NOT_NEAR, said), None
-        roots, fingerprint = scope.roots(map(_MEANING, entries)), query.partition.fingerprint
+        roots, fingerprint = scope.answers.roots(map(_MEANING, entries)), query.partition.fingerprint
         near = Near(similarities, roots, lambda place: entries[place].sketch, fingerprint)
         considered = scope.consider(sketch(query.text), near, bound, judges, query.executes)
         place, said = considered.place, considered.explanation
@@ -102,8 +102,7 @@ class Scopes:
         tenant, answer = entry.partition.tenant, entry.meaning
         if entry.encoder:
             entry.sketch  # noqa: B018 - now, rather than when somebody waits for a lookup
-            scope = self._scope_of(place_of(entry).scope)
-            scope.stored(scope.root(answer))
+            self._scope_of(place_of(entry).scope).answers.stored(answer)
         awaiting = self._open.get(tenant, lookup_id)
         if awaiting is not None:
             awaiting.stored = answer
@@ -111,8 +110,12 @@ class Scopes:
     def removed(self, place: CountedAt) -> None:
         """Counts an entry less, where it has a vector."""
         if place.scope.encoder:
-            scope = self._scope_of(place.scope)
-            scope.removed(scope.root(place.answer))
+            self._scope_of(place.scope).answers.removed(place.answer)
+
+    def doubted(self, place: CountedAt) -> None:
+        """Has an entry's answer compared before it is served as a similar one again, where it has a vector."""
+        if place.scope.encoder:
+            self._scope(place.scope).answers.doubt(place.answer)
 
     def reported(self, tenant: str, lookup_id: str, right: bool) -> None:
         """Takes a report on an answer that a lookup served; on one that was made anew it says nothing of any other."""
@@ -126,13 +129,12 @@ class Scopes:
         if awaiting and awaiting.considered.action is not Action.SERVE:
             self._learn(tenant, lookup_id, same)
             if same and awaiting.stored is not None:
-                self._scope(awaiting.scope).alias(awaiting.stored, awaiting.considered.answer)
+                self._scope(awaiting.scope).answers.alias(awaiting.stored, awaiting.considered.answer)
                 self._memory.changed(awaiting.scope, 1)
 
     def _learn(self, tenant: str, lookup_id: str, right: bool) -> None:
         awaiting = self._open.pop(tenant, lookup_id)
-        scope, considered = self._scope(awaiting.scope), awaiting.considered
-        scope.learn(considered._replace(answer=scope.root(considered.answer)), right)  # it may be an alias since
+        self._scope(awaiting.scope).learn(awaiting.considered, right)
         self._memory.changed(awaiting.scope, _A_VERDICT)
 
     def warm(self, name: ScopeName, lessons: Lessons) -> None:

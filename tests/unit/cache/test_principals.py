@@ -1,12 +1,14 @@
 """Principals: their entries tell where they come from, wait for confirmation, are limited, and can be purged."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from services.cache.answer_cache import AnswerCache
 from services.cache.entry import Partition, Provenance, Selector, Standing
-from services.cache.query import NotKept, Submission
+from services.cache.query import Audit, NotKept, Submission
 from tests.unit.cache.parts import HERE, Clock, ServeNearest, ask, embedding, keep, opened, served
 
 
@@ -72,6 +74,70 @@ def test_a_withdrawn_entry_costs_standing(tmp_path: Path) -> None:
         cache.judge(HERE.tenant, cache.lookup(ask("x", principal="b")).lookup_id, right=False)
         cache.store(by("a", "z"))
         assert served(cache.lookup(ask("z", principal="b"))) is None
+
+
+def confirmed(cache: AnswerCache, text: str, of: str, by_whom: str, **changes: Any) -> None:
+    cache.store(by(of, text, **changes))
+    cache.judge(HERE.tenant, cache.lookup(ask(text, principal=of)).lookup_id, right=True, principal=by_whom)
+
+
+def test_a_principal_without_standing_withdraws_its_own_alone(tmp_path: Path) -> None:
+    """However often it complains, what others confirmed is served to everybody; its own goes at its first word."""
+    with opened(tmp_path, confirmed_for_trust=1) as cache:
+        confirmed(cache, "x", "a", "b")
+        for _ in range(5):
+            found = cache.lookup(ask("x", principal="new"))
+            assert not cache.judge(HERE.tenant, found.lookup_id, right=False, principal="new")
+        assert served(cache.lookup(ask("x", principal="b"))) == "42"
+        cache.store(by("new", "mine"))
+        assert cache.judge(HERE.tenant, cache.lookup(ask("mine", principal="new")).lookup_id, False, "new")
+        assert served(cache.lookup(ask("mine", principal="new"))) is None
+
+
+@pytest.mark.parametrize("who", ["a", "c", None], ids=["its own", "with standing", "a service of ours"])
+def test_who_withdraws_what_others_confirmed(tmp_path: Path, who: str | None) -> None:
+    """Its own principal, one with standing, and a service of ours."""
+    with opened(tmp_path, confirmed_for_trust=1) as cache:
+        confirmed(cache, "x", "a", "b")
+        confirmed(cache, "y", "c", "b")
+        assert cache.judge(HERE.tenant, cache.lookup(ask("x", principal="c")).lookup_id, right=False, principal=who)
+        assert served(cache.lookup(ask("x", principal="b"))) is None
+
+
+def test_where_all_are_trusted_anyone_withdraws(tmp_path: Path) -> None:
+    """No standing is asked for where the settings ask for none."""
+    with opened(tmp_path) as cache:
+        cache.store(by("a", "x"))
+        assert cache.judge(HERE.tenant, cache.lookup(ask("x", principal="b")).lookup_id, right=False, principal="b")
+
+
+def test_a_complaint_without_standing_has_the_answer_compared(tmp_path: Path) -> None:
+    """The next similar request of who compares executes, once a complaint; others are served meanwhile."""
+    with opened(tmp_path, confirmed_for_trust=1) as cache:
+        confirmed(cache, "How do I top up my card?", "a", "b", embedding=embedding())
+        similar = ask("Please, how do I top up my card?", embedding=embedding(0.99), principal="c", judges=True)
+        for _ in range(2):
+            assert served(cache.lookup(similar)) == "42"
+            complained = cache.lookup(ask("How do I top up my card?", principal="new"))
+            cache.judge(HERE.tenant, complained.lookup_id, right=False, principal="new")
+            assert served(cache.lookup(replace(similar, judges=False))) == "42"
+            compared = cache.lookup(similar)
+            assert isinstance(compared, Audit)
+            assert compared.propensity == 1
+        assert served(cache.lookup(similar)) == "42"
+
+
+def test_who_is_in_quarantine_replaces_nothing_that_serves_everybody(tmp_path: Path) -> None:
+    """Not even where it found what is there too old: that would withdraw it as well."""
+    clock = Clock()
+    with opened(tmp_path, clock, confirmed_for_trust=1) as cache:
+        confirmed(cache, "x", "a", "b")
+        clock.advance(60)
+        missed = cache.lookup(ask("x", principal="new", max_age_ns=1))
+        assert cache.store(by("new", "x", "mine", lookup_id=missed.lookup_id)) is NotKept.OUTLIVED
+        missed = cache.lookup(ask("x", principal="a", max_age_ns=1))
+        assert isinstance(cache.store(by("a", "x", "newer", lookup_id=missed.lookup_id)), str)
+        assert served(cache.lookup(ask("x", principal="b"))) == "newer"
 
 
 def test_inserts_per_hour(tmp_path: Path) -> None:

@@ -226,15 +226,15 @@ def test_an_alias_takes_every_entry_along() -> None:
     goes."""
     decision = scope()
     for answer in (7, 7, 7, 9):
-        decision.stored(answer)
-    decision.records[9].right, decision.records[7].right = 50, 1
-    decision.alias(7, of=9)
-    assert (decision.records[9].entries, decision.records[9].right) == (4, 51)
+        decision.answers.stored(answer)
+    decision.answers.records[9].right, decision.answers.records[7].right = 50, 1
+    decision.answers.alias(7, of=9)
+    assert (decision.answers.records[9].entries, decision.answers.records[9].right) == (4, 51)
     for _ in range(3):
-        decision.removed(decision.root(7))
-    assert decision.records[9].right == 51
-    decision.removed(9)
-    assert not decision.records
+        decision.answers.removed(7)
+    assert decision.answers.records[9].right == 51
+    decision.answers.removed(9)
+    assert not decision.answers.records
 
 
 def test_an_explanation_says_what_decided() -> None:

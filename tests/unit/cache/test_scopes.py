@@ -58,7 +58,7 @@ def test_a_word_on_the_answer_made_is_no_word_on_its_neighbour(tmp_path: Path) -
             before = pack(cache._scopes._scope(SCOPE))
             assert cache.judge("acme", found.lookup_id, right=right) is not right
             after = cache._scopes._scope(SCOPE)
-            assert not after.aliases
+            assert not after.answers.aliases
             assert pack(after) == before or not right
             assert after.scorer.count == 0
         assert served(cache.lookup(ask(OTHERWISE))) is None
@@ -83,7 +83,7 @@ def test_what_makes_no_alias(tmp_path: Path, told: str) -> None:
             cache._scopes.compared("rival", found.lookup_id, same=True)
             cache._scopes.reported("rival", hit.lookup_id, right=False)
             assert pack(scope) == before
-        assert not scope.aliases
+        assert not scope.answers.aliases
         assert scope.scorer.count == (told == "different")
 
 
@@ -97,7 +97,7 @@ def test_a_verdict_after_an_alias_counts_for_both_answers(tmp_path: Path) -> Non
         assert later.entry.answer.text == "another"
         cache.compared("acme", first.lookup_id, same=True)
         cache.compared("acme", later.lookup_id, same=True)
-        (record,) = cache._scopes._scope(SCOPE).records.values()
+        (record,) = cache._scopes._scope(SCOPE).answers.records.values()
         assert (record.entries, record.right) == (2, 2)
 
 
@@ -226,8 +226,8 @@ def test_a_miss_judged_equal_becomes_an_alias(tmp_path: Path) -> None:
         cache.store(keep(OTHERWISE, "Please go to Top up.", embedding=embedding(0.9), lookup_id=found.lookup_id))
         cache.compared("acme", found.lookup_id, same=True)
         scope = cache._scopes._scope(SCOPE)
-        assert len(scope.aliases) == 1
-        assert max(record.entries for record in scope.records.values()) == 2
+        assert len(scope.answers.aliases) == 1
+        assert max(record.entries for record in scope.answers.records.values()) == 2
 
 
 def test_what_one_system_prompt_proves_lifts_no_veto_under_another(tmp_path: Path) -> None:
@@ -258,9 +258,9 @@ def test_entries_that_go_are_counted_no_more(tmp_path: Path, memory: int) -> Non
             cache.store(keep(f"Which plan has {number} seats?", f"Plan {number}.", embedding=embedding(0.5)))
         cache.store(keep("Which plan has 199 seats?", "Another.", embedding=embedding(0.5)))
         scope = cache._scopes._scope(SCOPE)
-        assert (cache.stats().entries, scope.entries, len(scope.records)) == (50, 50, 50)
+        assert (cache.stats().entries, scope.answers.entries, len(scope.answers.records)) == (50, 50, 50)
         cache.kept.invalidate(Selector("acme"))
-        assert (cache.stats().entries, scope.entries, len(scope.records)) == (0, 0, 0)
+        assert (cache.stats().entries, scope.answers.entries, len(scope.answers.records)) == (0, 0, 0)
 
 
 def test_a_scope_is_the_same_after_packing() -> None:
@@ -270,7 +270,7 @@ def test_a_scope_is_the_same_after_packing() -> None:
     again = unpack(pack(scope), 0.8, random.random)
     assert again is not None
     assert again.risk.certified == scope.risk.certified
-    assert again.records == scope.records
+    assert again.answers.records == scope.answers.records
     features = tuple(np.linspace(0.1, 0.9, 14))
     assert again.scorer.probability(features) == scope.scorer.probability(features)
     assert pack(again) == pack(scope)

@@ -98,7 +98,7 @@ def test_nothing_taught_is_on_the_books() -> None:
     assert (scope.risk.audits, scope.risk.requests, scope.risk.allowance) == (0, 0, 0.0)
     assert scope.risk.certificate.penalties == fresh.certificate.penalties
     assert scope.risk.correction == fresh.correction
-    assert (scope.scorer.count, scope.trials.counts, scope.records) == (0, {}, {})
+    assert (scope.scorer.count, scope.trials.counts, scope.answers.records) == (0, {}, {})
     assert not scope.learnt
 
 
