@@ -62,7 +62,7 @@ class Challenger:
         if self.successor:
             self.successor.learn(mine, features, pair, right, weight)
         if own is not None and mine is not None:
-            self.contest.judged(own, mine, right)
+            self.contest.judged(own, mine, right, weight)
         self._scorer.learn((*features, opinion), right, weight)
 
     @property

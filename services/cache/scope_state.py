@@ -35,7 +35,7 @@ def pack(scope: ScopeDecision) -> bytes:
         "entries": answers.entries,
         "count": scorer.count,
         "warmth": scope.warmth.state,
-        "contests": {name: (one.contest.leads, one.contest.log_stakes) for name, one in challengers.items()},
+        "contests": {name: one.contest.state for name, one in challengers.items()},
         "trials of": {one.hex(): {veto.name: counts for veto, counts in of.items()} for one, of in trials},
     }
     arrays: dict[str, Any] = dict(
@@ -73,7 +73,7 @@ def unpack(state: bytes, min_similarity: float, chance: Callable[[], float]) -> 
         for name, contest in facts["contests"].items():  # the successor first
             successor, verifier = scope.challenger, PairVerifier(arrays[name])
             scope.challenger = Challenger(verifier, scope.scorer, arrays[f"opinions of the {name}"])
-            scope.challenger.contest.leads, scope.challenger.contest.log_stakes = contest
+            scope.challenger.contest.restore(contest)
             scope.challenger.successor = successor
     except (ValueError, KeyError, TypeError):
         return None
