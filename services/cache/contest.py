@@ -13,15 +13,15 @@ class Contest:
     """Bets on each verdict that the challenger's loss is smaller than the incumbent's.
 
     The loss is Brier's, of doubts cut at the largest that is ever served, so that only what could be served counts. An
-    audit stands for all the would-be hits that it was drawn from, a near miss for itself: weighed like that, the winner
-    is better on what is asked, not on what happens to be judged (Horvitz and Thompson 1952). A verdict that could cost
-    more than the whole stake lowers the rates for good.
+    audit stands for all the would-be hits that it was drawn from, a near miss for itself: weighed like that, the
+    winner is better on what is asked, not on what happens to be judged (Horvitz and Thompson 1952). A verdict that
+    could cost more than the whole stake lowers the rates for good.
 
-    While the challenger is no better on all that is asked, no stake at a fixed rate is expected to grow, nor is the mean
-    of several: it ever reaches 20 with a probability of 5 % at most (Ville's inequality), whatever the truth and however
-    wrong the incumbent (Choe and Ramdas 2023). Once it has, the challenger `leads`, and the bets go the other way round
-    with stakes that never fall below 1: at a mean of 5,000, which is reached but once in 5,000 verdicts where the
-    challenger is not worse (Shin, Ramdas and Rinaldo 2022), the place is lost.
+    While the challenger is no better on all that is asked, no stake at a fixed rate is expected to grow, nor is the
+    mean of several: it ever reaches 20 with a probability of 5 % at most (Ville's inequality), whatever the truth and
+    however wrong the incumbent (Choe and Ramdas 2023). Once it has, the challenger `leads`, and the bets go the other
+    way round with stakes that never fall below 1: at a mean of 5,000, which is reached but once in 5,000 verdicts
+    where the challenger is not worse (Shin, Ramdas and Rinaldo 2022), the place is lost.
     """
 
     def __init__(self) -> None:

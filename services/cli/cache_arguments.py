@@ -21,8 +21,8 @@ requests, and `certified` knows of nothing but audits. A second warm-up takes th
 that decides, against which the new one must win. Pairs and logs with 200 near texts or more train a verifier of pairs
 too, which must win against what the tenant's verdicts taught."""
 
-_PURGE = """Removes entries; conditions add up. A damaged file of entries that the cache has set aside, in which they might
-still be read, is removed with them, whatever is purged."""
+_PURGE = """Removes entries; conditions add up. A damaged file of entries that the cache has set aside, in which they
+might still be read, is removed with them, whatever is purged."""
 
 
 def add_cache_arguments(parser: argparse.ArgumentParser) -> None:

@@ -30,6 +30,11 @@ def result_name(result: int) -> str:
     return receipt_pb2.CacheResult.Name(result).removeprefix("CACHE_RESULT_").lower().replace("_", " ")
 
 
+def not_kept_name(reason: int) -> str:
+    """Why an answer was not kept, as a person says it."""
+    return cache_pb.NotKept.Name(reason).removeprefix("NOT_KEPT_").lower().replace("_", " ")
+
+
 def receipt_table(receipt: receipt_pb2.Receipt) -> Table:
     """One answer's receipt."""
     table = Table(title="receipt", show_header=False, title_justify="left", min_width=60)
@@ -41,6 +46,8 @@ def receipt_table(receipt: receipt_pb2.Receipt) -> Table:
         cache += f" (similarity {receipt.cache.similarity:.3f}, right with {receipt.cache.probability:.1%})"
     elif receipt.cache.explanation:
         cache += f" ({plain(receipt.cache.explanation)})"
+    if receipt.cache.not_kept:
+        cache += f"; not kept: {not_kept_name(receipt.cache.not_kept)}"
     table.add_row("cache", cache)
     if receipt.route.explanation:
         table.add_row("route", plain(receipt.route.explanation))

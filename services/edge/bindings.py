@@ -118,8 +118,8 @@ class CacheBinding:
 
     async def store(
         self, key: CacheKey, embedding: Embedding | None, answer: StoredAnswer, ttl_s: float | None, lookup_id: str
-    ) -> None:
-        """Keeps an answer; durable when this returns."""
+    ) -> str:
+        """Keeps an answer; durable when this returns. Says why it does not keep it, nothing where it does."""
         request = cache_pb.StoreRequest(
             scope=cache_pb.Scope(tenant=key.tenant),
             fingerprint=key.fingerprint,
@@ -139,7 +139,8 @@ class CacheBinding:
             caused_by=answer.caused_by,
             source="edge",
         )
-        await _answer(self._stub.Store, request, self._timeout_s, "cache")
+        refused = (await _answer(self._stub.Store, request, self._timeout_s, "cache")).not_kept
+        return cache_pb.NotKept.Name(refused).removeprefix("NOT_KEPT_").lower() if refused else ""
 
     async def judge(self, tenant: str, lookup_id: str, same: bool, source: str) -> None:
         """Tells whether a miss's candidate says the same as the answer that was made."""

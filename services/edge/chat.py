@@ -206,13 +206,17 @@ class Degradation:
 
 @dataclass(frozen=True, slots=True)
 class CacheNote:
-    """How the cache took part; `result` is exact_hit, semantic_hit, shared, miss or bypassed."""
+    """How the cache took part; `result` is exact_hit, semantic_hit, shared, miss or bypassed.
+
+    `not_kept` is why it refused the answer that was made: quota, personal_data or outlived.
+    """
 
     result: str
     lookup_id: str = ""
     probability: float | None = None
     similarity: float | None = None
     explanation: str = ""
+    not_kept: str = ""
 
 
 @dataclass(frozen=True, slots=True)

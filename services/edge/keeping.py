@@ -38,8 +38,8 @@ class Keeping:
         )
         ttl_s = work.request.cache_control.ttl_s
         store = self._cache.store(work.key, embedding, answer, ttl_s, outcome.cache.lookup_id)
-        await work.advisory("cache", "the answer was not kept", store)
-        work.kept = not work.failed("cache")
+        work.not_kept = await work.advisory("cache", "the answer was not kept", store) or ""
+        work.kept = not (work.not_kept or work.failed("cache"))
         if work.missed is not None:
             self._judging.begin(work.request, work.missed, text)
 

@@ -187,7 +187,8 @@ class Pipeline:
             executed = await self._accounts.settle(opened, execution.outcome(plan, note))
         self._planning.learn(work, execution, executed.outcome)
         await self._keeping.keep(work, embedding, executed)
-        work.outcome = replace(executed.outcome, degradations=tuple(work.degradations))
+        told = replace(executed.outcome.cache, not_kept=work.not_kept)
+        work.outcome = replace(executed.outcome, cache=told, degradations=tuple(work.degradations))
         yield replace(executed, outcome=work.outcome)
 
     async def _look_and_plan(self, work: Work, embedding: Embedding | None) -> tuple[Hit | Miss | None, Plan | None]:

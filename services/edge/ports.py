@@ -209,8 +209,8 @@ class Cache(Protocol):
         answer: StoredAnswer,
         ttl_s: float | None,
         lookup_id: str,
-    ) -> None:
-        """Keeps an answer; durable when this returns."""
+    ) -> str:
+        """Keeps an answer; durable when this returns. Says why it does not keep it, nothing where it does."""
 
     async def judge(self, tenant: str, lookup_id: str, same: bool, source: str) -> None:
         """Tells whether a miss's candidate says the same as the answer that was made."""

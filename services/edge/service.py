@@ -110,6 +110,7 @@ def _receipt(receipt: Receipt) -> receipt_pb2.Receipt:
             probability=cache.probability,
             similarity=cache.similarity,
             explanation=cache.explanation,
+            not_kept=f"NOT_KEPT_{cache.not_kept.upper()}" if cache.not_kept else None,
         ),
         route=receipt_pb2.RouteOutcome(
             decision_id=route.decision_id,

@@ -41,6 +41,7 @@ class Work:
         self.pieces: list[Delta] = []  # what its own execution has said so far
         self.outcome: Outcome | None = None  # of its own execution, once it has ended
         self.kept = False  # whether the answer that was made is in the cache
+        self.not_kept = ""  # why the cache refused it
         call = current()
         self.deadline = call.deadline if call else math.inf  # monotonic seconds
         self._log = structlog.get_logger("edge")

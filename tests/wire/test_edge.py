@@ -73,6 +73,20 @@ async def test_miss_then_exact_then_semantic(suite: Suite) -> None:
     assert total.baseline_nano_usd == sum(one.cost.baseline_nano_usd for one in (missed, exact, semantic))
 
 
+async def test_a_receipt_says_why_an_answer_was_not_kept(suite: Suite) -> None:
+    """One to a prompt with personal data is given and not kept, and its receipt says so; of one that is kept it does
+    not."""
+    tenant = next(_tenants)
+    for prompt, why in (
+        ("Write to anna.larsson@example.org about the delay.", cache_pb.NOT_KEPT_PERSONAL_DATA),
+        ("Write about the delay.", cache_pb.NOT_KEPT_UNSPECIFIED),
+    ):
+        text, receipt = await complete(suite, ask(prompt), tenant)
+        assert text
+        assert (receipt.cache.result, receipt.cache.not_kept) == (receipt_pb2.CACHE_RESULT_MISS, why)
+        assert not receipt.degradations
+
+
 async def test_objectives_reach_the_router_and_alternatives_the_receipt(suite: Suite) -> None:
     """Goal, allow and deny lists and limits decide; the receipt lists who could have answered, with all predictions."""
     tenant = next(_tenants)

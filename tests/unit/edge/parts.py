@@ -80,6 +80,7 @@ class MemoryCache:
     trace: list[str]
     lookup_error: FulcrumError | None = None
     store_error: FulcrumError | None = None
+    refusal: str = ""  # why nothing is kept
     similar: dict[str, str] = field(default_factory=dict)
     entries: dict[CacheKey, StoredAnswer] = field(default_factory=dict)
     lookups: list[tuple[CacheKey, Embedding | None, float, float | None]] = field(default_factory=list)
@@ -144,13 +145,16 @@ class MemoryCache:
 
     async def store(
         self, key: CacheKey, embedding: Embedding | None, answer: StoredAnswer, ttl_s: float | None, lookup_id: str
-    ) -> None:
+    ) -> str:
         self.trace.append("store")
         await asyncio.sleep(0)
         if self.store_error:
             raise self.store_error
+        if self.refusal:
+            return self.refusal
         self.stores.append((key, embedding, answer, ttl_s, lookup_id))
         self.entries[key] = answer
+        return ""
 
     async def judge(self, tenant: str, lookup_id: str, same: bool, source: str) -> None:
         await asyncio.sleep(0)

@@ -183,6 +183,16 @@ async def test_does_without_a_cache_that_fails_midway(bench: Bench) -> None:
     assert not bench.cache.stores
 
 
+async def test_an_answer_that_the_cache_refuses(bench: Bench) -> None:
+    """It is given, its receipt says why it was not kept, and its lease ends at once, so that nobody waits for it."""
+    bench.cache.refusal, bench.cache.lease_s = "personal_data", 30.0
+    text, receipt = await bench.ask(request())
+    assert (text, receipt.outcome.cache.not_kept) == ("an answer", "personal_data")
+    assert not receipt.outcome.degradations
+    await bench.pipeline.twins.close()
+    assert [end for *_, end in bench.cache.holds] == [True]
+
+
 @pytest.mark.parametrize("error", FAILURES, ids=by_reason)
 async def test_does_without_the_router(bench: Bench, error: FulcrumError) -> None:
     """Without a router the strong model answers."""

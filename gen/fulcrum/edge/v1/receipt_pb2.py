@@ -22,40 +22,41 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from fulcrum.cache.v1 import cache_service_pb2 as fulcrum_dot_cache_dot_v1_dot_cache__service__pb2
 from fulcrum.executor.v1 import chat_pb2 as fulcrum_dot_executor_dot_v1_dot_chat__pb2
 from fulcrum.router.v1 import router_service_pb2 as fulcrum_dot_router_dot_v1_dot_router__service__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66ulcrum/edge/v1/receipt.proto\x12\x0f\x66ulcrum.edge.v1\x1a\x1e\x66ulcrum/executor/v1/chat.proto\x1a&fulcrum/router/v1/router_service.proto\x1a\x1egoogle/protobuf/duration.proto\"\xfd\x03\n\x07Receipt\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x38\n\rfinish_reason\x18\x03 \x01(\x0e\x32!.fulcrum.executor.v1.FinishReason\x12)\n\x05usage\x18\x04 \x01(\x0b\x32\x1a.fulcrum.executor.v1.Usage\x12,\n\x05\x63\x61\x63he\x18\x05 \x01(\x0b\x32\x1d.fulcrum.edge.v1.CacheOutcome\x12,\n\x05route\x18\x06 \x01(\x0b\x32\x1d.fulcrum.edge.v1.RouteOutcome\x12#\n\x04\x63ost\x18\x07 \x01(\x0b\x32\x15.fulcrum.edge.v1.Cost\x12)\n\x07latency\x18\x08 \x01(\x0b\x32\x18.fulcrum.edge.v1.Latency\x12/\n\x07quality\x18\t \x01(\x0b\x32\x1e.fulcrum.edge.v1.QualityBudget\x12\x32\n\x0c\x64\x65gradations\x18\n \x03(\x0b\x32\x1c.fulcrum.edge.v1.Degradation\x12\x12\n\nreceipt_id\x18\x0b \x01(\t\x12\x10\n\x08\x61ttempts\x18\x0c \x01(\x05\x12\x33\n\tdiscarded\x18\r \x03(\x0b\x32 .fulcrum.edge.v1.DiscardedAnswer\"K\n\x0f\x44iscardedAnswer\x12\r\n\x05model\x18\x01 \x01(\t\x12)\n\x05usage\x18\x02 \x01(\x0b\x32\x1a.fulcrum.executor.v1.Usage\"\xb6\x01\n\x0c\x43\x61\x63heOutcome\x12,\n\x06result\x18\x01 \x01(\x0e\x32\x1c.fulcrum.edge.v1.CacheResult\x12\x11\n\tlookup_id\x18\x02 \x01(\t\x12\x18\n\x0bprobability\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nsimilarity\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x13\n\x0b\x65xplanation\x18\x05 \x01(\tB\x0e\n\x0c_probabilityB\r\n\x0b_similarity\"\xd5\x01\n\x0cRouteOutcome\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x02 \x01(\t\x12\x1e\n\x11predicted_quality\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0epredicted_loss\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x35\n\x0c\x61lternatives\x18\x05 \x03(\x0b\x32\x1f.fulcrum.router.v1.PlannedModelB\x14\n\x12_predicted_qualityB\x11\n\x0f_predicted_loss\"\xac\x01\n\x04\x43ost\x12\x0e\n\x06priced\x18\x01 \x01(\x08\x12\x19\n\x11\x62\x61seline_nano_usd\x18\x02 \x01(\x03\x12\x16\n\x0e\x62\x61seline_model\x18\x03 \x01(\t\x12,\n\x06levers\x18\x04 \x03(\x0b\x32\x1c.fulcrum.edge.v1.LeverSaving\x12\x17\n\x0f\x61\x63tual_nano_usd\x18\x05 \x01(\x03\x12\x1a\n\x12\x64iscarded_nano_usd\x18\x06 \x01(\x03\"\\\n\x0bLeverSaving\x12%\n\x05lever\x18\x01 \x01(\x0e\x32\x16.fulcrum.edge.v1.Lever\x12\x0e\n\x06\x66\x61\x63tor\x18\x02 \x01(\x01\x12\x16\n\x0esaved_nano_usd\x18\x03 \x01(\x03\"\x8d\x01\n\x07Latency\x12.\n\x0b\x66irst_token\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05model\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"T\n\rQualityBudget\x12\x18\n\x10max_quality_loss\x18\x01 \x01(\x01\x12\x13\n\x0b\x63\x61\x63he_share\x18\x02 \x01(\x01\x12\x14\n\x0crouter_share\x18\x03 \x01(\x01\"W\n\x0b\x44\x65gradation\x12#\n\x04part\x18\x01 \x01(\x0e\x32\x15.fulcrum.edge.v1.Part\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x13\n\x0b\x63onsequence\x18\x03 \x01(\t*\xb1\x01\n\x0b\x43\x61\x63heResult\x12\x1c\n\x18\x43\x41\x43HE_RESULT_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43\x41\x43HE_RESULT_EXACT_HIT\x10\x01\x12\x1d\n\x19\x43\x41\x43HE_RESULT_SEMANTIC_HIT\x10\x02\x12\x17\n\x13\x43\x41\x43HE_RESULT_SHARED\x10\x03\x12\x15\n\x11\x43\x41\x43HE_RESULT_MISS\x10\x04\x12\x19\n\x15\x43\x41\x43HE_RESULT_BYPASSED\x10\x05*v\n\x05Lever\x12\x15\n\x11LEVER_UNSPECIFIED\x10\x00\x12\x11\n\rLEVER_ROUTING\x10\x01\x12\x16\n\x12LEVER_ANSWER_REUSE\x10\x02\x12\x16\n\x12LEVER_PREFIX_REUSE\x10\x03\x12\x13\n\x0fLEVER_EXECUTION\x10\x04*_\n\x04Part\x12\x14\n\x10PART_UNSPECIFIED\x10\x00\x12\x10\n\x0cPART_ENCODER\x10\x01\x12\x0e\n\nPART_CACHE\x10\x02\x12\x0f\n\x0bPART_ROUTER\x10\x03\x12\x0e\n\nPART_MODEL\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66ulcrum/edge/v1/receipt.proto\x12\x0f\x66ulcrum.edge.v1\x1a$fulcrum/cache/v1/cache_service.proto\x1a\x1e\x66ulcrum/executor/v1/chat.proto\x1a&fulcrum/router/v1/router_service.proto\x1a\x1egoogle/protobuf/duration.proto\"\xfd\x03\n\x07Receipt\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x38\n\rfinish_reason\x18\x03 \x01(\x0e\x32!.fulcrum.executor.v1.FinishReason\x12)\n\x05usage\x18\x04 \x01(\x0b\x32\x1a.fulcrum.executor.v1.Usage\x12,\n\x05\x63\x61\x63he\x18\x05 \x01(\x0b\x32\x1d.fulcrum.edge.v1.CacheOutcome\x12,\n\x05route\x18\x06 \x01(\x0b\x32\x1d.fulcrum.edge.v1.RouteOutcome\x12#\n\x04\x63ost\x18\x07 \x01(\x0b\x32\x15.fulcrum.edge.v1.Cost\x12)\n\x07latency\x18\x08 \x01(\x0b\x32\x18.fulcrum.edge.v1.Latency\x12/\n\x07quality\x18\t \x01(\x0b\x32\x1e.fulcrum.edge.v1.QualityBudget\x12\x32\n\x0c\x64\x65gradations\x18\n \x03(\x0b\x32\x1c.fulcrum.edge.v1.Degradation\x12\x12\n\nreceipt_id\x18\x0b \x01(\t\x12\x10\n\x08\x61ttempts\x18\x0c \x01(\x05\x12\x33\n\tdiscarded\x18\r \x03(\x0b\x32 .fulcrum.edge.v1.DiscardedAnswer\"K\n\x0f\x44iscardedAnswer\x12\r\n\x05model\x18\x01 \x01(\t\x12)\n\x05usage\x18\x02 \x01(\x0b\x32\x1a.fulcrum.executor.v1.Usage\"\xe3\x01\n\x0c\x43\x61\x63heOutcome\x12,\n\x06result\x18\x01 \x01(\x0e\x32\x1c.fulcrum.edge.v1.CacheResult\x12\x11\n\tlookup_id\x18\x02 \x01(\t\x12\x18\n\x0bprobability\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nsimilarity\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x13\n\x0b\x65xplanation\x18\x05 \x01(\t\x12+\n\x08not_kept\x18\x06 \x01(\x0e\x32\x19.fulcrum.cache.v1.NotKeptB\x0e\n\x0c_probabilityB\r\n\x0b_similarity\"\xd5\x01\n\x0cRouteOutcome\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x02 \x01(\t\x12\x1e\n\x11predicted_quality\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0epredicted_loss\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x35\n\x0c\x61lternatives\x18\x05 \x03(\x0b\x32\x1f.fulcrum.router.v1.PlannedModelB\x14\n\x12_predicted_qualityB\x11\n\x0f_predicted_loss\"\xac\x01\n\x04\x43ost\x12\x0e\n\x06priced\x18\x01 \x01(\x08\x12\x19\n\x11\x62\x61seline_nano_usd\x18\x02 \x01(\x03\x12\x16\n\x0e\x62\x61seline_model\x18\x03 \x01(\t\x12,\n\x06levers\x18\x04 \x03(\x0b\x32\x1c.fulcrum.edge.v1.LeverSaving\x12\x17\n\x0f\x61\x63tual_nano_usd\x18\x05 \x01(\x03\x12\x1a\n\x12\x64iscarded_nano_usd\x18\x06 \x01(\x03\"\\\n\x0bLeverSaving\x12%\n\x05lever\x18\x01 \x01(\x0e\x32\x16.fulcrum.edge.v1.Lever\x12\x0e\n\x06\x66\x61\x63tor\x18\x02 \x01(\x01\x12\x16\n\x0esaved_nano_usd\x18\x03 \x01(\x03\"\x8d\x01\n\x07Latency\x12.\n\x0b\x66irst_token\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05model\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"T\n\rQualityBudget\x12\x18\n\x10max_quality_loss\x18\x01 \x01(\x01\x12\x13\n\x0b\x63\x61\x63he_share\x18\x02 \x01(\x01\x12\x14\n\x0crouter_share\x18\x03 \x01(\x01\"W\n\x0b\x44\x65gradation\x12#\n\x04part\x18\x01 \x01(\x0e\x32\x15.fulcrum.edge.v1.Part\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x13\n\x0b\x63onsequence\x18\x03 \x01(\t*\xb1\x01\n\x0b\x43\x61\x63heResult\x12\x1c\n\x18\x43\x41\x43HE_RESULT_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43\x41\x43HE_RESULT_EXACT_HIT\x10\x01\x12\x1d\n\x19\x43\x41\x43HE_RESULT_SEMANTIC_HIT\x10\x02\x12\x17\n\x13\x43\x41\x43HE_RESULT_SHARED\x10\x03\x12\x15\n\x11\x43\x41\x43HE_RESULT_MISS\x10\x04\x12\x19\n\x15\x43\x41\x43HE_RESULT_BYPASSED\x10\x05*v\n\x05Lever\x12\x15\n\x11LEVER_UNSPECIFIED\x10\x00\x12\x11\n\rLEVER_ROUTING\x10\x01\x12\x16\n\x12LEVER_ANSWER_REUSE\x10\x02\x12\x16\n\x12LEVER_PREFIX_REUSE\x10\x03\x12\x13\n\x0fLEVER_EXECUTION\x10\x04*_\n\x04Part\x12\x14\n\x10PART_UNSPECIFIED\x10\x00\x12\x10\n\x0cPART_ENCODER\x10\x01\x12\x0e\n\nPART_CACHE\x10\x02\x12\x0f\n\x0bPART_ROUTER\x10\x03\x12\x0e\n\nPART_MODEL\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fulcrum.edge.v1.receipt_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CACHERESULT']._serialized_start=1733
-  _globals['_CACHERESULT']._serialized_end=1910
-  _globals['_LEVER']._serialized_start=1912
-  _globals['_LEVER']._serialized_end=2030
-  _globals['_PART']._serialized_start=2032
-  _globals['_PART']._serialized_end=2127
-  _globals['_RECEIPT']._serialized_start=155
-  _globals['_RECEIPT']._serialized_end=664
-  _globals['_DISCARDEDANSWER']._serialized_start=666
-  _globals['_DISCARDEDANSWER']._serialized_end=741
-  _globals['_CACHEOUTCOME']._serialized_start=744
-  _globals['_CACHEOUTCOME']._serialized_end=926
-  _globals['_ROUTEOUTCOME']._serialized_start=929
-  _globals['_ROUTEOUTCOME']._serialized_end=1142
-  _globals['_COST']._serialized_start=1145
-  _globals['_COST']._serialized_end=1317
-  _globals['_LEVERSAVING']._serialized_start=1319
-  _globals['_LEVERSAVING']._serialized_end=1411
-  _globals['_LATENCY']._serialized_start=1414
-  _globals['_LATENCY']._serialized_end=1555
-  _globals['_QUALITYBUDGET']._serialized_start=1557
-  _globals['_QUALITYBUDGET']._serialized_end=1641
-  _globals['_DEGRADATION']._serialized_start=1643
-  _globals['_DEGRADATION']._serialized_end=1730
+  _globals['_CACHERESULT']._serialized_start=1816
+  _globals['_CACHERESULT']._serialized_end=1993
+  _globals['_LEVER']._serialized_start=1995
+  _globals['_LEVER']._serialized_end=2113
+  _globals['_PART']._serialized_start=2115
+  _globals['_PART']._serialized_end=2210
+  _globals['_RECEIPT']._serialized_start=193
+  _globals['_RECEIPT']._serialized_end=702
+  _globals['_DISCARDEDANSWER']._serialized_start=704
+  _globals['_DISCARDEDANSWER']._serialized_end=779
+  _globals['_CACHEOUTCOME']._serialized_start=782
+  _globals['_CACHEOUTCOME']._serialized_end=1009
+  _globals['_ROUTEOUTCOME']._serialized_start=1012
+  _globals['_ROUTEOUTCOME']._serialized_end=1225
+  _globals['_COST']._serialized_start=1228
+  _globals['_COST']._serialized_end=1400
+  _globals['_LEVERSAVING']._serialized_start=1402
+  _globals['_LEVERSAVING']._serialized_end=1494
+  _globals['_LATENCY']._serialized_start=1497
+  _globals['_LATENCY']._serialized_end=1638
+  _globals['_QUALITYBUDGET']._serialized_start=1640
+  _globals['_QUALITYBUDGET']._serialized_end=1724
+  _globals['_DEGRADATION']._serialized_start=1726
+  _globals['_DEGRADATION']._serialized_end=1813
 # @@protoc_insertion_point(module_scope)

@@ -1,5 +1,6 @@
 import datetime
 
+from fulcrum.cache.v1 import cache_service_pb2 as _cache_service_pb2
 from fulcrum.executor.v1 import chat_pb2 as _chat_pb2
 from fulcrum.router.v1 import router_service_pb2 as _router_service_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
@@ -92,18 +93,20 @@ class DiscardedAnswer(_message.Message):
     def __init__(self, model: _Optional[str] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ...) -> None: ...
 
 class CacheOutcome(_message.Message):
-    __slots__ = ("result", "lookup_id", "probability", "similarity", "explanation")
+    __slots__ = ("result", "lookup_id", "probability", "similarity", "explanation", "not_kept")
     RESULT_FIELD_NUMBER: _ClassVar[int]
     LOOKUP_ID_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     SIMILARITY_FIELD_NUMBER: _ClassVar[int]
     EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    NOT_KEPT_FIELD_NUMBER: _ClassVar[int]
     result: CacheResult
     lookup_id: str
     probability: float
     similarity: float
     explanation: str
-    def __init__(self, result: _Optional[_Union[CacheResult, str]] = ..., lookup_id: _Optional[str] = ..., probability: _Optional[float] = ..., similarity: _Optional[float] = ..., explanation: _Optional[str] = ...) -> None: ...
+    not_kept: _cache_service_pb2.NotKept
+    def __init__(self, result: _Optional[_Union[CacheResult, str]] = ..., lookup_id: _Optional[str] = ..., probability: _Optional[float] = ..., similarity: _Optional[float] = ..., explanation: _Optional[str] = ..., not_kept: _Optional[_Union[_cache_service_pb2.NotKept, str]] = ...) -> None: ...
 
 class RouteOutcome(_message.Message):
     __slots__ = ("decision_id", "explanation", "predicted_quality", "predicted_loss", "alternatives")
