@@ -4,11 +4,11 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 from services.cache.telling import SILENT, TOKEN, canonical, quotes_of, telling, tokens_of
-from services.cache.voice import doers
+from services.cache.voice import doers, holding
 from services.cache.wording import (
     ALONE,
     CONVERSION_WORDS,
@@ -35,6 +35,7 @@ _CUES = frozenset(CUES)
 _KNOWN = SPELLING | RELATIONS | QUESTIONS
 _BESIDE_UNITS = CONVERSION_WORDS | DIRECTIONS | UNITS.keys()
 _MARKED = VERBATIM | SPELLING | RELATIONS | MONTHS | UNITS.keys()  # without them words stand for themselves
+_POSSESSIVES = frozenset({"my", "our"})
 _NONE: frozenset[str] = frozenset()
 _LONGEST = 4000  # characters; beyond any encoder's window
 
@@ -52,9 +53,11 @@ class Sketch(NamedTuple):
             that alone.
         numbers: those of `words`.
         negations: those of `words`.
-        speaker: "I", "we" or "Iwe", by whom it is asked; empty where it does not say.
+        speaker: "I", "we" or "Iwe", by whom it is asked, the last with "my" and "our" in their order where it has both;
+            empty where it does not say.
         doers: "I" where the speaker does something ("who have I paid"), "they" where others must ("who has paid"), else
             empty.
+        holding: "have" or "be", whether somebody has something or is something; empty where it does not say.
     """
 
     question: str
@@ -66,6 +69,7 @@ class Sketch(NamedTuple):
     negations: tuple[str, ...] = ()
     speaker: str = ""
     doers: str = ""
+    holding: str = ""
 
 
 @lru_cache(16)  # a request asks for it when it looks up, when it has a lease and when it stores
@@ -111,12 +115,17 @@ def _sketch(
 ) -> Sketch:
     numbers = tuple([word for word in words if word[0].isdigit()])
     negations = () if NEGATIONS.isdisjoint(words) else tuple([word for word in words if word in NEGATIONS])
-    speaker, does = (_speaker(lower), doers(lower) if len(words) > 1 else "") if lower else ("", "")
-    return Sketch(question, words, spelling, verbatim, names, numbers, negations, speaker, does)
+    if not lower:
+        return Sketch(question, words, spelling, verbatim, names, numbers, negations)
+    does = doers(lower) if len(words) > 1 else ""
+    return Sketch(question, words, spelling, verbatim, names, numbers, negations, _speaker(lower), does, holding(lower))
 
 
 def _speaker(lower: list[str]) -> str:
-    return ("" if ALONE.isdisjoint(lower) else "I") + ("" if TOGETHER.isdisjoint(lower) else "we")
+    who = ("" if ALONE.isdisjoint(lower) else "I") + ("" if TOGETHER.isdisjoint(lower) else "we")
+    if who == "Iwe" and _POSSESSIVES.issubset(lower):  # from my card to our account, or the other way round
+        return " ".join([who, *(owner for owner, _ in groupby(word for word in lower if word in _POSSESSIVES))])
+    return who
 
 
 def _spelling(typed: list[str], words: tuple[str, ...]) -> tuple[str, ...]:

@@ -32,12 +32,16 @@ def veto(query: Sketch, entry: Sketch) -> Veto | None:
         return Veto.QUESTION
     if same and query.spelling != entry.spelling:
         return Veto.SPELLING
-    if same and query.doers and entry.doers and query.doers != entry.doers:
+    if same and (_differ(query.doers, entry.doers) or _differ(query.holding, entry.holding)):
         return Veto.QUESTION
     if same:
-        others = query.speaker and entry.speaker and query.speaker != entry.speaker
-        return Veto.PERSON if others else None
+        return Veto.PERSON if _differ(query.speaker, entry.speaker) else None
     if sorted(query.words) == sorted(entry.words):
         return Veto.ORDER
     named = (set(query.words) ^ set(entry.words)) & (query.names | entry.names)
     return Veto.NAMES if named else Veto.WORDS
+
+
+def _differ(one: str, other: str) -> bool:
+    """Whether both prompts say something, and not the same."""
+    return bool(one and other) and one != other

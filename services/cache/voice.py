@@ -1,4 +1,8 @@
-"""Tells who does something from whom it is done to: "have I paid", "have I been paid"."""
+"""Tells who does something from whom it is done to ("have I paid", "have I been paid"), and who has from who is."""
+
+from itertools import pairwise
+
+from services.cache.wording import HAVE
 
 _REACH = 4  # words from a form of "be" to its participle: "is my first card blocked"
 
@@ -21,8 +25,10 @@ _NO_PARTICIPLES = _words("bed hundred naked red sacred shed sled wed wicked")
 _BEFORE_ADJECTIVES = _words("a an the my our your his her its their this that these those some any no")
 _CLAUSE = _words("to if when while that which who whom and or but because so")
 _DOERS = _words("i we")
-_SUBJECTS = _words("i we you he she it they")
+_PERSONS = _words("i we you he she they")
+_SUBJECTS = _PERSONS | {"it"}
 _ASKED_FOR = _words("who whom which that")
+_IS = _words("am is are")
 
 
 def passives(lower: list[str]) -> dict[int, str]:
@@ -38,6 +44,20 @@ def doers(lower: list[str]) -> str:
     if not _DOERS.isdisjoint(lower):
         return "I"
     return "" if _ASKED_FOR.isdisjoint(lower) else "they"
+
+
+def holding(lower: list[str]) -> str:
+    """ "have" where somebody has something, "be" where somebody is something ("whether I have a guest", "whether I am a
+    guest"), empty where neither or both are said of a person."""
+    if _PERSONS.isdisjoint(lower):
+        return ""
+    beside = {
+        second if first in _PERSONS else first
+        for first, second in pairwise(lower)
+        if first in _PERSONS or second in _PERSONS
+    }
+    has, is_ = not HAVE.isdisjoint(beside), not _IS.isdisjoint(beside)
+    return "" if has == is_ else "have" if has else "be"
 
 
 def _governed(lower: list[str], place: int) -> int | None:

@@ -317,6 +317,8 @@ def collisions() -> Iterator[tuple[str, str]]:
             yield f"Can you {action} {thing} with a fee?", f"Can you {action} {thing} without a fee?"
             yield f"Can I {action} {thing} today?", f"Can we {action} {thing} today?"
         yield f"When did my bank {action} it?", f"When did our bank {action} it?"
+        yield f"Can you {action} my plan by our card?", f"Can you {action} our plan by my card?"
+        yield f"Can we {action} it if I have a guest?", f"Can we {action} it if I am a guest?"
         yield f"Did you {action} what I sent?", f"Did I {action} what you sent?"
     yield from directions_and_signs(names)
 
