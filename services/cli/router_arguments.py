@@ -7,8 +7,9 @@ from services.cli.argument_types import number, said, text
 
 _EPILOG = """outcomes are JSON lines (.gz or not), a prompt a line:
   {"prompt": "Is 91 prime?", "scores": {"gpt-4o": 1, "gpt-4o-mini": 0}, "domain": "maths"}
-a score is 0 to 1, from 0.5 on a model answered well; a model that was not asked is left out; domain is optional, and
-"group" (optional too) is the same for prompts that ask the same, so that a confidence does not count them twice.
+a score is 0 to 1, and an answer is worse where its score is 0.25 or more below the strong model's; a model that was not
+asked is left out; domain is optional, and "group" (optional too) is the same for prompts that ask the same, so that a
+confidence does not count them twice.
 
 a first router from your own outcomes, in three steps:
   fulcrum router fit train.jsonl --default gpt-4o --out mine.safetensors

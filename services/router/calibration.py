@@ -1,8 +1,8 @@
 """How far predicted loss may be trusted: from scored prompts, the threshold that keeps an operator's bound.
 
 A prompt is sent to the first model, in the order of preference, whose predicted loss is below a threshold. A harm is a
-prompt whose chosen model is wrong where the default is right. From the calibrated prompts follows how many are harmed
-at every threshold, and the threshold is the one below which that never exceeds what a promise tolerates:
+prompt whose chosen model is worse than the default (`services/router/harm.py`). From the calibrated prompts follows how
+many are harmed at every threshold, and the threshold is the one below which that never exceeds what a promise tolerates:
 
 - on average: conformal risk control (Angelopoulos et al. 2024, arXiv:2208.02814),
   (n/(n+1)) * mean harm + 1/(n+1) <= bound, with a margin: met exactly, half of all measured means would be above it. It
@@ -39,7 +39,7 @@ def onsets(losses: NDArray[np.float32], harms: NDArray[np.bool_]) -> NDArray[np.
 
     Args:
         losses: predicted loss [n, m]; infinite where the prompt is never sent.
-        harms: whether the model is wrong where the default is right, [n, m].
+        harms: whether the model is worse than the default, [n, m].
     """
     found: NDArray[np.float32] = np.where(harms, losses, _NEVER).min(axis=1)
     return found

@@ -70,7 +70,7 @@ class HarmWatches:
         self.of(bound).decided(weak, bound)
 
     def judge(self, bound: float, harmed: bool, basis: Basis = Basis.JUDGED) -> None:
-        """A weaker answer under a bound, with the strong model's beside it: whether it is wrong where that is right."""
+        """A weaker answer under a bound, with the strong model's beside it: whether it is worse than that."""
         self.of(bound).judge(harmed, basis)
 
     @property
@@ -113,7 +113,7 @@ class HarmWatch:
         return min(1.0, self._bound / self._share) if self._share > 0 else 1.0
 
     def judge(self, harmed: bool, basis: Basis = Basis.JUDGED) -> None:
-        """A weaker answer with the strong model's beside it: whether it is wrong where that is right."""
+        """A weaker answer with the strong model's beside it: whether it is worse than that."""
         if basis is not Basis.EQUAL_WORDS:
             self._compared += 1
             told = basis is Basis.JUDGED

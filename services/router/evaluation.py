@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from services.router.harm import harms
+
 _STEPS = 200
 
 
@@ -57,9 +59,9 @@ class Predicted:
         return chosen
 
     def harm(self, chosen: NDArray[np.intp]) -> float:
-        """Share of prompts whose model was wrong where the default was right."""
+        """Share of prompts whose model was worse than the default."""
         picked = self.scores[np.arange(len(chosen)), chosen]
-        return float(((picked < 0.5) & (self.scores[:, self.default] >= 0.5)).mean())
+        return float(harms(picked, self.scores[:, self.default]).mean())
 
     def curve(self) -> Sequence[Point]:
         """What the service's choices give, from the strictest threshold to none."""

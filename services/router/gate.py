@@ -23,7 +23,8 @@ from scipy.stats import binom, norm
 
 from services.router.assessment import Signals, assess
 from services.router.fit import Outcomes
-from services.router.plan import RIGHT, Plan
+from services.router.harm import harms
+from services.router.plan import Plan
 from services.router.policy import Policy
 from services.router.predictor import Vector
 from services.router.query import Objective, Query
@@ -54,13 +55,13 @@ class Decided:
         The binomial tail is exact for prompts. For means of groups, whatever happens within one, e times that tail is
         no less than theirs (Bentkus 2004, as in Angelopoulos et al., arXiv:2110.01052).
         """
-        harms = np.floor(self.harmed.sum() + 1e-9)
-        return bool((np.e if self.grouped else 1) * binom.sf(harms - 1, len(self.harmed), bound) < rarely)
+        count = np.floor(self.harmed.sum() + 1e-9)
+        return bool((np.e if self.grouped else 1) * binom.sf(count - 1, len(self.harmed), bound) < rarely)
 
-    def harms(self, bound: float) -> str:
+    def broken(self, bound: float) -> str:
         """That it does, in words."""
-        harms = f"it harms {self.harmed.sum():.4g} of {len(self.harmed)} {self.noun}"
-        return f"{harms}, more than a bound of {bound:.3g} allows by chance"
+        told = f"it harms {self.harmed.sum():.4g} of {len(self.harmed)} {self.noun}"
+        return f"{told}, more than a bound of {bound:.3g} allows by chance"
 
     @property
     def noun(self) -> str:
@@ -136,7 +137,7 @@ def _broken(new: Policy, outcomes: Outcomes, encoder_digest: str, objective: Obj
         under = replace(objective, max_quality_loss=bound)
         decided = _decided(new, outcomes, encoder_digest, under)
         if decided.breaks(bound, _RARELY / len(others)):
-            return [Verdict(under, decided, None, f"for callers who ask for that bound, {decided.harms(bound)}", True)]
+            return [Verdict(under, decided, None, f"for callers who ask for that bound, {decided.broken(bound)}", True)]
     return []
 
 
@@ -150,7 +151,7 @@ def _decided(policy: Policy, outcomes: Outcomes, encoder_digest: str, objective:
         certainty = _certainty(plan, outcomes, row)
         asked = _asked(plan, certainty)
         chosen, strong = (outcomes.scores[name][row] for name in (asked[-1], plan.strongest))
-        harmed.append(chosen < RIGHT <= strong)
+        harmed.append(harms(chosen, strong))
         costs = {one.model: one.cost_nano_usd for one in plan.models}
         unpriced = None in costs.values()
         cost.append(float(asked[-1] == plan.strongest) if unpriced else sum(costs[name] or 0 for name in asked))
@@ -180,7 +181,7 @@ def _asked(plan: Plan, certainty: float | None) -> Sequence[str]:
 def refusal(new: Decided, serving: Decided | None, bound: float) -> str:
     """Why the new one may not serve; empty where it may."""
     if new.breaks(bound):
-        return new.harms(bound)
+        return new.broken(bound)
     if serving is None:
         return ""
     difference = new.cost - serving.cost

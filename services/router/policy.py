@@ -10,7 +10,8 @@ from services.chassis.errors import InvalidField
 from services.router.choosing import Choosing
 from services.router.drift import Basis, HarmWatches, PromiseState, ShiftWatch
 from services.router.eligibility import Candidate, Eligibility
-from services.router.plan import RIGHT, Plan, Planned, Reason
+from services.router.harm import harms
+from services.router.plan import Plan, Planned, Reason
 from services.router.predictor import Prediction, Predictor
 from services.router.query import Goal, Objective, Query
 
@@ -54,7 +55,7 @@ class Policy:
             return
         chosen, default = scores.get(plan.models[0].model), scores.get(plan.strongest)
         if plan.promised and chosen is not None and default is not None:
-            self._harms.judge(plan.bound, chosen < RIGHT <= default, basis)
+            self._harms.judge(plan.bound, harms(chosen, default), basis)
 
     def plan(self, query: Query) -> Plan:
         """Ranks the models for a query.
