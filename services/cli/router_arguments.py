@@ -77,6 +77,9 @@ def add_router_arguments(parser: argparse.ArgumentParser, default_config: Path |
     publish.add_argument(
         "--max-quality-loss", type=number(0, 1), help="bound of the router (default: what edge's settings leave to it)"
     )
+    publish.add_argument(
+        "--again", action="store_true", help="though a rollback withdrew it; without this such a file is refused"
+    )
     evaluate.add_argument("--html", type=Path, default=Path("router.html"), help="the page (default: %(default)s)")
     explain.add_argument("prompt", type=said, help="what would be asked")
     for one in (evaluate, explain):

@@ -53,7 +53,7 @@ def contest(arguments: argparse.Namespace, encoder: SentenceEncoder) -> Contest:
     """
     settings, serving = _settings(arguments.config)
     catalogue = load_catalogue(settings.catalogue, settings.prices)
-    judged = Versions(serving).expect_another(arguments.artefact)
+    judged = Versions(serving).expect_another(arguments.artefact, arguments.again)
     artefact = loaded(arguments.artefact, encoder)
     usable(arguments.artefact, catalogue.default.name)
     _expect_encoder(arguments, artefact.facts.encoder_digest)

@@ -2,7 +2,7 @@
 
 A prompt is sent to the first model, in the order of preference, whose predicted loss is below a threshold. A harm is a
 prompt whose chosen model is worse than the default (`services/router/harm.py`). From the calibrated prompts follows how
-many are harmed at every threshold, and the threshold is the one below which that never exceeds what a promise tolerates:
+many are harmed at every threshold, and the threshold is the one below which that never exceeds what is tolerated:
 
 - on average: conformal risk control (Angelopoulos et al. 2024, arXiv:2208.02814),
   (n/(n+1)) * mean harm + 1/(n+1) <= bound, with a margin: met exactly, half of all measured means would be above it. It
