@@ -110,10 +110,10 @@ def _explain(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     deciding = Deciding(artefact, arguments.price)
     costs = dict(zip(models, deciding.costs([arguments.prompt])[0], strict=True))
     unit = "dollars a request" if deciding.prices else f"calls of {plain(default)}"
-    table = Table("model", "expected score, 0 to 1", f"chance of being worse than {plain(default)}", f"cost, {unit}")
+    table = Table("model", "expected score, 0 to 100 %", f"chance of being worse than {plain(default)}", f"cost, {unit}")
     for model in sorted(models, key=lambda model: costs[model]):
         cost = f"{costs[model] / 1e6:.8f}" if deciding.prices else f"{costs[model]:.0f}"
-        table.add_row(plain(model), f"{found.quality[model]:.3f}", f"{found.loss[model]:.1%}", cost)
+        table.add_row(plain(model), f"{found.quality[model]:.1%}", f"{found.loss[model]:.1%}", cost)
     show(table)
     if deciding.prices:
         print(f"counted: {tokens(arguments.prompt):.0f} tokens of the prompt, {OUTPUT_TOKENS} of the answer")

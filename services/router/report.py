@@ -42,8 +42,8 @@ mixed by chance. What lies above the dashes is what the router knows.</p>
 <p class=note>Tenths of the prompts by predicted score, and what they got: on the diagonal a prediction is true.</p>
 <h2>The promise</h2><figure>{_promise(rows)}</figure>
 <p class=note>Tenths of the prompts by predicted loss, and how many of these were answered worse than {escape(default)}
-would have, with 95 % intervals: on the dashes a predicted loss is true. The bound does not rest on that, but on the threshold that
-calibrated prompts gave.</p>
+would have, with 95 % intervals: on the dashes a predicted loss is true. The bound does not rest on that, but on
+the threshold that calibrated prompts gave.</p>
 <h2>Domains</h2>{_domains(rows, chosen)}
 <p class=note>The promise is about all requests together, not about each domain's: one may lie above the bound where
 others lie below it. Intervals are of 95 %, each by itself.</p>

@@ -63,7 +63,7 @@ class Versions:
             judged: what `expect_another` said of both before they were compared, where they were.
 
         Raises:
-            ConfigError: it serves already, was withdrawn, or a file cannot be read or written, or is not what was judged.
+            ConfigError: it serves already, was withdrawn or is not what was judged, or a file cannot be used.
         """
         judged = judged or self.expect_another(new)
         try:
