@@ -14,6 +14,7 @@ from services.cli.printing import plain, show
 from services.cli.router_deciding import OUTPUT_TOKENS, Deciding, tokens
 from services.cli.router_fitting import fit, keep
 from services.cli.router_reading import embedded, loaded, new_to, read, whole
+from services.cli.router_recalibrating import recalibrate
 from services.cli.router_versions import change, contest, publish
 from services.executor.sentence_encoder import SentenceEncoder
 from services.executor.tensorrt_library import TensorRtMissing
@@ -35,6 +36,8 @@ def router(arguments: argparse.Namespace) -> None:
     if written := vars(arguments).get("out") or vars(arguments).get("html"):
         _expect_writable(written)
     try:
+        if arguments.action == "recalibrate":
+            return recalibrate(arguments)
         encoder = SentenceEncoder(arguments.encoder, arguments.precision, threads=1)
         {"fit": fit, "calibrate": _calibrate, "evaluate": _evaluate, "explain": _explain, "publish": _publish}[
             arguments.action
@@ -110,7 +113,8 @@ def _explain(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     deciding = Deciding(artefact, arguments.price)
     costs = dict(zip(models, deciding.costs([arguments.prompt])[0], strict=True))
     unit = "dollars a request" if deciding.prices else f"calls of {plain(default)}"
-    table = Table("model", "expected score, 0 to 100 %", f"chance of being worse than {plain(default)}", f"cost, {unit}")
+    worse = f"chance of being worse than {plain(default)}"
+    table = Table("model", "expected score, 0 to 100 %", worse, f"cost, {unit}")
     for model in sorted(models, key=lambda model: costs[model]):
         cost = f"{costs[model] / 1e6:.8f}" if deciding.prices else f"{costs[model]:.0f}"
         table.add_row(plain(model), f"{found.quality[model]:.1%}", f"{found.loss[model]:.1%}", cost)

@@ -76,7 +76,7 @@ def test_explains_a_prompt(fitted: Path, capsys: pytest.CaptureFixture[str]) -> 
         assert f"chosen: {chosen};" in told
         assert "domain: " in told
         assert "uncertainty: ±" in told
-        for meaning in ("expected score, 0 to 100 %", "chance of being worse than large", "cost, calls of large", "points"):
+        for meaning in ("score, 0 to 100 %", "chance of being worse than large", "cost, calls of large", "points"):
             assert meaning in told
 
 

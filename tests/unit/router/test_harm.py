@@ -61,7 +61,7 @@ def _by_gate(score: float, strong: float) -> bool:
     scores = {name: np.full(_ROWS, one) for name, one in {"small": score, "middle": strong, "large": strong}.items()}
     cheap = policy(predictor=Predictor(artefact(losses=(0.0, 0.0, 0.0))))
     known = Outcomes(texts, vectors, scores, texts, [""] * _ROWS)
-    return compare(cheap, None, known, DIGEST, Objective(0.1))[0].new.harmed.mean() == 1
+    return bool(compare(cheap, None, known, DIGEST, Objective(0.1))[0].new.harmed.mean() == 1)
 
 
 def _by_alarm(score: float, strong: float) -> bool:
