@@ -61,8 +61,8 @@ def add_router_arguments(parser: argparse.ArgumentParser, default_config: Path |
         "recalibrate",
         "calibrate a router anew on what it has logged while it served",
         "The log (router.outcome_log) has what was predicted of every answer that was scored, by feedback or by shadow "
-        "traffic, so no prompt is needed; the router has to be the one that made the decisions, of which 100 prompts or "
-        "more need scores of all its models. Where some were explored (edge.shadow.explore) these alone count, and a "
+        "traffic, so no prompt is needed; the router has to be the one that made the decisions, and 100 prompts or more"
+        " need scores of all its models. Where some were explored (edge.shadow.explore) these alone count, and a "
         "line for each model says how often it would answer worse if it answered everything. Then `publish` it.",
     )
     evaluate = add("evaluate", "write what a router gives as a page", "Give it outcomes that it never saw.")

@@ -41,6 +41,11 @@ class Policy:
         return self
 
     @property
+    def default_model(self) -> str:
+        """Whom losses are relative to."""
+        return next(one.name for one in self._eligibility.models if one.is_default)
+
+    @property
     def promise(self) -> PromiseState:
         """What is known of whether the promise is kept."""
         harms = self._harms
