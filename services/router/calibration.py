@@ -90,6 +90,7 @@ class Calibration:
         # Of whom anything can be promised.
         self.calibrated = {name for name, column in self._column.items() if self._seen[column]}
         self._losses, self._harms = losses, harms
+        self._models = tuple(models)
         self._groups = None if groups is None else np.unique(groups, return_inverse=True)[1]
         if self._groups is not None and len(np.unique(self._groups)) == len(losses):
             self._groups = None
@@ -105,6 +106,11 @@ class Calibration:
     def prompts(self) -> int:
         """Number of calibrated prompts."""
         return len(self._losses)
+
+    def only(self, rows: NDArray[np.intp]) -> "Calibration":
+        """What some of the prompts tell by themselves, by place."""
+        groups = None if self._groups is None else self._groups[rows]
+        return Calibration(self._models, self._losses[rows], self._harms[rows], groups)
 
     @property
     def mean_losses(self) -> NDArray[np.float32]:

@@ -21,10 +21,17 @@ _RANK = itemgetter(0, 1)
 class Policy:
     """Chooses among the models that may answer."""
 
-    def __init__(self, eligibility: Eligibility, predictor: Predictor | None, before: "Policy | None" = None) -> None:
+    def __init__(
+        self,
+        eligibility: Eligibility,
+        predictor: Predictor | None,
+        before: "Policy | None" = None,
+        heeds_shift: bool = False,
+    ) -> None:
         """`predictor` must be relative to the catalogue's default; without one the default answers everything.
 
-        What was known of the promise `before` still is, where its predictor was this one.
+        What was known of the promise `before` still is, where its predictor was this one. Who serves `heeds_shift`;
+        who decides a file of outcomes has every prompt of it decided alike.
         """
         self._eligibility = eligibility
         self._predictor = predictor
@@ -33,7 +40,7 @@ class Policy:
         self._shift = ShiftWatch(predictor.calibration.mean_losses) if predictor else None
         if before and before._version == self._version:
             self._harms, self._shift = before._harms, before._shift
-        self._choosing = Choosing(eligibility, predictor, self._harms)
+        self._choosing = Choosing(eligibility, predictor, self._harms, self._shift if heeds_shift else None)
 
     def warmed(self, objective: Objective) -> "Policy":
         """Itself, once it has worked out what most decisions under an objective need; blocks for milliseconds."""
