@@ -26,13 +26,14 @@ MIXTURES = ("same", "small", "middle", "great")
 def frequencies(losses: NDArray[np.float32], mixture: str) -> NDArray[np.float64]:
     """How likely each row is drawn, [n], by the rank of its loss."""
     rank = np.argsort(np.argsort(losses)) / len(losses)
-    by_rank = {
+    by_rank: NDArray[np.float64] = {
         "same": np.ones(len(losses)),
         "small": np.exp(-3 * rank),
         "middle": np.exp(-(((rank - 0.35) / 0.2) ** 2) / 2) + 0.1,
         "great": np.exp(3 * rank),
     }[mixture]
-    return by_rank / by_rank.sum()
+    by_rank /= by_rank.sum()
+    return by_rank
 
 
 def measured(rows: Rows, mixture: str, calibrated: int, bound: float, seed: int) -> Mapping[str, float]:

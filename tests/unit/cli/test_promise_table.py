@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from fulcrum.cache.v1 import cache_service_pb2 as cache_pb
@@ -44,9 +45,7 @@ def test_promises_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
         ({"shift": 0.41, "suspended": True}, "suspended: the strong model answers"),
     ],
 )
-def test_the_routers_promise_is_shown(
-    state: Mapping[str, float], told: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_routers_promise_is_shown(state: Mapping[str, Any], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Suspension comes before shift, of which the mark is told too."""
     show(route_promise_table(router_pb.PromiseState(**state)))
     out = capsys.readouterr().out
