@@ -24,6 +24,7 @@ from services.executor.sentence_encoder import SentenceEncoder
 from services.router.calibration import Calibration
 from services.router.cascade import Cascade
 from services.router.fit import Outcomes, Recipe, fit_artefact
+from services.router.harm import harms
 from services.router.predictor import Predictor
 
 
@@ -56,18 +57,18 @@ def _length(tokens: Sequence[int], end: int) -> int:
 
 
 def totals(
-    small: NDArray[np.bool_], asked_both: NDArray[np.bool_], harms: NDArray[np.bool_], cost_ratio: float
+    small: NDArray[np.bool_], asked_both: NDArray[np.bool_], harmed: NDArray[np.bool_], cost_ratio: float
 ) -> dict[str, float]:
     """What a policy gives on n prompts; costs are shares of what always asking the strong model costs.
 
     Args:
         small: whose answer is the small model's, [n].
         asked_both: where the strong model was asked after the small one, [n].
-        harms: whether the small model is wrong where the strong one is right, [n].
+        harmed: whether the small model is worse than the strong one, [n].
         cost_ratio: what the small model's answer costs, as a share of the strong one's.
     """
     spent = np.where(small | asked_both, cost_ratio, 0) + ~small
-    return {"cost": float(spent.mean()), "harm": float((small & harms).mean()), "strong_share": float((~small).mean())}
+    return {"cost": float(spent.mean()), "harm": float((small & harmed).mean()), "strong_share": float((~small).mean())}
 
 
 def drawn(rows: Outcomes, losses: NDArray[np.float64], seed: int, bound: float, cost_ratio: float) -> dict[str, float]:
@@ -75,12 +76,12 @@ def drawn(rows: Outcomes, losses: NDArray[np.float64], seed: int, bound: float, 
     calibrated, held = next(
         GroupShuffleSplit(1, test_size=0.5, random_state=seed).split(losses, groups=np.asarray(rows.groups))
     )
-    harms, sure = (rows.scores[CHEAP] < 0.5) & (rows.scores[STRONG] >= 0.5), rows.mean_logprobs[CHEAP]
+    harmed, sure = harms(rows.scores[CHEAP], rows.scores[STRONG]), rows.mean_logprobs[CHEAP]
     groups = np.unique(rows.groups, return_inverse=True)[1][calibrated]
-    known = losses[calibrated, None].astype(np.float32), harms[calibrated, None], groups
+    known = losses[calibrated, None].astype(np.float32), harmed[calibrated, None], groups
     sent = losses[held] < Calibration((CHEAP,), *known).threshold((CHEAP,), bound, None)
     nobody = np.zeros(len(held), np.bool_)
-    alone = totals(sent, nobody, harms[held], cost_ratio)
+    alone = totals(sent, nobody, harmed[held], cost_ratio)
     pair = Cascade(CHEAP, (CHEAP,), *known, sure[calibrated], cost_ratio)
     if not pair.saves((CHEAP,), bound, None, True, {CHEAP: cost_ratio}):
         return _named(alone, "router") | _named(alone, "pair") | {"chosen": 0.0}
@@ -89,7 +90,7 @@ def drawn(rows: Outcomes, losses: NDArray[np.float64], seed: int, bound: float, 
     asked = np.array([check is not None for check in checks]) & (losses[held] >= threshold)
     risks = [check.risk_of(one) if check else np.inf for check, one in zip(checks, sure[held].tolist(), strict=True)]
     kept = asked & (np.array(risks) < threshold)
-    both = totals((losses[held] < threshold) | kept, asked & ~kept, harms[held], cost_ratio)
+    both = totals((losses[held] < threshold) | kept, asked & ~kept, harmed[held], cost_ratio)
     return _named(alone, "router") | _named(both, "pair") | {"chosen": 1.0}
 
 

@@ -11,6 +11,7 @@ from services.router.calibration import Calibration
 from services.router.ensemble import fit_ensemble
 from services.router.features import LEXICAL_FEATURES
 from services.router.fit import targets
+from services.router.harm import harms
 from services.router.predictor import probabilities
 from services.router.prior import Prior, without_heads
 
@@ -81,20 +82,20 @@ def promise(
     """Harm and strong share under conformal risk control; whether learn-then-test's threshold broke the bound."""
     kept = max(1, int(len(labelled) * _CALIBRATED))
     fitted, held = labelled[kept:], labelled[:kept]
-    harms = prompts.strong > prompts.weak
+    harmed = harms(prompts.weak, prompts.strong)
     losses = probabilities(prompts.expected(fitted, np.concatenate((held, asked)))[:, _LOSS])
-    calibration = Calibration(("weak",), losses[:kept, None], harms[held, None])
+    calibration = Calibration(("weak",), losses[:kept, None], harmed[held, None])
     predicted = losses[kept:]
     weak = predicted < calibration.threshold(("weak",), bound, None)
     tested = predicted < calibration.threshold(("weak",), bound, confidence)
     by_loss = np.argsort(predicted, kind="stable")
-    free = int((np.cumsum(harms[asked][by_loss]) / len(asked) <= bound).sum())
+    free = int((np.cumsum(harmed[asked][by_loss]) / len(asked) <= bound).sum())
     gap = prompts.strong[asked].mean() - prompts.weak[asked].mean()
     lost = np.where(weak, prompts.weak[asked], prompts.strong[asked]).mean() - prompts.weak[asked].mean()
     return {
         "strong_share": float(1 - weak.mean()),
         "strong_share_hindsight": 1 - free / len(asked),
         "quality_recovered": float(lost / gap),
-        "harm": float((weak & harms[asked]).mean()),
-        "draws_over_bound": float((tested & harms[asked]).mean() > bound),
+        "harm": float((weak & harmed[asked]).mean()),
+        "draws_over_bound": float((tested & harmed[asked]).mean() > bound),
     }

@@ -20,6 +20,7 @@ from services.router.calibration import Calibration
 from services.router.ensemble import fit_ensemble
 from services.router.features import lexical
 from services.router.fit import targets
+from services.router.harm import harms
 from services.router.prior import without_heads
 from services.router.scored import InvalidOutcomes, read_scored
 from services.router.spelled import mended
@@ -96,7 +97,7 @@ def prepared(arguments: argparse.Namespace) -> Rows:
     place = {prompt: row for row, prompt in enumerate(whole.prompts)}
     vectors = embedded(whole, kept)[[place[prompt] for prompt in scored.prompts]]
     facts = np.array([lexical(prompt) for prompt in scored.prompts])
-    harms = scored.scores[:, :-1] < scored.scores[:, -1:]
+    harmed = harms(scored.scores[:, :-1], scored.scores[:, -1:])
     fitted, others = draw(groups, arguments.fitted, seed=1_000_000)
     if len(others) < 2 * arguments.calibrated:
         got = f"{arguments.calibrated} of {len(others)} rows left by --fitted"
@@ -109,7 +110,7 @@ def prepared(arguments: argparse.Namespace) -> Rows:
     )
     predicted = ensemble.predict(vectors[others], facts[others])[:, len(scored.models) : -1]
     left = np.unique(groups[others], return_inverse=True)[1]
-    return Rows(tuple(arguments.models[:-1]), predicted, harms[others], left)
+    return Rows(tuple(arguments.models[:-1]), predicted, harmed[others], left)
 
 
 def _groups(prompts: Sequence[str], path: Path, field: str | None) -> NDArray[np.intp]:

@@ -15,6 +15,7 @@ from models.router.card import write_card
 from services.executor.sentence_encoder import SentenceEncoder
 from services.router.artefact import load_artefact
 from services.router.fit import Outcomes, Recipe, fit_artefact
+from services.router.harm import harms
 from services.router.predictor import Predictor
 
 HERE = Path(__file__).parent
@@ -55,7 +56,8 @@ def outcomes(rows: Sequence[Mapping[str, Any]], encoder: SentenceEncoder) -> Out
 
 def measure(predictor: Predictor, test: Outcomes, losses: NDArray[np.float64]) -> Iterable[Measured]:
     """Each bound on the test prompts, on average and at 90 % confidence, beside random choice of as many prompts."""
-    cheap, strong = test.scores[CHEAP] >= 0.5, test.scores[STRONG] >= 0.5
+    cheap, strong = test.scores[CHEAP], test.scores[STRONG]
+    harmed = harms(cheap, strong)
     for confidence in (None, 0.9):
         for bound in BOUNDS:
             sent = losses < predictor.calibration.threshold((CHEAP,), bound, confidence)
@@ -65,9 +67,9 @@ def measure(predictor: Predictor, test: Outcomes, losses: NDArray[np.float64]) -
                 confidence=confidence,
                 sent=share,
                 quality=float(np.where(sent, cheap, strong).mean()),
-                harm=float((sent & strong & ~cheap).mean()),
+                harm=float((sent & harmed).mean()),
                 random_quality=share * float(cheap.mean()) + (1 - share) * float(strong.mean()),
-                random_harm=share * float((strong & ~cheap).mean()),
+                random_harm=share * float(harmed.mean()),
             )
 
 

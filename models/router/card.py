@@ -9,6 +9,7 @@ import numpy as np
 from services.router.artefact import Artefact
 from services.router.features import LEXICAL_FEATURES
 from services.router.fit import Outcomes
+from services.router.harm import harms
 
 if TYPE_CHECKING:
     from models.router.build import Measured
@@ -66,7 +67,7 @@ def write_card(
     facts = artefact.facts
     strong_model = facts.default_model
     (cheap_model,) = (model for model in facts.models if model != strong_model)
-    cheap, strong = test.scores[cheap_model] >= 0.5, test.scores[strong_model] >= 0.5
+    cheap, strong = test.scores[cheap_model], test.scores[strong_model]
     card = CARD.format(
         cheap=cheap_model,
         lexical=len(LEXICAL_FEATURES),
@@ -82,7 +83,7 @@ def write_card(
         questions=len(set(test.groups)),
         strong_quality=strong.mean(),
         cheap_quality=cheap.mean(),
-        cheap_harm=(strong & ~cheap).mean(),
+        cheap_harm=harms(cheap, strong).mean(),
         rows="\n".join(_row(one) for one in measured),
         aucs=", ".join(f"`{model}` {facts.metrics[f'quality_auc.{model}']:.3f}" for model in facts.models),
         unfamiliar=np.isinf(losses).mean(),

@@ -100,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
     add_router_arguments(
         add(
             "router",
-            "fit, calibrate, evaluate, explain and publish a router on your own outcomes",
+            "fit, calibrate, evaluate, explain and publish a router on your own outcomes or its log",
             "services.cli.routing:router",
         ),
         _default_config(),

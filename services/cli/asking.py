@@ -21,7 +21,7 @@ from services.cli import tables
 from services.cli.client import Client, NotServed, client
 from services.cli.model_tables import models_table, precisions_table
 from services.cli.printing import show
-from services.cli.promise_table import promises_table
+from services.cli.promise_table import promises_table, route_promise_table
 from services.executor.pull import PUBLISHED, PullError, pull
 
 _DIMENSIONS = {
@@ -110,6 +110,8 @@ async def _show_stats(suite: Client, request: edge_pb.GetUsageRequest, arguments
     shown.append(tables.cache_table(cache) if cache else Text(unserved, style="dim"))
     if cache and cache.promises:
         shown.append(promises_table(cache.promises))
+    if promise := await _if_served(suite.promise(), PermissionDenied):
+        shown.append(route_promise_table(promise))
     show(*shown, anew=arguments.watch is not None)
 
 

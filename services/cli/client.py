@@ -147,6 +147,11 @@ class Client:
         request = router_pb.ListModelsRequest(page_size=1000)
         return list((await self._call(self._router.ListModels, request)).models)
 
+    async def promise(self) -> router_pb.PromiseState:
+        """What the router knows of its promise."""
+        answer = await self._call(self._router.ListModels, router_pb.ListModelsRequest(page_size=1))
+        return cast(router_pb.PromiseState, answer.promise)
+
     async def engines(self) -> list[executor_pb.Model]:
         """The executor's models."""
         request = executor_pb.ListModelsRequest(page_size=1000)

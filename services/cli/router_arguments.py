@@ -7,8 +7,9 @@ from services.cli.argument_types import number, said, text
 
 _EPILOG = """outcomes are JSON lines (.gz or not), a prompt a line:
   {"prompt": "Is 91 prime?", "scores": {"gpt-4o": 1, "gpt-4o-mini": 0}, "domain": "maths"}
-a score is 0 to 1, from 0.5 on a model answered well; a model that was not asked is left out; domain is optional, and
-"group" (optional too) is the same for prompts that ask the same, so that a confidence does not count them twice.
+a score is 0 to 1, and an answer is worse where its score is 0.25 or more below the strong model's; a model that was not
+asked is left out; domain is optional, and "group" (optional too) is the same for prompts that ask the same, so that a
+confidence does not count them twice.
 
 a first router from your own outcomes, in three steps:
   fulcrum router fit train.jsonl --default gpt-4o --out mine.safetensors
@@ -16,6 +17,7 @@ a first router from your own outcomes, in three steps:
   FULCRUM_ROUTER__PREDICTOR=mine.safetensors fulcrum up
 
 and later, while it runs:
+  fulcrum router recalibrate mine.safetensors outcomes.jsonl --out better.safetensors   # from router.outcome_log
   fulcrum router publish better.safetensors fresh-outcomes.jsonl      # or it says why not
   fulcrum router rollback
 
@@ -24,7 +26,7 @@ any other prompts, such as published evaluations: they teach which prompts are h
 
 
 def add_router_arguments(parser: argparse.ArgumentParser, default_config: Path | None) -> None:
-    """Adds fit, calibrate, evaluate, explain, publish, versions and rollback."""
+    """Adds fit, calibrate, recalibrate, evaluate, explain, publish, versions and rollback."""
     parser.epilog, parser.formatter_class = _EPILOG, argparse.RawDescriptionHelpFormatter
     actions = parser.add_subparsers(metavar="action", dest="action", required=True)
 
@@ -55,6 +57,14 @@ def add_router_arguments(parser: argparse.ArgumentParser, default_config: Path |
         "`calibrate` had its scores",
     )
     calibrate = add("calibrate", "calibrate a fitted router anew", "Give it outcomes that it was not fitted on.")
+    recalibrate = add(
+        "recalibrate",
+        "calibrate a router anew on what it has logged while it served",
+        "The log (router.outcome_log) has what was predicted of every answer that was scored, by feedback or by shadow "
+        "traffic, so no prompt is needed; the router has to be the one that made the decisions, and 100 prompts or more"
+        " need scores of all its models. Where some were explored (edge.shadow.explore) these alone count, and a "
+        "line for each model says how often it would answer worse if it answered everything. Then `publish` it.",
+    )
     evaluate = add("evaluate", "write what a router gives as a page", "Give it outcomes that it never saw.")
     explain = add("explain", "say what a router expects of a prompt, and what it would choose")
     publish = add(
@@ -67,14 +77,18 @@ def add_router_arguments(parser: argparse.ArgumentParser, default_config: Path |
     rollback = add("rollback", "let the router serve that served before")
     for one in (publish, versions, rollback):
         one.add_argument("--config", type=Path, default=default_config, help="YAML settings (default: %(default)s)")
-    for one in (calibrate, evaluate, explain, publish):
+    for one in (calibrate, recalibrate, evaluate, explain, publish):
         one.add_argument("artefact", type=Path, help="what `fulcrum router fit` wrote")
+    recalibrate.add_argument("log", type=Path, help="router.outcome_log; of the file before it was rotated, too")
     for one in (calibrate, evaluate, publish):
         one.add_argument("outcomes", type=Path, nargs="+", help="files of outcomes")
-    for one in (fit, calibrate):
+    for one in (fit, calibrate, recalibrate):
         one.add_argument("--out", type=Path, default=Path("router.safetensors"), help="(default: %(default)s)")
     publish.add_argument(
         "--max-quality-loss", type=number(0, 1), help="bound of the router (default: what edge's settings leave to it)"
+    )
+    publish.add_argument(
+        "--again", action="store_true", help="though a rollback withdrew it; without this such a file is refused"
     )
     evaluate.add_argument("--html", type=Path, default=Path("router.html"), help="the page (default: %(default)s)")
     explain.add_argument("prompt", type=said, help="what would be asked")

@@ -16,7 +16,7 @@ from services.router.predictor import Predictor, Vector
 from services.router.prices import ListPrice
 from services.router.query import Objective, Query
 
-_BYTES_PER_TOKEN, _OUTPUT_TOKENS = 4, 256  # of a prompt and of an answer, for what a call costs
+_BYTES_PER_TOKEN, OUTPUT_TOKENS = 4, 256  # of a prompt and of an answer, for what a call costs
 _ANY_LENGTH = 1 << 40  # tokens of context
 
 
@@ -38,7 +38,7 @@ class Deciding:
         if self.prices and (missing := sorted(set(models) - set(self.prices))):
             raise ConfigError(f"--price: got none of {', '.join(missing)}, expected one for every fitted model")
         catalogue = Catalogue(self._model(name) for name in models)
-        self._policy = Policy(Eligibility(catalogue, _OUTPUT_TOKENS), Predictor(artefact))
+        self._policy = Policy(Eligibility(catalogue, OUTPUT_TOKENS), Predictor(artefact))
 
     def plan(self, prompt: str, embedding: NDArray[np.float32], objective: Objective) -> Plan:
         """The decision on one prompt, with its embedding [d]."""
@@ -48,11 +48,16 @@ class Deciding:
         """Micro-dollars of each answer [n, m]; calls of the default where no prices are given."""
         if not self.prices:
             return np.tile([float(model == self._default) for model in self._models], (len(prompts), 1))
-        tokens = np.array([len(prompt.encode("utf-8", "replace")) / _BYTES_PER_TOKEN for prompt in prompts])
+        asked = np.array([tokens(prompt) for prompt in prompts])
         paid = [self.prices[model] for model in self._models]
-        return np.stack([tokens * read + _OUTPUT_TOKENS * said for read, said in paid], axis=1)
+        return np.stack([asked * read + OUTPUT_TOKENS * said for read, said in paid], axis=1)
 
     def _model(self, name: str) -> Model:
         default = name == self._default
         read, said = self.prices.get(name, (0.0, float(default)))
         return Model(name, _ANY_LENGTH, (), True, default, _BYTES_PER_TOKEN, ListPrice(read, read, read, said))
+
+
+def tokens(prompt: str) -> float:
+    """About how many a prompt has."""
+    return len(prompt.encode("utf-8", "replace")) / _BYTES_PER_TOKEN

@@ -18,12 +18,13 @@ from services.executor.sentence_encoder import SentenceEncoder
 from services.executor.settings import ExecutorSettings
 from services.router.artefact import Artefact
 from services.router.catalogue import load_catalogue
+from services.router.decided import Decided
 from services.router.eligibility import Eligibility
 from services.router.fit import Outcomes
-from services.router.gate import Decided, Verdict, compare
+from services.router.gate import Verdict, compare
 from services.router.policy import Policy
 from services.router.predictor import Predictor
-from services.router.query import Objective
+from services.router.query import Goal, Objective
 from services.router.settings import RouterSettings
 from services.router.versions import Judged, Version, Versions, usable
 
@@ -53,7 +54,7 @@ def contest(arguments: argparse.Namespace, encoder: SentenceEncoder) -> Contest:
     """
     settings, serving = _settings(arguments.config)
     catalogue = load_catalogue(settings.catalogue, settings.prices)
-    judged = Versions(serving).expect_another(arguments.artefact)
+    judged = Versions(serving).expect_another(arguments.artefact, arguments.again)
     artefact = loaded(arguments.artefact, encoder)
     usable(arguments.artefact, catalogue.default.name)
     _expect_encoder(arguments, artefact.facts.encoder_digest)
@@ -78,13 +79,11 @@ def publish(path: Path, held: Contest, outcomes: Outcomes) -> None:
         found = compare(new, old, outcomes, held.new.facts.encoder_digest, held.objective)
     except FulcrumError as error:
         raise ConfigError(f"{error.field}: got {error.value}, expected {error.expected}") from error
-    table = Table("", "harmed", "cost of a prompt")
+    table = Table("", "harmed, of all prompts", "cost of a prompt (nano-dollars; strong calls if unpriced)")
     for verdict in found:
-        wait = ", whole answers" if verdict.objective.whole_answer else ""
-        wait = f", a bound of {verdict.objective.max_quality_loss:.3g}" if verdict.also else wait
-        table.add_row(f"new{wait}", *_figures(verdict.new))
-        if verdict.serving:
-            table.add_row(f"serves now{wait}", *_figures(verdict.serving))
+        for who, decided in (("new", verdict.new), ("serves now", verdict.serving)):
+            if decided:
+                table.add_row(f"{who}{_of_whom(verdict)}", *_figures(decided, verdict.objective.goal))
     show(table)
     print(f"held to a bound of {held.objective.max_quality_loss:.3g}, {held.told}")
     for verdict in (one for one in found if not one.also):
@@ -176,8 +175,19 @@ def _instead(verdict: Verdict, bound: float) -> Iterator[str]:
         yield f"no weaker model is asked anything for {who} under that bound: {held}"
 
 
-def _figures(decided: Decided) -> tuple[str, str]:
-    return f"{decided.harmed.mean():.2%}", f"{decided.cost.mean():.4g}"
+def _of_whom(verdict: Verdict) -> str:
+    """For which callers it is, where these are not most."""
+    if verdict.objective.goal is not Goal.CHEAPEST:
+        return f", the {verdict.objective.goal.value.lower()} answer"
+    if verdict.also:
+        return f", a bound of {verdict.objective.max_quality_loss:.3g}"
+    return ", whole answers" if verdict.objective.whole_answer else ""
+
+
+def _figures(decided: Decided, goal: Goal) -> tuple[str, str]:
+    """The share harmed, and what the goal would have less of; without prices, or times, that is strong calls."""
+    unit = {Goal.CHEAPEST: "", Goal.FASTEST: " s instead", Goal.BEST: " of the score missed instead"}[goal]
+    return f"{decided.harmed.mean():.2%}", f"{decided.cost.mean():.4g}{unit}"
 
 
 def _tell(version: Version, serving: Path) -> None:

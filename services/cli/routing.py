@@ -11,9 +11,10 @@ from rich.table import Table
 from kernels.cuda_driver import CudaUnavailable
 from services.chassis.settings import ConfigError
 from services.cli.printing import plain, show
-from services.cli.router_deciding import Deciding
+from services.cli.router_deciding import OUTPUT_TOKENS, Deciding, tokens
 from services.cli.router_fitting import fit, keep
 from services.cli.router_reading import embedded, loaded, new_to, read, whole
+from services.cli.router_recalibrating import recalibrate
 from services.cli.router_versions import change, contest, publish
 from services.executor.sentence_encoder import SentenceEncoder
 from services.executor.tensorrt_library import TensorRtMissing
@@ -35,6 +36,8 @@ def router(arguments: argparse.Namespace) -> None:
     if written := vars(arguments).get("out") or vars(arguments).get("html"):
         _expect_writable(written)
     try:
+        if arguments.action == "recalibrate":
+            return recalibrate(arguments)
         encoder = SentenceEncoder(arguments.encoder, arguments.precision, threads=1)
         {"fit": fit, "calibrate": _calibrate, "evaluate": _evaluate, "explain": _explain, "publish": _publish}[
             arguments.action
@@ -109,13 +112,19 @@ def _explain(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     found, models = predictor.predict(arguments.prompt, vector), list(artefact.facts.models)
     deciding = Deciding(artefact, arguments.price)
     costs = dict(zip(models, deciding.costs([arguments.prompt])[0], strict=True))
-    table = Table("model", "answers well", f"worse than {plain(default)}", "cost")
+    unit = "dollars a request" if deciding.prices else f"calls of {plain(default)}"
+    worse = f"chance of being worse than {plain(default)}"
+    table = Table("model", "expected score, 0 to 100 %", worse, f"cost, {unit}")
     for model in sorted(models, key=lambda model: costs[model]):
-        table.add_row(plain(model), f"{found.quality[model]:.1%}", f"{found.loss[model]:.1%}", f"{costs[model]:.4g}")
+        cost = f"{costs[model] / 1e6:.8f}" if deciding.prices else f"{costs[model]:.0f}"
+        table.add_row(plain(model), f"{found.quality[model]:.1%}", f"{found.loss[model]:.1%}", cost)
     show(table)
+    if deciding.prices:
+        print(f"counted: {tokens(arguments.prompt):.0f} tokens of the prompt, {OUTPUT_TOKENS} of the answer")
     if found.domain:
-        print(f"domain: {found.domain}")
-    print(f"uncertainty: ±{found.uncertainty:.1%} of a share of one half, from the fitted prompts nearby")
+        print(f"domain: {found.domain} (the most likely of those fitted)")
+    print(f"uncertainty: ±{100 * found.uncertainty:.1f} points, the standard error of a chance of 50 % among as many")
+    print("  fitted prompts as are near this one; it decides nothing")
     print(f"unfamiliar: {found.unfamiliar or 'no'}")
     plan = deciding.plan(arguments.prompt, vector, Objective(arguments.max_quality_loss, arguments.confidence))
     chosen = plan.models[0].model

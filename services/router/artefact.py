@@ -52,7 +52,7 @@ class Facts:
 class Artefact:
     """A fitted predictor of m models, with n calibrated prompts and c centroids.
 
-    The ensemble's targets are each model's score, then, for each, that it is wrong where the default is right.
+    The ensemble's targets are each model's score, then, for each, that it is worse than the default.
     """
 
     facts: Facts

@@ -1,8 +1,8 @@
 """How far predicted loss may be trusted: from scored prompts, the threshold that keeps an operator's bound.
 
 A prompt is sent to the first model, in the order of preference, whose predicted loss is below a threshold. A harm is a
-prompt whose chosen model is wrong where the default is right. From the calibrated prompts follows how many are harmed
-at every threshold, and the threshold is the one below which that never exceeds what a promise tolerates:
+prompt whose chosen model is worse than the default (`services/router/harm.py`). From the calibrated prompts follows how
+many are harmed at every threshold, and the threshold is the one below which that never exceeds what is tolerated:
 
 - on average: conformal risk control (Angelopoulos et al. 2024, arXiv:2208.02814),
   (n/(n+1)) * mean harm + 1/(n+1) <= bound, with a margin: met exactly, half of all measured means would be above it. It
@@ -39,7 +39,7 @@ def onsets(losses: NDArray[np.float32], harms: NDArray[np.bool_]) -> NDArray[np.
 
     Args:
         losses: predicted loss [n, m]; infinite where the prompt is never sent.
-        harms: whether the model is wrong where the default is right, [n, m].
+        harms: whether the model is worse than the default, [n, m].
     """
     found: NDArray[np.float32] = np.where(harms, losses, _NEVER).min(axis=1)
     return found
@@ -90,6 +90,7 @@ class Calibration:
         # Of whom anything can be promised.
         self.calibrated = {name for name, column in self._column.items() if self._seen[column]}
         self._losses, self._harms = losses, harms
+        self._models = tuple(models)
         self._groups = None if groups is None else np.unique(groups, return_inverse=True)[1]
         if self._groups is not None and len(np.unique(self._groups)) == len(losses):
             self._groups = None
@@ -105,6 +106,11 @@ class Calibration:
     def prompts(self) -> int:
         """Number of calibrated prompts."""
         return len(self._losses)
+
+    def only(self, rows: NDArray[np.intp]) -> "Calibration":
+        """What some of the prompts tell by themselves, by place."""
+        groups = None if self._groups is None else self._groups[rows]
+        return Calibration(self._models, self._losses[rows], self._harms[rows], groups)
 
     @property
     def mean_losses(self) -> NDArray[np.float32]:

@@ -31,7 +31,7 @@ class Cascade:
         model: which.
         models: m names, of the columns.
         losses: predicted of n calibrated prompts, [n, m], infinite where unfamiliar.
-        harms: whether the model was wrong where the default was right, [n, m].
+        harms: whether the model was worse than the default, [n, m].
         groups: n labels of prompts that share their fate.
         mean_logprobs: of the model's answers, [n]; not a number where unknown.
         cost_ratio: what its answer costs at most, as a share of the default's.

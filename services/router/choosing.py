@@ -3,9 +3,13 @@
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from services.router.calibration import Calibration
 from services.router.cascading import Cascades
 from services.router.conversation import leaning
-from services.router.drift import HarmWatches
+from services.router.drift import HarmWatches, ShiftWatch
 from services.router.eligibility import Candidate, Eligibility
 from services.router.explanation import expected, limit, percent, rank
 from services.router.goals import MEASURES, rivals
@@ -40,10 +44,15 @@ class Choosing:
         eligibility: knows the catalogue.
         predictor: relative to the catalogue's default; None where none is fitted.
         harms: know whose promise is suspended.
+        shift: tells whether prompts are others than those calibrated; None where that is to change nothing.
     """
 
-    def __init__(self, eligibility: Eligibility, predictor: Predictor | None, harms: HarmWatches) -> None:
+    def __init__(
+        self, eligibility: Eligibility, predictor: Predictor | None, harms: HarmWatches, shift: ShiftWatch | None = None
+    ) -> None:
         self._eligibility, self._predictor, self._harms = eligibility, predictor, harms
+        self._shift = shift
+        self._alike: tuple[NDArray[np.intp], Calibration] | None = None  # places, and the calibration on these alone
         self._rivalry = Rivalry(eligibility.models, predictor.calibration.calibrated if predictor else ())
         self._cascades = Cascades(predictor, eligibility.models) if predictor else None
 
@@ -115,11 +124,17 @@ class Choosing:
         if in_order:
             fitted.sort(key=lambda one: place[one.name])
         bound, confidence = query.objective.max_quality_loss, query.objective.confidence
-        threshold = predictor.calibration.threshold(names, bound, confidence, in_order=in_order)
-        paired = self._cascades.paired(query, fitted, strongest, names, in_order) if self._cascades else None
+        alike = self._like_the_last(predictor)
+        threshold = _threshold(predictor, alike, names, query.objective, in_order)
+        asks_first = self._cascades if alike is None else None
+        paired = asks_first.paired(query, fitted, strongest, names, in_order) if asks_first else None
         threshold = paired.threshold if paired else threshold
         promise = f"a bound of {percent(bound)}" + (f" at {percent(confidence)} confidence" if confidence else "")
         allowed = f"{limit(threshold)} {predictor.calibration.prompts} calibrated prompts for {promise}"
+        if alike and self._shift:
+            allowed += (
+                f", and by the {alike.prompts} of them that are like the last ones (shift {self._shift.shift:.2f})"
+            )
         for one in fitted:
             loss = prediction.loss[one.name]
             if loss < threshold:
@@ -152,9 +167,18 @@ class Choosing:
         if prediction is None or self._predictor is None or reason not in _PROMISING:
             return ()
         names, _ = self._rivalry.all(self._eligibility.able(query), by_prompt=True)
-        bound, confidence = query.objective.max_quality_loss, query.objective.confidence
-        threshold = self._predictor.calibration.threshold(names, bound, confidence, in_order=False) if names else 0.0
+        alike = self._like_the_last(self._predictor)
+        threshold = _threshold(self._predictor, alike, names, query.objective, in_order=False) if names else 0.0
         return [name for name in names if prediction.loss[name] < threshold]
+
+    def _like_the_last(self, predictor: Predictor) -> Calibration | None:
+        """The calibration on prompts that are like the last ones; None where all are."""
+        rows = self._shift.alike if self._shift else None
+        if rows is None:
+            return None
+        if self._alike is None or self._alike[0] is not rows:
+            self._alike = rows, predictor.calibration.only(rows)
+        return self._alike[1]
 
     def told_of_prefix(
         self, choice: Choice, query: Query, ranked: Sequence[Candidate], prediction: Prediction | None
@@ -171,3 +195,12 @@ class Choosing:
             f"nano-dollars, which leaving it for {otherwise.name} would not gain; {choice.why}"
         )
         return choice._replace(reason=Reason.CACHED_PREFIX, why=why)
+
+
+def _threshold(
+    predictor: Predictor, alike: Calibration | None, names: tuple[str, ...], objective: Objective, in_order: bool
+) -> float:
+    """What a predicted loss must stay below: by all calibrated prompts, and by those like the last ones alone."""
+    asked = names, objective.max_quality_loss, objective.confidence, in_order
+    threshold = predictor.calibration.threshold(*asked)
+    return threshold if alike is None else min(threshold, alike.threshold(*asked))

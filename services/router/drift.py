@@ -9,7 +9,9 @@ A comparison without a verdict is no harm that was seen, and bets nothing. Equal
 often as the judge lately told of the others: else, the more it fails, the more would the good news be alone.
 
 Shift: the predicted losses of the last prompts, beside those of the calibrated ones, by the population stability index.
-It says that the promise was made for other prompts, not that it is broken, so it warns and changes nothing.
+It says that the promise was made for other prompts, not that it is broken. So it warns, and tells which calibrated
+prompts are a fair sample of the last ones by predicted loss: drawn by chance, each as likely as prompts of its loss
+have become more frequent. A threshold that holds on these as well is right where a loss still means the same harm.
 """
 
 from bisect import bisect_right
@@ -70,7 +72,7 @@ class HarmWatches:
         self.of(bound).decided(weak, bound)
 
     def judge(self, bound: float, harmed: bool, basis: Basis = Basis.JUDGED) -> None:
-        """A weaker answer under a bound, with the strong model's beside it: whether it is wrong where that is right."""
+        """A weaker answer under a bound, with the strong model's beside it: whether it is worse than that."""
         self.of(bound).judge(harmed, basis)
 
     @property
@@ -113,7 +115,7 @@ class HarmWatch:
         return min(1.0, self._bound / self._share) if self._share > 0 else 1.0
 
     def judge(self, harmed: bool, basis: Basis = Basis.JUDGED) -> None:
-        """A weaker answer with the strong model's beside it: whether it is wrong where that is right."""
+        """A weaker answer with the strong model's beside it: whether it is worse than that."""
         if basis is not Basis.EQUAL_WORDS:
             self._compared += 1
             told = basis is Basis.JUDGED
@@ -143,9 +145,13 @@ class ShiftWatch:
     def __init__(self, calibrated: NDArray[np.float32]) -> None:
         """`calibrated` are mean predicted losses of the calibrated prompts, [n]; infinite where unfamiliar."""
         self.shift = 0.0
+        self.alike: NDArray[np.intp] | None = (
+            None  # places of the calibrated prompts that are like the last; all if None
+        )
         known = calibrated[np.isfinite(calibrated)]
         self._edges = np.unique(np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1])) if len(known) else np.zeros(0)
-        self._expected = self._shares(np.bincount(self._bins(calibrated), minlength=len(self._edges) + 2))
+        self._of_calibrated = self._bins(calibrated)
+        self._expected = self._shares(np.bincount(self._of_calibrated, minlength=len(self._edges) + 2))
         self._ascending = self._edges.tolist()
         self._counts, self._seen = np.zeros(len(self._expected), np.intp), 0
 
@@ -165,7 +171,18 @@ class ShiftWatch:
                 remedy="calibrate on recent outcomes and load the new artefact",
             )
         self.shift = shift
+        self.alike = self._drawn(found) if self.shifted else None
         self._counts[:], self._seen = 0, 0
+
+    @property
+    def shifted(self) -> bool:
+        """Whether the last block's prompts are others than those calibrated."""
+        return self.shift > SHIFTED
+
+    def _drawn(self, found: NDArray[np.float64]) -> NDArray[np.intp]:
+        """The calibrated prompts that stand for shares like these, each kept by chance; places [k]."""
+        likely = (found / self._expected)[self._of_calibrated]
+        return np.flatnonzero(np.random.default_rng(0).uniform(size=len(likely)) * likely.max(initial=0) < likely)
 
     def _bins(self, losses: NDArray[np.float32]) -> NDArray[np.intp]:
         """Between which edges; the last bin is that of unfamiliar prompts."""

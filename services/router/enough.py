@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from services.router.harm import harms
+
 LEAST_PROMPTS = 100
 LEAST_GROUPS = 20  # below that nothing would be left to calibrate on, or to find thresholds with
 
@@ -29,5 +31,5 @@ def expect_enough(groups: Sequence[str], scores: Mapping[str, NDArray[np.float64
             raise ValueError(
                 f"scores of {model}: {both} prompts have {default_model}'s too, expected at least {LEAST_PROMPTS}"
             )
-    if not any(((known < 0.5) & (scores[default_model] >= 0.5)).any() for known in scores.values()):
-        raise ValueError(f"scores: no model is wrong where {default_model} is right, so there is nothing to learn")
+    if not any(harms(known, scores[default_model]).any() for known in scores.values()):
+        raise ValueError(f"scores: no model is ever worse than {default_model}, so there is nothing to learn")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from services.router.harm import harms
+
 _STEPS = 200
 
 
@@ -56,10 +58,16 @@ class Predicted:
             chosen[self.losses[:, model] < threshold] = model
         return chosen
 
-    def harm(self, chosen: NDArray[np.intp]) -> float:
-        """Share of prompts whose model was wrong where the default was right."""
-        picked = self.scores[np.arange(len(chosen)), chosen]
-        return float(((picked < 0.5) & (self.scores[:, self.default] >= 0.5)).mean())
+    def harm(self, chosen: NDArray[np.intp], rows: NDArray[np.bool_] | None = None) -> float:
+        """Share of prompts whose model was worse than the default; of some rows alone where told."""
+        harmed = harms(self.scores[np.arange(len(chosen)), chosen], self.scores[:, self.default])
+        return float(harmed[rows].mean()) if rows is not None else float(harmed.mean())
+
+    def harm_as_predicted(self, model: int) -> Sequence[tuple[float, float, int]]:
+        """In bins of equal size by predicted loss: mean loss, share harmed, prompts; unfamiliar prompts are in none."""
+        familiar = np.isfinite(self.losses[:, model])
+        harmed = harms(self.scores[familiar, model], self.scores[familiar, self.default])
+        return calibration_of(self.losses[familiar, model], harmed.astype(np.float64))
 
     def curve(self) -> Sequence[Point]:
         """What the service's choices give, from the strictest threshold to none."""

@@ -19,7 +19,8 @@ def expected(one: Candidate, strongest: Candidate, goal: Goal, prediction: Predi
     if goal is Goal.BEST:
         ours, theirs = (percent(prediction.quality[which.name]) for which in (one, strongest))
         return f"predicted to answer well with {ours}, {strongest.name} with {theirs}"
-    return f"expected cost {one.cost_nano_usd} nano-dollars, {strongest.name} {strongest.cost_nano_usd}"
+    theirs = f"{strongest.name} {strongest.cost_nano_usd} nano-dollars"
+    return f"expected cost of this request {one.cost_nano_usd} nano-dollars, {theirs}"
 
 
 def limit(threshold: float) -> str:

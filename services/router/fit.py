@@ -13,6 +13,7 @@ from services.router.artefact import Artefact, Facts
 from services.router.enough import expect_enough
 from services.router.ensemble import fit_ensemble
 from services.router.features import FEATURE_VERSION, lexical
+from services.router.harm import harms
 from services.router.predictor import Predictor
 from services.router.prior import Prior, without_heads
 from services.router.prompt_digest import digests
@@ -86,10 +87,10 @@ def fit_artefact(
 
 
 def targets(scores: Mapping[str, NDArray[np.float64]], default_model: str) -> NDArray[np.float64]:
-    """For each model its score, then that it is wrong where the default is right: [n, 2 m], nan where unknown."""
+    """For each model its score, then that it is worse than the default: [n, 2 m], nan where unknown."""
     quality = np.stack([np.asarray(one, np.float64) for one in scores.values()], axis=1)
     default = quality[:, [list(scores).index(default_model)]]
-    loss = np.where(np.isnan(quality + default), np.nan, (quality < 0.5) & (default >= 0.5))
+    loss = np.where(np.isnan(quality + default), np.nan, harms(quality, default))
     return np.concatenate((quality, loss), axis=1)
 
 
@@ -164,19 +165,19 @@ def calibrated(artefact: Artefact, outcomes: Outcomes, rows: NDArray[np.intp]) -
         quality[place] = [prediction.quality[model] for model in models]
         if not prediction.unfamiliar:
             losses[place] = [prediction.loss[model] for model in models]
-    harms = wanted[rows, len(models) :] > 0
+    harmed = wanted[rows, len(models) :] > 0
     metrics = {"unfamiliar_share": float(np.isinf(losses[:, 0]).mean())}
     for column, model in enumerate(models):
         right = wanted[rows, column] >= 0.5
         metrics[f"accuracy.{model}"] = float(right.mean())
-        metrics[f"harm.{model}"] = float(harms[:, column].mean())
+        metrics[f"harm.{model}"] = float(harmed[:, column].mean())
         if 0 < right.sum() < len(right):
             metrics[f"quality_auc.{model}"] = float(roc_auc_score(right, quality[:, column]))
     return replace(
         artefact,
         facts=replace(artefact.facts, metrics=metrics),
         calibration_losses=losses,
-        calibration_harms=harms,
+        calibration_harms=harmed,
         calibration_groups=np.unique(np.asarray(outcomes.groups)[rows], return_inverse=True)[1].astype(np.int32),
         calibration_mean_logprobs=_mean_logprobs(outcomes, models, rows),
         calibration_prompts=np.sort(digests([outcomes.prompts[row] for row in rows])),

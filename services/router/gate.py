@@ -1,78 +1,59 @@
 """Whether a fitted router may take the place of the one that serves: both decide prompts whose outcomes are known.
 
 Refused is one that breaks the bound; that costs more, unless what serves breaks the bound, or harms more than it allows
-here and than the new one does; or that harms more without costing less. Each is held to be so where chance alone would
-show as much in one of twenty comparisons: the binomial tail of harms against the bound, the sign test on prompts that
-only one of both harms, and the normal tail of the mean difference in cost, prompt by prompt. Where prompts have groups,
-what counts is each group's mean, as prompts of one may harm together.
+here and than the new one does, which saves at least half of what the serving one would if it were held to the bound; or
+that harms more without costing less. Each is held to be so where chance alone would show as much in one of twenty
+comparisons: the binomial tail of harms against the bound, the sign test on prompts that only one of both harms, and the
+normal tail of the mean difference in cost, prompt by prompt. Where prompts have groups, what counts is each group's
+mean, as prompts of one may harm together.
 
 Callers who wait for the whole answer are decided for apart, where either router asks a cheaper model first for them.
 And where both send everything to the default, as under a bound of 0, that compares nothing: the least bound that does
 is held to instead, as some caller may ask for it.
 
-Callers may ask for other bounds: the new one has to keep some of these too, and is refused for all together by chance
-no more often than for the operator's.
+Callers may ask for other bounds and goals: the new one has to keep some of these bounds too, and may be neither worse
+at the best answers, of all models or of the weaker ones as within a budget, nor slower at the fastest. It is refused
+for all other bounds together by chance no more often than for the operator's, and so for all other goals.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom, norm
 
-from services.router.assessment import Signals, assess
+from services.router.decided import RARELY, Decided, decide
 from services.router.fit import Outcomes
-from services.router.plan import RIGHT, Plan
 from services.router.policy import Policy
-from services.router.predictor import Vector
-from services.router.query import Objective, Query
+from services.router.query import Goal, Objective
 
 LEAST_PROMPTS = 100
-_RARELY = 0.05
 _TELLING = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # bounds that callers may ask for
 _OTHERS = (0.01, 0.05, 0.2)  # of them, held to beside the operator's
+_ENOUGH = 0.5  # of what the serving router would save within the bound
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """What one router's decisions gave, [n]: the share harmed, and nano-dollars, or 1 a strong call.
+class _Words(NamedTuple):
+    """What it is called that a router costs more, or no less, of what a goal would have less of."""
 
-    Each of n is one prompt, or the mean of a group's where `grouped`. `weak` is the share of prompts that a weaker
-    model was asked, `first` that of those where its answer was assessed.
-    """
+    dearer: str
+    no_cheaper: str
 
-    harmed: NDArray[np.float64]
-    cost: NDArray[np.float64]
-    grouped: bool = False
-    weak: float = 1.0
-    first: float = 0.0
 
-    def breaks(self, bound: float, rarely: float = _RARELY) -> bool:
-        """Whether it harms more often than the bound allows, which by chance would be seen so rarely.
-
-        The binomial tail is exact for prompts. For means of groups, whatever happens within one, e times that tail is
-        no less than theirs (Bentkus 2004, as in Angelopoulos et al., arXiv:2110.01052).
-        """
-        harms = np.floor(self.harmed.sum() + 1e-9)
-        return bool((np.e if self.grouped else 1) * binom.sf(harms - 1, len(self.harmed), bound) < rarely)
-
-    def harms(self, bound: float) -> str:
-        """That it does, in words."""
-        harms = f"it harms {self.harmed.sum():.4g} of {len(self.harmed)} {self.noun}"
-        return f"{harms}, more than a bound of {bound:.3g} allows by chance"
-
-    @property
-    def noun(self) -> str:
-        """What is counted."""
-        return "groups of prompts" if self.grouped else "prompts"
+_WORDS = {
+    Goal.CHEAPEST: _Words("it costs {:.4g} a prompt, what serves {:.4g}", "it costs no less"),
+    Goal.FASTEST: _Words("it takes {:.4g} s a prompt, what serves {:.4g} s", "it is no faster"),
+    Goal.BEST: _Words("it misses {:.4g} of the score, what serves {:.4g}", "it is no better"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Both routers' decisions under an objective, and why the new one may not serve; empty where it may.
 
-    `also` is whether it is of callers who ask for another bound.
+    `also` is whether it is of callers who ask for another bound or goal.
     """
 
     objective: Objective
@@ -91,7 +72,7 @@ def compare(
 ) -> Sequence[Verdict]:
     """Has both decide every prompt, for callers of streams and then, if that differs, for those who wait.
 
-    Last comes another bound that the new one breaks, if there is one.
+    Last comes another bound that the new one breaks, or a goal that it is worse at, if there is one.
 
     Args:
         new: the one that would serve.
@@ -113,8 +94,8 @@ def compare(
     def held(whole_answer: bool) -> Verdict:
         for bound in bounds:
             under = replace(objective, max_quality_loss=bound, whole_answer=whole_answer)
-            decided = _decided(new, outcomes, encoder_digest, under)
-            before = _decided(serving, outcomes, encoder_digest, under) if serving else None
+            decided = decide(new, outcomes, encoder_digest, under)
+            before = decide(serving, outcomes, encoder_digest, under) if serving else None
             refused = refusal(decided, before, bound)
             told = f"of answers that are awaited whole, {refused}" if refused and whole_answer else refused
             found = Verdict(under, decided, before, told)
@@ -126,7 +107,8 @@ def compare(
     found = [streamed, waited] if waited.any("first") else [streamed]
     if any(one.refused for one in found):
         return found
-    return [*found, *_broken(new, outcomes, encoder_digest, objective)]
+    broken = _broken(new, outcomes, encoder_digest, objective)
+    return [*found, *(broken or _worse_at(new, serving, outcomes, encoder_digest, objective))]
 
 
 def _broken(new: Policy, outcomes: Outcomes, encoder_digest: str, objective: Objective) -> Sequence[Verdict]:
@@ -134,63 +116,74 @@ def _broken(new: Policy, outcomes: Outcomes, encoder_digest: str, objective: Obj
     others = [bound for bound in _OTHERS if bound != objective.max_quality_loss]
     for bound in others:
         under = replace(objective, max_quality_loss=bound)
-        decided = _decided(new, outcomes, encoder_digest, under)
-        if decided.breaks(bound, _RARELY / len(others)):
-            return [Verdict(under, decided, None, f"for callers who ask for that bound, {decided.harms(bound)}", True)]
+        decided = decide(new, outcomes, encoder_digest, under)
+        if decided.breaks(bound, RARELY / len(others)):
+            return [Verdict(under, decided, None, f"for callers who ask for that bound, {decided.broken(bound)}", True)]
     return []
 
 
-def _decided(policy: Policy, outcomes: Outcomes, encoder_digest: str, objective: Objective) -> Decided:
-    harmed: list[float] = []
-    cost: list[float] = []
-    weak, first, known = 0, 0, 0
-    for row, (prompt, embedding) in enumerate(zip(outcomes.prompts, outcomes.embeddings, strict=True)):
-        vector = Vector(embedding, encoder_digest)
-        plan = policy.plan(Query(prompt, objective, vector, candidates=tuple(outcomes.scores)))
-        certainty = _certainty(plan, outcomes, row)
-        asked = _asked(plan, certainty)
-        chosen, strong = (outcomes.scores[name][row] for name in (asked[-1], plan.strongest))
-        harmed.append(chosen < RIGHT <= strong)
-        costs = {one.model: one.cost_nano_usd for one in plan.models}
-        unpriced = None in costs.values()
-        cost.append(float(asked[-1] == plan.strongest) if unpriced else sum(costs[name] or 0 for name in asked))
-        weak += asked[0] != plan.strongest
-        first, known = first + bool(plan.check), known + (certainty is not None)
-    if first and not known:
-        raise ValueError("outcomes: got no mean_logprobs of models that are asked first, expected them")
-    groups = np.unique(np.asarray(outcomes.groups), return_inverse=True)[1]
-    sizes = np.bincount(groups)
-    of_harm, of_cost = (np.bincount(groups, weights) / sizes for weights in (harmed, cost))
-    return Decided(of_harm, of_cost, len(sizes) < len(harmed), weak / len(harmed), first / len(harmed))
+def _worse_at(
+    new: Policy, serving: Policy | None, outcomes: Outcomes, encoder_digest: str, objective: Objective
+) -> Sequence[Verdict]:
+    """The first other goal that the new one is worse at, if there is one."""
+    goals = _other_goals(new, outcomes, objective)
+    for asked, under in goals.items():
+        decided = decide(new, outcomes, encoder_digest, under)
+        before = decide(serving, outcomes, encoder_digest, under) if serving else None
+        if told := refusal(decided, before, under.max_quality_loss, under.goal, RARELY / len(goals)):
+            return [Verdict(under, decided, before, f"for callers who ask for {asked}, {told}", True)]
+    return []
 
 
-def _certainty(plan: Plan, outcomes: Outcomes, row: int) -> float | None:
-    """How sure the model was that is asked first, as far as that is known; None where none is."""
-    told = outcomes.mean_logprobs.get(plan.models[0].model) if plan.check else None
-    return None if told is None or not np.isfinite(told[row]) else float(told[row])
+def _other_goals(new: Policy, outcomes: Outcomes, objective: Objective) -> Mapping[str, Objective]:
+    """What callers may ask for instead of the cheapest, by what that is called."""
+    found = {
+        "the fastest answer": replace(objective, goal=Goal.FASTEST),
+        "the best answer": replace(objective, goal=Goal.BEST),
+    }
+    if len(outcomes.scores) > 2:
+        without = replace(objective, goal=Goal.BEST, denied_models=(new.default_model,))
+        found["the best answer of weaker models, as within a budget"] = without
+    return found
 
 
-def _asked(plan: Plan, certainty: float | None) -> Sequence[str]:
-    """Who is asked, the last of whom answers."""
-    model = plan.models[0].model
-    escalate_to = assess(plan, Signals(model, True, 1, certainty)).escalate_to if plan.check else ""
-    return [model, escalate_to] if escalate_to else [model]
+def refusal(
+    new: Decided, serving: Decided | None, bound: float, goal: Goal = Goal.CHEAPEST, rarely: float = RARELY
+) -> str:
+    """Why the new one may not serve; empty where it may.
 
-
-def refusal(new: Decided, serving: Decided | None, bound: float) -> str:
-    """Why the new one may not serve; empty where it may."""
-    if new.breaks(bound):
-        return new.harms(bound)
+    Args:
+        new: its decisions.
+        serving: those of what serves, on the same prompts; None where nothing does.
+        bound: on the share harmed.
+        goal: what their costs are of.
+        rarely: how seldom chance alone may refuse, for each of the reasons.
+    """
+    if new.breaks(bound, rarely):
+        return new.broken(bound)
     if serving is None:
         return ""
-    difference = new.cost - serving.cost
-    error = float(difference.std(ddof=1)) / np.sqrt(len(difference))
-    standard = float(difference.mean()) / error if error else float(np.sign(difference.mean())) * np.inf
-    dearer, cheaper = norm.sf(standard) < _RARELY, norm.cdf(standard) < _RARELY
+    words = _WORDS[goal]
+    dearer, cheaper = _more(new.cost - serving.cost, rarely), _more(serving.cost - new.cost, rarely)
     more, fewer = int((new.harmed > serving.harmed).sum()), int((new.harmed < serving.harmed).sum())
-    safer = serving.harmed.mean() > bound and binom.sf(fewer - 1, more + fewer, 0.5) < _RARELY
-    if dearer and not serving.breaks(bound) and not safer:
-        return f"it costs {new.cost.mean():.4g} a prompt, what serves {serving.cost.mean():.4g}"
-    if not cheaper and binom.sf(more - 1, more + fewer, 0.5) < _RARELY:
-        return f"it harms more on {more} {new.noun}, what serves on {fewer}, and it costs no less"
+    safer = serving.harmed.mean() > bound and binom.sf(fewer - 1, more + fewer, 0.5) < rarely
+    if dearer and not serving.breaks(bound, rarely) and not (safer and _saves(new, serving, bound, rarely)):
+        return words.dearer.format(new.cost.mean(), serving.cost.mean())
+    if not cheaper and binom.sf(more - 1, more + fewer, 0.5) < rarely:
+        return f"it harms more on {more} {new.noun}, what serves on {fewer}, and {words.no_cheaper}"
     return ""
+
+
+def _saves(new: Decided, serving: Decided, bound: float, rarely: float) -> bool:
+    """Whether the new one saves half, by all that chance leaves open, of what the serving one would within the bound.
+
+    Held to the bound by asking the strongest now and then by chance, that would save so much less as it harms more.
+    """
+    enough = _ENOUGH * bound / serving.harmed.mean() * (serving.strong - serving.cost)
+    return not _more(enough - (new.strong - new.cost), rarely)
+
+
+def _more(difference: NDArray[np.float64], rarely: float) -> bool:
+    """Whether its mean is above nothing by more than chance makes it so rarely."""
+    mean, error = float(difference.mean()), float(difference.std(ddof=1)) / np.sqrt(len(difference))
+    return bool(norm.sf(mean / error) < rarely) if error else mean > 0

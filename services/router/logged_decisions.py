@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from services.router.artefact import same_fit
-from services.router.plan import RIGHT
+from services.router.harm import harms
 from services.router.scored import InvalidOutcomes
 
 
@@ -44,8 +44,8 @@ class Decision:
         return [known.get(model, math.inf) for model in models]
 
     def harmed(self, model: str, default: str) -> bool:
-        """Whether a model was wrong where the default was right; what was not scored counts as if it had been so."""
-        return model != default and self.scores.get(model, 0.0) < RIGHT <= self.scores.get(default, 1.0)
+        """Whether a model was worse than the default; what was not scored counts as if it had been so."""
+        return model != default and harms(self.scores.get(model, 0.0), self.scores.get(default, 1.0))
 
 
 def decisions(lines: Iterable[Mapping[str, Any]], version: str) -> Sequence[Decision]:

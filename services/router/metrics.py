@@ -36,7 +36,7 @@ class PromiseMetrics(Collector):
             GaugeMetricFamily("fulcrum_router_promise_suspended", "1 where weaker models harm more than allowed."),
             GaugeMetricFamily("fulcrum_router_shift", "How far predicted losses moved from the calibrated ones."),
             CounterMetricFamily("fulcrum_router_judged_answers", "Weaker answers scored beside the default's."),
-            CounterMetricFamily("fulcrum_router_harmed_answers", "Those wrong where the default was right."),
+            CounterMetricFamily("fulcrum_router_harmed_answers", "Those worse than the default's."),
         )
 
 

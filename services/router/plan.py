@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 from services.router.risk import Check
 
-RIGHT = 0.5  # a score from which an answer counts as right
-
 
 class Reason(Enum):
     """Why a model was chosen; the names of fulcrum.router.v1.RouteReason without its prefix."""

@@ -16,6 +16,11 @@ class Frame:
         self._x, self._y = ((ticks[0], ticks[-1]) for ticks in self._ticks)
         self._names = x_name, y_name
 
+    @property
+    def most(self) -> tuple[float, float]:
+        """The last tick of each axis."""
+        return self._x[1], self._y[1]
+
     def _at(self, x: float, y: float) -> tuple[float, float]:
         wide, high = _WIDTH - 2 * _MARGIN, _HEIGHT - 2 * _MARGIN
         across, up = (x - self._x[0]) / (self._x[1] - self._x[0]), (y - self._y[0]) / (self._y[1] - self._y[0])

@@ -10,7 +10,8 @@ from services.chassis.errors import InvalidField
 from services.router.choosing import Choosing
 from services.router.drift import Basis, HarmWatches, PromiseState, ShiftWatch
 from services.router.eligibility import Candidate, Eligibility
-from services.router.plan import RIGHT, Plan, Planned, Reason
+from services.router.harm import harms
+from services.router.plan import Plan, Planned, Reason
 from services.router.predictor import Prediction, Predictor
 from services.router.query import Goal, Objective, Query
 
@@ -20,10 +21,17 @@ _RANK = itemgetter(0, 1)
 class Policy:
     """Chooses among the models that may answer."""
 
-    def __init__(self, eligibility: Eligibility, predictor: Predictor | None, before: "Policy | None" = None) -> None:
+    def __init__(
+        self,
+        eligibility: Eligibility,
+        predictor: Predictor | None,
+        before: "Policy | None" = None,
+        heeds_shift: bool = False,
+    ) -> None:
         """`predictor` must be relative to the catalogue's default; without one the default answers everything.
 
-        What was known of the promise `before` still is, where its predictor was this one.
+        What was known of the promise `before` still is, where its predictor was this one. Who serves `heeds_shift`;
+        who decides a file of outcomes has every prompt of it decided alike.
         """
         self._eligibility = eligibility
         self._predictor = predictor
@@ -32,12 +40,17 @@ class Policy:
         self._shift = ShiftWatch(predictor.calibration.mean_losses) if predictor else None
         if before and before._version == self._version:
             self._harms, self._shift = before._harms, before._shift
-        self._choosing = Choosing(eligibility, predictor, self._harms)
+        self._choosing = Choosing(eligibility, predictor, self._harms, self._shift if heeds_shift else None)
 
     def warmed(self, objective: Objective) -> "Policy":
         """Itself, once it has worked out what most decisions under an objective need; blocks for milliseconds."""
         self._choosing.warm(objective)
         return self
+
+    @property
+    def default_model(self) -> str:
+        """Whom losses are relative to."""
+        return next(one.name for one in self._eligibility.models if one.is_default)
 
     @property
     def promise(self) -> PromiseState:
@@ -54,7 +67,7 @@ class Policy:
             return
         chosen, default = scores.get(plan.models[0].model), scores.get(plan.strongest)
         if plan.promised and chosen is not None and default is not None:
-            self._harms.judge(plan.bound, chosen < RIGHT <= default, basis)
+            self._harms.judge(plan.bound, harms(chosen, default), basis)
 
     def plan(self, query: Query) -> Plan:
         """Ranks the models for a query.

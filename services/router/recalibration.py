@@ -1,4 +1,4 @@
-"""Calibrates a fitted router anew on logged outcomes; `python -m services.router.recalibration` is the command.
+"""Calibrates a fitted router anew on logged outcomes; `fulcrum router recalibrate` is the command.
 
 The fit stays, only how far it may be trusted is read anew: from decisions whose answers by the default and by every
 weaker model were scored. What counts is what was predicted then, so decisions of another fit are passed over. Repeats
@@ -10,18 +10,14 @@ Where none was, comparisons count beside the decisions of the same draws that we
 nobody knows and which count as worse: the thresholds are then right up to the strictest caller's, and strict beyond.
 """
 
-import argparse
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from services.chassis.settings import ConfigError
-from services.router.artefact import Artefact, load_artefact
-from services.router.logged_decisions import Decision, decisions, logged
+from services.router.artefact import Artefact
+from services.router.logged_decisions import Decision, decisions
 from services.router.off_policy import estimated_harm, fair_sample
 from services.router.scored import InvalidOutcomes
 
@@ -68,7 +64,7 @@ def _check(sample: Sequence[Decision], whole: Sequence[Decision], known: int, mo
         raise InvalidOutcomes(f"outcomes: got {got}, expected {expected}")
 
 
-def _told(artefact: Artefact, known: Sequence[Decision]) -> Iterable[str]:
+def explored_harm(artefact: Artefact, known: Sequence[Decision]) -> Iterable[str]:
     """A line for each weaker model that was explored: what it would harm, whoever was chosen."""
     default = artefact.facts.default_model
     for model in artefact.facts.models:
@@ -76,28 +72,3 @@ def _told(artefact: Artefact, known: Sequence[Decision]) -> Iterable[str]:
         if found:
             harm = f"{found.harm:.2%} ({found.low:.2%} to {found.high:.2%})"
             yield f"{model}: worse than {default} on {harm} of all requests, by {found.answers} explored answers"
-
-
-def main() -> None:
-    """Reads an artefact and a log, writes the calibrated artefact, and says what it was calibrated on."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("artefact", type=Path, help="the one that made the decisions")
-    parser.add_argument("outcomes", type=Path, help="router.outcome_log")
-    parser.add_argument("out", type=Path, help="the artefact to write")
-    arguments = parser.parse_args()
-    try:
-        artefact, lines = load_artefact(arguments.artefact), list(logged(arguments.outcomes))
-        for line in _told(artefact, decisions(lines, artefact.version)):
-            print(line)
-        found = recalibrated(artefact, lines)
-    except (ConfigError, InvalidOutcomes) as error:
-        sys.exit(f"error: {error}")
-    found.save(arguments.out)
-    harms = {name: share for name, share in found.facts.metrics.items() if name.startswith("harm.")}
-    told = ", ".join(f"{name.removeprefix('harm.')} {share:.2%}" for name, share in harms.items())
-    counted = f"{len(found.calibration_losses)} decisions of {len(set(found.calibration_groups.tolist()))} prompts"
-    print(f"{arguments.out}: calibrated on {counted}; harm where all were scored: {told}")
-
-
-if __name__ == "__main__":
-    main()

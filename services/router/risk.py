@@ -20,7 +20,7 @@ class Risk:
     of_certainty: float
 
     def of(self, loss: NDArray[np.float64] | float, mean_logprob: NDArray[np.float64] | float) -> NDArray[np.float64]:
-        """Probabilities that answers are wrong where the default's are right, in the shape that both broadcast to.
+        """Probabilities that answers are worse than the default's, in the shape that both broadcast to.
 
         Not a number where the certainty is not known.
         """

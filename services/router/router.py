@@ -40,7 +40,7 @@ class Router:
         self.models = eligibility.models
         self._eligibility = eligibility
         self._file = file
-        self._policy = Policy(eligibility, file.read() if file else None).warmed(objective)
+        self._policy = Policy(eligibility, file.read() if file else None, heeds_shift=True).warmed(objective)
         self._decisions = decisions
         self._outcomes, self._digest = outcomes, digest
         self._following: asyncio.Task[None] | None = None
@@ -84,7 +84,7 @@ class Router:
 
     async def _follow(self, file: PredictorFile) -> None:
         async for predictor in file.changes():
-            policy = Policy(self._eligibility, predictor, self._policy)
+            policy = Policy(self._eligibility, predictor, self._policy, heeds_shift=True)
             self._policy = await asyncio.to_thread(policy.warmed, self.objective)
 
     async def close(self) -> None:

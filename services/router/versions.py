@@ -28,10 +28,14 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Beginnings of the digests of a new file and of what serves, empty where nothing does, as they were judged."""
+    """Beginnings of the digests of a new file and of what serves, empty where nothing does, as they were judged.
+
+    `again` is whether the new one may be one that was withdrawn.
+    """
 
     new: str
     serving: str
+    again: bool = False
 
 
 class Versions:
@@ -59,7 +63,7 @@ class Versions:
             judged: what `expect_another` said of both before they were compared, where they were.
 
         Raises:
-            ConfigError: it serves already, or a file cannot be read or written, or is not what was judged.
+            ConfigError: it serves already, was withdrawn or is not what was judged, or a file cannot be used.
         """
         judged = judged or self.expect_another(new)
         try:
@@ -67,6 +71,7 @@ class Versions:
                 if self._served() != judged.serving:
                     expected = f"what {new} was compared with: publish it again"
                     raise ConfigError(f"{self._serving}: was replaced meanwhile, expected {expected}")
+                self._expect_standing(new, judged)
                 copy = self._copied(new)
                 if _digest(copy) != judged.new:
                     copy.unlink()
@@ -78,22 +83,30 @@ class Versions:
         except OSError as error:
             raise ConfigError(f"{error.filename}: cannot be used: {error.strerror}") from error
 
-    def expect_another(self, new: Path) -> Judged:
+    def expect_another(self, new: Path, again: bool = False) -> Judged:
         """Sees to it that this file is not what serves, as publishing that, and going back from it, changes nothing.
 
-        To be asked before either is read.
+        Nor one that was withdrawn, unless it may serve `again`. To be asked before either is read.
 
         Raises:
             ConfigError: it is, or cannot be read.
         """
         try:
-            judged = Judged(_digest(new), self._served())
+            judged = Judged(_digest(new), self._served(), again)
         except OSError as error:
             raise ConfigError(f"{error.filename}: cannot be read: {error.strerror}") from error
         if judged.new == judged.serving:
             number = next((f"version {one.number} ({one.digest})" for one in self.listed() if one.serves), judged.new)
             raise ConfigError(f"{new}: serves already, as {number}, expected another")
+        self._expect_standing(new, judged)
         return judged
+
+    def _expect_standing(self, new: Path, judged: Judged) -> None:
+        """Raises ConfigError where this file was withdrawn and has not come back since, unless it may serve again."""
+        last = next((one for one in reversed(self.listed()) if one.digest == judged.new), None)
+        if last and last.withdrawn and not judged.again:
+            expected = "another, or `publish --again` where what spoke against it is mended"
+            raise ConfigError(f"{new}: was withdrawn by a rollback, as version {last.number}, expected {expected}")
 
     def rollback(self, default_model: str) -> Version:
         """Withdraws what serves, and serves the last before it that is still `usable`.

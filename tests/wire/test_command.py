@@ -118,6 +118,8 @@ async def test_stats_and_models(running: SuiteProcess) -> None:
     stats = await fulcrum("stats", "--address", running.address)
     assert stats.status == 0, stats.err
     assert "cost, lever by lever" in stats.out
+    assert "the router's promise" in stats.out
+    assert "other prompts from 0.25" in stats.out
     models = await fulcrum("models", "--address", running.address)
     assert models.status == 0, models.err
     assert "fulcrum-large (strong)" in models.out

@@ -1,12 +1,15 @@
 """What `fulcrum stats` shows of promises."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from fulcrum.cache.v1 import cache_service_pb2 as cache_pb
+from fulcrum.router.v1 import router_service_pb2 as router_pb
 
 from services.cli.printing import show
-from services.cli.promise_table import promises_table
+from services.cli.promise_table import promises_table, route_promise_table
 
 
 def promise(tenant: str, requests: int) -> cache_pb.Promise:
@@ -32,3 +35,20 @@ def test_promises_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows[0] == ["tenant 22", "22,000", "12", "3", "0.06%", "3.03%", "1.00%", "decides", "untold"]
     assert len(rows) == 20
     assert "20 of 22" in out
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ({"judged_answers": 1200, "harmed_answers": 3}, "stands "),
+        ({"shift": 0.41}, "stands, of other prompts: calibrate anew"),
+        ({"shift": 0.41, "suspended": True}, "suspended: the strong model answers"),
+    ],
+)
+def test_the_routers_promise_is_shown(state: Mapping[str, Any], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Suspension comes before shift, of which the mark is told too."""
+    show(route_promise_table(router_pb.PromiseState(**state)))
+    out = capsys.readouterr().out
+    assert told in out
+    assert f"{state.get('shift', 0):.2f} (other prompts from 0.25)" in out
+    assert "judged_answers" not in state or "1,200" in out

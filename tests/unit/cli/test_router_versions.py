@@ -70,6 +70,12 @@ def test_publish_refuse_and_roll_back(
     listed = capsys.readouterr().out
     assert "serves" in listed
     assert "withdrawn" in listed
+    with pytest.raises(SystemExit):
+        main(["router", "publish", str(again), str(fresh), *said])
+    assert f"{again}: was withdrawn by a rollback, as version 2" in capsys.readouterr().err
+    assert version(serving) == version(fitted)
+    main(["router", "publish", str(again), str(fresh), "--again", *said])
+    assert version(serving) == version(again)
 
 
 def test_what_cannot_be_used_is_in_nobodys_way(

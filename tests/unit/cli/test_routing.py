@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,18 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_page_shows_what_the_router_gives(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Evaluated on rows it never saw, the page holds both plots and the domains, and loads nothing."""
+    """Evaluated on rows it never saw, the page holds three plots and the domains with their harm, and loads nothing."""
     page = tmp_path / "page.html"
     asked = outcomes(tmp_path / "new.jsonl", 60, seed=1)
     priced = ["--price", "large=10/30", "--price", "small=1/1"]
     bound = ["--max-quality-loss", "0.05"]
     main(["router", "evaluate", str(fitted), str(asked), "--html", str(page), *bound, *priced])
     text = page.read_text()
-    assert text.count("<svg") == 2
+    assert text.count("<svg") == 3
+    assert "predicted loss" in text
+    domain = text.split("<td>proof</td>")[1].split("</tr>")[0]
+    assert re.search(r"\d+\.\d\d% \(\d+\.\d\d% to \d+\.\d\d%\)", domain)
+    assert "not about each domain's" in text
     assert "proof" in text
     assert "always small" in text
     assert "http" not in text
@@ -71,6 +76,18 @@ def test_explains_a_prompt(fitted: Path, capsys: pytest.CaptureFixture[str]) -> 
         assert f"chosen: {chosen};" in told
         assert "domain: " in told
         assert "uncertainty: ±" in told
+        for meaning in ("score, 0 to 100 %", "chance of being worse than large", "cost, calls of large", "points"):
+            assert meaning in told
+
+
+def test_what_is_explained_has_units(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Costs are dollars of this request: 25 tokens of a hundred bytes and 256 of the answer, by their prices."""
+    priced = ["--price", "large=10/30", "--price", "small=1/1"]
+    main(["router", "explain", str(fitted), "x" * 100, *priced])
+    told = capsys.readouterr().out
+    assert "cost, dollars a request" in told
+    assert "0.00793000" in told  # 25 * 10 + 256 * 30 micro-dollars
+    assert "counted: 25 tokens of the prompt, 256 of the answer" in told
 
 
 def test_what_is_explained_is_what_would_be_served() -> None:

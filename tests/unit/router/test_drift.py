@@ -70,6 +70,45 @@ def test_a_shift_of_predictions_is_told_once() -> None:
     assert unfamiliar.shift > SHIFTED
 
 
+def test_prompts_like_the_last_are_drawn_from_those_calibrated() -> None:
+    """Where losses below a fifth are thrice as frequent, those kept have as many; without a shift all count."""
+    rng = np.random.default_rng(1)
+    calibrated = rng.uniform(0, 1, 5000).astype(np.float32)
+    watch = ShiftWatch(calibrated)
+    for loss in rng.uniform(0, 1, 500):
+        watch.seen(float(loss))
+    assert watch.alike is None
+    low = rng.uniform(size=500) < 0.6
+    for loss in np.where(low, rng.uniform(0, 0.2, 500), rng.uniform(0.2, 1, 500)):
+        watch.seen(float(loss))
+    assert watch.alike is not None
+    assert abs((calibrated[watch.alike] < 0.2).mean() - 0.6) < 0.06
+    assert len(watch.alike) > 1000
+
+
+def test_a_shift_leans_on_the_default_where_the_bound_would_break() -> None:
+    """Once prompts near the threshold alone come the bound is kept no more, and the default answers them."""
+    rng = np.random.default_rng(0)
+    made = artefact(losses=(0.09, 0.9, 0.0))
+    losses = np.repeat([0.001, 0.08, 0.1], [700, 150, 150])
+    made.calibration_losses[:] = np.stack([losses, np.full(1000, 0.9), np.zeros(1000)], 1)
+    made.calibration_harms[:] = False
+    made.calibration_harms[:, 0] = (losses == 0.08) & (rng.uniform(size=1000) < 0.3)
+    eligibility = policy()._eligibility
+    asked = query(loss=0.06, vector=familiar())
+    heeding, told = (Policy(eligibility, Predictor(made), heeds_shift=heeds) for heeds in (True, False))
+    before = heeding.plan(asked)
+    assert before.models[0].model == "small"
+    assert "shift" not in before.explanation
+    for _ in range(500):
+        heeding.plan(asked)
+        told.plan(asked)
+    after = heeding.plan(asked)
+    assert (after.models[0].model, after.reason) == ("large", Reason.NO_CHEAPER_FITS)
+    assert "of them that are like the last ones (shift " in after.explanation
+    assert told.plan(asked).models[0].model == "small"  # a file of outcomes is decided alike
+
+
 def test_a_broken_promise_is_suspended() -> None:
     """Once weaker answers were seen to harm too often, the default answers whatever may be lost, and says why."""
     made = policy(predictor=Predictor(artefact()))

@@ -22,7 +22,14 @@ def test_the_threshold_sends_to_the_cheap_model() -> None:
     assert chosen.tolist() == [1, 0, 1, 0]
     assert ROWS.point(chosen) == Point(5.5, 0.75)
     assert ROWS.harm(chosen) == 0.25
+    assert [ROWS.harm(chosen, np.array(ROWS.domains) == name) for name in "ab"] == [0, 0.5]
     assert ROWS.within(np.inf).tolist() == [1, 1, 1, 0]
+
+
+def test_harm_by_predicted_loss() -> None:
+    """Of three familiar prompts, in the order of predicted loss, the last two were answered worse."""
+    found = ROWS.harm_as_predicted(1)
+    np.testing.assert_allclose(found, [(0.1, 0, 1), (0.2, 1, 1), (0.8, 1, 1)])
 
 
 def test_baselines() -> None:

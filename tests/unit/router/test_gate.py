@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from services.router.catalogue import Catalogue
+from services.router.decided import Decided
 from services.router.eligibility import Eligibility
 from services.router.fit import Outcomes
-from services.router.gate import Decided, Verdict, compare, refusal
+from services.router.gate import Verdict, compare, refusal
 from services.router.policy import Policy
 from services.router.predictor import Predictor
 from services.router.query import Objective
+from services.router.speed import Speed
 from tests.unit.router.parts import DIGEST, DIMENSION, artefact, model, policy, told
 
 _PROMPTS = 400
@@ -50,6 +52,11 @@ def verdict(new: Policy, serving: Policy | None, known: Outcomes, bound: float =
     return found
 
 
+def gave(harmed: Any, cost: Any, grouped: bool = False) -> Decided:
+    """Decisions on prompts of which the strong model's answers cost 12 each."""
+    return Decided(np.asarray(harmed, float), np.asarray(cost, float), np.full(len(cost), 12.0), grouped)
+
+
 CHEAP: Any = (0.0, 0.001, 0.0)  # sends all to small
 CAREFUL: Any = (0.9, 0.001, 0.0)  # sends all to middle
 STRONG: Any = (0.9, 0.9, 0.0)  # sends all to large
@@ -81,7 +88,7 @@ def test_more_harm_is_refused_where_it_saves_nothing(saved: float, refused: bool
     """Both keep the bound; twelve harms against two are no chance, and are worth what they save."""
     harmed, before = np.arange(_PROMPTS) < 12, np.arange(_PROMPTS) >= _PROMPTS - 2
     cost = np.random.default_rng(0).uniform(5, 10, _PROMPTS)
-    found = refusal(Decided(harmed.astype(float), cost - saved), Decided(before.astype(float), cost), 0.05)
+    found = refusal(gave(harmed.astype(float), cost - saved), gave(before.astype(float), cost), 0.05)
     assert found == ("it harms more on 12 prompts, what serves on 2, and it costs no less" if refused else "")
 
 
@@ -90,16 +97,60 @@ def test_a_safer_router_may_cost_more_where_what_serves_harms_too_much(before: i
     """Of 400 prompts the bound allows 20: 24 may be chance, but half as many are worth what they cost."""
     harmed = [(np.arange(_PROMPTS) < harms).astype(float) for harms in (after, before)]
     cost = np.random.default_rng(0).uniform(5, 10, _PROMPTS)
-    serving = Decided(harmed[1], cost)
+    serving = gave(harmed[1], cost)
     assert not serving.breaks(0.05)
-    assert bool(refusal(Decided(harmed[0], cost + 1), serving, 0.05)) is refused
+    assert bool(refusal(gave(harmed[0], cost + 1), serving, 0.05)) is refused
+
+
+@pytest.mark.parametrize(("saved", "refused"), [(0.0, True), (0.2, True), (0.5, False), (0.9, False)])
+def test_a_safer_router_has_to_save_something(saved: float, refused: bool) -> None:
+    """Of 400 prompts the bound allows 20, and 24 may be chance: who saves next to nothing instead is no better."""
+    rng, before = np.random.default_rng(0), np.arange(_PROMPTS) < 24
+    weak = before | (rng.uniform(size=_PROMPTS) < 0.5)
+    serving = gave(before, np.where(weak, 1, 12))
+    cautious = gave(before & (np.arange(_PROMPTS) < 9), np.where(weak & (rng.uniform(size=_PROMPTS) < saved), 1, 12))
+    assert not serving.breaks(0.05)
+    assert refusal(cautious, serving, 0.05).startswith("it costs ") is refused
+    broken = gave(np.arange(_PROMPTS) < 40, np.where(weak, 1, 12))
+    assert not refusal(cautious, broken, 0.05)  # harm comes first
+
+
+def by_quality(small: float, middle: float) -> Policy:
+    """Expects these scores, and no harm of anyone, with all prompts under any bound."""
+    return policy(predictor=Predictor(artefact(losses=(0.9, 0.9, 0.0), quality=(small, middle, 0.8))))
+
+
+def test_the_best_answer_is_not_to_get_worse() -> None:
+    """For callers who ask for the best of the weaker models the order of predicted quality counts, not cost."""
+    good, bad = by_quality(0.3, 0.7), by_quality(0.7, 0.3)
+    known = outcomes(0.3)
+    *_, found = compare(bad, good, known, DIGEST, Objective(0.05))
+    assert found.also
+    asked = "for callers who ask for the best answer of weaker models, as within a budget, it misses 0."
+    assert found.refused.startswith(asked)
+    assert not any(one.refused for one in compare(good, bad, known, DIGEST, Objective(0.05)))
+
+
+def test_the_fastest_answer_is_not_to_get_slower() -> None:
+    """At equal cost and harm, one that leaves the faster model is refused for those who are in a hurry."""
+
+    def hurried(losses: Any) -> Policy:
+        strong = model("large", 1, is_default=True, context_tokens=4000, speed=Speed(1.0, 50.0))
+        quick = model("small", 1, context_tokens=4000, speed=Speed(0.1, 500.0))
+        slow = model("middle", 1, context_tokens=4000, speed=Speed(0.5, 100.0))
+        return Policy(Eligibility(Catalogue([strong, quick, slow]), 100), Predictor(artefact(losses=losses)))
+
+    quick, slow = hurried((0.001, 0.9, 0.0)), hurried((0.9, 0.001, 0.0))
+    *_, found = compare(slow, quick, outcomes(0.0), DIGEST, Objective(0.05))
+    assert found.refused.startswith("for callers who ask for the fastest answer, it takes ")
+    assert not any(one.refused for one in compare(quick, slow, outcomes(0.0), DIGEST, Objective(0.05)))
 
 
 def test_chance_is_not_taken_for_harm() -> None:
     """Three harms against two say nothing, nor does the same router beside itself."""
     cost = np.ones(_PROMPTS)
     three, two = (one.astype(float) for one in (np.arange(_PROMPTS) < 3, np.arange(_PROMPTS) >= _PROMPTS - 2))
-    assert not refusal(Decided(three, cost), Decided(two, cost), 0.05)
+    assert not refusal(gave(three, cost), gave(two, cost), 0.05)
     assert not verdict(deciding(*CAREFUL), deciding(*CAREFUL), outcomes(0.5)).refused
 
 
@@ -119,14 +170,14 @@ def test_wordings_of_a_question_count_once() -> None:
 def test_means_of_groups_are_held_to_more_than_the_tail() -> None:
     """Whatever happens within groups, e times the binomial tail bounds it, so that nine of 200 still may be chance."""
     harmed = (np.arange(200) < 9).astype(float)
-    assert Decided(harmed, np.zeros(200)).breaks(0.02)
-    assert not Decided(harmed, np.zeros(200), grouped=True).breaks(0.02)
-    assert Decided((np.arange(200) < 10).astype(float), np.zeros(200), grouped=True).breaks(0.02)
+    assert gave(harmed, np.zeros(200)).breaks(0.02)
+    assert not gave(harmed, np.zeros(200), grouped=True).breaks(0.02)
+    assert gave((np.arange(200) < 10).astype(float), np.zeros(200), grouped=True).breaks(0.02)
 
 
 def _refused(files: Any) -> float:
     """Share of files on which a router is refused that harms so much of each question, [files, questions]."""
-    return float(np.mean([bool(refusal(Decided(one, np.zeros(len(one)), True), None, 0.02)) for one in files]))
+    return float(np.mean([bool(refusal(gave(one, np.zeros(len(one)), True), None, 0.02)) for one in files]))
 
 
 def test_the_first_has_only_the_bound_to_keep() -> None:

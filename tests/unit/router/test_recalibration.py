@@ -159,12 +159,12 @@ def test_the_command(tmp_path: Path) -> None:
     written(tmp_path, iter(lines[:240])).rename(tmp_path / "outcomes.jsonl.1")
     path = written(tmp_path, iter(lines[240:]))
     artefact().save(tmp_path / "old.safetensors")
-    command = [sys.executable, "-m", "services.router.recalibration"]
-    files = [str(tmp_path / "old.safetensors"), str(path), str(tmp_path / "new.safetensors")]
+    command = [sys.executable, "-m", "services.cli", "router", "recalibrate"]
+    files = [str(tmp_path / "old.safetensors"), str(path), "--out", str(tmp_path / "new.safetensors")]
     done = subprocess.run([*command, *files], capture_output=True, text=True, check=True)
     assert "calibrated on 150 decisions of 150 prompts; harm where all were scored: small" in done.stdout
     assert len(load_artefact(tmp_path / "new.safetensors").calibration_losses) == 150
     (tmp_path / "outcomes.jsonl.1").unlink()
     failed = subprocess.run([*command, *files], capture_output=True, text=True, check=False)
-    assert failed.returncode == 1
+    assert failed.returncode == 2
     assert "expected at least 100" in failed.stderr

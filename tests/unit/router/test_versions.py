@@ -41,7 +41,7 @@ def test_what_was_published_last_serves_and_one_command_goes_back(tmp_path: Path
 
 
 def test_what_was_withdrawn_is_not_gone_back_to(tmp_path: Path) -> None:
-    """After 2 was withdrawn and 3 published, a rollback serves 1; what comes back after another is a new version."""
+    """After 2 was withdrawn and 3 published, a rollback serves 1; what comes back on purpose is a new version."""
     serving = tmp_path / "router.safetensors"
     versions = Versions(serving)
     for seed in (0, 1):
@@ -49,9 +49,27 @@ def test_what_was_withdrawn_is_not_gone_back_to(tmp_path: Path) -> None:
     versions.rollback("large")
     assert versions.publish(fitted(tmp_path, 2)).number == 3
     assert versions.rollback("large").number == 1
-    assert versions.publish(fitted(tmp_path, 2)).number == 4
+    with pytest.raises(ConfigError, match="was withdrawn by a rollback, as version 3, expected another, or `publish"):
+        versions.publish(fitted(tmp_path, 2))
+    assert serves(serving) == serves(fitted(tmp_path, 0))
+    assert sorted(path.name for path in versions._folder.glob(".new")) == []
+    again = fitted(tmp_path, 2)
+    assert versions.publish(again, versions.expect_another(again, again=True)).number == 4
     assert versions.publish(fitted(tmp_path, 0)).number == 5
     assert [one.number for one in versions.listed() if one.serves] == [5]
+    assert versions.publish(again).number == 6  # it came back, and was not withdrawn since
+
+
+def test_what_is_withdrawn_while_it_is_judged_does_not_serve(tmp_path: Path) -> None:
+    """Somebody else published the same file meanwhile, and went back."""
+    serving, new = tmp_path / "router.safetensors", fitted(tmp_path, 1)
+    versions = Versions(serving)
+    versions.publish(fitted(tmp_path, 0))
+    judged = versions.expect_another(new)
+    versions.publish(new)
+    versions.rollback("large")
+    with pytest.raises(ConfigError, match="was withdrawn by a rollback, as version 2"):
+        versions.publish(new, judged)
 
 
 @pytest.mark.parametrize("by_hand", [True, False])

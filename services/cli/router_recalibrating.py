@@ -1,0 +1,25 @@
+"""`fulcrum router recalibrate`: a router calibrated anew on what it has logged while it served."""
+
+import argparse
+
+from services.router.artefact import load_artefact
+from services.router.logged_decisions import decisions, logged
+from services.router.recalibration import explored_harm, recalibrated
+
+
+def recalibrate(arguments: argparse.Namespace) -> None:
+    """Writes the calibrated router, and says what it was calibrated on and what exploring tells.
+
+    Raises:
+        ConfigError: the router cannot be used.
+        InvalidOutcomes: nor can the log, or it tells of too few prompts.
+    """
+    artefact, lines = load_artefact(arguments.artefact), list(logged(arguments.log))
+    for line in explored_harm(artefact, decisions(lines, artefact.version)):
+        print(line)
+    found = recalibrated(artefact, lines)
+    found.save(arguments.out)
+    harms = {name: share for name, share in found.facts.metrics.items() if name.startswith("harm.")}
+    told = ", ".join(f"{name.removeprefix('harm.')} {share:.2%}" for name, share in harms.items())
+    counted = f"{len(found.calibration_losses)} decisions of {len(set(found.calibration_groups.tolist()))} prompts"
+    print(f"{arguments.out}: calibrated on {counted}; harm where all were scored: {told}")
