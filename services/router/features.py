@@ -56,20 +56,21 @@ _PREAMBLE = re.compile(
     r"^(?:(?:help|me|us|out|with|on|to|this|these|that|the|following|an?|one|quick|question|problem|task|exercise|answer"
     r"|solve|tell|know|i|i'm|we|have|had|got|need|want|some|your|my|for|there|and|let|stuck|wondering)\b[ ,]*)+[.!?:]+ "
 )
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
-_DIGIT = re.compile(r"\d")
-_WORD, _NUMBER, _SENTENCE = re.compile(r"[a-z']+"), re.compile(r"\d+(?:\.\d+)?"), re.compile(r"[.!?](?: |$)")
-_OPTIONS = tuple(re.compile(rf" {letter}[.)] |\({letter}\) ") for letter in _LETTERS)
+_DIGIT, _SENTENCE = re.compile(r"\d"), re.compile(r"[.!?](?: |$)")
+_NUMBER = re.compile(r"\d\d*(?:\.\d+)?")  # faster to look for than \d+ is
+_OPTION = re.compile(r"(?: |\((?=.\)))([a-z])[.)](?= )")  # ` a. `, ` a) ` or `(a) `
+_FIRST = ord("a")
+_IN_WORDS = bytes(byte if chr(byte) in "abcdefghijklmnopqrstuvwxyz'" else ord(" ") for byte in range(256))
 _CLASS_OF_BYTE = bytes(
-    next((place for place, members in enumerate(_MARKS) if chr(byte) in members), 7 if byte > 127 else 8)
-    for byte in range(256)
+    next((place for place, members in enumerate(_MARKS) if chr(byte) in members), len(_MARKS)) for byte in range(256)
 )
+_UNMARKED = bytes(byte for byte in range(128) if chr(byte) not in "".join(_MARKS))
 
 
 def normalised(text: str) -> str:
     """The text in small letters, white space collapsed, without courtesies; one of nothing else is left as it is."""
     small = " ".join(text.lower().split())
-    courteous = any(stem in small for stem in _COURTEOUS) or _HI.search(small)
+    courteous = any([stem in small for stem in _COURTEOUS]) or _HI.search(small)
     return _PREAMBLE.sub("", _COURTESY.sub("", small) if courteous else small).strip() or small
 
 
@@ -77,23 +78,24 @@ def lexical(text: str) -> NDArray[np.float32]:
     """`LEXICAL_FEATURES` of a text, float32; but for its length, of its first 4,096 characters."""
     plain = normalised(text[: 2 * _WINDOW])[:_WINDOW]
     size = len(plain) if len(text) <= _WINDOW else len(text)
-    words, numbers = _WORD.findall(plain), _NUMBER.findall(plain)
-    distinct, amount, letters = set(words), max(1, len(words)), list(map(len, words))
-    classes = plain.encode("utf-8", "replace").translate(_CLASS_OF_BYTE)
+    data = plain.encode("utf-8", "replace")
+    marks = data.translate(_CLASS_OF_BYTE, _UNMARKED)
+    words, numbers = data.translate(_IN_WORDS).decode().split(), _NUMBER.findall(plain)
+    distinct, amount, letters, count = set(words), max(1, len(words)), list(map(len, words)), max(1, len(data))
     found = [
         math.log1p(size),
         math.log1p(len(words)),
         math.log1p(len(numbers)),
         math.log1p(len(_SENTENCE.findall(plain))),
-        *_option_facts(plain),
-        max((float(one) if len(one) < 16 else 1e16 for one in numbers), default=0.0) ** 0.1,
+        *_option_facts(plain, bool(numbers)),
+        max([float(one) if len(one) < 16 else 1e16 for one in numbers], default=0.0) ** 0.1,
         sum(letters) / amount,
         len(distinct) / amount,
-        len([count for count in letters if count > 9]) / amount,
-        *[classes.count(place) / max(1, len(classes)) for place in range(len(_SHARES))],
+        len([length for length in letters if length > 9]) / amount,
+        *[marks.count(place) / count for place in range(len(_SHARES))],
         *[0.0] * (len(_TOLD) + 1),
     ]
-    for place in map(_place, distinct):
+    for place in set(map(_place, distinct)):
         found[place] = 1.0
     return np.array(found[:-1], np.float32)
 
@@ -104,23 +106,21 @@ def _place(word: str) -> int:
     return _PLACES.get((word[0], word[-1], frozenset(word)), -1)
 
 
-def _option_facts(plain: str) -> Sequence[float]:
+def _option_facts(plain: str, numeric: bool) -> Sequence[float]:
     """Of options that follow one another from ` a. `, ` a) ` or `(a) ` on: `log_stem` to `numeric_options`."""
     starts: list[int] = []
-    for option in _OPTIONS:
-        found = option.search(plain, starts[-1] + 3 if starts else 0)
-        if not found:
-            break
-        starts.append(found.start())
+    for mark in _OPTION.finditer(plain):
+        if ord(mark[1]) == _FIRST + len(starts):
+            starts.append(mark.start())
     if len(starts) < 2:
         return math.log1p(len(plain)), 0.0, 0.0, 0.0, 0.0
     options = [plain[start + 4 : end] for start, end in zip(starts, [*starts[1:], len(plain)], strict=True)]
     lengths = [len(option) for option in options]
-    numeric = sum(_DIGIT.search(option) is not None for option in options)
+    with_digits = sum([_DIGIT.search(option) is not None for option in options]) if numeric else 0
     return (
         math.log1p(starts[0]),
         math.log1p(len(options)),
         math.log1p(sum(lengths) / len(options)),
         math.log1p(max(lengths) - min(lengths)),
-        numeric / len(options),
+        with_digits / len(options),
     )
