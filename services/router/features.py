@@ -70,7 +70,7 @@ _UNMARKED = bytes(byte for byte in range(128) if chr(byte) not in "".join(_MARKS
 def normalised(text: str) -> str:
     """The text in small letters, white space collapsed, without courtesies; one of nothing else is left as it is."""
     small = " ".join(text.lower().split())
-    courteous = any([stem in small for stem in _COURTEOUS]) or _HI.search(small)
+    courteous = any(stem in small for stem in _COURTEOUS) or _HI.search(small)
     return _PREAMBLE.sub("", _COURTESY.sub("", small) if courteous else small).strip() or small
 
 
