@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -122,13 +123,12 @@ def check(kind: str, place: int, target: Target) -> tuple[list[dict[str, Any]], 
 def compile_plain(part: int, target: Target) -> None:
     """Fills torch's cache on disk with a part of what `speed` compiles, in a process of its own."""
     for _, case in list(timed_cases(Sizes(), target))[part::PARTS]:
-        torch.compile(case.plain, dynamic=False)(case.inputs)
+        with suppress(Exception):  # `speed` will meet it too, and say so
+            torch.compile(case.plain, dynamic=False)(case.inputs)
 
 
 def speed(shape: str, case: Case, launcher: Launcher, bandwidth: float) -> dict[str, Any]:
     """How long all kernels of an operator take beside torch, which computes all the same outputs; CUDA graphs all."""
-    torch.compiler.reset()
-    compiled = torch.compile(case.plain, dynamic=False)
     seconds = call_seconds(lambda given: case.run(launcher, given), case.inputs)
     return {
         "kernel": case.name,
@@ -137,8 +137,18 @@ def speed(shape: str, case: Case, launcher: Launcher, bandwidth: float) -> dict[
         "share_of_copy": case.moved_bytes / seconds / bandwidth,
         "least_share": case.least_share,
         "eager_seconds": call_seconds(case.plain, case.inputs),
-        "compiled_seconds": call_seconds(compiled, case.inputs),
+        "compiled_seconds": _compiled_seconds(case),
     }
+
+
+def _compiled_seconds(case: Case) -> float | None:
+    """Of torch.compile's; None where it cannot."""
+    torch.compiler.reset()
+    try:
+        return call_seconds(torch.compile(case.plain, dynamic=False), case.inputs)
+    except Exception as error:  # noqa: BLE001 - the compiler's own, which is no fault of the kernel
+        print(f"torch.compile, {case.name}: {type(error).__name__}: {error}"[:300], file=sys.stderr)
+        return None
 
 
 if __name__ == "__main__":

@@ -52,7 +52,8 @@ def table(found: Mapping[str, Any]) -> str:
 
 def bars_of(one: Mapping[str, Any]) -> str:
     """Each bar of a kernel by itself, held or missed."""
-    held = {"torch.compile": one["seconds"] <= one["compiled_seconds"]}
+    plain = one["compiled_seconds"] or one["eager_seconds"]
+    held = {"torch.compile" if one["compiled_seconds"] else "torch": one["seconds"] <= plain}
     if one["least_share"] is not None:
         held[f"{one['least_share']:.0%}"] = one["share_of_copy"] >= one["least_share"]
     return ", ".join(f"{name}: {'held' if holds else 'MISSED'}" for name, holds in held.items())
@@ -70,7 +71,7 @@ def _verdicts(checks: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _kernel(one: Mapping[str, Any]) -> str:
     times = (one["seconds"], one["eager_seconds"], one["compiled_seconds"])
-    own, eager, compiled = (f"{1e6 * value:.1f}" for value in times)
+    own, eager, compiled = ("fails" if value is None else f"{1e6 * value:.1f}" for value in times)
     share = f"{one['share_of_copy']:.1%}"
     return f"| {one['kernel']} | {one['shape']} | {own} | {share} | {bars_of(one)} | {eager} | {compiled} |"
 
