@@ -153,7 +153,13 @@ def sample_case(sizes: Sizes, target: Target, greedy: bool) -> Case:
         "top_p": row * 0.9,
         "uniform": torch.rand(sizes.rows, device=target.device),
     }
-    chosen = target.kernel(sample.SAMPLE_TOP_K_TOP_P, sample.constants(sizes.vocabulary))
+    choice = target.kernel(sample.SAMPLE_CANDIDATES, sample.candidate_constants(sizes.vocabulary))
+    cap, block = choice.constants["CAP"], choice.constants["BLOCK"]
+    draw = target.kernel(sample.SAMPLE_TOP_K_TOP_P, sample.draw_constants(sizes.vocabulary, cap, block))
+
+    def run(launcher: Launcher, given: Inputs) -> Sequence[Any]:
+        candidates, ids, statistics = launcher(choice, given)
+        return launcher(draw, {**given, "candidates": candidates, "ids": ids, "statistics": statistics})
 
     def reference(given: Inputs) -> Sequence[Any]:
         columns = zip(*given.values(), strict=True)
@@ -172,4 +178,4 @@ def sample_case(sizes: Sizes, target: Target, greedy: bool) -> Case:
 
     moved = inputs["logits"].numel() * 4
     name = f"sample_top_k_top_p{', greedy' if greedy else ''}"
-    return Case(name, inputs, lambda by, given: by(chosen, given), reference, plain, moved, None)
+    return Case(name, inputs, run, reference, plain, moved, None)

@@ -79,6 +79,8 @@ def spaces() -> Sequence[Space]:
         Space("w4a16_gemv", product, gemv_case, few),
         Space("mean_pool_l2", {"BLOCK_POSITIONS": positions, "num_warps": (4, 8, 16), "num_stages": (1, 2)},
               pool_case, (full,)),
+        Space("sample_candidates", {"CAP": (64,), "BLOCK": (2048, 4096, 8192), "num_warps": (4, 8, 16),
+              "num_stages": (1,)}, drawn, few),
         Space("sample_top_k_top_p", {"BLOCK": (2048, 4096, 8192, 16384), "num_warps": (8, 16, 32), "num_stages": (1,)},
               drawn, few),
         Space("similarity_top_k", scan, similarity_case, (full,)),

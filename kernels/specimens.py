@@ -31,6 +31,7 @@ class Specimen:
 def specimens(architecture: int) -> list[Specimen]:
     """All kernels that the architecture can run, activations in bfloat16, memory linear."""
     splits = configuration(attention.GQA_DECODE_SPLIT, architecture).constants["SPLITS"]
+    kept = configuration(sample.SAMPLE_CANDIDATES, architecture).constants
     features = configuration(similarity.SIMILARITY_TOP_K, architecture).constants["BLOCK_FEATURES"]
     fixed: list[tuple[Contract, Constants]] = [
         (norm.ADD_RMS_NORM, norm.constants(HIDDEN, EPSILON)),
@@ -40,7 +41,8 @@ def specimens(architecture: int) -> list[Specimen]:
         (attention.GQA_DECODE_REDUCE, attention.reduce_constants(HEADS, HEAD_DIM, splits)),
         (gemv.W4A16_GEMV, gemv.constants(HIDDEN, INTERMEDIATE, GROUP)),
         (pool.MEAN_POOL_L2, pool.constants(ENCODER_FEATURES)),
-        (sample.SAMPLE_TOP_K_TOP_P, sample.constants(VOCABULARY)),
+        (sample.SAMPLE_CANDIDATES, sample.candidate_constants(VOCABULARY)),
+        (sample.SAMPLE_TOP_K_TOP_P, sample.draw_constants(VOCABULARY, kept["CAP"], kept["BLOCK"])),
         (similarity.SIMILARITY_TOP_K, similarity.constants(ENCODER_FEATURES, K, features)),
         (similarity.TOP_K_MERGE, {"K": K}),
     ]

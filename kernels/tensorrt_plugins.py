@@ -17,7 +17,7 @@ from kernels.contract import Constants, Contract
 from kernels.gqa_decode_attention.plugin import GQA_DECODE_REDUCE, GQA_DECODE_SPLIT
 from kernels.mean_pool_l2.plugin import MEAN_POOL_L2
 from kernels.rope_kv_append.plugin import ROPE_KV_APPEND
-from kernels.sample_top_k_top_p.plugin import SAMPLE_TOP_K_TOP_P
+from kernels.sample_top_k_top_p.plugin import SAMPLE_CANDIDATES, SAMPLE_TOP_K_TOP_P
 from kernels.specimens import specimen
 from kernels.w4a16_gemv.plugin import W4A16_GEMV
 
@@ -30,6 +30,7 @@ CONTRACTS = (
     GQA_DECODE_REDUCE,
     W4A16_GEMV,
     MEAN_POOL_L2,
+    SAMPLE_CANDIDATES,
     SAMPLE_TOP_K_TOP_P,
 )
 TYPE_NAMES = {

@@ -90,6 +90,24 @@ def _ties(kernel: Any) -> None:
     test_sample_top_k_top_p.check_ties(kernel)
 
 
+def _candidates(kernel: Any) -> None:
+    for vocabulary in (66, 150):
+        test_sample_top_k_top_p.check_candidates(kernel, vocabulary, 0, gap=1)
+
+
+def _ways(kernel: Any) -> None:
+    for way in test_sample_top_k_top_p.WAYS.values():
+        test_sample_top_k_top_p.check_ways(kernel, *way)
+
+
+def _masked(kernel: Any) -> None:
+    test_sample_top_k_top_p.check_masked(kernel)
+
+
+def _zeros(kernel: Any) -> None:
+    test_sample_top_k_top_p.check_zeros(kernel)
+
+
 def _similarity(kernel: Any) -> None:
     test_similarity_top_k.check(kernel, 1, queries=3, rows=90, features=37, k=5)
     test_similarity_top_k.check(kernel, 1, queries=2, rows=9, features=5, k=10)
@@ -108,6 +126,10 @@ CHECKS = {
     "sample": _sample,
     "greedy": _greedy,
     "ties": _ties,
+    "candidates": _candidates,
+    "ways": _ways,
+    "masked": _masked,
+    "zeros": _zeros,
     "similarity": _similarity,
 }
 PLANTED = [
