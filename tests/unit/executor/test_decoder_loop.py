@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from structlog.testing import capture_logs
 import pytest_asyncio
 from numpy.typing import NDArray
+from structlog.testing import capture_logs
 
 from services.chassis.errors import Internal, Overloaded, Unavailable
 from services.executor.decoder_loop import DecoderLoop
