@@ -59,7 +59,7 @@ def spaces() -> Sequence[Space]:
     plain: Builder = lambda sizes, target: norm_case(sizes, target, quantised=False)  # noqa: E731 - three of a kind
     coarse: Builder = lambda sizes, target: norm_case(sizes, target, quantised=True)  # noqa: E731
     drawn: Builder = lambda sizes, target: sample_case(sizes, target, greedy=False)  # noqa: E731
-    split = {"SPLITS": (8, 16, 32, 64), "BLOCK_KEYS": (32, 64, 128), "num_warps": (2, 4, 8), "num_stages": (2, 3, 4, 5)}
+    split = {"SPLITS": (16, 32), "BLOCK_KEYS": (32, 64), "num_warps": (1, 2, 4), "num_stages": (3, 4, 5)}
     product = {
         "BLOCK_OUTPUTS": (16, 32, 64, 128), "BLOCK_GROUPS": (1, 2, 4, 8), "num_warps": (2, 4, 8),
         "num_stages": (1, 2, 3, 4, 5),
