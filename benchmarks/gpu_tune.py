@@ -77,7 +77,7 @@ def spaces() -> Sequence[Space]:
         Space("gqa_decode_split", split, attention_case, few),
         Space("gqa_decode_reduce", {"num_warps": warps[:4], "num_stages": (1,)}, attention_case, few),
         Space("w4a16_gemv", product, gemv_case, few),
-        Space("mean_pool_l2", {"BLOCK_POSITIONS": (4, 8, 16, 32), "STAGES": (1, 2, 3, 5), "num_warps": (8, 16),
+        Space("mean_pool_l2", {"BLOCK_POSITIONS": (4, 8, 16), "STAGES": (2, 3, 5, 7), "num_warps": (4, 8, 16),
               "num_stages": (1,)}, pool_case, (full,)),
         Space("sample_candidates", {"CAP": (64,), "BLOCK": (2048, 4096, 8192), "num_warps": (4, 8, 16),
               "num_stages": (1,)}, drawn, few),
