@@ -61,8 +61,8 @@ def spaces() -> Sequence[Space]:
     drawn: Builder = lambda sizes, target: sample_case(sizes, target, greedy=False)  # noqa: E731
     split = {"SPLITS": (16, 32), "BLOCK_KEYS": (32, 64), "num_warps": (1, 2, 4), "num_stages": (3, 4, 5)}
     product = {
-        "BLOCK_OUTPUTS": (16, 32, 64, 128), "BLOCK_GROUPS": (1, 2, 4, 8), "num_warps": (2, 4, 8),
-        "num_stages": (1, 2, 3, 4, 5),
+        "BLOCK_OUTPUTS": (16, 32), "BLOCK_GROUPS": (4, 8, 16), "AHEAD": (0, 1), "num_warps": (4, 8),
+        "num_stages": (1, 3),
     }  # fmt: skip
     scan = {
         "BLOCK_ROWS": (32, 64, 128, 256), "BLOCK_FEATURES": (32, 64, 128), "num_warps": (2, 4, 8),
