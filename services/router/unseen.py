@@ -72,4 +72,5 @@ def _at(outcomes: Outcomes, rows: NDArray[np.intp]) -> Outcomes:
         groups=[outcomes.groups[row] for row in rows],
         domains=[outcomes.domains[row] for row in rows],
         mean_logprobs={model: known[rows] for model, known in outcomes.mean_logprobs.items()},
+        agreements={model: known[rows] for model, known in outcomes.agreements.items()},
     )

@@ -111,7 +111,7 @@ def test_too_little_evidence_is_none() -> None:
         )
     with pytest.raises(ValueError, match="0 harms"):
         Cascade("small", MODELS, losses, np.zeros_like(harms), np.arange(1500), certainty, 0.1)
-    assert Predictor(artefact()).cascade("small", 0.1) is None
+    assert Predictor(artefact()).cascades("small", 0.1) == []
 
 
 def router(loss: float = 0.3) -> Router:
@@ -182,7 +182,7 @@ def test_nothing_that_all_share_is_worked_out_for_the_first_caller(monkeypatch: 
     """A router that was warmed has its cascade before anybody asks, under another bound than its own as well."""
     made = router()
     made._policy = made._policy.warmed(made.objective)
-    monkeypatch.setattr(Predictor, "cascade", None)
+    monkeypatch.setattr(Predictor, "cascades", None)
     for bound in (0.05, 0.08):
         assert planned(made, loss=bound)[1].reason is Reason.CHEAPER_FIRST
 

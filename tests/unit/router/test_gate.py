@@ -261,5 +261,5 @@ def test_answers_that_are_assessed_are_held_to_the_bound_as_well() -> None:
     saves = compare(lying, blind, honest, DIGEST, Objective(0.05))
     assert [one.refused for one in saves] == ["", ""]
     assert saves[1].new.cost.mean() < saves[0].new.cost.mean()  # with the cost of answers that are not served
-    with pytest.raises(ValueError, match="outcomes: got no mean_logprobs of models that are asked first"):
+    with pytest.raises(ValueError, match="outcomes: got no mean_logprobs or agreements of models that are asked first"):
         compare(lying, blind, replace(known, mean_logprobs={}), DIGEST, Objective(0.05))
