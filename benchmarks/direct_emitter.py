@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+import triton
 
+from benchmarks.swiglu_kernel import BLOCK, swiglu
 from kernels.add_rms_norm import plugin as norm
 from kernels.contract import Constants, Contract
 from kernels.gqa_decode_attention import plugin as decode
@@ -134,9 +136,12 @@ class DirectEmitter:
             heads[:, :, start:end] = self.rms_norm(heads[:, :, start:end], weight, norms.epsilon)
         return heads.view(qkv.shape)
 
-    def swiglu(self, gate: Any, up: Any) -> Any:
-        """Torch's."""
-        return torch.nn.functional.silu(gate) * up
+    def swiglu(self, x: Any, gate: Weight, up: Weight) -> Any:
+        """One product of both weights, and a kernel for the rest, of which torch makes two."""
+        both, width = self.linear(x, [gate, up]), gate.shape[0]
+        gated = both.new_empty((*both.shape[:-1], width))
+        swiglu[(gated.numel() // width, triton.cdiv(width, BLOCK))](both, gated, width, BLOCK)
+        return gated
 
     def last_position(self, x: Any) -> Any:
         """A slice."""

@@ -59,16 +59,16 @@ def spaces() -> Sequence[Space]:
     plain: Builder = lambda sizes, target: norm_case(sizes, target, quantised=False)  # noqa: E731 - three of a kind
     coarse: Builder = lambda sizes, target: norm_case(sizes, target, quantised=True)  # noqa: E731
     drawn: Builder = lambda sizes, target: sample_case(sizes, target, greedy=False)  # noqa: E731
-    split = {"SPLITS": (8, 16, 32, 64), "BLOCK_KEYS": (32, 64, 128), "num_warps": (2, 4, 8), "num_stages": (2, 3, 4, 5)}
+    split = {"SPLITS": (16, 32), "BLOCK_KEYS": (32, 64), "num_warps": (1, 2, 4), "num_stages": (3, 4, 5)}
     product = {
-        "BLOCK_OUTPUTS": (16, 32, 64, 128), "BLOCK_GROUPS": (1, 2, 4, 8), "num_warps": (2, 4, 8),
-        "num_stages": (1, 2, 3, 4, 5),
+        "BLOCK_OUTPUTS": (16, 32), "BLOCK_GROUPS": (4, 8, 16), "AHEAD": (0, 1), "num_warps": (4, 8),
+        "num_stages": (1, 3),
     }  # fmt: skip
     scan = {
         "BLOCK_ROWS": (32, 64, 128, 256), "BLOCK_FEATURES": (32, 64, 128), "num_warps": (2, 4, 8),
         "num_stages": (1, 2, 3, 4, 6),
     }  # fmt: skip
-    warps, positions = (1, 2, 4, 8, 16), (4, 8, 16, 32, 64)
+    warps = (1, 2, 4, 8, 16)
     return [
         Space("add_rms_norm", {"num_warps": (4, 8, 16, 32), "num_stages": (1,)}, plain, (one, many)),
         Space("add_rms_norm_fp8", {"num_warps": (4, 8, 16, 32), "num_stages": (1,)}, coarse, (one, many)),
@@ -77,8 +77,8 @@ def spaces() -> Sequence[Space]:
         Space("gqa_decode_split", split, attention_case, few),
         Space("gqa_decode_reduce", {"num_warps": warps[:4], "num_stages": (1,)}, attention_case, few),
         Space("w4a16_gemv", product, gemv_case, few),
-        Space("mean_pool_l2", {"BLOCK_POSITIONS": positions, "num_warps": (4, 8, 16), "num_stages": (1, 2)},
-              pool_case, (full,)),
+        Space("mean_pool_l2", {"BLOCK_POSITIONS": (4, 8, 16), "STAGES": (2, 3, 5, 7), "num_warps": (4, 8, 16),
+              "num_stages": (1,)}, pool_case, (full,)),
         Space("sample_candidates", {"CAP": (64,), "BLOCK": (2048, 4096, 8192), "num_warps": (4, 8, 16),
               "num_stages": (1,)}, drawn, few),
         Space("sample_top_k_top_p", {"BLOCK": (2048, 4096, 8192, 16384), "num_warps": (8, 16, 32), "num_stages": (1,)},

@@ -24,8 +24,9 @@ def add_rms_norm_fp8(
 ):  # fmt: skip
     """The same, with `normed / scale` rounded to FP8 E4M3 and kept within its range."""
     row = tl.program_id(0).to(tl.int64)
+    unit = tl.load(scale)
     values, columns, inside = _normalise(x, residual, weight, total, row, FEATURES, X_STRIDE, EPSILON, BLOCK)
-    scaled = tl.minimum(tl.maximum(values / tl.load(scale), -FP8_LARGEST), FP8_LARGEST)
+    scaled = tl.minimum(tl.maximum(values / unit, -FP8_LARGEST), FP8_LARGEST)
     tl.store(normed + row * FEATURES + columns, scaled.to(normed.dtype.element_ty), mask=inside)
 
 
@@ -36,9 +37,10 @@ def _normalise(
 ):  # fmt: skip
     columns = tl.arange(0, BLOCK)
     inside = columns < FEATURES
+    factors = tl.load(weight + columns, mask=inside, other=0.0)
+    tl.debug_barrier()  # behind this read: the assembler would put it off until x is there
     added = tl.load(x + row * X_STRIDE + columns, mask=inside, other=0.0).to(tl.float32)
     added += tl.load(residual + row * FEATURES + columns, mask=inside, other=0.0).to(tl.float32)
     tl.store(total + row * FEATURES + columns, added.to(total.dtype.element_ty), mask=inside)
     mean_square = tl.sum(added * added, axis=0) / FEATURES
-    factors = tl.load(weight + columns, mask=inside, other=0.0).to(tl.float32)
-    return added * (1.0 / tl.sqrt(mean_square + EPSILON)) * factors, columns, inside
+    return added * tl.rsqrt(mean_square + EPSILON) * factors.to(tl.float32), columns, inside

@@ -30,20 +30,49 @@ def gqa_decode_split(
     asked = (member < group)[:, None] & (column < HEAD_DIM)[None, :]
     query = tl.load(queries + row * QUERY_STRIDE + head[:, None] * HEAD_DIM + column[None, :], mask=asked, other=0.0)
 
-    length = tl.load(lengths + row)
+    length, front_page = tl.load(lengths + row), tl.load(table + row * pages)
     first = tl.maximum(length - WINDOW, 0) if WINDOW else length * 0
     shortest = tl.minimum(tl.num_programs(0) * KV_HEADS, LONG_SHARE)
     share = tl.cdiv(tl.maximum(tl.cdiv(length - first, SPLITS), shortest), SHARE_STEP) * SHARE_STEP
     begin = first + split * share
     end = tl.minimum(begin + share, length)
-    largest = tl.full([GROUP_BLOCK], float("-inf"), tl.float32)
-    weights = tl.zeros([GROUP_BLOCK], tl.float32)
-    result = tl.zeros([GROUP_BLOCK, DIM_BLOCK], tl.float32)
+    if pages == 1:  # linear memory: no read of a key waits for a read of the table
+        largest, weights, result = _attend(
+            query, keys, values, table, front_page, kv_head, column, begin, end,
+            KV_HEADS, HEAD_DIM, PAGE_SIZE, SCALE, BLOCK_KEYS, False,
+        )  # fmt: skip
+    else:
+        largest, weights, result = _attend(
+            query, keys, values, table + row * pages, front_page, kv_head, column, begin, end,
+            KV_HEADS, HEAD_DIM, PAGE_SIZE, SCALE, BLOCK_KEYS, True,
+        )  # fmt: skip
+
+    slot = (row * HEADS + head) * SPLITS + split
+    written = (member < tl.where(begin < end, group, 0))[:, None] & (column < HEAD_DIM)[None, :]
+    tl.store(partial + slot[:, None] * HEAD_DIM + column[None, :], result, mask=written)
+    tl.store(statistics + slot * 2, largest, mask=member < group)
+    tl.store(statistics + slot * 2 + 1, weights, mask=member < group)
+
+
+@triton.jit
+def _attend(
+    query, keys, values, row_table, front_page, kv_head, column, begin, end,
+    KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, PAGE_SIZE: tl.constexpr, SCALE: tl.constexpr,
+    BLOCK_KEYS: tl.constexpr, PAGED: tl.constexpr,
+):  # fmt: skip
+    """The share's largest scores, sums of weights and weighted values; all keys lie in `front_page` unless PAGED."""
+    largest = tl.full([query.shape[0]], float("-inf"), tl.float32)
+    weights = tl.zeros([query.shape[0]], tl.float32)
+    result = tl.zeros([query.shape[0], query.shape[1]], tl.float32)
     for at in range(begin, end, BLOCK_KEYS):
         position = at + tl.arange(0, BLOCK_KEYS)
         seen = position < end
-        page = tl.load(table + row * pages + position // PAGE_SIZE, mask=seen, other=0).to(tl.int64)
-        offset = ((page * KV_HEADS + kv_head) * PAGE_SIZE + position % PAGE_SIZE) * HEAD_DIM
+        if PAGED:
+            behind = seen & (position >= PAGE_SIZE)
+            page = tl.load(row_table + position // PAGE_SIZE, mask=behind, other=front_page).to(tl.int64)
+            offset = ((page * KV_HEADS + kv_head) * PAGE_SIZE + position % PAGE_SIZE) * HEAD_DIM
+        else:
+            offset = ((front_page.to(tl.int64) * KV_HEADS + kv_head) * PAGE_SIZE + position) * HEAD_DIM
         inside = seen[:, None] & (column < HEAD_DIM)[None, :]
         key = tl.load(keys + offset[:, None] + column[None, :], mask=inside, other=0.0)
         value = tl.load(values + offset[:, None] + column[None, :], mask=inside, other=0.0)
@@ -55,12 +84,7 @@ def gqa_decode_split(
         weights = weights * faded + tl.sum(weight, axis=1)
         result = result * faded[:, None] + tl.dot(weight.to(value.dtype), value, input_precision="ieee")
         largest = now
-
-    slot = (row * HEADS + head) * SPLITS + split
-    written = (member < tl.where(begin < end, group, 0))[:, None] & (column < HEAD_DIM)[None, :]
-    tl.store(partial + slot[:, None] * HEAD_DIM + column[None, :], result, mask=written)
-    tl.store(statistics + slot * 2, largest, mask=member < group)
-    tl.store(statistics + slot * 2 + 1, weights, mask=member < group)
+    return largest, weights, result
 
 
 @triton.jit

@@ -1,4 +1,4 @@
-"""The contract of the 4-bit product: rows are few, and padded to the least that tensor cores take."""
+"""The contract of the 4-bit product: rows are few, and padded to the 8 that tensor cores take."""
 
 from kernels.contract import ACTIVATION, Argument, Contract, ceil_div
 
@@ -13,7 +13,7 @@ W4A16_GEMV = Contract(
     sizes=("rows",),
     outputs=(Argument("product", ACTIVATION, 2),),
     constants=("FEATURES", "OUTPUTS", "GROUP", "X_STRIDE", "ROW_BLOCK"),
-    tuned=("BLOCK_OUTPUTS", "BLOCK_GROUPS"),
+    tuned=("BLOCK_OUTPUTS", "BLOCK_GROUPS", "AHEAD"),
     sizes_of=lambda dims, constants: (dims["x"][0],),
     shapes_of=lambda dims, constants: ((dims["x"][0], constants["OUTPUTS"]),),
     grid_of=lambda dims, constants: (ceil_div(constants["OUTPUTS"], constants["BLOCK_OUTPUTS"]),),
@@ -30,5 +30,5 @@ def constants(features: int, outputs: int, group: int, x_stride: int | None = No
         "OUTPUTS": outputs,
         "GROUP": group,
         "X_STRIDE": x_stride or features,
-        "ROW_BLOCK": SMALLEST_DOT,
+        "ROW_BLOCK": MOST_ROWS,
     }

@@ -14,7 +14,6 @@ from services.executor.models.checkpoint import InvalidCheckpoint, read_json
 from services.executor.models.config_reader import ConfigReader
 
 LARGEST_TOKEN = 2**31 - 1
-_REMEMBERED_WORDS = 2_000  # where a tokenizer splits nothing, each prompt is one: 1.7 kB
 _CUTS = [chr(code) for code in range(0xF0000, 0xF0400)]  # for private use, so that hardly any text holds one
 
 _NEUTRAL = "x"  # said in place of what was said, to see which special tokens are the template's own
@@ -128,9 +127,13 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         raise InvalidCheckpoint(f"{path}: no tokenizer: {error}") from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    if isinstance(tokenizer.model, BPE):
-        tokenizer.model._resize_cache(_REMEMBERED_WORDS)
+    if isinstance(tokenizer.model, BPE) and not _splits(tokenizer):
+        tokenizer.model._resize_cache(0)  # of words, which would be whole prompts of 2 kB each, that seldom return
     return tokenizer
+
+
+def _splits(tokenizer: Tokenizer) -> bool:
+    return tokenizer.pre_tokenizer is not None and len(tokenizer.pre_tokenizer.pre_tokenize_str("two words")) > 1
 
 
 def _unsafe() -> InvalidField:

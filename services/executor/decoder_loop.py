@@ -93,6 +93,7 @@ class DecoderLoop:
             try:
                 self._turn()
             except Exception as error:  # noqa: BLE001 - a defect of ours must leave nobody without an end
+                self._wanted.clear()  # who comes from now on sets it again, so that the pause below is one
                 found = self._scheduler.running or self._scheduler.empty()  # the waiting, where that is what fails
                 for generation in found:
                     self._fail(generation, error)

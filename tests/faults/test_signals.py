@@ -116,8 +116,7 @@ async def test_one_of_two_executors(tmp_path: Path) -> None:
         await running.edge.stop()
         (counts,) = running.edge.logged("models asked")
         print(f"{strikes} strikes", report, counts)
-        assert len(report.answers) <= strikes * REQUESTS_A_STRIKE * 1.1
-        assert report.failed_share <= 0.001, report.failed
+        assert len(report.failed) <= strikes * REQUESTS_A_STRIKE / 1000, report.failed
         assert counts["retries"] > 0  # of the killed
         assert counts["hedges_won"] > 0  # of the stopped
         asked = counts["calls"] + counts["retries"] + counts["hedges"]

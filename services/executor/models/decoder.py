@@ -115,9 +115,9 @@ def _emit_attention(emitter: DecoderEmitter[Value], shape: DecoderShape, layer: 
 
 def _emit_mlp(emitter: DecoderEmitter[Value], shape: DecoderShape, layer: int, x: Value) -> Value:
     prefix, wide = f"model.layers.{layer}.mlp", (shape.intermediate, shape.hidden)
-    gate, up = (emitter.linear(x, [Weight(f"{prefix}.{name}.weight", wide)]) for name in ("gate_proj", "up_proj"))
+    gate, up = (Weight(f"{prefix}.{name}.weight", wide) for name in ("gate_proj", "up_proj"))
     down = Weight(f"{prefix}.down_proj.weight", (shape.hidden, shape.intermediate))
-    return emitter.linear(emitter.swiglu(gate, up), [down])
+    return emitter.linear(emitter.swiglu(x, gate, up), [down])
 
 
 def _norm(shape: DecoderShape, layer: int) -> Weight:

@@ -74,8 +74,8 @@ class DecoderEmitter(Emitter[Value], Protocol[Value]):
         `qkv` is queries, keys and values side by side; the result is `[rows, positions, heads * head_dim]`.
         """
 
-    def swiglu(self, gate: Value, up: Value) -> Value:
-        """`silu(gate) * up` (Shazeer 2020)."""
+    def swiglu(self, x: Value, gate: Weight, up: Weight) -> Value:
+        """`silu(x gate) * (x up)`, products as in `linear` (Shazeer 2020)."""
 
     def last_position(self, x: Value) -> Value:
         """Each row's last valid position: `[rows, features]`."""

@@ -48,8 +48,8 @@ class _HeaderCheck:
         if attention.norms:
             self._look(attention.norms.queries, attention.norms.keys)
 
-    def swiglu(self, gate: None, up: None) -> None:
-        pass
+    def swiglu(self, x: None, gate: Weight, up: Weight) -> None:
+        self._look(gate, up)
 
     def last_position(self, x: None) -> None:
         pass

@@ -84,9 +84,10 @@ class NumpyEmitter:
             attended[row] = (_softmax(scores) @ values[shared, :end]).transpose(1, 0, 2)
         return attended.reshape(rows, positions, heads * size)
 
-    def swiglu(self, gate: Array, up: Array) -> Array:
+    def swiglu(self, x: Array, gate: Weight, up: Weight) -> Array:
         """As written in the paper."""
-        return gate / (1 + np.exp(-gate)) * up
+        gated, linear = self.linear(x, [gate]), self.linear(x, [up])
+        return gated / (1 + np.exp(-gated)) * linear
 
     def last_position(self, x: Array) -> Array:
         """A slice."""

@@ -145,9 +145,10 @@ class OnnxEmitter:
             parts[index] = self.graph.node("Reshape", [heads, side_by_side])
         return self.graph.node("Concat", parts, axis=-1)
 
-    def swiglu(self, gate: str, up: str) -> str:
-        """QuickGelu of factor 1 is SiLU."""
-        return self.graph.node("Mul", [self.graph.node("QuickGelu", [gate], CONTRIB, alpha=1.0), up])
+    def swiglu(self, x: str, gate: Weight, up: Weight) -> str:
+        """Two products; QuickGelu of factor 1 is SiLU."""
+        gated, linear = self.linear(x, [gate]), self.linear(x, [up])
+        return self.graph.node("Mul", [self.graph.node("QuickGelu", [gated], CONTRIB, alpha=1.0), linear])
 
     def last_position(self, x: str) -> str:
         """Gather of the tokens whose logits are wanted."""

@@ -93,10 +93,10 @@ class TensorRtEmitter:
         """See `TensorRtAttention`."""
         return self._attention.cached(qkv, layer, attention)
 
-    def swiglu(self, gate: Any, up: Any) -> Any:
-        """Sigmoid and two products."""
-        graph = self._graph
-        return graph.binary("PROD", graph.binary("PROD", gate, graph.activate("SIGMOID", gate)), up)
+    def swiglu(self, x: Any, gate: Weight, up: Weight) -> Any:
+        """Two linear layers, sigmoid and two products."""
+        graph, gated, linear = self._graph, self.linear(x, [gate]), self.linear(x, [up])
+        return graph.binary("PROD", graph.binary("PROD", gated, graph.activate("SIGMOID", gated)), linear)
 
     def last_position(self, x: Any) -> Any:
         """Gather at each row's last valid position: `[rows, 1, features]`."""
