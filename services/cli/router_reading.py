@@ -69,8 +69,8 @@ def embedded(scored: Scored, encoder: SentenceEncoder) -> Outcomes:
     """The outcomes with their embeddings."""
     vectors = encoder_vectors(scored.prompts, encoder)
     scores = {model: scored.of(model) for model in scored.models}
-    certainty = dict(zip(scored.models, scored.mean_logprobs.T, strict=True))
-    return Outcomes(scored.prompts, vectors, scores, scored.groups, scored.domains, certainty)
+    sure = (dict(zip(scored.models, one.T, strict=True)) for one in (scored.mean_logprobs, scored.agreements))
+    return Outcomes(scored.prompts, vectors, scores, scored.groups, scored.domains, *sure)
 
 
 def encoder_vectors(prompts: Sequence[str], encoder: SentenceEncoder) -> NDArray[np.float32]:

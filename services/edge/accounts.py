@@ -12,7 +12,7 @@ from services.edge.execution import Execution
 from services.edge.ledger import Ledger, opening
 from services.edge.ledger_file import Opened
 from services.edge.price import MachinePrice
-from services.edge.receipt import Cost, cost_of
+from services.edge.receipt import Cost, cost_of, set_aside
 
 _BYTES_A_TOKEN = 4  # of English text, in most vocabularies
 
@@ -112,10 +112,11 @@ class Accounts:
         return Spent(Usage(input_tokens=read, output_tokens=said), 0.0)
 
     def paid(self, request: Request, execution: Execution) -> float | None:
-        """Nano-dollars of what the model asked last took; None where it has said nothing, or that is not known."""
+        """Nano-dollars of all that models took so far; None where the last has said nothing, or one's are not known."""
         price = self._catalogue.prices.get(execution.model or "")
         spent = self.spent(request, execution) if execution.begun else None
-        return price.actual(spent.usage, spent.machine_s) if price and spent else None
+        aside = set_aside(execution.discarded, self._catalogue.prices)
+        return price.actual(spent.usage, spent.machine_s) + aside if price and spent and aside is not None else None
 
     def _cost(self, outcome: Outcome) -> Cost | None:
         return cost_of(outcome, self._catalogue.prices, self._catalogue.default)

@@ -194,6 +194,7 @@ class RouterBinding:
             complete=signals.complete,
             output_tokens=signals.output_tokens,
             mean_logprob=signals.mean_logprob,
+            agreement=signals.agreement,
         )
         request = router_pb.AssessRequest(decision_id=decision_id, signals=told)
         response = await _answer(self._stub.Assess, request, self._timeout_s, "router")

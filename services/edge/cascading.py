@@ -17,10 +17,11 @@ import structlog
 from services.chassis.errors import DeadlineExceeded, FailedPrecondition, FulcrumError, InvalidField
 from services.chassis.status import code_of
 from services.edge.accounts import Accounts
-from services.edge.chat import Degradation, Delta, Finish, FinishReason, Request, TextDelta
+from services.edge.chat import Degradation, Delta, Finish, FinishReason, PlannedModel, Request, TextDelta
 from services.edge.execution import Execution, is_final
 from services.edge.payoff import PAUSE_S, Payoff
 from services.edge.ports import Plan, Router, Signals
+from services.edge.repeating import Repeating
 from services.edge.work import Work
 
 Events = Sequence[Delta | Finish]
@@ -42,11 +43,12 @@ class _Asked:
 class Cascading:
     """`counts` tells how answers of models that were asked first went, `payoffs` what each pair of models spared."""
 
-    def __init__(self, router: Router, accounts: Accounts) -> None:
+    def __init__(self, router: Router, accounts: Accounts, repeating: Repeating) -> None:
         self.counts: Counter[str] = Counter()
         self.payoffs: defaultdict[tuple[str, str], Payoff] = defaultdict(Payoff)
         self._router = router
         self._accounts = accounts
+        self._repeating = repeating
 
     async def run(self, work: Work, execution: Execution, plan: Plan) -> AsyncGenerator[Delta | Finish, None]:
         """As `Execution.run`, of the first model's answer where it is accepted, else of the others'.
@@ -84,23 +86,24 @@ class Cascading:
             self.counts["set_aside"] += 1
             execution.assessment = f"It is not asked for now, as that did not pay: {others.models[0].model} is."
             return _Asked(others)
-        asked = await self._held(work, execution, _Asked(others), plan)
-        accepted = bool(asked.held) and await self._accepted(work, execution, plan, asked.held)
+        until = _until(work, plan.models[1])
+        asked = await self._held(work, execution, _Asked(others), plan, until)
+        accepted = bool(asked.held) and await self._accepted(work, execution, plan, asked.held, until)
         self._paid(work, execution, plan, accepted)
         if not accepted:
             execution.set_aside(self._accounts.spent(work.request, execution))
         return replace(asked, accepted=accepted)
 
-    async def _held(self, work: Work, execution: Execution, asked: _Asked, plan: Plan) -> _Asked:
-        """With the first model's whole answer; without where it fails, or does not come in its time."""
+    async def _held(self, work: Work, execution: Execution, asked: _Asked, plan: Plan, until: float) -> _Asked:
+        """With the first model's whole answer; without where it fails, or is not there by `until`."""
         first, strong = plan.models[:2]
-        left = work.deadline - time.monotonic()
-        most = left / 2 if strong.seconds is None else left - strong.seconds
-        if most <= (first.seconds or 0.0):
+        most = until - time.monotonic()
+        if most <= (first.seconds or 0.0) * (2 if plan.repeats else 1):
             self.counts["passed_over"] += 1
             return asked
         sampling = work.request.sampling
-        told = replace(sampling, top_logprobs=sampling.top_logprobs or 0)
+        added = sampling.top_logprobs is None and not plan.repeats
+        told = replace(sampling, top_logprobs=0) if added else sampling
         running = execution.run(replace(plan, models=(first,)), replace(work.request, sampling=told))
         try:
             async with asyncio.timeout(most if math.isfinite(most) else None), aclosing(running) as events:
@@ -108,7 +111,7 @@ class Cascading:
         except TimeoutError:
             self.counts["late"] += 1
         except FulcrumError as error:
-            refused = sampling.top_logprobs is None and _refuses(error)
+            refused = added and _refuses(error)
             if refused:
                 _note(work, error, f"{strong.model} answers instead of {first.model}")
             elif not execution.hands_over(error, first.model, strong.model):
@@ -117,11 +120,15 @@ class Cascading:
             asked = replace(asked, refused=refused)
         return asked
 
-    async def _accepted(self, work: Work, execution: Execution, plan: Plan, held: Events) -> bool:
-        """What the router says of it; where that says nothing the strong model answers."""
+    async def _accepted(self, work: Work, execution: Execution, plan: Plan, held: Events, until: float) -> bool:
+        """What the router says of it, and of repeats by `until`; where that says nothing the strong model answers."""
         signals = _signals(plan.models[0].model, held)
         if signals.complete and signals.output_tokens:
-            self._told(plan, certainty=signals.mean_logprob is not None)
+            if plan.repeats:
+                asked = self._repeating.agreement(work, execution, _text(held), plan.repeats, until)
+                signals = replace(signals, agreement=await asked)
+            certainty = signals.agreement if plan.repeats else signals.mean_logprob
+            self._told(plan, certainty=certainty is not None)
         assess = self._router.assess(plan.decision_id, signals)
         found = await work.advisory("router", f"{plan.models[1].model} answers", assess)
         self.counts["unassessed" if found is None else "kept" if found.accepted else "escalated"] += 1
@@ -141,7 +148,7 @@ class Cascading:
 
     def _told(self, plan: Plan, certainty: bool) -> None:
         if self._payoff(plan).told(certainty, time.monotonic()):
-            self._tell(plan, "its answers come without probabilities, so that nobody can assess them")
+            self._tell(plan, "nothing tells how sure it was of its answers, so that nobody can assess them")
 
     def _paid(self, work: Work, execution: Execution, plan: Plan, kept: bool) -> None:
         """Books what the first answer took, as far as costs are known."""
@@ -171,6 +178,17 @@ def _served_in_need(request: Request, held: Events) -> bool:
     """Whether an answer that was not accepted is better than none: not to who named the quality that may be lost."""
     named = request.objective.max_quality_loss is not None or request.objective.confidence is not None
     return bool(held) and not named and _signals("", held).complete and any(isinstance(e, TextDelta) for e in held)
+
+
+def _until(work: Work, strong: PlannedModel) -> float:
+    """When the strong model needs the time that is left, half of it where it is not known how long it takes."""
+    now = time.monotonic()
+    left = work.deadline - now
+    return now + (left / 2 if strong.seconds is None else left - strong.seconds)
+
+
+def _text(held: Events) -> str:
+    return "".join(event.text for event in held if isinstance(event, TextDelta))
 
 
 def _as_asked(event: Delta | Finish, request: Request) -> Delta | Finish:

@@ -1,7 +1,7 @@
 """Running a plan: the first model that begins to answer answers."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -42,7 +42,7 @@ class Execution:
     Whenever it ends, `begun` is whether a model has said anything, `said_bytes` how much, `attempts` how often one was
     asked, hedges and fallbacks included, `spent` what the one that is answering has taken so far, None where it did
     not tell, `first_token_s` and `answer_s` how long that one took to begin and to end, and `held_s` how long of that
-    whoever reads the answer held it up. `discarded` are answers that were set aside before.
+    whoever reads the answer held it up. `discarded` are answers that were set aside before, or asked for beside it.
     """
 
     def __init__(self, attempts: Attempts, work: Work) -> None:
@@ -111,6 +111,14 @@ class Execution:
             self._aside = _Aside(self._model, self._finish, self.spent, self.said_bytes, times_s)
         self.begun, self.said_bytes, self.spent, self._finish = False, 0, None, None
         self.first_token_s = self.answer_s = self.held_s = 0.0
+
+    def beside(self, others: Iterable[tuple["Execution", Spent | None]], seconds: float) -> None:
+        """Counts executions that served the same request together, for so long, and what each took if it had begun."""
+        self._model_s += seconds
+        for one, spent in others:
+            self.attempts += one.attempts
+            if one.model and one.begun:
+                self.discarded += (Discarded(one.model, spent),)
 
     def take_back(self) -> None:
         """Makes the answer that was set aside last the one that is given, as those asked since said nothing."""

@@ -58,27 +58,13 @@ class Judge(Protocol):
 
 
 class Equality:
-    """Equal words and signs are equal answers; short answers of other words, other numbers or negations are not.
-
-    Numbers in words are told where else hardly a word differs: "the two of them" may as well be "both".
-    """
+    """Compares by words alone; see `equal`."""
 
     name = "equality"
 
     async def same(self, comparison: Comparison) -> bool | None:
-        """Compares words without letter case and punctuation, in order; signs tell equal words apart."""
-        one, other = comparison.kept, comparison.made
-        typed = _words(one), _words(other)
-        first, second = ([_NUMBER_WORDS.get(word, word) for word in words] for words in typed)
-        if first == second:
-            return one.split() == other.split() or (bool(first) and _SIGN.findall(one) == _SIGN.findall(other))
-        if len(first) <= _SHORT and len(second) <= _SHORT:
-            return False
-        if _telling(typed[0]) != _telling(typed[1]) and _telling(first) != _telling(second):
-            return False
-        alone = Counter(first) - Counter(second), Counter(second) - Counter(first)
-        few = alone[0].total() + alone[1].total() <= _FEW
-        return False if few and all(map(_counts, alone)) else None
+        """Whether they say the same; None where words do not tell."""
+        return equal(comparison.kept, comparison.made)
 
 
 class Similarity:
@@ -103,6 +89,25 @@ class Similarity:
         if cosine >= self._same_from:
             return None if _differ_unseen(comparison.kept, comparison.made) else True
         return False if cosine <= self._different_to else None
+
+
+def equal(one: str, other: str) -> bool | None:
+    """Compares words without letter case and punctuation, in order; signs tell equal words apart.
+
+    Equal words and signs are equal answers; short answers of other words, other numbers or negations are not. Numbers
+    in words are told where else hardly a word differs: "the two of them" may as well be "both". None is for neither.
+    """
+    typed = _words(one), _words(other)
+    first, second = ([_NUMBER_WORDS.get(word, word) for word in words] for words in typed)
+    if first == second:
+        return one.split() == other.split() or (bool(first) and _SIGN.findall(one) == _SIGN.findall(other))
+    if len(first) <= _SHORT and len(second) <= _SHORT:
+        return False
+    if _telling(typed[0]) != _telling(typed[1]) and _telling(first) != _telling(second):
+        return False
+    alone = Counter(first) - Counter(second), Counter(second) - Counter(first)
+    few = alone[0].total() + alone[1].total() <= _FEW
+    return False if few and all(map(_counts, alone)) else None
 
 
 def _words(text: str) -> list[str]:

@@ -253,7 +253,7 @@ def plan(message: router_pb.RouteResponse) -> ports.Plan:
         for planned in message.plan
     )
     kept = message.expected_kept if message.HasField("expected_kept") else None
-    return ports.Plan(message.decision_id, models, message.explanation, kept)
+    return ports.Plan(message.decision_id, models, message.explanation, kept, message.repeats)
 
 
 def catalogue_model(message: router_pb.CatalogueModel) -> ports.CatalogueModel:

@@ -23,6 +23,7 @@ from services.edge.limits import Limits
 from services.edge.planning import Planning
 from services.edge.ports import Cache, Embedding, Encoder, Executor, Hit, Miss, Plan, Router
 from services.edge.receipt import Latency, Receipt
+from services.edge.repeating import Repeating
 from services.edge.replay import as_shared, replay
 from services.edge.settings import EdgeSettings
 from services.edge.shadow_budget import ShadowBudget
@@ -63,7 +64,7 @@ class Pipeline:
         budget = ShadowBudget(self._limits, ledger, settings.shadow.usd_per_day)
         comparing = Comparing(settings.shadow, calls, catalogue, budget)
         self.shadowing = Shadowing(settings.shadow, router, comparing, catalogue, self._gate)
-        self.cascading = Cascading(router, self._accounts)
+        self.cascading = Cascading(router, self._accounts, Repeating(self.attempts, self._accounts))
         self._planning = Planning(router, catalogue, settings.remembered_turns, settings.prefix_kept_s)
         self._under_way = 0
         self._looking = 0

@@ -109,23 +109,28 @@ class Plan:
     """Models in the order to try them.
 
     Where `expected_kept` is set the first one's answer has to be assessed before it is served; such a share of them is
-    expected to be accepted.
+    expected to be accepted. So many `repeats` tell how sure its model was; where there are none, probabilities do.
     """
 
     decision_id: str
     models: tuple[PlannedModel, ...]
     explanation: str
     expected_kept: float | None = None
+    repeats: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What is known of a finished answer; the mean natural-log probability of its tokens is None where unknown."""
+    """What is known of a finished answer; None where unknown.
+
+    The mean natural-log probability of its tokens, and the share of repeats that agree with it.
+    """
 
     model: str
     complete: bool
     output_tokens: int
     mean_logprob: float | None
+    agreement: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

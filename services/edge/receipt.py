@@ -1,9 +1,9 @@
 """Receipts: what one answer cost, and what each lever saved, adding up to the last billionth of a dollar."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from services.edge.chat import Outcome
+from services.edge.chat import Discarded, Outcome
 from services.edge.price import Price
 from services.edge.quality_budget import QualityBudget
 
@@ -63,7 +63,7 @@ def cost_of(outcome: Outcome, prices: Mapping[str, Price | None], baseline_model
     """
     price = prices.get(outcome.model)
     usage = outcome.finish.usage
-    aside = _set_aside(outcome, prices)
+    aside = set_aside(outcome.discarded, prices)
     if price is None or usage is None or aside is None:
         return None
     baseline = prices.get(baseline_model) if baseline_model else None
@@ -83,10 +83,10 @@ def cost_of(outcome: Outcome, prices: Mapping[str, Price | None], baseline_model
     return Cost(baseline_model, rounded[0], levers, rounded[-1], round(aside))
 
 
-def _set_aside(outcome: Outcome, prices: Mapping[str, Price | None]) -> float | None:
+def set_aside(discarded: Sequence[Discarded], prices: Mapping[str, Price | None]) -> float | None:
     """Nano-dollars of discarded answers; None where one's are not known."""
     total = 0.0
-    for one in outcome.discarded:
+    for one in discarded:
         price = prices.get(one.model)
         if price is None or one.spent is None:
             return None

@@ -27,7 +27,8 @@ _NAMES = frozenset(
     + [f"prior_{one.name}" for one in fields(Prior)]
     + [one.name for one in fields(Ensemble) if one.name != "prior"]
 )
-_MAY_LACK = ("calibration_mean_logprobs", "calibration_prompts", "calibration_least_nearness")
+_CERTAINTY = ("calibration_mean_logprobs", "calibration_agreements")
+_MAY_LACK = (*_CERTAINTY, "calibration_prompts", "calibration_least_nearness")
 _MAY_BE_EMPTY = ("prior_landmarks", "prior_coefficients", "prior_offset", "domain_targets")
 
 
@@ -63,6 +64,7 @@ class Artefact:
     calibration_groups: NDArray[np.int32]  # [n], prompts that share their fate
     # [n, m], mean log-probability of the tokens of each answer, not a number where unknown; None where all are
     calibration_mean_logprobs: NDArray[np.float32] | None = None
+    calibration_agreements: NDArray[np.float32] | None = None  # [n, m], share of repeats that agree with it, likewise
     calibration_prompts: NDArray[np.uint64] | None = None  # [n], digests of their texts, ascending; None where unknown
     calibration_least_nearness: NDArray[np.float32] | None = None  # [1], that nearly all have; None where unknown
 
@@ -146,7 +148,7 @@ def _check(path: Path, facts: Facts, tensors: Mapping[str, NDArray[np.generic]])
         fits = found.ndim == len(shape) and all(b in (None, a) for a, b in zip(found.shape, shape, strict=True))
         if found.dtype != kind or not fits or not (found.size or name in _MAY_BE_EMPTY):
             raise ConfigError(f"{path}: {name}: got {found.dtype} {found.shape}, expected {kind.__name__} {shape}")
-        if name not in ("calibration_losses", "calibration_mean_logprobs") and not np.isfinite(found).all():
+        if name not in ("calibration_losses", *_CERTAINTY) and not np.isfinite(found).all():
             raise ConfigError(f"{path}: {name}: got a value that is not finite")
     for name in tensors:
         if (
@@ -195,7 +197,7 @@ def _shapes(
         "calibration_losses": (np.float32, (None, models)),
         "calibration_harms": (np.bool_, (None, models)),
         "calibration_groups": (np.int32, (None,)),
-        "calibration_mean_logprobs": (np.float32, (None, models)),
+        **dict.fromkeys(_CERTAINTY, (np.float32, (None, models))),
         "calibration_prompts": (np.uint64, (None,)),
         "calibration_least_nearness": (np.float32, (1,)),
     }

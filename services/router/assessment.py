@@ -11,12 +11,16 @@ from services.router.risk import Check
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What is known of an answer: who wrote it, whether it ended by itself, its tokens, how likely they were."""
+    """What is known of an answer: who wrote it, whether it ended by itself, its tokens, how likely they were.
+
+    `agreement` is the share of repeats that say the same.
+    """
 
     model: str
     complete: bool
     output_tokens: int
     mean_logprob: float | None = None
+    agreement: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,11 @@ def assess(plan: Plan, signals: Signals) -> Assessment:
 
 
 def _checked(plan: Plan, check: Check, signals: Signals) -> Assessment:
-    risk, allowed = check.risk_of(signals.mean_logprob), f"below {percent(check.threshold)} is allowed"
+    certainty = signals.agreement if check.repeats else signals.mean_logprob
+    risk, allowed = check.risk_of(certainty), f"below {percent(check.threshold)} is allowed"
     if risk == math.inf:
         return Assessment(plan.strongest, f"How sure {signals.model} was is not known, so {plan.strongest} is asked.")
-    found = f"The answer of {signals.model} is worse than {plan.strongest}'s with {percent(risk)}, where {allowed}"
-    return Assessment("" if risk < check.threshold else plan.strongest, f"{found}.")
+    agreeing = f"{round((signals.agreement or 0) * check.repeats)} of {check.repeats} repeats agree"
+    why = agreeing if check.repeats else "its tokens are so likely"
+    found = f"The answer of {signals.model} is worse than {plan.strongest}'s with {percent(risk)}, as {why}"
+    return Assessment("" if risk < check.threshold else plan.strongest, f"{found}, where {allowed}.")

@@ -33,8 +33,9 @@ class Cascade:
         losses: predicted of n calibrated prompts, [n, m], infinite where unfamiliar.
         harms: whether the model was worse than the default, [n, m].
         groups: n labels of prompts that share their fate.
-        mean_logprobs: of the model's answers, [n]; not a number where unknown.
+        certainty: how sure the model was of its answers, by one signal, [n]; not a number where unknown.
         cost_ratio: what its answer costs at most, as a share of the default's.
+        repeats: how many more answers that signal takes.
 
     Raises:
         ValueError: too few answers of known certainty, or harms among them.
@@ -47,22 +48,26 @@ class Cascade:
         losses: NDArray[np.float32],
         harms: NDArray[np.bool_],
         groups: NDArray[np.integer],
-        mean_logprobs: NDArray[np.float64],
+        certainty: NDArray[np.float64],
         cost_ratio: float,
+        repeats: int = 0,
     ) -> None:
-        column, self._models, self._cost_ratio = list(models).index(model), list(models), cost_ratio
-        known = np.isfinite(losses[:, column]) & np.isfinite(mean_logprobs)
+        column, self._models = list(models).index(model), list(models)
+        self.repeats, self._cost_ratio = repeats, cost_ratio
+        told = np.isfinite(certainty) | ~np.isfinite(losses[:, column])  # of others nobody knows what would be kept
+        losses, harms, groups, certainty = losses[told], harms[told], groups[told], certainty[told]
+        known = np.isfinite(losses[:, column])
         fits = np.unique(groups, return_inverse=True)[1] % _FITTED_PART == 0
         fitted = known & fits
         if fitted.sum() < LEAST_ANSWERS or harms[fitted, column].sum() < LEAST_HARMS:
             raise ValueError(f"{model}: {fitted.sum()} answers of known certainty, {harms[fitted, column].sum()} harms")
         order = np.argsort(losses[fitted, column], kind="stable")
         self._nearby_losses = losses[fitted, column][order].astype(np.float64)
-        self._nearby_certainty = mean_logprobs[fitted][order]
+        self._nearby_certainty = certainty[fitted][order]
         self.risk: Risk = fit_risk(self._nearby_losses, self._nearby_certainty, harms[fitted, column][order])
         self._losses, self._model = losses[~fits], column
         loss = self._losses[:, column].astype(np.float64)
-        risks = np.where(known[~fits], self.risk.of(loss, mean_logprobs[~fits]), np.inf)
+        risks = np.where(known[~fits], self.risk.of(loss, certainty[~fits]), np.inf)
         self._begins = np.where(np.isfinite(loss), self.begins(loss), np.inf)
         self._risks = risks.astype(np.float32)
         onset = self._losses.copy()
@@ -81,7 +86,7 @@ class Cascade:
         the least: so the threshold is the least of sum(s) / (m - ratio * k).
         """
         risks = np.sort(self._risks_nearby(losses), axis=1)
-        counted = np.arange(1, risks.shape[1] + 1) - max(cost_ratio, self._cost_ratio) * risks.shape[1]
+        counted = np.arange(1, risks.shape[1] + 1) - self._asking(cost_ratio) * risks.shape[1]
         pays = counted > 0
         if not pays.any():
             return np.full(len(losses), np.inf)
@@ -92,7 +97,21 @@ class Cascade:
         """What an answer has to pass, where asking for it first pays; None elsewhere."""
         if self.begins(np.array([loss]), cost_ratio)[0] >= threshold:
             return None
-        return Check(self.risk, loss, threshold, float((self._risks_nearby(np.array([loss])) < threshold).mean()))
+        kept = float((self._risks_nearby(np.array([loss])) < threshold).mean())
+        return Check(self.risk, loss, threshold, kept, self.repeats)
+
+    def expected_saving(self, names: tuple[str, ...], bound: float, confidence: float | None) -> float:
+        """What asking first is worth over the prompts that the risk was fitted on, a mean in answers of the default.
+
+        Those are others than the promise is read from, and the threshold that is taken is that of routing alone, the
+        same for each signal: else the signal would win that harms more than its calibration shows.
+        """
+        threshold = self._routing.threshold(names, bound, confidence, in_order=False)
+        if threshold <= 0:
+            return 0.0
+        left = self._nearby_losses[self._nearby_losses >= threshold]
+        worth = np.maximum(0, 1 - self._risks_nearby(left) / threshold).mean(axis=1) - self._asking()
+        return float(np.maximum(0, worth).sum()) / len(self._nearby_losses)
 
     def saves(
         self, names: tuple[str, ...], bound: float, confidence: float | None, in_order: bool, costs: Mapping[str, float]
@@ -109,7 +128,7 @@ class Cascade:
         threshold = self.threshold(names, bound, confidence)
         alone = self._direct(names, self._routing.threshold(names, bound, confidence, in_order), costs)
         ours = self._direct(names, threshold, costs)
-        asked = costs[self._models[self._model]] + (self._risks >= threshold)
+        asked = costs[self._models[self._model]] * (1 + self.repeats) + (self._risks >= threshold)
         unasked = np.where(self._begins < threshold, asked, 1.0)
         saved = np.where(np.isnan(alone), 1.0, alone) - np.where(np.isnan(ours), unasked, ours)
         error = float(saved.std(ddof=1)) / np.sqrt(len(saved))
@@ -121,6 +140,10 @@ class Cascade:
         for name in reversed(names):
             found[self._losses[:, self._models.index(name)] < threshold] = costs[name]
         return found
+
+    def _asking(self, cost_ratio: float = 0.0) -> float:
+        """What asking first costs at a price of the answer, or at least, as a share of the default's answer."""
+        return max(cost_ratio, self._cost_ratio) * (1 + self.repeats)
 
     def _risks_nearby(self, losses: NDArray[np.float64]) -> NDArray[np.float64]:
         """What each of these losses [n] would make of the answers to the k prompts of the nearest losses, [n, k]."""

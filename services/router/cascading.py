@@ -27,9 +27,13 @@ class Paired:
         objective, cost, most = query.objective, first.cost_nano_usd, strongest.cost_nano_usd
         if query.needs_tools or cost is None or most is None:
             return None
-        if objective.max_cost_nano_usd is not None and cost + most > objective.max_cost_nano_usd:
+        repeats = self.cascade.repeats
+        if objective.max_cost_nano_usd is not None and cost * (1 + repeats) + most > objective.max_cost_nano_usd:
             return None
-        both_s = None if first.seconds is None or strongest.seconds is None else first.seconds + strongest.seconds
+        rounds = 2 if repeats else 1  # repeats run side by side, once the answer is there
+        both_s = (
+            None if first.seconds is None or strongest.seconds is None else rounds * first.seconds + strongest.seconds
+        )
         if objective.max_latency_s is not None and (both_s is None or both_s > objective.max_latency_s):
             return None
         return self.cascade.check(prediction.loss[first.name], self.threshold, cost / most)
@@ -42,7 +46,7 @@ class Cascades:
         self._predictor = predictor
         self._default = next(model for model in models if model.is_default)
         self._models = {model.name: model for model in models}
-        self._cascade = lru_cache(64)(self._cascade_of)
+        self._cascades = lru_cache(64)(self._cascades_of)
         self._paired = lru_cache(256)(self._paired_of)
 
     def paired(
@@ -72,17 +76,18 @@ class Cascades:
         self._paired(names[0], names, *counted(objective.max_quality_loss, objective.confidence))
 
     def _paired_of(self, first: str, names: tuple[str, ...], bound: float, error: float | None) -> Paired | None:
-        cascade, confidence = self._cascade(first), None if error is None else 1 - error
-        if cascade is None:
-            return None
+        signals, confidence = self._cascades(first), None if error is None else 1 - error
         costs = {name: ratio for name in names if (ratio := self._ratio(name)) is not None}
-        if len(costs) < len(names) or not cascade.saves(names, bound, confidence, True, costs):
+        if not signals or len(costs) < len(names):
             return None
-        return Paired(cascade, cascade.threshold(names, bound, confidence))
+        best = max(signals, key=lambda one: one.expected_saving(names, bound, confidence))
+        if not best.saves(names, bound, confidence, True, costs):
+            return None
+        return Paired(best, best.threshold(names, bound, confidence))
 
-    def _cascade_of(self, first: str) -> Cascade | None:
+    def _cascades_of(self, first: str) -> Sequence[Cascade]:
         ratio = self._ratio(first)
-        return None if ratio is None or ratio >= 1 else self._predictor.cascade(first, ratio)
+        return () if ratio is None or ratio >= 1 else self._predictor.cascades(first, ratio)
 
     def _ratio(self, name: str) -> float | None:
         """What a nominal request costs on a model, as a share of the default's."""

@@ -141,9 +141,10 @@ class Choosing:
                 why = f"{measure.superlative} model within the bound: predicted loss {percent(loss)}, where {allowed}"
                 return Choice(one, _WITHIN[goal], f"{why}; {expected(one, strongest, goal, prediction)}")
         if paired and (check := paired.check(query, fitted[0], strongest, prediction)):
+            known_by = f"how many of {check.repeats} repeats agree" if check.repeats else "how likely its tokens are"
             why = (
                 f"asked first, as {percent(check.expected_kept)} of such answers are good enough: those whose risk of "
-                f"being worse than {strongest.name}'s, known then, is small, where {allowed}"
+                f"being worse than {strongest.name}'s, known then by {known_by}, is small, where {allowed}"
             )
             return Choice(fitted[0], Reason.CHEAPER_FIRST, why, check)
         closest = min(fitted, key=lambda one: prediction.loss[one.name])

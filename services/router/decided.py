@@ -62,7 +62,7 @@ def decide(policy: Policy, outcomes: Outcomes, encoder_digest: str, objective: O
     """Has a router decide every prompt.
 
     Raises:
-        ValueError: none tells how sure a model was that is asked first.
+        ValueError: none tells how sure a model was that is asked first, by the signal that its router goes by.
         FulcrumError: a prompt, or its embedding, that the router refuses.
     """
     harmed: list[float] = []
@@ -81,7 +81,7 @@ def decide(policy: Policy, outcomes: Outcomes, encoder_digest: str, objective: O
         weak += asked[0] != plan.strongest
         first, known = first + bool(plan.check), known + (certainty is not None)
     if first and not known:
-        raise ValueError("outcomes: got no mean_logprobs of models that are asked first, expected them")
+        raise ValueError("outcomes: got no mean_logprobs or agreements of models that are asked first, expected them")
     groups = np.unique(np.asarray(outcomes.groups), return_inverse=True)[1]
     sizes = np.bincount(groups)
     of_harm, of_cost, of_strong = (np.bincount(groups, amounts) / sizes for amounts in (harmed, cost, strong))
@@ -105,12 +105,16 @@ def _amount(one: Planned, goal: Goal) -> float | None:
 
 def _certainty(plan: Plan, outcomes: Outcomes, row: int) -> float | None:
     """How sure the model was that is asked first, as far as that is known; None where none is."""
-    told = outcomes.mean_logprobs.get(plan.models[0].model) if plan.check else None
+    if plan.check is None:
+        return None
+    told = (outcomes.agreements if plan.check.repeats else outcomes.mean_logprobs).get(plan.models[0].model)
     return None if told is None or not np.isfinite(told[row]) else float(told[row])
 
 
 def _asked(plan: Plan, certainty: float | None) -> Sequence[str]:
-    """Who is asked, the last of whom answers."""
+    """Who is asked, each time, the last of whom answers."""
     model = plan.models[0].model
-    escalate_to = assess(plan, Signals(model, True, 1, certainty)).escalate_to if plan.check else ""
-    return [model, escalate_to] if escalate_to else [model]
+    if plan.check is None:
+        return [model]
+    escalate_to = assess(plan, Signals(model, True, 1, certainty, certainty)).escalate_to
+    return [model] * (1 + plan.check.repeats) + ([escalate_to] if escalate_to else [])

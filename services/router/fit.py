@@ -33,6 +33,7 @@ class Outcomes:
         groups: n labels; prompts of one group never part between fitting and calibration.
         domains: n labels, empty where unknown.
         mean_logprobs: mean log-probability of an answer's tokens by model, [n] each, not a number where unknown.
+        agreements: share of repeats that agree with an answer by model, [n] each, not a number where unknown.
     """
 
     prompts: Sequence[str]
@@ -41,6 +42,7 @@ class Outcomes:
     groups: Sequence[str]
     domains: Sequence[str]
     mean_logprobs: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    agreements: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -179,13 +181,16 @@ def calibrated(artefact: Artefact, outcomes: Outcomes, rows: NDArray[np.intp]) -
         calibration_losses=losses,
         calibration_harms=harmed,
         calibration_groups=np.unique(np.asarray(outcomes.groups)[rows], return_inverse=True)[1].astype(np.int32),
-        calibration_mean_logprobs=_mean_logprobs(outcomes, models, rows),
+        calibration_mean_logprobs=_by_model(outcomes.mean_logprobs, models, rows),
+        calibration_agreements=_by_model(outcomes.agreements, models, rows),
         calibration_prompts=np.sort(digests([outcomes.prompts[row] for row in rows])),
     )
 
 
-def _mean_logprobs(outcomes: Outcomes, models: Sequence[str], rows: NDArray[np.intp]) -> NDArray[np.float32] | None:
+def _by_model(
+    known: Mapping[str, NDArray[np.float64]], models: Sequence[str], rows: NDArray[np.intp]
+) -> NDArray[np.float32] | None:
     """[rows, m], not a number where unknown; None where nothing is known."""
-    unknown = np.full(len(outcomes.prompts), np.nan)
-    found = np.stack([outcomes.mean_logprobs.get(model, unknown) for model in models], axis=1)[rows]
+    unknown = np.full(len(rows), np.nan)
+    found = np.stack([known[model][rows] if model in known else unknown for model in models], axis=1)
     return found.astype(np.float32) if np.isfinite(found).any() else None

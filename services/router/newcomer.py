@@ -79,9 +79,11 @@ def introduced(artefact: Artefact, name: str, mixture: NDArray[np.float64], bett
     if len(better):
         quality[-len(better) :] += better
         harm[-len(better) :] -= better * ensemble.offset[default]
-    certainty = artefact.calibration_mean_logprobs
-    if certainty is not None:
-        certainty = np.column_stack([certainty, np.full(rows, np.nan, np.float32)])
+    unknown = np.full(rows, np.nan, np.float32)
+    certainty, agreements = (
+        known if known is None else np.column_stack([known, unknown])
+        for known in (artefact.calibration_mean_logprobs, artefact.calibration_agreements)
+    )
     mixed = np.insert(blend, [count, 2 * count], np.column_stack([quality, harm]), axis=1)
     return replace(
         artefact,
@@ -90,4 +92,5 @@ def introduced(artefact: Artefact, name: str, mixture: NDArray[np.float64], bett
         calibration_losses=np.column_stack([artefact.calibration_losses, np.full(rows, np.inf, np.float32)]),
         calibration_harms=np.column_stack([artefact.calibration_harms, np.zeros(rows, np.bool_)]),
         calibration_mean_logprobs=certainty,
+        calibration_agreements=agreements,
     )

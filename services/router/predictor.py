@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from services.router.calibration import Calibration
 from services.router.cascade import Cascade
 from services.router.ensemble import nearness
 from services.router.features import lexical
+from services.router.risk import REPEATS
 
 _LEAST_CHANCE = 0.01  # where estimates bend, so that they keep their order and stay above 0
 
@@ -57,17 +59,18 @@ class Predictor:
         least = artefact.calibration_least_nearness
         self._least_nearness = None if least is None else float(least[0])
 
-    def cascade(self, model: str, cost_ratio: float) -> Cascade | None:
-        """Asking this model before the default, at a share of its cost; None where too little is known of it."""
+    def cascades(self, model: str, cost_ratio: float) -> Sequence[Cascade]:
+        """Asking this model before the default, at a share of its cost, by each signal that enough is known of."""
         known = self._artefact
-        if known.calibration_mean_logprobs is None or model not in self.models:
-            return None
-        certainty = known.calibration_mean_logprobs[:, list(self.models).index(model)].astype(np.float64)
         rows = known.calibration_losses, known.calibration_harms, known.calibration_groups
-        try:
-            return Cascade(model, self.models, *rows, certainty, cost_ratio)
-        except ValueError:
-            return None
+        found = []
+        for signal, repeats in ((known.calibration_mean_logprobs, 0), (known.calibration_agreements, REPEATS)):
+            if signal is None or model not in self.models:
+                continue
+            certainty = signal[:, list(self.models).index(model)].astype(np.float64)
+            with suppress(ValueError):
+                found.append(Cascade(model, self.models, *rows, certainty, cost_ratio, repeats))
+        return found
 
     @property
     def models(self) -> Sequence[str]:

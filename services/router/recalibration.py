@@ -47,6 +47,7 @@ def recalibrated(artefact: Artefact, outcomes: Iterable[Mapping[str, Any]]) -> A
         calibration_harms=harms,
         calibration_groups=groups.astype(np.int32),
         calibration_mean_logprobs=None,
+        calibration_agreements=None,
         calibration_prompts=None,
     )
 

@@ -1,24 +1,27 @@
 """Scored prompts, as read from outcome files: what a router is fitted, calibrated and evaluated on.
 
 A file is JSON lines, gzipped where its name ends in .gz: `prompt` (text), `scores` (model: 0 to 1) and optionally
-`domain`, `group` (the same for prompts that ask the same) and `mean_logprobs` (model: mean log-probability of the
-tokens of its answer, which tells how sure it was). What cannot be used is refused with
-file and line; what can, with a remark.
+`domain`, `group` (the same for prompts that ask the same), and what tells how sure a model was of its answer:
+`mean_logprobs` (model: mean log-probability of the answer's tokens) and `agreements` (model: share of three repeats
+that agree with it). What cannot be used is refused with file and line; what can, with a remark.
 """
 
 import gzip
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.router.risk import REPEATS
 from services.router.spelled import mended
 
-_Told = tuple[Mapping[str, float], Mapping[str, float]]  # a row's scores and mean log-probabilities, by model
+_SURE = {"mean_logprobs": (-1e6, 0, "a number of at most 0"), "agreements": (0, 1, f"a share of {REPEATS} repeats")}
+_ROUNDING = 0.02  # of a repeat
+_Told = Sequence[Mapping[str, float]]  # a row's scores, mean log-probabilities and agreements, by model
 
 
 class InvalidOutcomes(ValueError):
@@ -35,6 +38,7 @@ class Scored:
         models: m names.
         scores: float64 [n, m] from 0 to 1; not a number where a model was not asked.
         mean_logprobs: of the tokens of each answer, float64 [n, m], at most 0; not a number where unknown.
+        agreements: share of repeats that agree with each answer, float64 [n, m]; not a number where unknown.
         groups: n labels, equal where prompts ask the same.
         remarks: what was made of the file, a sentence each.
     """
@@ -44,6 +48,7 @@ class Scored:
     models: Sequence[str]
     scores: NDArray[np.float64]
     mean_logprobs: NDArray[np.float64]
+    agreements: NDArray[np.float64]
     groups: Sequence[str]
     remarks: Sequence[str] = field(default=())
 
@@ -59,15 +64,16 @@ class Scored:
     def only(self, models: Sequence[str]) -> "Scored":
         """These models alone, in this order."""
         scores = np.stack([self.of(model) for model in models], axis=1)
-        certainty = self.mean_logprobs[:, [list(self.models).index(model) for model in models]]
-        return Scored(self.prompts, self.domains, tuple(models), scores, certainty, self.groups, self.remarks)
+        places = [list(self.models).index(model) for model in models]
+        sure = self.mean_logprobs[:, places], self.agreements[:, places]
+        return replace(self, models=tuple(models), scores=scores, mean_logprobs=sure[0], agreements=sure[1])
 
     def at(self, rows: NDArray[np.intp]) -> "Scored":
         """Some prompts, by place."""
         prompts = [self.prompts[row] for row in rows]
         domains, groups = ([labels[row] for row in rows] for labels in (self.domains, self.groups))
-        scores, certainty = self.scores[rows], self.mean_logprobs[rows]
-        return Scored(prompts, domains, self.models, scores, certainty, groups, self.remarks)
+        scores, certainty, agreements = self.scores[rows], self.mean_logprobs[rows], self.agreements[rows]
+        return Scored(prompts, domains, self.models, scores, certainty, agreements, groups, self.remarks)
 
 
 def read_scored(paths: Iterable[Path]) -> Scored:
@@ -84,24 +90,25 @@ def read_scored(paths: Iterable[Path]) -> Scored:
     spelled = 0
     for path in paths:
         for place, row in _objects(path):
-            written, scores, mean_logprobs = _checked(f"{path}, line {place}", row)
+            written, told = _checked(f"{path}, line {place}", row)
             prompt = mended(written)
             spelled += prompt != written
-            found.setdefault(prompt, []).append((scores, mean_logprobs))
+            found.setdefault(prompt, []).append(told)
             domains.setdefault(prompt, _label(row, "domain", ""))
             groups.setdefault(prompt, _label(row, "group", prompt))
     if not found:
         raise InvalidOutcomes("outcomes: got no rows, expected at least one")
-    models = sorted({model for rows in found.values() for scores, _ in rows for model in scores})
+    models = sorted({model for rows in found.values() for scores, *_ in rows for model in scores})
     chance = np.random.default_rng(0)
     drawn = [_drawn(rows, chance) for rows in found.values()]
-    matrix = _matrix([scores for scores, _ in drawn], models)
+    matrix, mean_logprobs, agreements = (_matrix([one[place] for one in drawn], models) for place in range(3))
     return Scored(
         tuple(found),
         tuple(domains.values()),
         tuple(models),
         matrix,
-        _matrix([certainty for _, certainty in drawn], models),
+        mean_logprobs,
+        agreements,
         tuple(groups.values()),
         _remarks(found, matrix, spelled),
     )
@@ -109,16 +116,16 @@ def read_scored(paths: Iterable[Path]) -> Scored:
 
 def _drawn(rows: Sequence[_Told], chance: np.random.Generator) -> _Told:
     """One of a prompt's rows, of those with the most models; rows that share no model are one."""
-    merged: list[tuple[dict[str, float], dict[str, float]]] = []
+    merged: list[Sequence[dict[str, float]]] = []
     places: dict[str, int] = {}  # where the next score of a model belongs
-    for scores, certainty in rows:
-        place = max(places.get(model, 0) for model in scores)
-        places.update(dict.fromkeys(scores, place + 1))
+    for row in rows:
+        place = max(places.get(model, 0) for model in row[0])
+        places.update(dict.fromkeys(row[0], place + 1))
         if place == len(merged):
-            merged.append(({}, {}))
-        merged[place][0].update(scores)
-        merged[place][1].update(certainty)
-    most = max(len(scores) for scores, _ in merged)
+            merged.append(({}, {}, {}))
+        for known, told in zip(merged[place], row, strict=True):
+            known.update(told)
+    most = max(len(scores) for scores, *_ in merged)
     fullest = [one for one in merged if len(one[0]) == most]
     return fullest[chance.integers(len(fullest))] if len(fullest) > 1 else fullest[0]
 
@@ -145,8 +152,8 @@ def _objects(path: Path) -> Iterable[tuple[int, Any]]:
         raise InvalidOutcomes(f"{path}: cannot be read: {why}") from error
 
 
-def _checked(where: str, row: Any) -> tuple[str, Mapping[str, float], Mapping[str, float]]:
-    """The prompt, its scores and its mean log-probabilities."""
+def _checked(where: str, row: Any) -> tuple[str, _Told]:
+    """The prompt, and what is told of it."""
     if not isinstance(row, dict) or not isinstance(row.get("prompt"), str) or not row["prompt"].strip():
         raise InvalidOutcomes(f"{where}: prompt: expected a text that is not empty")
     if any("\ud800" <= letter <= "\udfff" for letter in row["prompt"]):
@@ -158,15 +165,19 @@ def _checked(where: str, row: Any) -> tuple[str, Mapping[str, float], Mapping[st
         number = isinstance(score, int | float)
         if not number or not 0 <= score <= 1:
             raise InvalidOutcomes(f"{where}: scores of {model}: got {score!r}, expected a number from 0 to 1")
-    certainty = row.get("mean_logprobs", {})
-    if not isinstance(certainty, dict) or not set(certainty) <= set(scores):
-        raise InvalidOutcomes(
-            f"{where}: mean_logprobs: got {certainty!r}, expected numbers for models that have scores"
-        )
-    for model, mean in certainty.items():
-        if not isinstance(mean, int | float) or not -1e6 <= mean <= 0:
-            raise InvalidOutcomes(f"{where}: mean_logprobs of {model}: got {mean!r}, expected a number of at most 0")
-    return row["prompt"], scores, certainty
+    return row["prompt"], (scores, *(_sure(where, row, name, scores) for name in _SURE))
+
+
+def _sure(where: str, row: Mapping[str, Any], name: str, scores: Mapping[str, float]) -> Mapping[str, float]:
+    """What one signal tells of how sure models were."""
+    found, (least, most, expected) = row.get(name, {}), _SURE[name]
+    if not isinstance(found, dict) or not set(found) <= set(scores):
+        raise InvalidOutcomes(f"{where}: {name}: got {found!r}, expected numbers for models that have scores")
+    for model, sure in found.items():
+        number = isinstance(sure, int | float) and least <= sure <= most
+        if not number or (name == "agreements" and abs(sure * REPEATS - round(sure * REPEATS)) > _ROUNDING):
+            raise InvalidOutcomes(f"{where}: {name} of {model}: got {sure!r}, expected {expected}")
+    return found
 
 
 def _label(row: Mapping[str, Any], name: str, unset: str) -> str:

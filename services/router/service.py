@@ -60,7 +60,8 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         """Judges an answer against its plan."""
         told = request.signals
         certainty = told.mean_logprob if told.HasField("mean_logprob") else None
-        signals = Signals(told.model, told.complete, told.output_tokens, certainty)
+        agreement = told.agreement if told.HasField("agreement") else None
+        signals = Signals(told.model, told.complete, told.output_tokens, certainty, agreement)
         found = self._router.assess(request.decision_id, signals)
         accept, escalate = router_service_pb2.ASSESS_ACTION_ACCEPT, router_service_pb2.ASSESS_ACTION_ESCALATE
         return router_service_pb2.AssessResponse(
@@ -172,6 +173,7 @@ def _route_response(decision_id: str, plan: Plan) -> router_service_pb2.RouteRes
         explanation=plan.explanation,
         predictor_version=plan.version,
         expected_kept=plan.check.expected_kept if plan.check else None,
+        repeats=plan.check.repeats if plan.check else 0,
     )
 
 

@@ -60,10 +60,11 @@ def unseen(artefacts: Sequence[Artefact], outcomes: Outcomes, calibrated: bool =
     if missed > _MOST_MISSED * left.sum():
         got = f"{(~left).sum()} of {len(left)} prompts that the router knows, and about {missed:.0f} more"
         raise InvalidOutcomes(f"outcomes: got {got}, expected others")
-    return _at(outcomes, np.flatnonzero(left))
+    return at(outcomes, np.flatnonzero(left))
 
 
-def _at(outcomes: Outcomes, rows: NDArray[np.intp]) -> Outcomes:
+def at(outcomes: Outcomes, rows: NDArray[np.intp]) -> Outcomes:
+    """Some of the prompts, by place."""
     return replace(
         outcomes,
         prompts=[outcomes.prompts[row] for row in rows],
@@ -72,4 +73,5 @@ def _at(outcomes: Outcomes, rows: NDArray[np.intp]) -> Outcomes:
         groups=[outcomes.groups[row] for row in rows],
         domains=[outcomes.domains[row] for row in rows],
         mean_logprobs={model: known[rows] for model, known in outcomes.mean_logprobs.items()},
+        agreements={model: known[rows] for model, known in outcomes.agreements.items()},
     )

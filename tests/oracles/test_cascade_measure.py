@@ -12,6 +12,13 @@ def test_who_escalates_pays_for_both() -> None:
     assert told == {"cost": 0.75, "harm": 0.25, "strong_share": 0.5}
 
 
+def test_repeats_are_paid_for_where_the_small_one_was_asked_first() -> None:
+    """One answer that was sent unasked costs once, one that was kept and one that was escalated four times each."""
+    small = np.array([True, True, False, False])
+    told = totals(small, np.array([False, True, True, False]), np.zeros(4, np.bool_), 0.25, answers=4)
+    assert told == {"cost": (0.25 + 1 + 2 + 1) / 4, "harm": 0.0, "strong_share": 0.5}
+
+
 def test_who_chooses_before_asking_pays_for_one() -> None:
     """Where the strong model was asked at once the small one costs nothing."""
     sent = np.array([True, False, False, False])

@@ -33,7 +33,8 @@ def outcomes(path: Path, rows: int = 240, seed: int = 0, certain: bool = False) 
         prompt = HARD.format(f"{number}th", chance.randrange(9999)) if hard else EASY.format(f"land {seed} of {number}")
         small = int(not hard or chance.random() < 0.2)
         scored = {"prompt": prompt, "scores": {"large": 1, "small": small}, "domain": "proof" if hard else "fact"}
-        lines.append(scored | ({"mean_logprobs": {"small": small - 1.5}} if certain else {}))
+        sure = {"mean_logprobs": {"small": small - 1.5}, "agreements": {"small": round(small * 2 / 3, 2)}}
+        lines.append(scored | (sure if certain else {}))
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
 
@@ -118,6 +119,9 @@ def test_calibrates_anew(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFix
     sure, right = found.calibration_mean_logprobs[:, found.facts.models.index("small")], ~found.calibration_harms
     assert (sure == np.where(right[:, found.facts.models.index("small")], -0.5, -1.5)).all()
     assert np.isnan(found.calibration_mean_logprobs[:, found.facts.models.index("large")]).all()
+    assert found.calibration_agreements is not None
+    assert found.calibration_agreements[:, found.facts.models.index("small")] == pytest.approx((sure + 1.5) * 0.67)
+    assert np.isnan(found.calibration_agreements[:, found.facts.models.index("large")]).all()
 
 
 def test_what_it_was_fitted_on_tells_nothing(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -196,6 +196,7 @@ class MemoryRouter:
     readings: int = 0
     on_route: Callable[[], Any] | None = None
     expected_kept: float | None = None
+    repeats: int = 0
     accepts: bool = True
     assess_error: FulcrumError | None = None
     assessed: list[tuple[str, Signals]] = field(default_factory=list)
@@ -220,7 +221,7 @@ class MemoryRouter:
         planned = tuple(
             PlannedModel(model, 0.9, 0.01, costs.get(model), times.get(model), self.stand_in) for model in self.models
         )
-        return Plan(f"d{len(self.routes)}", planned, "the cheapest that fits", self.expected_kept)
+        return Plan(f"d{len(self.routes)}", planned, "the cheapest that fits", self.expected_kept, self.repeats)
 
     async def assess(self, decision_id: str, signals: Signals) -> Assessment:
         self.trace.append(f"assess {signals.model}")
@@ -246,21 +247,30 @@ class MemoryRouter:
 
 @dataclass
 class MemoryExecutor:
-    """Plays a script a model: events are said, errors raised, anything else is awaited; obeys the call's deadline."""
+    """Plays a script a model: events are said, errors raised, anything else is awaited; obeys the call's deadline.
+
+    Where `later` has a model, its calls after the first play these, one each.
+    """
 
     trace: list[str]
     scripts: dict[str, Script] = field(default_factory=dict)
+    later: dict[str, list[Script]] = field(default_factory=dict)
+    asked: list[Request] = field(default_factory=list)
     running: int = 0
     ended: int = 0
     replicas: int = 1
 
     async def generate(self, model: str, request: Request) -> AsyncGenerator[Event, None]:
         self.trace.append(f"generate {model}")
+        self.asked.append(request)
+        script = self.scripts.get(model, [TextDelta("an "), TextDelta("answer"), DONE])
+        if self.trace.count(f"generate {model}") > 1 and model in self.later:
+            script = self.later[model].pop(0)
         self.running += 1
         limit, _ = call.outgoing(60.0)
         try:
             async with asyncio.timeout(limit):
-                for step in self.scripts.get(model, [TextDelta("an "), TextDelta("answer"), DONE]):
+                for step in script:
                     await asyncio.sleep(0)
                     if isinstance(step, FulcrumError):
                         raise step

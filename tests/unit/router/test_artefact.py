@@ -28,7 +28,7 @@ def rewritten(path: Path, tensors: dict[str, Any], facts: dict[str, Any], metada
 def test_round_trip(tmp_path: Path, certainty: NDArray[np.float32] | None) -> None:
     """A saved artefact loads equal in every fact and tensor, and predicts the same."""
     path = tmp_path / "deep" / "router.safetensors"
-    written = replace(artefact(), calibration_mean_logprobs=certainty)
+    written = replace(artefact(), calibration_mean_logprobs=certainty, calibration_agreements=certainty)
     written.save(path)
     read = load_artefact(path)
     assert read.facts == written.facts
@@ -63,6 +63,12 @@ def test_round_trip(tmp_path: Path, certainty: NDArray[np.float32] | None) -> No
             {},
             {},
             "calibration_mean_logprobs: got float32",
+        ),
+        (
+            {"calibration_agreements": np.zeros((1000, 2), np.float32)},
+            {},
+            {},
+            "calibration_agreements: got float32",
         ),
         ({"extra": np.zeros(3, np.float32)}, {}, {}, "tensors: got"),
         ({}, {}, {"format": "other"}, f"format: got 'other', expected '{FORMAT}'"),

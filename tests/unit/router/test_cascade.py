@@ -9,8 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from services.chassis.errors import NotFound
+from services.router.artefact import Artefact
 from services.router.assessment import Signals
 from services.router.cascade import Cascade
+from services.router.cascading import Cascades
 from services.router.catalogue import Catalogue
 from services.router.decisions import Decisions
 from services.router.eligibility import Eligibility
@@ -18,7 +20,7 @@ from services.router.outcome_log import Draw
 from services.router.plan import Plan, Reason
 from services.router.predictor import Predictor
 from services.router.query import Goal, Objective
-from services.router.risk import fit_risk
+from services.router.risk import REPEATS, fit_risk
 from services.router.router import Router
 from services.router.speed import Speed
 from tests.unit.router.parts import artefact, familiar, model, query
@@ -102,6 +104,16 @@ def test_nothing_is_asked_first_that_is_not_seen_to_save(ratio: float, telling: 
     assert pair.saves(("small",), 0.05, None, True, {"small": ratio}) is saves
 
 
+def test_prompts_of_unknown_certainty_calibrate_nothing() -> None:
+    """Where one in three was measured the threshold is that of these alone: the others would look harmless."""
+    losses, harms, certainty = drawn(3000, 0)
+    some = np.arange(3000) % 3 == 0
+    known = np.where(some, certainty, np.nan)
+    all_told = Cascade("small", MODELS, losses, harms, np.arange(3000), known, 0.1)
+    alone = Cascade("small", MODELS, losses[some], harms[some], np.arange(3000)[some], certainty[some], 0.1)
+    assert all_told.threshold(("small",), 0.05, None) == alone.threshold(("small",), 0.05, None)
+
+
 def test_too_little_evidence_is_none() -> None:
     """Fewer than a hundred answers of known certainty, or ten harms among them, fit no risk."""
     losses, harms, certainty = drawn(1500, 0)
@@ -111,11 +123,98 @@ def test_too_little_evidence_is_none() -> None:
         )
     with pytest.raises(ValueError, match="0 harms"):
         Cascade("small", MODELS, losses, np.zeros_like(harms), np.arange(1500), certainty, 0.1)
-    assert Predictor(artefact()).cascade("small", 0.1) is None
+    assert Predictor(artefact()).cascades("small", 0.1) == []
 
 
-def router(loss: float = 0.3) -> Router:
-    """Of a small and a large model that costs ten times as much; every prompt is predicted the same loss."""
+def signals(prompts: int, seed: int, likely: float, agrees: float) -> tuple[Any, Any, Any, Any]:
+    """Losses and harms [n, 2], log-probabilities and agreements [n], which foretell harms so well, or not at all."""
+    losses, harms, certainty = drawn(prompts, seed, likely)
+    rng = np.random.default_rng(seed + 10_000)
+    same = rng.binomial(REPEATS, np.where(harms[:, 0], 0.9 - 0.8 * agrees, 0.9)) / REPEATS
+    return losses, harms, certainty, same
+
+
+def told(prompts: int, seed: int, likely: float, agrees: float) -> Artefact:
+    losses, harms, certainty, same = signals(prompts, seed, likely, agrees)
+    unknown = np.full(prompts, np.nan)
+    return replace(
+        artefact(models=MODELS, default_model="large", losses=(0.3, 0.0), quality=(0.7, 0.9)),
+        calibration_losses=losses,
+        calibration_harms=harms,
+        calibration_groups=np.arange(prompts, dtype=np.int32),
+        calibration_mean_logprobs=np.stack([certainty, unknown], axis=1).astype(np.float32),
+        calibration_agreements=np.stack([same, unknown], axis=1).astype(np.float32),
+    )
+
+
+def cascades(known: Artefact, price: float = 1) -> Cascades:
+    models = [model("small", price, context_tokens=4000), model("large", 10, is_default=True, context_tokens=4000)]
+    return Cascades(Predictor(known), models)
+
+
+@pytest.mark.parametrize(
+    ("likely", "agrees", "price", "repeats"),
+    [
+        (0.0, 1.0, 0.5, REPEATS),
+        (2.0, 0.0, 0.5, 0),
+        (2.0, 1.0, 0.5, 0),
+        (0.0, 1.0, 4, None),
+        (0.0, 0.0, 0.5, None),
+    ],
+    ids=["agreement tells", "probabilities tell", "both, and one costs more", "too dear to repeat", "nothing tells"],
+)
+def test_the_signal_that_saves_most_decides(likely: float, agrees: float, price: float, repeats: int | None) -> None:
+    """Four answers cost four times as much; where neither signal saves nobody is asked first, and nothing repeated."""
+    found = cascades(told(1500, 0, likely, agrees), price)._paired("small", ("small",), 0.05, None)
+    assert (found.cascade.repeats if found else None) == repeats
+
+
+def test_agreement_keeps_the_bound_and_saves() -> None:
+    """Over calibrations in which it alone tells, harm is the bound at most, and both steps cost less than routing."""
+    harmed, saved = [], []
+    for seed in range(60):
+        found = cascades(told(600, seed, 0.0, 1.0), 0.5)._paired("small", ("small",), 0.05, None)
+        losses, harms, _, same = signals(1000, 1000 + seed, 0.0, 1.0)
+        loss, harm = losses[:, 0].astype(np.float64), harms[:, 0]
+        alone = Predictor(told(600, seed, 0.0, 1.0)).calibration.threshold(("small",), 0.05, None)
+        if found is None:
+            harmed.append(float(((loss < alone) & harm).mean()))
+            continue
+        pair, threshold = found.cascade, found.threshold
+        asked = (loss >= threshold) & (pair.begins(loss) < threshold)
+        kept = asked & (pair.risk.of(loss, same) < threshold)
+        harmed.append(float((((loss < threshold) | kept) & harm).mean()))
+        spent = np.where(loss < threshold, 0.05, 1.0 - kept + 0.05 * (1 + REPEATS) * asked)
+        saved.append(float((np.where(loss < alone, 0.05, 1.0) - spent).mean()))
+    assert np.mean(harmed) <= 0.05 + np.std(harmed) / np.sqrt(len(harmed))
+    assert len(saved) > 50
+    assert np.mean(saved) > 0.1
+
+
+def test_choosing_a_signal_keeps_the_bound() -> None:
+    """Of two that tell as much, the luckier is not chosen by the prompts that the promise is read from."""
+    harmed = []
+    for seed in range(100):
+        losses, harms, first = drawn(300, seed, 1.2)
+        fresh, worse, sure = drawn(1500, 500 + seed, 1.2)
+        rng = np.random.default_rng(seed + 20_000)
+        second, again = (-rng.normal(3 + 1.2 * one[:, 0], 0.8) for one in (harms, worse))
+        pairs = [Cascade("small", MODELS, losses, harms, np.arange(300), one, 0.1) for one in (first, second)]
+        best = max((0, 1), key=lambda one: pairs[one].expected_saving(("small",), 0.05, None))
+        threshold, loss = pairs[best].threshold(("small",), 0.05, None), fresh[:, 0].astype(np.float64)
+        asked = pairs[best].begins(loss) < threshold
+        kept = (loss < threshold) | (asked & (pairs[best].risk.of(loss, (sure, again)[best]) < threshold))
+        harmed.append(float((kept & worse[:, 0]).mean()))
+    assert np.mean(harmed) <= 0.05 + np.std(harmed) / np.sqrt(len(harmed))
+
+
+def router(loss: float = 0.3, agreement: bool = False) -> Router:
+    """Of a small and a large model that costs ten times as much; every prompt is predicted the same loss.
+
+    Log-probabilities tell whether an answer harms, or agreement alone.
+    """
+    if agreement:
+        return _routing(told(1500, 0, 0.0, 1.0), 0.5)
     losses, harms, certainty = drawn(1500, 0)
     known = artefact(models=MODELS, default_model="large", losses=(loss, 0.0), quality=(0.7, 0.9))
     known = replace(
@@ -125,8 +224,12 @@ def router(loss: float = 0.3) -> Router:
         calibration_groups=np.arange(1500, dtype=np.int32),
         calibration_mean_logprobs=np.stack([certainty, np.full(1500, np.nan)], axis=1).astype(np.float32),
     )
+    return _routing(known, 1)
+
+
+def _routing(known: Artefact, price: float) -> Router:
     able: dict[str, Any] = {"context_tokens": 4000, "supports_tools": True}
-    models = Catalogue([model("small", 1, **able), model("large", 10, is_default=True, **able)])
+    models = Catalogue([model("small", price, **able), model("large", 10, is_default=True, **able)])
     made = Router(Eligibility(models, 100), None, Decisions(100), Objective(0.05))
     made._policy = made._policy.__class__(Eligibility(models, 100), Predictor(known))
     return made
@@ -182,15 +285,19 @@ def test_nothing_that_all_share_is_worked_out_for_the_first_caller(monkeypatch: 
     """A router that was warmed has its cascade before anybody asks, under another bound than its own as well."""
     made = router()
     made._policy = made._policy.warmed(made.objective)
-    monkeypatch.setattr(Predictor, "cascade", None)
+    monkeypatch.setattr(Predictor, "cascades", None)
     for bound in (0.05, 0.08):
         assert planned(made, loss=bound)[1].reason is Reason.CHEAPER_FIRST
 
 
-@pytest.mark.parametrize(("within_s", "asked"), [(2.9, False), (3.1, True)])
-def test_both_answers_have_to_come_in_time(within_s: float, asked: bool) -> None:
-    """One after the other they take a second and two: it is asked first where that is no more than may be waited."""
-    _, plan = planned(router(), speeds={"small": Speed(1.0, 1e6), "large": Speed(2.0, 1e6)}, max_latency_s=within_s)
+@pytest.mark.parametrize(
+    ("within_s", "agreement", "asked"), [(2.9, False, False), (3.1, False, True), (3.9, True, False), (4.1, True, True)]
+)
+def test_both_answers_have_to_come_in_time(within_s: float, agreement: bool, asked: bool) -> None:
+    """One after the other they take a second and two, and repeats side by side another: no more than may be waited."""
+    _, plan = planned(
+        router(agreement=agreement), speeds={"small": Speed(1.0, 1e6), "large": Speed(2.0, 1e6)}, max_latency_s=within_s
+    )
     assert (plan.check is not None) is asked
 
 
@@ -231,6 +338,29 @@ def test_an_answer_is_kept_by_how_sure_it_was(certainty: float | None, complete:
     assert made._decisions.recall(decision).promised is kept
     watch = made._policy._harms.of(0.05)
     assert (watch._decisions, watch._share) == (1, float(kept))
+
+
+@pytest.mark.parametrize(
+    ("agreement", "kept", "words"),
+    [(1.0, True, "3 of 3 repeats agree"), (0.0, False, "0 of 3 repeats agree"), (None, False, "is not known")],
+)
+def test_an_answer_is_kept_by_how_many_repeats_agree(agreement: float | None, kept: bool, words: str) -> None:
+    """Where the plan asks for repeats they decide, however likely the tokens were; both explanations say so."""
+    made = router(agreement=True)
+    decision, plan = planned(made)
+    assert plan.check is not None
+    assert (plan.reason, plan.check.repeats) == (Reason.CHEAPER_FIRST, REPEATS)
+    assert "known then by how many of 3 repeats agree" in plan.explanation
+    found = made.assess(decision, Signals("small", True, 5, -0.001 if not kept else -9.0, agreement))
+    assert found.escalate_to == ("" if kept else "large")
+    assert words in found.explanation
+
+
+@pytest.mark.parametrize(("most", "asked"), [(1_290_000, False), (1_300_000, True)])
+def test_repeats_are_within_what_may_be_spent(most: int, asked: bool) -> None:
+    """The large answer is 1,080,000 nano-dollars, each of four small ones 54,000."""
+    _, plan = planned(router(agreement=True), max_cost_nano_usd=most)
+    assert (plan.check is not None) is asked
 
 
 async def test_a_score_of_an_escalated_answer_is_no_harm() -> None:

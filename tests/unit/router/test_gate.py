@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from services.router.catalogue import Catalogue
-from services.router.decided import Decided
+from services.router.decided import Decided, decide
 from services.router.eligibility import Eligibility
 from services.router.fit import Outcomes
 from services.router.gate import Verdict, compare, refusal
 from services.router.policy import Policy
 from services.router.predictor import Predictor
 from services.router.query import Objective
+from services.router.risk import REPEATS
 from services.router.speed import Speed
 from tests.unit.router.parts import DIGEST, DIMENSION, artefact, model, policy, told
 
@@ -216,12 +217,16 @@ def certain(prompts: int, seed: int, tells: bool) -> tuple[Any, Any, Any]:
     return np.stack([loss, beside], axis=1), np.stack([harm, beside], axis=1), sure
 
 
-def asking_first(live: Any, tells: bool) -> Policy:
+def asking_first(live: Any, tells: bool, agreement: bool = False) -> Policy:
     losses, harms, sure = certain(1500, 1, tells)
     certainty = np.stack([sure, np.full(1500, np.nan)], axis=1).astype(np.float32)
     strong = model("large", 10, is_default=True, context_tokens=4000)
     models = Catalogue([model("middle", 0.1, context_tokens=4000), strong])
-    return Policy(Eligibility(models, 100), told(losses, harms, live, calibration_mean_logprobs=certainty))
+    if agreement:
+        known = {"calibration_agreements": (certainty > -0.8).astype(np.float32)}
+    else:
+        known = {"calibration_mean_logprobs": certainty}
+    return Policy(Eligibility(models, 100), told(losses, harms, live, **known))
 
 
 @pytest.mark.parametrize("known", [0.2, 1.0])
@@ -261,5 +266,21 @@ def test_answers_that_are_assessed_are_held_to_the_bound_as_well() -> None:
     saves = compare(lying, blind, honest, DIGEST, Objective(0.05))
     assert [one.refused for one in saves] == ["", ""]
     assert saves[1].new.cost.mean() < saves[0].new.cost.mean()  # with the cost of answers that are not served
-    with pytest.raises(ValueError, match="outcomes: got no mean_logprobs of models that are asked first"):
+    with pytest.raises(ValueError, match="outcomes: got no mean_logprobs or agreements of models that are asked first"):
         compare(lying, blind, replace(known, mean_logprobs={}), DIGEST, Objective(0.05))
+
+
+def test_repeats_are_counted_in_what_asking_first_costs() -> None:
+    """Where agreement decides, the gate reads it from the outcomes and counts four answers of the cheap model."""
+    live, harms, sure = certain(600, 2, tells=True)
+    texts = [str(row) for row in range(600)]
+    vectors = np.tile(np.eye(1, DIMENSION, dtype=np.float32), (600, 1))
+    scores = {"middle": 1.0 - harms[:, 0], "large": np.ones(600)}
+    known = Outcomes(texts, vectors, scores, texts, [""] * 600, {"middle": sure}, {"middle": 1.0 * (sure > -0.8)})
+    once, again = asking_first(live, tells=True), asking_first(live, tells=True, agreement=True)
+    asked, repeated = (decide(one, known, DIGEST, Objective(0.05, whole_answer=True)) for one in (once, again))
+    assert asked.first > 0.3
+    assert repeated.first > 0.3
+    assert repeated.cost.max() == pytest.approx(asked.cost.max() * (1 + 0.01 * (1 + REPEATS)) / 1.01)
+    with pytest.raises(ValueError, match="got no mean_logprobs or agreements"):
+        decide(again, replace(known, agreements={}), DIGEST, Objective(0.05, whole_answer=True))

@@ -81,8 +81,11 @@ def test_a_newcomer_lies_between_those_it_is_made_of(fitted: Artefact) -> None:
 def test_nothing_is_promised_of_a_newcomer_until_it_is_calibrated(fitted: Artefact, tmp_path: Path) -> None:
     """A newcomer is in no calibration, also from the file; outcomes with its scores calibrate it."""
     path = tmp_path / "new.safetensors"
+    fitted = replace(fitted, calibration_agreements=np.ones_like(fitted.calibration_losses))
     introduced(fitted, "new", np.array([0.5, 0.5, 0, 0]), np.zeros(2)).save(path)
     loaded = load_artefact(path)
+    assert loaded.calibration_agreements is not None
+    assert np.isfinite(loaded.calibration_agreements).all(axis=0).tolist() == [True, True, False]
     assert "new" not in Predictor(loaded).calibration.calibrated
     assert "weak" in Predictor(loaded).calibration.calibrated
     fresh = outcomes(300, seed=5)

@@ -93,8 +93,10 @@ def test_a_prompt_that_no_promise_covered_is_never_sent() -> None:
 
 def test_how_sure_models_were_is_not_kept() -> None:
     """What the log does not tell of its decisions is not taken from the prompts calibrated before."""
-    before = replace(artefact(prompts=150), calibration_mean_logprobs=np.full((150, 3), -1.0, np.float32))
-    assert recalibrated(before, outcomes(150)).calibration_mean_logprobs is None
+    known = np.full((150, 3), -1.0, np.float32)
+    before = replace(artefact(prompts=150), calibration_mean_logprobs=known, calibration_agreements=known + 2)
+    after = recalibrated(before, outcomes(150))
+    assert (after.calibration_mean_logprobs, after.calibration_agreements) == (None, None)
 
 
 def test_lines_that_do_not_tell_the_prompt_are_passed_over() -> None:

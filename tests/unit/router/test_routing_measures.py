@@ -42,6 +42,12 @@ def test_the_worst_ranking_recovers_nothing_until_the_end() -> None:
             '{"prompt": "x", "scores": {"a": 1}, "mean_logprobs": {"a": 1}}',
             "mean_logprobs of a: got 1, expected a number",
         ),
+        ('{"prompt": "x", "scores": {"a": 1}, "agreements": {"b": 1}}', "agreements: got"),
+        ('{"prompt": "x", "scores": {"a": 1}, "agreements": {"a": 0.5}}', "agreements of a: got 0.5, expected a share"),
+        (
+            '{"prompt": "x", "scores": {"a": 1}, "agreements": {"a": 3}}',
+            "agreements of a: got 3, expected a share of 3",
+        ),
     ],
 )
 def test_refuses_bad_outcomes(tmp_path: Path, line: str, message: str) -> None:

@@ -102,20 +102,22 @@ class MeasuredSpeed(_message.Message):
     def __init__(self, model: _Optional[str] = ..., speed: _Optional[_Union[Speed, _Mapping]] = ...) -> None: ...
 
 class RouteResponse(_message.Message):
-    __slots__ = ("decision_id", "plan", "reason", "explanation", "predictor_version", "expected_kept")
+    __slots__ = ("decision_id", "plan", "reason", "explanation", "predictor_version", "expected_kept", "repeats")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     EXPLANATION_FIELD_NUMBER: _ClassVar[int]
     PREDICTOR_VERSION_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_KEPT_FIELD_NUMBER: _ClassVar[int]
+    REPEATS_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     plan: _containers.RepeatedCompositeFieldContainer[PlannedModel]
     reason: RouteReason
     explanation: str
     predictor_version: str
     expected_kept: float
-    def __init__(self, decision_id: _Optional[str] = ..., plan: _Optional[_Iterable[_Union[PlannedModel, _Mapping]]] = ..., reason: _Optional[_Union[RouteReason, str]] = ..., explanation: _Optional[str] = ..., predictor_version: _Optional[str] = ..., expected_kept: _Optional[float] = ...) -> None: ...
+    repeats: int
+    def __init__(self, decision_id: _Optional[str] = ..., plan: _Optional[_Iterable[_Union[PlannedModel, _Mapping]]] = ..., reason: _Optional[_Union[RouteReason, str]] = ..., explanation: _Optional[str] = ..., predictor_version: _Optional[str] = ..., expected_kept: _Optional[float] = ..., repeats: _Optional[int] = ...) -> None: ...
 
 class PlannedModel(_message.Message):
     __slots__ = ("model", "predicted_quality", "predicted_loss", "expected_cost_nano_usd", "expected_latency", "may_stand_in")

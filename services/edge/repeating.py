@@ -1,0 +1,74 @@
+"""Asks a model the same thing again: how many of its other answers agree with the first tells how sure it was."""
+
+import asyncio
+import math
+import time
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import replace
+
+from services.chassis.errors import FulcrumError
+from services.edge.accounts import Accounts
+from services.edge.attempts import Attempts
+from services.edge.chat import PlannedModel, Sampling, TextDelta
+from services.edge.execution import Execution
+from services.edge.judges import equal
+from services.edge.ports import Plan
+from services.edge.work import Work
+
+LEAST_TEMPERATURE = 0.7
+
+
+class Repeating:
+    """Repeats are part of the request: its time is theirs, and it pays for them."""
+
+    def __init__(self, attempts: Attempts, accounts: Accounts) -> None:
+        self._attempts = attempts
+        self._accounts = accounts
+
+    async def agreement(
+        self, work: Work, execution: Execution, said: str, repeats: int, deadline: float
+    ) -> float | None:
+        """The share of `repeats` more answers of the model asked last that agree with what it `said`.
+
+        They run side by side, and none outlives this. One that fails or is not there by the `deadline`, in monotonic
+        seconds, agrees with nothing; where no other is there either, None. What they took is added to the execution.
+        """
+        model = execution.model or ""
+        again = [replace(work.request, sampling=_hot(work.request.sampling, number)) for number in range(repeats)]
+        asked = [(Execution(self._attempts, Work(request, 0.0, 0.0)), request) for request in again]
+        begin = time.monotonic()
+        left_s = deadline - begin
+        running: list[asyncio.Task[str | None]] = []
+        try:
+            async with asyncio.timeout(left_s if math.isfinite(left_s) else None), asyncio.TaskGroup() as group:
+                running += [group.create_task(_answer(one, model)) for one, _ in asked]
+        except TimeoutError:
+            pass
+        finally:
+            took = [(one, self._accounts.spent(request, one)) for one, request in asked]
+            execution.beside(took, time.monotonic() - begin)
+        found = [task.result() for task in running if not task.cancelled()]
+        answers = [answer for answer in found if answer is not None]
+        return agreeing(said, answers) / repeats if answers else None
+
+
+def agreeing(said: str, answers: Sequence[str]) -> int:
+    """How many answers have the words and signs of what was `said`, whatever their casing, spacing and punctuation."""
+    return sum(equal(said, answer) is True for answer in answers)
+
+
+async def _answer(execution: Execution, model: str) -> str | None:
+    """What is said; None where the model fails."""
+    try:
+        async with aclosing(execution.run(Plan("", (PlannedModel(model),), "a repeat"))) as events:
+            return "".join([event.text async for event in events if isinstance(event, TextDelta)])
+    except FulcrumError:
+        return None
+
+
+def _hot(sampling: Sampling, number: int) -> Sampling:
+    """Drawn by chance, each by its own: who is not sure says something else then."""
+    temperature = max(sampling.temperature or 0.0, LEAST_TEMPERATURE)
+    seed = None if sampling.seed is None else sampling.seed ^ (number + 1)  # stays within 64 bits
+    return replace(sampling, temperature=temperature, seed=seed, top_logprobs=None)

@@ -1,0 +1,194 @@
+"""How sure a cheap model is, told by asking it again: what agrees, what a failure counts as, and who pays."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from services.chassis import call
+from services.chassis.errors import Unavailable
+from services.edge.chat import Discarded, Finish, FinishReason, Objective, Request, Sampling, Spent, TextDelta, Usage
+from services.edge.payoff import MOST_UNTOLD
+from services.edge.ports import Signals
+from services.edge.repeating import LEAST_TEMPERATURE, agreeing
+from tests.unit.edge.parts import DONE, LARGE, LARGE_PRICE, SMALL, SMALL_PRICE, USAGE, Bench, Script, control, request
+
+REPEATS = 3
+CHEAP: Script = [TextDelta("cheap words", Spent(USAGE, 0.004)), DONE]
+SAID = Discarded(SMALL, Spent(USAGE, 0.01))
+STRONG_USAGE = Usage(input_tokens=100, output_tokens=40)
+STRONG: Script = [TextDelta("strong words"), Finish(FinishReason.STOP, STRONG_USAGE)]
+CHEAP_NANO = round(SMALL_PRICE.actual(USAGE, 0.01))
+STRONG_NANO = round(LARGE_PRICE.full(STRONG_USAGE))
+GONE = Unavailable("model small", "gone", "there")
+SOON_S = 5.0
+
+
+@pytest_asyncio.fixture
+async def bench() -> AsyncIterator[Bench]:
+    """A pipeline whose router has the small model asked first, and wants its answer repeated three times."""
+    async with Bench(shadow={"share": 0.0}) as bench:
+        bench.router.expected_kept, bench.router.repeats = 0.5, REPEATS
+        bench.executor.scripts |= {SMALL: list(CHEAP), LARGE: list(STRONG)}
+        yield bench
+
+
+def asked(**changes: Any) -> Request:
+    return request(objective=Objective(whole_answer=True), **changes)
+
+
+def saying(*texts: str) -> list[Script]:
+    return [[TextDelta(text), DONE] for text in texts]
+
+
+async def test_repeats_are_paid_for_beside_the_answer_that_is_served(bench: Bench) -> None:
+    """Three agree: the first is served and kept once, the receipt has the others, adds up, and is the one line."""
+    text, receipt = await bench.ask(asked())
+    outcome, cost = receipt.outcome, receipt.cost
+    assert (text, outcome.model, outcome.attempts, outcome.degradations) == ("cheap words", SMALL, 1 + REPEATS, ())
+    assert outcome.discarded == (SAID,) * REPEATS
+    assert bench.router.assessed == [("d1", Signals(SMALL, True, 50, None, 1.0))]
+    assert cost is not None
+    assert (cost.actual_nano_usd, cost.discarded_nano_usd) == (4 * CHEAP_NANO, 3 * CHEAP_NANO)
+    assert cost.baseline_nano_usd - sum(lever.saved_nano_usd for lever in cost.levers) == cost.actual_nano_usd
+    assert [stored.text for _, _, stored, _, _ in bench.cache.stores] == ["cheap words"]
+    booked = await bench.booked()
+    assert (booked.requests, booked.abandoned, booked.actual_nano_usd) == (1, 0, 4 * CHEAP_NANO)
+
+
+async def test_repeats_are_drawn_by_chance(bench: Bench) -> None:
+    """Hot, of other seeds than the caller's, and without probabilities, which nobody needs then."""
+    await bench.ask(asked(sampling=Sampling(temperature=0.2, seed=7)))
+    first, *others = [one.sampling for one in bench.executor.asked]
+    assert first == Sampling(temperature=0.2, seed=7)
+    assert [one.temperature for one in others] == [LEAST_TEMPERATURE] * REPEATS
+    assert len({one.seed for one in (first, *others)}) == 1 + REPEATS
+    assert all(one.top_logprobs is None for one in others)
+
+
+@pytest.mark.parametrize(
+    ("later", "agreement"),
+    [
+        (saying("Cheap words!", "other words", "cheap  words"), 2 / 3),
+        (saying("one", "two", "three"), 0.0),
+        ([*saying("cheap words"), [GONE], [TextDelta("cheap words"), GONE]], 1 / 3),
+        ([[GONE], [GONE], [GONE]], None),
+    ],
+    ids=["casing and signs", "none", "two fail", "all fail"],
+)
+async def test_who_agrees(bench: Bench, later: list[Script], agreement: float | None) -> None:
+    """Equal words agree; a repeat that fails agrees with nothing, and where all do nothing is known."""
+    bench.executor.later[SMALL] = later
+    await bench.ask(asked())
+    assert bench.router.assessed == [("d1", Signals(SMALL, True, 50, None, agreement))]
+    assert bench.at_rest()
+
+
+async def test_an_escalated_answer_and_its_repeats_are_paid_for(bench: Bench) -> None:
+    """The receipt has four discarded answers beside the strong one's; so have the books of the pair."""
+    bench.router.accepts, bench.router.costs = False, (None, 8 * CHEAP_NANO)
+    text, receipt = await bench.ask(asked())
+    assert (text, receipt.outcome.discarded) == ("strong words", (SAID,) * 4)
+    assert receipt.cost is not None
+    assert (receipt.cost.actual_nano_usd, receipt.cost.discarded_nano_usd) == (
+        STRONG_NANO + 4 * CHEAP_NANO,
+        4 * CHEAP_NANO,
+    )
+    (payoff,) = bench.pipeline.cascading.payoffs.values()
+    assert (payoff.answers, payoff.cost) == pytest.approx((1, 0.5))
+
+
+async def test_in_need_the_first_is_served_and_the_repeats_stay_discarded(bench: Bench) -> None:
+    """Where the strong model fails the held answer is no discarded one any more."""
+    bench.router.accepts = False
+    bench.executor.scripts[LARGE] = [Unavailable("model large", "gone", "there")]
+    text, receipt = await bench.ask(asked())
+    assert (text, receipt.outcome.discarded) == ("cheap words", (SAID,) * REPEATS)
+    assert receipt.cost is not None
+    assert receipt.cost.actual_nano_usd == 4 * CHEAP_NANO
+
+
+@pytest.mark.parametrize("reason", [FinishReason.LENGTH, FinishReason.CONTENT_FILTER], ids=lambda one: one.value)
+async def test_no_answer_is_repeated_that_is_not_whole(bench: Bench, reason: FinishReason) -> None:
+    """The router escalates it whatever agrees with it."""
+    bench.executor.scripts[SMALL] = [CHEAP[0], Finish(reason, USAGE, 0.01)]
+    await bench.ask(asked())
+    assert bench.trace.count("generate small") == 1
+
+
+async def test_a_model_whose_repeats_fail_is_not_asked_for_long(bench: Bench) -> None:
+    """Nobody can assess its answers, so that soon the strong model is asked at once."""
+    bench.router.accepts = False
+    for number in range(MOST_UNTOLD + 1):
+        bench.executor.later[SMALL] = ([] if number == 0 else [CHEAP]) + [[GONE]] * REPEATS
+        await bench.ask(asked(request_id=str(number), cache_control=control(no_store=True)))
+    assert bench.pipeline.cascading.counts == {"escalated": MOST_UNTOLD, "set_aside": 1}
+
+
+async def test_the_strong_model_keeps_its_time(bench: Bench) -> None:
+    """Late repeats are left, what they took is paid for, and those that came count."""
+    bench.router.seconds = (0.05, 0.8)
+    late: Script = [CHEAP[0], asyncio.Event().wait]
+    bench.executor.later[SMALL] = [*saying("cheap words"), late, late]
+    bench.router.accepts = False
+    call.enter(call.Call("r", time.monotonic() + 1.0))
+    begin = time.monotonic()
+    try:
+        text, receipt = await bench.ask(asked())
+    finally:
+        call.enter(None)
+    assert text == "strong words"
+    assert time.monotonic() - begin < 0.8
+    assert bench.router.assessed[0][1].agreement == 1 / 3
+    assert [one.spent for one in receipt.outcome.discarded[1:3]] == [Spent(USAGE, 0.004)] * 2
+    assert bench.at_rest()
+
+
+async def test_there_has_to_be_time_for_repeats(bench: Bench) -> None:
+    """They come after the answer, and take as long: where only that would be in time nothing is asked first."""
+    bench.router.seconds = (0.15, 0.8)
+    call.enter(call.Call("r", time.monotonic() + 1.0))
+    try:
+        await bench.ask(asked())
+    finally:
+        call.enter(None)
+    assert bench.pipeline.cascading.counts == {"passed_over": 1}
+
+
+async def test_a_caller_who_leaves_ends_the_repeats(bench: Bench) -> None:
+    """No model runs on, and the ledger's line has what the first answer and each repeat took by then."""
+    bench.executor.later[SMALL] = [[CHEAP[0], asyncio.Event().wait]] * REPEATS
+
+    async def listen() -> None:
+        async with aclosing(bench.stream(asked())) as events:
+            async for _ in events:
+                pass
+
+    listening = asyncio.create_task(listen())
+    async with asyncio.timeout(SOON_S):
+        while bench.trace.count("generate small") < 1 + REPEATS:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    await asyncio.sleep(0.02)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    booked = await bench.booked()
+    assert (booked.requests, booked.abandoned) == (0, 1)
+    assert booked.actual_nano_usd == round(SMALL_PRICE.actual(USAGE, 0.01) + 3 * SMALL_PRICE.actual(USAGE, 0.004))
+    assert bench.at_rest()
+    with sqlite3.connect(Path(bench._folder.name) / "ledger.sqlite") as connection:
+        assert list(connection.execute("SELECT state, attempts FROM receipts")) == [("cancelled", 1 + REPEATS)]
+
+
+def test_agreement_is_of_words_and_signs() -> None:
+    """Numbers count, casing does not, and a long paraphrase, which words cannot tell, agrees with nothing."""
+    assert agreeing("42", ["42.", " 42", "43", "forty two"]) == 2
+    long = "The capital of the country is the town that lies on the river."
+    assert (
+        agreeing(long, [long.upper(), "That town, which lies on the river, is the capital of the whole country."]) == 1
+    )
