@@ -42,8 +42,8 @@ class Machine:
 
     def similarities(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """The kernel between points [..., d] and landmarks: [..., l]."""
-        own = 0.5 * np.square(points).sum(axis=-1, keepdims=True)
-        found: NDArray[np.float32] = points @ self.landmarks.T
+        own = 0.5 * np.add.reduce(np.square(points), axis=-1, keepdims=True)
+        found: NDArray[np.float32] = points.dot(self.landmarks.T)
         found -= self._half_lengths
         found -= own
         return np.exp(found, out=found)
@@ -57,7 +57,8 @@ class Machine:
 
     def predict(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """Outputs [..., k] for points [..., d]."""
-        found: NDArray[np.float32] = self.terms(points) @ self.coefficients + self.offset
+        found: NDArray[np.float32] = self.terms(points).dot(self.coefficients)
+        found += self.offset
         return found
 
 
