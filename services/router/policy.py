@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from operator import itemgetter
 
 import numpy as np
 
@@ -14,8 +13,6 @@ from services.router.harm import harms
 from services.router.plan import Plan, Planned, Reason
 from services.router.predictor import Prediction, Predictor
 from services.router.query import Goal, Objective, Query
-
-_RANK = itemgetter(0, 1)
 
 
 class Policy:
@@ -119,11 +116,12 @@ class Policy:
     def _by_strength(self, candidates: Sequence[Candidate], prediction: Prediction | None) -> Sequence[Candidate]:
         """The default, then by predicted quality, then the dearest, for want of anything better to judge by."""
         quality = prediction.quality if prediction else {}
-        default = next((one for one in candidates if one.model.is_default), None)
-        others = [(-quality.get(one.name, -1.0), -(one.cost_nano_usd or 0), one) for one in candidates]
-        others.sort(key=_RANK)
-        ranked = [one for _, _, one in others if one is not default]
-        return [default, *ranked] if default else ranked
+        ranked = [
+            (-math.inf if one.model.is_default else -quality.get(one.name, -1.0), -(one.cost_nano_usd or 0), place, one)
+            for place, one in enumerate(candidates)
+        ]
+        ranked.sort()
+        return [one for *_, one in ranked]
 
 
 def _planned(order: Sequence[Candidate], prediction: Prediction | None, able: Collection[str]) -> tuple[Planned, ...]:
