@@ -18,7 +18,8 @@ from services.router.prior import LEXICAL_SCALE, Prior, scaled, standard
 
 _HEAD_SCALE, _PENALTY, _LANDMARKS, _FOLDS = 0.1, 3.0, 1024, 20
 _DOMAIN_PENALTY, _LEAST_OF_DOMAIN = 0.3, 5  # prompts that make a domain
-_NEAREST, _LEAST_SIMILARITY = 20, np.float32(1e-30)
+_NEAREST, _LEAST_SIMILARITY = 20, np.array(1e-30, np.float32)
+_HALF = np.array(0.5, np.float32)
 
 
 @dataclass(frozen=True)
@@ -168,5 +169,5 @@ def _mean(
         return expected
     found: NDArray[np.float32] = expected + offset
     found += chances.dot(domain_targets)
-    found *= np.float32(0.5)
+    found *= _HALF
     return found

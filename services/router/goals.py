@@ -47,7 +47,8 @@ def rivals(goal: Goal, ranked: Sequence[Candidate], prediction: Prediction) -> S
     least = measure(ranked[0], prediction)
     if least is None:
         return []
-    amounts = [(measure(one, prediction), one) for one in ranked]
-    better = [(amount, one) for amount, one in amounts if amount is not None and amount < least]
+    better = [
+        (amount, one) for one in ranked if (amount := measure(one, prediction)) is not None and amount < least
+    ]
     better.sort(key=_AMOUNT)
     return [one for _, one in better]

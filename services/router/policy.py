@@ -117,11 +117,11 @@ class Policy:
         """The default, then by predicted quality, then the dearest, for want of anything better to judge by."""
         quality = prediction.quality if prediction else {}
         ranked = [
-            (-math.inf if one.model.is_default else -quality.get(one.name, -1.0), -(one.cost_nano_usd or 0), place, one)
-            for place, one in enumerate(candidates)
+            (-math.inf if model.is_default else -quality.get(name, -1.0), -(cost or 0), place)
+            for place, (name, model, _, cost, _, _) in enumerate(candidates)
         ]
         ranked.sort()
-        return [one for *_, one in ranked]
+        return [candidates[place] for _, _, place in ranked]
 
 
 def _planned(order: Sequence[Candidate], prediction: Prediction | None, able: Collection[str]) -> tuple[Planned, ...]:

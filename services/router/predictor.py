@@ -14,8 +14,8 @@ from services.router.cascade import Cascade
 from services.router.ensemble import nearness
 from services.router.features import lexical
 
-_LEAST_CHANCE = 0.01  # where estimates bend, so that they keep their order and stay above 0
-_BEND = np.float32(_LEAST_CHANCE)
+# Where estimates bend, so that they keep their order and stay above 0.
+_LEAST_CHANCE, _MOST_CHANCE = np.array(0.01, np.float32), np.array(0.99, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +123,10 @@ class Predictor:
 
 def probabilities(expected: NDArray[np.float32]) -> NDArray[np.float32]:
     """Estimates of any size as probabilities, their order kept: those near 0 and 1 bend instead of being cut."""
-    middle = np.minimum(np.maximum(expected, _LEAST_CHANCE), 1 - _LEAST_CHANCE)
+    middle = np.minimum(np.maximum(expected, _LEAST_CHANCE), _MOST_CHANCE)
     beyond = expected - middle
-    bent = np.expm1(np.abs(beyond) / -_BEND)
-    bent *= _BEND
+    bent = np.expm1(np.abs(beyond) / -_LEAST_CHANCE)
+    bent *= _LEAST_CHANCE
     found: NDArray[np.float32] = middle
     found += np.copysign(bent, beyond, out=bent)
     return found

@@ -15,9 +15,9 @@ from services.router.kernel import Machine
 EMBEDDING_SCALE, LEXICAL_SCALE = 2.0, 0.05  # of squared distances in the exponent, twice
 DIRECTIONS = 96  # of the embedding that are kept: more costs time and tells nothing
 LEAST_SPREAD = 1e-3
-_CLIP = 3.0
-_WIDER = np.float32(0.5)  # of distances between embeddings
-_LEXICAL_FACTOR = np.float32(LEXICAL_SCALE**0.5)
+_LEAST, _MOST = np.array(-3, np.float32), np.array(3, np.float32)  # arrays, as they are here, cost half of scalars
+_WIDER = np.array(0.5, np.float32)  # of distances between embeddings
+_LEXICAL_FACTOR = np.array(LEXICAL_SCALE**0.5, np.float32)
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,13 @@ def scaled(
     values: NDArray[np.float32],
     centre: NDArray[np.float32],
     spread: NDArray[np.float32],
-    factor: NDArray[np.float32] | np.float32,
+    factor: NDArray[np.float32],
 ) -> NDArray[np.float32]:
     """Values standardised, clipped at three spreads and put on the kernel's scale, whose square root is the factor."""
     found: NDArray[np.float32] = values - centre
     found /= spread
-    np.maximum(found, -_CLIP, out=found)
-    np.minimum(found, _CLIP, out=found)
+    np.maximum(found, _LEAST, out=found)
+    np.minimum(found, _MOST, out=found)
     found *= factor
     return found
 
