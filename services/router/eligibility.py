@@ -34,7 +34,11 @@ class Eligibility:
         """
         self._catalogue = catalogue
         self._expected_output_tokens = expected_output_tokens
-        self._known_of = {one.name: (one, self._said(one), one.price, _machine(one)) for one in catalogue.models}
+        self._known_of = {
+            one.name: (one, self._said(one), one.bytes_per_token, one.price, _machine(one), one.speed)
+            for one in catalogue.models
+        }
+        self._bytes_per_token = {one.bytes_per_token for one in catalogue.models}
 
     def candidates(self, query: Query) -> Sequence[Candidate]:
         """The models that may answer, never none.
@@ -96,19 +100,21 @@ class Eligibility:
 
     def _priced(self, query: Query) -> list[Candidate]:
         text_bytes = query.input_bytes or len(query.text.encode("utf-8", "replace"))
-        given, most, speeds = query.input_tokens, query.max_output_tokens, query.speeds
+        given, most, measured, current = query.input_tokens, query.max_output_tokens, query.speeds, query.current_model
+        counted = {each: given or round(text_bytes / each) or 1 for each in self._bytes_per_token}
         found = []
         for name in self._named(query):
-            model, said, price, machine = self._known_of[name]
-            input_tokens = given or round(text_bytes / model.bytes_per_token) or 1
+            model, said, bytes_per_token, price, machine, speed = self._known_of[name]
+            input_tokens, cached_tokens = counted[bytes_per_token], 0
             output_tokens = most if most and most < said else said
-            fresh = price.cost_nano_usd(input_tokens, output_tokens, 0) if price else None
-            cost, cached_tokens = fresh, 0
-            if price and name == query.current_model:
+            cost = fresh = price.cost_nano_usd(input_tokens, output_tokens, 0) if price else None
+            if price and name == current:
                 cached_tokens = min(query.cached_prefix_tokens, input_tokens)
                 cost = price.cost_nano_usd(input_tokens, output_tokens, cached_tokens)
+            if measured:
+                speed = measured.get(name, speed)
             seconds = None
-            if speed := speeds.get(name, model.speed):
+            if speed:
                 seconds = speed.seconds(output_tokens)
             elif machine:
                 seconds = machine.seconds(input_tokens, output_tokens, cached_tokens)

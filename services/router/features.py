@@ -37,7 +37,9 @@ _TOLD = (
 )
 # fmt: on
 LEXICAL_FEATURES = (*_COUNTED, *_SHARES, *(f"says_{word}" for word in _TOLD))
-_TOLD_PLACES = {(word[0], word[-1], frozenset(word)): place for place, word in enumerate(_TOLD, len(_COUNTED + _SHARES))}
+_TOLD_PLACES = {
+    (word[0], word[-1], frozenset(word)): place for place, word in enumerate(_TOLD, len(_COUNTED + _SHARES))
+}
 _REMEMBERED = 8192  # words whose place is
 _WINDOW = 4096  # characters from the prompt's beginning: the cost stays bounded whatever is sent
 _COURTESY = re.compile(

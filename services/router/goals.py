@@ -47,8 +47,6 @@ def rivals(goal: Goal, ranked: Sequence[Candidate], prediction: Prediction) -> S
     least = measure(ranked[0], prediction)
     if least is None:
         return []
-    better = [
-        (amount, one) for one in ranked if (amount := measure(one, prediction)) is not None and amount < least
-    ]
+    better = [(amount, one) for one in ranked if (amount := measure(one, prediction)) is not None and amount < least]
     better.sort(key=_AMOUNT)
     return [one for _, one in better]

@@ -101,12 +101,13 @@ class Policy:
     def _predict(self, query: Query) -> Prediction | None:
         if query.vector is None:
             return None
-        if not np.isfinite(query.vector.values).all():
+        values = query.vector.values
+        if not math.isfinite(values.dot(values)) and not np.isfinite(values).all():  # the first alone costs less
             raise InvalidField("embedding.values", "a value that is not finite", "finite float32 values")
         if self._predictor is None:
             return None
         self._predictor.check(query.vector)
-        prediction = self._predictor.predict(query.text, query.vector.values)
+        prediction = self._predictor.predict(query.text, values)
         if self._shift:
             known = self._predictor.calibration.calibrated
             losses = [loss for model, loss in prediction.loss.items() if model in known]
