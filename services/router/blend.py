@@ -25,8 +25,10 @@ def terms(
         chances: of the domains, [..., d].
         scores: how much each target counts for ease, [t].
     """
-    ease = (expected @ scores)[..., None]
-    found: NDArray[np.float32] = np.concatenate((np.ones_like(ease), ease, ease * ease, expected, chances), axis=-1)
+    ease, targets = expected.dot(scores), 3 + len(scores)
+    found = np.empty((*ease.shape, targets + chances.shape[-1]), np.float32)
+    found[..., 0], found[..., 1], found[..., 2] = 1, ease, ease * ease
+    found[..., 3:targets], found[..., targets:] = expected, chances
     return found
 
 

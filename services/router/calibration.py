@@ -65,6 +65,7 @@ def tolerated_on_average(prompts: int, bound: float) -> int:
     return min(prompts, int(np.floor(bound * (prompts + 1) + 1e-9)) - 1)
 
 
+@lru_cache(256)
 def counted(bound: float, confidence: float | None) -> tuple[float, float | None]:
     """The bound to three digits, and its error, 1 - confidence, to two, both rounded down; None where there is none."""
     return _rounded_down(bound, 3), None if confidence is None else _rounded_down(1 - confidence, 2)

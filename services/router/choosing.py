@@ -93,8 +93,7 @@ class Choosing:
         if prediction.unfamiliar:
             why = f"{rank(strongest)}, as the prompt is unlike every calibrated one: {prediction.unfamiliar}"
             return Choice(strongest, Reason.UNFAMILIAR_PROMPT, why)
-        choice = self._within_loss(query, strongest, fitted, prediction, self._predictor)
-        return choice._replace(contested=tuple([one.name for one in fitted]))
+        return self._within_loss(query, strongest, fitted, prediction, self._predictor)
 
     def _going_on(self, query: Query, ranked: Sequence[Candidate]) -> Choice:
         """Whoever called the tool was chosen for the question that its result is part of the answer to."""
@@ -117,12 +116,15 @@ class Choosing:
         goal, measure = query.objective.goal, MEASURES[query.objective.goal]
         refused = Reason.BEST_WITHIN_LIMITS if goal is Goal.BEST else Reason.NO_CHEAPER_FITS
         names, in_order = self._counted(query)
-        place = {name: place for place, name in enumerate(names)}
-        fitted = [one for one in fitted if one.name in place]
-        if not fitted:
-            return Choice(strongest, refused, f"{rank(strongest)}, and no other is known to be {measure.comparative}")
+        by_name = {one.name: one for one in fitted}
+        contested = tuple(by_name)
         if in_order:
-            fitted.sort(key=lambda one: place[one.name])
+            fitted = [by_name[name] for name in names if name in by_name]
+        else:
+            fitted = [by_name[name] for name in by_name if name in names]
+        if not fitted:
+            why = f"{rank(strongest)}, and no other is known to be {measure.comparative}"
+            return Choice(strongest, refused, why, contested=contested)
         bound, confidence = query.objective.max_quality_loss, query.objective.confidence
         alike = self._like_the_last(predictor)
         threshold = _threshold(predictor, alike, names, query.objective, in_order)
@@ -139,18 +141,19 @@ class Choosing:
             loss = prediction.loss[one.name]
             if loss < threshold:
                 why = f"{measure.superlative} model within the bound: predicted loss {percent(loss)}, where {allowed}"
-                return Choice(one, _WITHIN[goal], f"{why}; {expected(one, strongest, goal, prediction)}")
+                why = f"{why}; {expected(one, strongest, goal, prediction)}"
+                return Choice(one, _WITHIN[goal], why, contested=contested)
         if paired and (check := paired.check(query, fitted[0], strongest, prediction)):
             known_by = f"how many of {check.repeats} repeats agree" if check.repeats else "how likely its tokens are"
             why = (
                 f"asked first, as {percent(check.expected_kept)} of such answers are good enough: those whose risk of "
                 f"being worse than {strongest.name}'s, known then by {known_by}, is small, where {allowed}"
             )
-            return Choice(fitted[0], Reason.CHEAPER_FIRST, why, check)
+            return Choice(fitted[0], Reason.CHEAPER_FIRST, why, check, contested)
         closest = min(fitted, key=lambda one: prediction.loss[one.name])
         least = percent(prediction.loss[closest.name])
         why = f"{rank(strongest)}, as {closest.name} is predicted to lose {least}, where {allowed}"
-        return Choice(strongest, refused, why)
+        return Choice(strongest, refused, why, contested=contested)
 
     def _counted(self, query: Query) -> tuple[tuple[str, ...], bool]:
         """Whose harm the promise counts, and whether for the first of them below the threshold, else for any below it.

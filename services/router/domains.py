@@ -10,7 +10,8 @@ def chances_of(raw: NDArray[np.floating]) -> NDArray[np.float32]:
     """What the machine says of domains [..., d], as chances that sum to one."""
     least = np.maximum(raw, _LEAST_CHANCE)
     sharp = least * np.sqrt(least)
-    found: NDArray[np.float32] = (sharp / sharp.sum(axis=-1, keepdims=True)).astype(np.float32, copy=False)
+    sharp /= np.add.reduce(sharp, axis=-1, keepdims=True)
+    found: NDArray[np.float32] = sharp.astype(np.float32, copy=False)
     return found
 
 

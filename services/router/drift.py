@@ -65,7 +65,10 @@ class HarmWatches:
     def of(self, bound: float) -> "HarmWatch":
         """The watch of bounds within a factor of two of this one."""
         magnitude = max(_LEAST_MAGNITUDE, round(log2(bound))) if bound > 0 else _LEAST_MAGNITUDE
-        return self._watches.setdefault(magnitude, HarmWatch())
+        found = self._watches.get(magnitude)
+        if found is None:
+            found = self._watches[magnitude] = HarmWatch()
+        return found
 
     def decided(self, bound: float, weak: bool) -> None:
         """One more decision under a bound: whether a weaker model answers."""

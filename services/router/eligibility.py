@@ -34,7 +34,11 @@ class Eligibility:
         """
         self._catalogue = catalogue
         self._expected_output_tokens = expected_output_tokens
-        self._saying = {one.name: (one, self._said(one)) for one in catalogue.models}
+        self._known_of = {
+            one.name: (one, self._said(one), one.bytes_per_token, one.price, _machine(one), one.speed)
+            for one in catalogue.models
+        }
+        self._bytes_per_token = {one.bytes_per_token for one in catalogue.models}
 
     def candidates(self, query: Query) -> Sequence[Candidate]:
         """The models that may answer, never none.
@@ -44,8 +48,7 @@ class Eligibility:
             FailedPrecondition: no model takes tools, or none meets the objective.
             InvalidField: the prompt and its answer fit no model's context.
         """
-        text_bytes = query.input_bytes or len(query.text.encode("utf-8", "replace"))
-        found = [self._priced(name, query, text_bytes) for name in self._named(query)]
+        found = self._priced(query)
         for limit in (_with_tools, _within_context, _within_latency, _within_cost):
             found = limit(query, found)
         return found
@@ -95,19 +98,32 @@ class Eligibility:
             if name not in self._catalogue:
                 raise NotFound(field, name, f"one of {', '.join(self._catalogue.names)}", reason="MODEL_UNKNOWN")
 
-    def _priced(self, name: str, query: Query, text_bytes: int) -> Candidate:
-        (model, said), most = self._saying[name], query.max_output_tokens
-        input_tokens = query.input_tokens or max(1, round(text_bytes / model.bytes_per_token))
-        output_tokens = most if most and most < said else said
-        cached_tokens = min(query.cached_prefix_tokens, input_tokens) if name == query.current_model else 0
-        speed, price, seconds = query.speeds.get(name, model.speed), model.price, None
-        fresh = model.cost_nano_usd(input_tokens, output_tokens)
-        cost = model.cost_nano_usd(input_tokens, output_tokens, cached_tokens) if cached_tokens else fresh
-        if speed:
-            seconds = speed.seconds(output_tokens)
-        elif isinstance(price, MachinePrice):
-            seconds = price.seconds(input_tokens, output_tokens, cached_tokens)
-        return Candidate(name, model, input_tokens, cost, fresh, seconds)
+    def _priced(self, query: Query) -> list[Candidate]:
+        text_bytes = query.input_bytes or len(query.text.encode("utf-8", "replace"))
+        given, most, measured, current = query.input_tokens, query.max_output_tokens, query.speeds, query.current_model
+        counted = {each: given or round(text_bytes / each) or 1 for each in self._bytes_per_token}
+        found = []
+        for name in self._named(query):
+            model, said, bytes_per_token, price, machine, speed = self._known_of[name]
+            input_tokens, cached_tokens = counted[bytes_per_token], 0
+            output_tokens = most if most and most < said else said
+            cost = fresh = price.cost_nano_usd(input_tokens, output_tokens, 0) if price else None
+            if price and name == current:
+                cached_tokens = min(query.cached_prefix_tokens, input_tokens)
+                cost = price.cost_nano_usd(input_tokens, output_tokens, cached_tokens)
+            if measured:
+                speed = measured.get(name, speed)
+            seconds = None
+            if speed:
+                seconds = speed.seconds(output_tokens)
+            elif machine:
+                seconds = machine.seconds(input_tokens, output_tokens, cached_tokens)
+            found.append(Candidate(name, model, input_tokens, cost, fresh, seconds))
+        return found
+
+
+def _machine(model: Model) -> MachinePrice | None:
+    return model.price if isinstance(model.price, MachinePrice) else None
 
 
 def _with_tools(query: Query, candidates: list[Candidate]) -> list[Candidate]:

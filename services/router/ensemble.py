@@ -18,7 +18,8 @@ from services.router.prior import LEXICAL_SCALE, Prior, scaled, standard
 
 _HEAD_SCALE, _PENALTY, _LANDMARKS, _FOLDS = 0.1, 3.0, 1024, 20
 _DOMAIN_PENALTY, _LEAST_OF_DOMAIN = 0.3, 5  # prompts that make a domain
-_NEAREST, _LEAST_SIMILARITY = 20, np.float32(1e-30)
+_NEAREST, _LEAST_SIMILARITY = 20, np.array(1e-30, np.float32)
+_HALF = np.array(0.5, np.float32)
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,13 @@ class Ensemble:
         return Machine(self.landmarks, self.coefficients, self.offset, len(self.centre))
 
     @cached_property
-    def _scales(self) -> NDArray[np.float32]:
+    def _factors(self) -> NDArray[np.float32]:
         heads = len(self.prior.offset)
-        return _scales(len(self.centre) - heads, heads)
+        return _factors(len(self.centre) - heads, heads)
 
     def points(self, embeddings: NDArray[np.float32], lexical: NDArray[np.float32]) -> NDArray[np.float32]:
         """Where prompts are among the landmarks, [..., p + f + h]."""
-        return _points(self.prior, embeddings, lexical, self.centre, self.spread, self._scales)
+        return _points(self.prior, embeddings, lexical, self.centre, self.spread, self._factors)
 
     def predict(self, embeddings: NDArray[np.float32], lexical: NDArray[np.float32]) -> NDArray[np.float32]:
         """Targets [..., u] of prompts; as in `predict_with_landmarks`."""
@@ -68,12 +69,13 @@ class Ensemble:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """Targets [..., u], chances of the domains [..., d], and the similarities to landmarks [..., l]."""
         seen = self._machine.terms(self.points(embeddings, lexical))
-        found = seen @ self.coefficients + self.offset
+        found = seen.dot(self.coefficients)
+        found += self.offset
         targets = self.domain_targets.shape[1]
         chances = chances_of(found[..., targets:])
         expected = _mean(found[..., :targets], chances, self.offset[:targets], self.domain_targets)
         return (
-            terms(expected, chances, self.scores) @ self.blend,
+            terms(expected, chances, self.scores).dot(self.blend),
             chances,
             seen[..., : len(self.landmarks)],
         )
@@ -90,7 +92,7 @@ def nearness(similarities: NDArray[np.float32]) -> NDArray[np.float32]:
     where embeddings do not: school mathematics lies among the prompts of MMLU, but is asked otherwise.
     """
     few = min(_NEAREST, similarities.shape[-1])
-    nearest = np.partition(similarities, -few, axis=-1)[..., -few:]
+    nearest = np.partition(similarities, -few)[..., -few:]
     found: NDArray[np.float32] = np.add.reduce(np.log(np.maximum(nearest, _LEAST_SIMILARITY)), axis=-1) / few
     return found
 
@@ -111,7 +113,7 @@ def fit_ensemble(
     """
     heads = prior.heads(prior.projected(embeddings), lexical)
     centre, spread = standard(np.concatenate((lexical, heads), axis=1))
-    points = _points(prior, embeddings, lexical, centre, spread, _scales(lexical.shape[1], heads.shape[1]))
+    points = _points(prior, embeddings, lexical, centre, spread, _factors(lexical.shape[1], heads.shape[1]))
     questions, group = np.unique(np.arange(len(points)) if groups is None else groups, return_inverse=True)
     folds = (np.random.default_rng(0).permutation(len(questions)) % _FOLDS)[group]
     chosen = drawn(points, landmarks)
@@ -138,7 +140,7 @@ def fit_ensemble(
     return Ensemble(prior, centre, spread, *fitted, by_domain, weights, blend), named
 
 
-def _scales(lexical: int, heads: int) -> NDArray[np.float32]:
+def _factors(lexical: int, heads: int) -> NDArray[np.float32]:
     found: NDArray[np.float32] = np.sqrt(np.repeat((LEXICAL_SCALE, _HEAD_SCALE), (lexical, heads))).astype(np.float32)
     return found
 
@@ -149,11 +151,11 @@ def _points(
     lexical: NDArray[np.float32],
     centre: NDArray[np.float32],
     spread: NDArray[np.float32],
-    scales: NDArray[np.float32],
+    factors: NDArray[np.float32],
 ) -> NDArray[np.float32]:
     projected = prior.projected(embeddings)
     seen = lexical if not len(prior.offset) else np.concatenate((lexical, prior.heads(projected, lexical)), axis=-1)
-    return np.concatenate((projected, scaled(seen, centre, spread, 1.0) * scales), axis=-1)
+    return np.concatenate((projected, scaled(seen, centre, spread, factors)), axis=-1)
 
 
 def _mean(
@@ -165,5 +167,7 @@ def _mean(
     """Of what the machine expects [..., t] and what the domains do; the machine's alone where there are none."""
     if not len(domain_targets):
         return expected
-    found: NDArray[np.float32] = np.float32(0.5) * (expected + offset + chances @ domain_targets)
+    found: NDArray[np.float32] = expected + offset
+    found += chances.dot(domain_targets)
+    found *= _HALF
     return found

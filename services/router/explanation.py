@@ -1,6 +1,6 @@
 """The words that decisions explain themselves in."""
 
-import numpy as np
+import math
 
 from services.router.eligibility import Candidate
 from services.router.predictor import Prediction
@@ -25,7 +25,7 @@ def expected(one: Candidate, strongest: Candidate, goal: Goal, prediction: Predi
 
 def limit(threshold: float) -> str:
     """What a threshold allows."""
-    if np.isfinite(threshold):
+    if math.isfinite(threshold):
         return f"below {percent(threshold)} is allowed by"
     return "any is allowed by" if threshold > 0 else "nothing is proven by"
 

@@ -7,7 +7,6 @@ counted; what is left costs microseconds.
 import math
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +37,10 @@ _TOLD = (
 )
 # fmt: on
 LEXICAL_FEATURES = (*_COUNTED, *_SHARES, *(f"says_{word}" for word in _TOLD))
-_PLACES = {(word[0], word[-1], frozenset(word)): place for place, word in enumerate(_TOLD, len(_COUNTED + _SHARES))}
+_TOLD_PLACES = {
+    (word[0], word[-1], frozenset(word)): place for place, word in enumerate(_TOLD, len(_COUNTED + _SHARES))
+}
+_REMEMBERED = 8192  # words whose place is
 _WINDOW = 4096  # characters from the prompt's beginning: the cost stays bounded whatever is sent
 _COURTESY = re.compile(
     r"\b(?=[cdghikmptw])(?:hi|hello|hey|good (?:morning|evening|afternoon)|dear assistant|please|kindly"
@@ -58,9 +60,9 @@ _PREAMBLE = re.compile(
 )
 _DIGIT, _SENTENCE = re.compile(r"\d"), re.compile(r"[.!?](?: |$)")
 _NUMBER = re.compile(r"\d\d*(?:\.\d+)?")  # faster to look for than \d+ is
-_OPTION = re.compile(r"(?: |\((?=.\)))([a-z])[.)](?= )")  # ` a. `, ` a) ` or `(a) `
-_FIRST = ord("a")
-_IN_WORDS = bytes(byte if chr(byte) in "abcdefghijklmnopqrstuvwxyz'" else ord(" ") for byte in range(256))
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_OPTIONS = [(f" {letter}. ", f" {letter}) ", f"({letter}) ") for letter in _LETTERS]  # as long as one another
+_IN_WORDS = bytes(byte if chr(byte) in f"{_LETTERS}'" else ord(" ") for byte in range(256))
 _CLASS_OF_BYTE = bytes(
     next((place for place, members in enumerate(_MARKS) if chr(byte) in members), len(_MARKS)) for byte in range(256)
 )
@@ -80,7 +82,9 @@ def lexical(text: str) -> NDArray[np.float32]:
     size = len(plain) if len(text) <= _WINDOW else len(text)
     data = plain.encode("utf-8", "replace")
     marks = data.translate(_CLASS_OF_BYTE, _UNMARKED)
-    words, numbers = data.translate(_IN_WORDS).decode().split(), _NUMBER.findall(plain)
+    digits, *others = map(marks.count, range(len(_SHARES)))
+    numbers = _NUMBER.findall(plain) if digits or not plain.isascii() else []
+    words = data.translate(_IN_WORDS).decode().split()
     distinct, amount, letters, count = set(words), max(1, len(words)), list(map(len, words)), max(1, len(data))
     found = [
         math.log1p(size),
@@ -92,26 +96,41 @@ def lexical(text: str) -> NDArray[np.float32]:
         sum(letters) / amount,
         len(distinct) / amount,
         len([length for length in letters if length > 9]) / amount,
-        *[marks.count(place) / count for place in range(len(_SHARES))],
+        digits / count,
+        *[marked / count for marked in others],
         *[0.0] * (len(_TOLD) + 1),
     ]
-    for place in set(map(_place, distinct)):
+    for place in set(map(_place_of, distinct)):
         found[place] = 1.0
     return np.array(found[:-1], np.float32)
 
 
-@lru_cache(4096)
-def _place(word: str) -> int:
+class _Places(dict[str, int]):
     """Where a told word stands; -1 for others. A slip within a word leaves its ends and letters, and so the same."""
-    return _PLACES.get((word[0], word[-1], frozenset(word)), -1)
+
+    def __missing__(self, word: str) -> int:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        self[word] = place = _TOLD_PLACES.get((word[0], word[-1], frozenset(word)), -1)
+        return place
+
+
+_place_of = _Places().__getitem__
 
 
 def _option_facts(plain: str, numeric: bool) -> Sequence[float]:
     """Of options that follow one another from ` a. `, ` a) ` or `(a) ` on: `log_stem` to `numeric_options`."""
     starts: list[int] = []
-    for mark in _OPTION.finditer(plain):
-        if ord(mark[1]) == _FIRST + len(starts):
-            starts.append(mark.start())
+    after = 0
+    for ways in _OPTIONS:
+        end = len(plain)
+        for way in ways:
+            if (place := plain.find(way, after, end)) >= 0:
+                end = place + len(way) - 1  # what is found now begins before
+        if end == len(plain):
+            break
+        after = end
+        starts.append(end + 1 - len(ways[0]))
     if len(starts) < 2:
         return math.log1p(len(plain)), 0.0, 0.0, 0.0, 0.0
     options = [plain[start + 4 : end] for start, end in zip(starts, [*starts[1:], len(plain)], strict=True)]

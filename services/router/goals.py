@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from services.router.eligibility import Candidate
 from services.router.predictor import Prediction
 from services.router.query import Goal
+
+_AMOUNT = itemgetter(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,5 +45,8 @@ def rivals(goal: Goal, ranked: Sequence[Candidate], prediction: Prediction) -> S
     """The models known to be better than the strongest, which is the first, best first; ties keep their order."""
     measure = MEASURES[goal].of
     least = measure(ranked[0], prediction)
-    known = [(amount, one) for one in ranked[1:] if (amount := measure(one, prediction)) is not None]
-    return [] if least is None else [one for amount, one in sorted(known, key=lambda pair: pair[0]) if amount < least]
+    if least is None:
+        return []
+    better = [(amount, one) for one in ranked if (amount := measure(one, prediction)) is not None and amount < least]
+    better.sort(key=_AMOUNT)
+    return [one for _, one in better]

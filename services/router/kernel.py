@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 _JITTER = 1e-4
-_SLOPE = np.float32(0.3)  # square root of what the linear kernel counts
+_HALF = np.array(0.5, np.float32)
+_SLOPE = np.array(0.3, np.float32)  # square root of what the linear kernel counts
 _MOST_LEVERAGE = 0.999
 
 
@@ -42,8 +43,8 @@ class Machine:
 
     def similarities(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """The kernel between points [..., d] and landmarks: [..., l]."""
-        own = 0.5 * np.square(points).sum(axis=-1, keepdims=True)
-        found: NDArray[np.float32] = points @ self.landmarks.T
+        own = _HALF * np.add.reduce(np.square(points), axis=-1, keepdims=True)
+        found: NDArray[np.float32] = points.dot(self.landmarks.T)
         found -= self._half_lengths
         found -= own
         return np.exp(found, out=found)
@@ -57,7 +58,8 @@ class Machine:
 
     def predict(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """Outputs [..., k] for points [..., d]."""
-        found: NDArray[np.float32] = self.terms(points) @ self.coefficients + self.offset
+        found: NDArray[np.float32] = self.terms(points).dot(self.coefficients)
+        found += self.offset
         return found
 
 

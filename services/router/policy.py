@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from operator import itemgetter
 
 import numpy as np
 
@@ -14,8 +13,6 @@ from services.router.harm import harms
 from services.router.plan import Plan, Planned, Reason
 from services.router.predictor import Prediction, Predictor
 from services.router.query import Goal, Objective, Query
-
-_RANK = itemgetter(0, 1)
 
 
 class Policy:
@@ -104,12 +101,13 @@ class Policy:
     def _predict(self, query: Query) -> Prediction | None:
         if query.vector is None:
             return None
-        if not np.isfinite(query.vector.values).all():
+        values = query.vector.values
+        if not math.isfinite(values.dot(values)) and not np.isfinite(values).all():  # the first alone costs less
             raise InvalidField("embedding.values", "a value that is not finite", "finite float32 values")
         if self._predictor is None:
             return None
         self._predictor.check(query.vector)
-        prediction = self._predictor.predict(query.text, query.vector.values)
+        prediction = self._predictor.predict(query.text, values)
         if self._shift:
             known = self._predictor.calibration.calibrated
             losses = [loss for model, loss in prediction.loss.items() if model in known]
@@ -119,11 +117,12 @@ class Policy:
     def _by_strength(self, candidates: Sequence[Candidate], prediction: Prediction | None) -> Sequence[Candidate]:
         """The default, then by predicted quality, then the dearest, for want of anything better to judge by."""
         quality = prediction.quality if prediction else {}
-        default = next((one for one in candidates if one.model.is_default), None)
-        others = [(-quality.get(one.name, -1.0), -(one.cost_nano_usd or 0), one) for one in candidates]
-        others.sort(key=_RANK)
-        ranked = [one for _, _, one in others if one is not default]
-        return [default, *ranked] if default else ranked
+        ranked = [
+            (-math.inf if model.is_default else -quality.get(name, -1.0), -(cost or 0), place)
+            for place, (name, model, _, cost, _, _) in enumerate(candidates)
+        ]
+        ranked.sort()
+        return [candidates[place] for _, _, place in ranked]
 
 
 def _planned(order: Sequence[Candidate], prediction: Prediction | None, able: Collection[str]) -> tuple[Planned, ...]:

@@ -16,7 +16,8 @@ from services.router.ensemble import nearness
 from services.router.features import lexical
 from services.router.risk import REPEATS
 
-_LEAST_CHANCE = 0.01  # where estimates bend, so that they keep their order and stay above 0
+# Where estimates bend, so that they keep their order and stay above 0.
+_LEAST_CHANCE, _MOST_CHANCE = np.array(0.01, np.float32), np.array(0.99, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +108,8 @@ class Predictor:
         return Prediction(
             quality=dict(zip(models, found[: len(models)], strict=True)),
             loss=loss,
-            unfamiliar=self._unfamiliar(len(text), float((self._centroids @ embedding).max()), similar),
-            uncertainty=0.5 / math.sqrt(1 + self._weight * float(similar.sum())),
+            unfamiliar=self._unfamiliar(len(text), float(np.maximum.reduce(self._centroids.dot(embedding))), similar),
+            uncertainty=0.5 / math.sqrt(1 + self._weight * float(np.add.reduce(similar))),
             domain=domains[int(chances.argmax())] if domains else "",
         )
 
@@ -125,8 +126,10 @@ class Predictor:
 
 def probabilities(expected: NDArray[np.float32]) -> NDArray[np.float32]:
     """Estimates of any size as probabilities, their order kept: those near 0 and 1 bend instead of being cut."""
-    middle = np.minimum(np.maximum(expected, _LEAST_CHANCE), 1 - _LEAST_CHANCE)
+    middle = np.minimum(np.maximum(expected, _LEAST_CHANCE), _MOST_CHANCE)
     beyond = expected - middle
-    bent = np.copysign(np.float32(_LEAST_CHANCE) * -np.expm1(-np.abs(beyond) / np.float32(_LEAST_CHANCE)), beyond)
-    found: NDArray[np.float32] = middle + bent
+    bent = np.expm1(np.abs(beyond) / -_LEAST_CHANCE)
+    bent *= _LEAST_CHANCE
+    found: NDArray[np.float32] = middle
+    found += np.copysign(bent, beyond, out=bent)
     return found

@@ -15,8 +15,9 @@ from services.router.kernel import Machine
 EMBEDDING_SCALE, LEXICAL_SCALE = 2.0, 0.05  # of squared distances in the exponent, twice
 DIRECTIONS = 96  # of the embedding that are kept: more costs time and tells nothing
 LEAST_SPREAD = 1e-3
-_CLIP = 3.0
-_WIDER = 0.5  # of distances between embeddings
+_LEAST, _MOST = np.array(-3, np.float32), np.array(3, np.float32)  # arrays, as they are here, cost half of scalars
+_WIDER = np.array(0.5, np.float32)  # of distances between embeddings
+_LEXICAL_FACTOR = np.array(LEXICAL_SCALE**0.5, np.float32)
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Prior:
 
     def projected(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embeddings [..., e] on the kernel's scale: [..., p]."""
-        found: NDArray[np.float32] = embeddings @ self.projection
+        found: NDArray[np.float32] = embeddings.dot(self.projection)
         return found
 
     def heads(self, projected: NDArray[np.float32], lexical: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -59,17 +60,21 @@ def points_of(
     spread: NDArray[np.float32],
 ) -> NDArray[np.float32]:
     """Where prompts lie for the heads: a wider kernel than the ensemble's, as these outcomes are many."""
-    return np.concatenate((projected * np.float32(_WIDER), scaled(lexical, centre, spread, LEXICAL_SCALE)), axis=-1)
+    return np.concatenate((projected * _WIDER, scaled(lexical, centre, spread, _LEXICAL_FACTOR)), axis=-1)
 
 
 def scaled(
-    values: NDArray[np.float32], centre: NDArray[np.float32], spread: NDArray[np.float32], scale: float
+    values: NDArray[np.float32],
+    centre: NDArray[np.float32],
+    spread: NDArray[np.float32],
+    factor: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Values standardised, clipped at three spreads and put on the kernel's scale."""
-    found: NDArray[np.float32] = (values - centre) / spread
-    np.maximum(found, -_CLIP, out=found)
-    np.minimum(found, _CLIP, out=found)
-    found *= np.float32(scale**0.5)
+    """Values standardised, clipped at three spreads and put on the kernel's scale, whose square root is the factor."""
+    found: NDArray[np.float32] = values - centre
+    found /= spread
+    np.maximum(found, _LEAST, out=found)
+    np.minimum(found, _MOST, out=found)
+    found *= factor
     return found
 
 
