@@ -16,7 +16,7 @@ COPIES = 500
 
 
 def copy_bandwidth() -> float:
-    """Bytes a second, read and written, of a copy on the device; no node of a graph, as such a copy takes a quarter more.
+    """Bytes a second, read and written, of a copy on the device; not of a node in a graph, which takes a quarter more.
 
     On an H100: 2.43e12 in a graph, 3.00e12 by itself, as much as a kernel that scales each number moves.
     """

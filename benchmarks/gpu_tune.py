@@ -220,7 +220,7 @@ def table(kernel: str, found: Sequence[Mapping[str, Any]]) -> str:
     whole = [one for one in found[1:] if len(one["us"]) == sizes]
     lines = [f"{kernel}: now {found[0]['us']} us; {len(whole)} of {len(found) - 1} candidates"]
     lines += [f"  {dict(one)}" for one in sorted(whole, key=lambda one: math.prod(one["us"]))[:LISTED]]
-    for place in range(sizes if sizes > 1 else 0):
+    for place in range(sizes if sizes > 1 and whole else 0):
         lines += [f"  size {place}: {min(whole, key=lambda one: one['us'][place])}"]
     return "\n".join(lines)
 
