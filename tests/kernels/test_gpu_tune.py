@@ -1,4 +1,4 @@
-"""What `benchmarks.gpu_tune` chooses from holds on a CPU: whole configurations that compute what the present one does."""
+"""What `benchmarks.gpu_tune` chooses from holds on a CPU: configurations that compute what the present one does."""
 
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
