@@ -1,6 +1,8 @@
 """Stops serving where too little speaks for what was served: verdicts that are wrong, or that never come."""
 
+from collections.abc import Mapping
 from enum import Enum
+from typing import Any, NamedTuple
 
 LEAK = 2.0  # bounds: the wrong answers in a request's stead that are let pass without a brake
 ROOM = 50.0  # wrong answers: what a few unlucky audits come to
@@ -15,6 +17,14 @@ class Braked(Enum):
     OFF = "off"
     UNTOLD = "untold"
     WRONG = "wrong"
+
+
+class Awaited(NamedTuple):
+    """An audit whose verdict may come: its number, the request that it is of, and the answers that it stands for."""
+
+    number: int
+    begun: int
+    stands_for: float
 
 
 class Brake:
@@ -33,7 +43,8 @@ class Brake:
         self.blind = 0.0  # served to callers who compare nothing
         self._now = 0  # requests since start
         self._patience = _LEAST_PATIENCE
-        self._waiting: dict[int, float] = {}  # by request, oldest first: what its audit stands for
+        self._audits = 0  # since start
+        self._waiting: dict[int, Awaited] = {}  # by number, oldest first
 
     @property
     def on(self) -> bool:
@@ -54,8 +65,11 @@ class Brake:
     def allow(self, bound: float) -> None:
         """Counts a request, and lets leak what its bound allows."""
         self._now += 1
-        while self._waiting and (first := next(iter(self._waiting))) < self._now - self._patience:
-            self.untold += self._waiting.pop(first)
+        while self._waiting:
+            oldest = next(iter(self._waiting.values()))
+            if oldest.begun >= self._now - self._patience:
+                break
+            self.untold += self._waiting.pop(oldest.number).stands_for
         total = self.untold + self.wrong
         left = max(1 - LEAK * bound / total, 0.0) if total else 0.0
         self.untold, self.wrong = self.untold * left, self.wrong * left
@@ -65,16 +79,30 @@ class Brake:
         """Takes in an answer served that nobody would have audited."""
         self.blind += 1
 
-    def audited(self, propensity: float) -> int:
-        """Waits for the verdict on an audit, which may never come; returns the request that it is of."""
-        self._waiting[self._now] = self._waiting.get(self._now, 0.0) + (1 - propensity) / propensity
-        return self._now
+    def audited(self, propensity: float) -> Awaited:
+        """Waits for the verdict on an audit, which may never come."""
+        self._audits += 1
+        audit = Awaited(self._audits, self._now, (1 - propensity) / propensity)
+        if audit.stands_for:
+            self._waiting[audit.number] = audit
+        return audit
 
-    def judged(self, begun: int, propensity: float, right: bool) -> None:
-        """Takes the verdict on the audit of the request `begun`."""
-        stands_for = (1 - propensity) / propensity
-        took = self._now - begun
+    def judged(self, audit: Awaited, right: bool) -> None:
+        """Takes the verdict on an audit."""
+        took = self._now - audit.begun
         self._patience = min(max(_LEAST_PATIENCE, _SPARE * took, self._patience * _FORGETS), _MOST_PATIENCE)
-        if self._waiting.pop(begun, None) is None:
-            self.untold = max(self.untold - stands_for, 0.0)
-        self.wrong += 0.0 if right else stands_for
+        if self._waiting.pop(audit.number, None) is None:
+            self.untold = max(self.untold - audit.stands_for, 0.0)
+        self.wrong += 0.0 if right else audit.stands_for
+
+    def facts(self) -> dict[str, Any]:
+        """All that it knows, for `restore`: of what is waited for after a restart, no verdict comes any more."""
+        buckets = self.untold, self.wrong, self.blind
+        since = self._now, self._patience, self._audits
+        return {"buckets": buckets, "since": since, "waiting": list(self._waiting.values())}
+
+    def restore(self, facts: Mapping[str, Any]) -> None:
+        """Takes what `facts` gave. Raises KeyError, TypeError or ValueError for anything else."""
+        self.untold, self.wrong, self.blind = facts["buckets"]
+        self._now, self._patience, self._audits = facts["since"]
+        self._waiting = {one.number: one for one in (Awaited(*told) for told in facts["waiting"])}

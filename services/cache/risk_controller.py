@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from services.cache.brake import Brake
+from services.cache.brake import Awaited, Brake
 from services.cache.certificate import Certificate
 
 LEAST_PROPENSITY = 0.04  # of an audit; at the edge of what is served it is MOST_PROPENSITY
@@ -84,16 +84,16 @@ class RiskController:
         """Books that an answer served with this doubt was wrong, as someone reported."""
         self.spent += 1 - doubt
 
-    def begin_audit(self, propensity: float) -> int:
-        """Books a would-be hit that is executed instead, of which no verdict may ever come; returns its number."""
+    def begin_audit(self, propensity: float) -> Awaited:
+        """Books a would-be hit that is executed instead, of which no verdict may ever come."""
         self.certificate.audited(propensity)
         return self.brake.audited(propensity)
 
-    def audit(self, number: int, doubt: float, propensity: float, right: bool) -> None:
+    def audit(self, awaited: Awaited, doubt: float, propensity: float, right: bool) -> None:
         """Books the verdict on a would-be hit that was executed instead."""
         self.audits += 1
         self.expected_wrong += doubt
-        self.brake.judged(number, propensity, right)
+        self.brake.judged(awaited, right)
         if not right:
             self.audits_wrong += 1
             self.inverse_weighted_wrong += (1 - propensity) / propensity

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from services.cache.brake import Braked
+from services.cache.brake import Awaited, Braked
 from services.cache.challenge import Challenge
 from services.cache.challenger import Challenger, VerifierStanding
 from services.cache.considered import Action, Considered, Near
@@ -73,7 +73,7 @@ class ScopeDecision:
             doubted = judged and self.answers.doubted(answers[votes.place])
             propensity = 1.0 if braked or doubted else usual
             action = Action.AUDIT if judged and self._chance() < propensity else Action.SERVE
-        audit = self._begin_audit(answers[votes.place], propensity) if action is Action.AUDIT else 0
+        audit = self._begin_audit(answers[votes.place], propensity) if action is Action.AUDIT else None
         served = action is Action.SERVE
         if served and not executes:
             self.risk.begin(bound)
@@ -137,7 +137,7 @@ class ScopeDecision:
         self.answers.judged(considered.answer, right)
         if considered.action is Action.SERVE and not right:
             self.risk.reported(considered.doubt)
-        if considered.action is Action.AUDIT:
+        if considered.audit:
             self.risk.audit(considered.audit, considered.doubt, considered.propensity, right)
         if considered.veto and considered.tempting:
             self.trials.judged(considered.fingerprint, considered.veto, right)
@@ -194,7 +194,7 @@ class ScopeDecision:
                 return favoured(similarities, answers, place), None
         return votes, against
 
-    def _begin_audit(self, answer: int, propensity: float) -> int:
+    def _begin_audit(self, answer: int, propensity: float) -> Awaited:
         self.answers.compared(answer)
         return self.risk.begin_audit(propensity)
 

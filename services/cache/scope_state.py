@@ -14,7 +14,7 @@ from services.cache.pair_verifier import PairVerifier
 from services.cache.scope_decision import ScopeDecision
 from services.cache.vetoes import Veto
 
-_VERSION = 4
+_VERSION = 5
 _BOOKS = (
     "requests", "allowance", "served", "unaudited", "audits", "audits_wrong", "spent", "expected_wrong",
     "inverse_weighted_wrong", "largest_risk",
@@ -31,7 +31,7 @@ def pack(scope: ScopeDecision) -> bytes:
         "features": NAMES,
         "books": {name: getattr(risk, name) for name in _BOOKS},
         "penalties": risk.certificate.penalties,
-        "brake": (risk.brake.untold, risk.brake.wrong, risk.brake.blind),
+        "brake": risk.brake.facts(),
         "entries": answers.entries,
         "count": scorer.count,
         "warmth": scope.warmth.state,
@@ -65,7 +65,7 @@ def unpack(state: bytes, min_similarity: float, chance: Callable[[], float]) -> 
         for name, value in facts["books"].items():
             setattr(scope.risk, name, value)
         scope.risk.certificate.penalties = facts["penalties"]
-        scope.risk.brake.untold, scope.risk.brake.wrong, scope.risk.brake.blind = facts["brake"]
+        scope.risk.brake.restore(facts["brake"])
         scope.risk.restore(arrays["recent"])
         scope.warmth.restore(facts["warmth"])
         scope.scorer.restore(facts["count"], arrays["rows"], arrays["right"], arrays["weights"], refit=False)

@@ -73,9 +73,10 @@ class Scopes:
         Counts the request, unless nobody answers it.
         """
         scope, judges = self._scope(name), query.judges
-        if query.executes and not query.again:
-            scope.risk.begin(bound)
+        if query.executes:
             self._memory.changed(name, 1)
+            if not query.again:
+                scope.risk.begin(bound)
         if not entries:
             said = "no entry with an embedding is young enough, unexpired and out of quarantine for this request"
             return Decline(MissReason.NOT_NEAR, said), None

@@ -129,9 +129,9 @@ def test_a_drift_after_a_won_verifier_is_braked() -> None:
 def filled(risk_of: ScopeDecision, right: bool | None) -> None:
     """Audits up to the room, with or without their verdicts, for which nobody waits any more."""
     for _ in range(3):
-        number = risk_of.risk.begin_audit(0.04)
+        audit = risk_of.risk.begin_audit(0.04)
         if right is not None:
-            risk_of.risk.audit(number, 0.01, 0.04, right)
+            risk_of.risk.audit(audit, 0.01, 0.04, right)
     late(risk_of.risk.brake)
 
 
@@ -165,7 +165,7 @@ def test_a_brake_says_why_it_is_on(told: bool | None, state: Braked, said: str |
 def test_it_opens_again_and_outlives_a_restart() -> None:
     """What requests allow leaks away, of both kinds alike; a scope that is read again is as full as it was."""
     brake, scope = Brake(), ScopeDecision(0.8, random.random)
-    brake.judged(brake.audited(0.04), 0.04, right=False)
+    brake.judged(brake.audited(0.04), right=False)
     for _ in range(2):
         brake.audited(0.04)
     assert not brake.on, "verdicts may come yet"
@@ -178,3 +178,39 @@ def test_it_opens_again_and_outlives_a_restart() -> None:
     again = unpack(pack(scope), 0.8, random.random)
     assert again is not None
     assert again.risk.brake.state is Braked.UNTOLD
+
+
+def test_orderly_restarts_open_no_brake() -> None:
+    """A judge that never tells stops serving, though the scope is written and read again before it is overdue."""
+    rng = random.Random(1)
+    scope, served = ScopeDecision(0.8, rng.random), 0
+    for now in range(REQUESTS):
+        if now % (PATIENCE - 20) == 0:
+            again = unpack(pack(scope), 0.8, rng.random)
+            assert again is not None
+            scope = again
+        scope.risk.begin(BOUND)
+        served += scope.consider(TEXT, near(("How do I top up?", 0.95, 1)), BOUND).action is Action.SERVE
+    assert served <= LEAK * BOUND * REQUESTS + 2 * ROOM + PATIENCE
+
+
+def test_a_verdict_after_a_scope_left_memory_is_for_its_own_audit() -> None:
+    """It ends the wait for that audit, and takes nothing out of a bucket in which that one never was."""
+    scope = ScopeDecision(0.8, random.random)
+    filled(scope, None)
+    before = scope.risk.brake.untold
+    waited_for = scope.risk.begin_audit(0.04)
+    again = unpack(pack(scope), 0.8, random.random)
+    assert again is not None
+    again.risk.brake.judged(waited_for, right=True)
+    late(again.risk.brake)
+    assert again.risk.brake.untold == before
+
+
+def test_audits_of_one_request_are_told_apart() -> None:
+    """Who waited for a twin is no request of its own; one right verdict vouches for one of such audits."""
+    brake = Brake()
+    first, *_ = (brake.audited(0.04) for _ in range(3))
+    brake.judged(first, right=True)
+    late(brake)
+    assert brake.untold == pytest.approx(2 * 24)

@@ -185,8 +185,8 @@ def test_an_audit_weighs_by_the_chance_that_it_had() -> None:
     likely, rare, none = audits(0.15), audits(0.04), audits(0.04)
     assert likely.certified < rare.certified
     for risk, propensity in ((likely, 0.15), (none, 0.04)):
-        for _ in range(5):
-            risk.audit(0, 0.01, propensity, right=True)
+        for audit in list(risk.brake._waiting.values()):
+            risk.audit(audit, 0.01, propensity, right=True)
     assert likely.certified == pytest.approx(none.certified)
     assert likely.certified < rare.certified
 
@@ -263,5 +263,5 @@ def test_wrong_audits_lower_the_risk_that_is_taken() -> None:
     """Audits that are wrong more often than expected make every estimate worse."""
     risk = RiskController()
     for _ in range(20):
-        risk.audit(0, 0.01, 0.1, right=False)
+        risk.audit(risk.begin_audit(0.1), 0.01, 0.1, right=False)
     assert risk.correction > 2
