@@ -91,7 +91,7 @@ class AnswerCache:
             sure, similarity = decided.probability, decided.neighbour.similarity
             found = self._memory.hit(query, entry, now_ns, MatchKind.SEMANTIC, sure, similarity, why)
         else:
-            found = self._memory.audit(query, entry, decided.propensity, why)
+            found = self._memory.audit(query, entry, decided.propensity, decided.would_be_hit, why)
         if considered is not None:
             self._scopes.remember(scope, found.lookup_id, considered)
         return found

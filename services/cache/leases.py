@@ -98,7 +98,7 @@ class Leases:
         """What `look` finds and, on a miss, the lease on it; Wait instead where a twin's is held.
 
         Who has `waited_for` a lease waits for that one alone: the next who misses has a lease, everyone else none.
-        A would-be hit that is audited is no miss: its twins are served.
+        A would-be hit that chance had audited is no miss: its twins are served. Where every one is, they wait as well.
         """
         before = self._before(query, waited_for)
         if isinstance(before, Wait):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from services.cache.brake import Awaited, Braked
+from services.cache.brake import Braked
 from services.cache.challenge import Challenge
 from services.cache.challenger import Challenger, VerifierStanding
 from services.cache.considered import Action, Considered, Near
@@ -73,7 +73,7 @@ class ScopeDecision:
             doubted = judged and self.answers.doubted(answers[votes.place])
             propensity = 1.0 if braked or doubted else usual
             action = Action.AUDIT if judged and self._chance() < propensity else Action.SERVE
-        audit = self._begin_audit(answers[votes.place], propensity) if action is Action.AUDIT else None
+        audit = self.risk.begin_audit(propensity) if action is Action.AUDIT else None
         served = action is Action.SERVE
         if served and not executes:
             self.risk.begin(bound)
@@ -138,6 +138,7 @@ class ScopeDecision:
         if considered.action is Action.SERVE and not right:
             self.risk.reported(considered.doubt)
         if considered.audit:
+            self.answers.compared(considered.answer)
             self.risk.audit(considered.audit, considered.doubt, considered.propensity, right)
         if considered.veto and considered.tempting:
             self.trials.judged(considered.fingerprint, considered.veto, right)
@@ -193,10 +194,6 @@ class ScopeDecision:
             if place != votes.place and veto(asked, sketch_at(place)) is None:
                 return favoured(similarities, answers, place), None
         return votes, against
-
-    def _begin_audit(self, answer: int, propensity: float) -> Awaited:
-        self.answers.compared(answer)
-        return self.risk.begin_audit(propensity)
 
     def _stands(self, against: Veto, near: Near) -> bool:
         weighed = self._verified and against not in _BEYOND_OPINION

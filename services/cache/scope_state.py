@@ -33,6 +33,7 @@ def pack(scope: ScopeDecision) -> bytes:
         "penalties": risk.certificate.penalties,
         "brake": risk.brake.facts(),
         "entries": answers.entries,
+        "doubts": list(answers.doubts),
         "count": scorer.count,
         "warmth": scope.warmth.state,
         "contests": {name: one.contest.state for name, one in challengers.items()},
@@ -77,7 +78,7 @@ def unpack(state: bytes, min_similarity: float, chance: Callable[[], float]) -> 
             scope.challenger.successor = successor
     except (ValueError, KeyError, TypeError):
         return None
-    scope.answers.entries = facts["entries"]
+    scope.answers.entries, scope.answers.doubts = facts["entries"], dict.fromkeys(facts["doubts"])
     scope.trials.counts = {
         bytes.fromhex(one): {Veto[name]: (good, bad) for name, (good, bad) in of.items()}
         for one, of in facts["trials of"].items()
