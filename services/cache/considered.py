@@ -44,6 +44,7 @@ class Considered(NamedTuple):
         propensity: probability with which the request was to be executed.
         reason: why it is not served; None where it is, or would have been.
         audit: for the brake, where it is one.
+        bound: of the request.
     """
 
     action: Action
@@ -59,3 +60,4 @@ class Considered(NamedTuple):
     pair: Compared | None  # for the verifier of pairs, where there is one
     fingerprint: bytes  # of the partition that it was decided in
     audit: Awaited | None
+    bound: float

@@ -90,7 +90,6 @@ class Leases:
         self._by_key: dict[_Key, Lease] = {}
         self._by_lookup: dict[str, Lease] = {}
         self._in_partition: defaultdict[Partition, dict[str, Lease]] = defaultdict(dict)
-        self.waits = 0
 
     async def look(
         self, query: Query, waited_for: str, look: Callable[[], Awaitable[Found]]
@@ -174,7 +173,6 @@ class Leases:
         return next((one for one in near if asked.is_twin(one, self._settings.min_similarity)), None)
 
     def _wait(self, lease: Lease, counted: bool) -> Wait:
-        self.waits += 1
         lasted = self._clock() - lease.begun
         delay = min(max(lasted / 4, _SOONEST_S), _LATEST_S) if lease.granted_as else _SEARCH_S
         return Wait(lease.lease_id + _COUNTED * counted, delay)

@@ -16,8 +16,8 @@ from services.cache.vetoes import Veto
 
 _VERSION = 5
 _BOOKS = (
-    "requests", "allowance", "served", "unaudited", "audits", "audits_wrong", "spent", "expected_wrong",
-    "inverse_weighted_wrong", "largest_risk",
+    "requests", "allowances", "served", "unaudited", "audits", "audits_wrong", "spendings", "expected_wrong",
+    "largest_risk",
 )  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def test_under_the_brake_would_be_hits_are_audits(tmp_path: Path) -> None:
     """They count as audits, and are told as such, though all of them are executed."""
     with opened(tmp_path) as cache:
         cache.store(keep(ASKED, embedding=embedding()))
-        cache._scopes._scope(SCOPE).risk.brake.untold = 1000
+        cache._scopes._scope(SCOPE).risk.brake.buckets[-1].untold = 1000
         found = check(cache, f"Please, {ASKED}", 0.99)
         assert (found.propensity, found.would_be_hit, cache.stats().audits) == (1, True, 1)
         assert messages.found(found).audit.would_be_hit
