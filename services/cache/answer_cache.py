@@ -91,7 +91,7 @@ class AnswerCache:
             sure, similarity = decided.probability, decided.neighbour.similarity
             found = self._memory.hit(query, entry, now_ns, MatchKind.SEMANTIC, sure, similarity, why)
         else:
-            found = self._memory.audit(query, entry, decided.propensity, why)
+            found = self._memory.audit(query, entry, decided.propensity, decided.would_be_hit, why)
         if considered is not None:
             self._scopes.remember(scope, found.lookup_id, considered)
         return found
@@ -161,7 +161,7 @@ class AnswerCache:
             self._scopes.compared(tenant, lookup_id, same)
 
     def take_in(self, new: NewEntry, embedding: Embedding | None) -> bool | NotKept:
-        """Keeps an exported entry under its id; False where it, or a newer answer to its prompt, is there.
+        """Keeps an exported entry under its id; False where it or a newer answer to its prompt is there, or it expired.
 
         One from the future is taken for new: the clock that made it was wrong.
 
@@ -173,6 +173,8 @@ class AnswerCache:
         self.kept.check_size(new)
         if self._personal_data.find(new.text) or self._personal_data.find(new.answer.text):
             return NotKept.PERSONAL_DATA
+        if new.expire_ns is not None and new.expire_ns <= self._clock_ns():
+            return False
         known = new.entry_id and self._store.select(Selector(new.partition.tenant, entry_id=new.entry_id))
         if known or self._memory.newest(new.key) >= new.create_ns:
             return False

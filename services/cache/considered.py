@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
+from services.cache.brake import Awaited
 from services.cache.decision import MissReason
 from services.cache.pair_verifier import Compared
 from services.cache.sketch import Sketch
@@ -42,7 +43,8 @@ class Considered(NamedTuple):
         doubt: the estimated probability of that answer being wrong.
         propensity: probability with which the request was to be executed.
         reason: why it is not served; None where it is, or would have been.
-        audit: its number among the scope's, where it is one.
+        audit: for the brake, where it is one.
+        bound: of the request.
     """
 
     action: Action
@@ -57,4 +59,5 @@ class Considered(NamedTuple):
     tempting: bool  # whether only a veto stood against serving it
     pair: Compared | None  # for the verifier of pairs, where there is one
     fingerprint: bytes  # of the partition that it was decided in
-    audit: int
+    audit: Awaited | None
+    bound: float

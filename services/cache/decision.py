@@ -47,12 +47,13 @@ class Serve(NamedTuple):
 class Check(NamedTuple):
     """Serve nothing; once the request is executed, a verdict on this neighbour's answer is wanted.
 
-    `propensity` is the probability with which the request was to be executed: less than 1 for a would-be hit.
+    `propensity` is the probability with which the request was to be executed: 1 for a near miss, and for a would-be hit
+    where all of them are executed.
     """
 
     neighbour: Neighbour
     propensity: float
-    reason: MissReason | None
+    would_be_hit: bool
     explanation: str
 
 

@@ -26,7 +26,7 @@ class KnownAnswers:
         self.records: dict[int, Record] = {}
         self.aliases: dict[int, Alias] = {}
         self.entries = 0
-        self._doubted: dict[int, None] = {}
+        self.doubts: dict[int, None] = {}  # oldest first
 
     def record(self, root: int) -> Record:
         """How a root fared; nothing is known of one without entries."""
@@ -74,18 +74,18 @@ class KnownAnswers:
             record.wrong += not right
 
     def doubt(self, answer: int) -> None:
-        """Takes a complaint that decides nothing by itself: the answer is to be compared once, whatever chance says."""
-        self._doubted[self.root(answer)] = None
-        if len(self._doubted) > _MOST_DOUBTED:
-            del self._doubted[next(iter(self._doubted))]
+        """Takes a complaint that decides nothing by itself: the answer is to be compared, whatever chance says."""
+        self.doubts[self.root(answer)] = None
+        if len(self.doubts) > _MOST_DOUBTED:
+            del self.doubts[next(iter(self.doubts))]
 
     def doubted(self, root: int) -> bool:
         """Whether somebody complained of an answer since it was compared last."""
-        return root in self._doubted
+        return root in self.doubts
 
-    def compared(self, root: int) -> None:
-        """Takes that an answer is being compared, as was asked for."""
-        self._doubted.pop(root, None)
+    def compared(self, answer: int) -> None:
+        """Takes that there is a verdict on an answer that would have been served, as was asked for."""
+        self.doubts.pop(self.root(answer), None)
 
     def roots(self, answers: Iterable[int]) -> list[int]:
         """The `root` of each."""

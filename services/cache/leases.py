@@ -90,7 +90,6 @@ class Leases:
         self._by_key: dict[_Key, Lease] = {}
         self._by_lookup: dict[str, Lease] = {}
         self._in_partition: defaultdict[Partition, dict[str, Lease]] = defaultdict(dict)
-        self.waits = 0
 
     async def look(
         self, query: Query, waited_for: str, look: Callable[[], Awaitable[Found]]
@@ -98,7 +97,7 @@ class Leases:
         """What `look` finds and, on a miss, the lease on it; Wait instead where a twin's is held.
 
         Who has `waited_for` a lease waits for that one alone: the next who misses has a lease, everyone else none.
-        A would-be hit that is audited is no miss: its twins are served.
+        A would-be hit that chance had audited is no miss: its twins are served. Where every one is, they wait as well.
         """
         before = self._before(query, waited_for)
         if isinstance(before, Wait):
@@ -174,7 +173,6 @@ class Leases:
         return next((one for one in near if asked.is_twin(one, self._settings.min_similarity)), None)
 
     def _wait(self, lease: Lease, counted: bool) -> Wait:
-        self.waits += 1
         lasted = self._clock() - lease.begun
         delay = min(max(lasted / 4, _SOONEST_S), _LATEST_S) if lease.granted_as else _SEARCH_S
         return Wait(lease.lease_id + _COUNTED * counted, delay)

@@ -77,11 +77,11 @@ class Memory:
             record = self._directory.at(entry.sequence)
             return self._hit(query, record, entry, now_ns, kind, probability, similarity, why)
 
-    def audit(self, query: Query, entry: Entry, propensity: float, why: str) -> Audit:
+    def audit(self, query: Query, entry: Entry, propensity: float, would_be_hit: bool, why: str) -> Audit:
         """Counts and remembers an answer that is to be compared; one that would have been served counts as an audit."""
         with self._lock:
             self._answers.used(entry.sequence)
-            return self._outcomes.audit(query, entry, propensity, why)
+            return self._outcomes.audit(query, entry, propensity, would_be_hit, why)
 
     def miss(self, query: Query, declined: Decline) -> Miss:
         """Counts and remembers a lookup that served nothing."""

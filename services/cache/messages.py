@@ -107,9 +107,10 @@ def found(found: Found | Wait, lease: Lease | None = None) -> cache_service_pb2.
         response.miss.lease_id = lease.lease_id if lease else ""
         return response
     if isinstance(found, Audit):
-        annotate({"fulcrum.cache.outcome": "audit" if found.propensity < 1 else "near miss"})
+        annotate({"fulcrum.cache.outcome": "audit" if found.would_be_hit else "near miss"})
         audit = response.audit
         audit.propensity, audit.explanation, audit.entry_id = found.propensity, found.explanation, found.entry.entry_id
+        audit.would_be_hit = found.would_be_hit
         audit.lease_id = lease.lease_id if lease else ""
         audit.answer.CopyFrom(answered(found.entry))
         return response

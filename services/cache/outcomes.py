@@ -26,11 +26,12 @@ class Outcomes:
         lookup_id = self.lookups.remember(query.partition.tenant, entry.sequence)
         return Hit(lookup_id, entry, kind, probability, similarity, now_ns - entry.create_ns, why)
 
-    def audit(self, query: Query, entry: Entry, propensity: float, why: str) -> Audit:
+    def audit(self, query: Query, entry: Entry, propensity: float, would_be_hit: bool, why: str) -> Audit:
         """An answer to be compared; one that would have been served counts as an audit."""
         self.counts[None] += 1
-        self.audits += propensity < 1
-        return Audit(self.lookups.remember(query.partition.tenant, None), entry, propensity, why)
+        self.audits += would_be_hit
+        lookup_id = self.lookups.remember(query.partition.tenant, None)
+        return Audit(lookup_id, entry, propensity, would_be_hit, why)
 
     def miss(self, query: Query, declined: Decline) -> Miss:
         """Nothing served."""

@@ -75,6 +75,7 @@ class Audit(NamedTuple):
     lookup_id: str
     entry: Entry
     propensity: float
+    would_be_hit: bool
     explanation: str
 
 

@@ -1,10 +1,13 @@
 """Holds the share of requests that are answered wrongly to a bound: how much risk is taken, and what is audited."""
 
+from itertools import accumulate, islice
+
 import numpy as np
 from numpy.typing import NDArray
 
-from services.cache.brake import Brake
+from services.cache.brake import Awaited, Brake
 from services.cache.certificate import Certificate
+from services.cache.octave import OCTAVES, octave
 
 LEAST_PROPENSITY = 0.04  # of an audit; at the edge of what is served it is MOST_PROPENSITY
 MOST_PROPENSITY = 0.15
@@ -25,14 +28,13 @@ class RiskController:
 
     def __init__(self) -> None:
         self.requests = 0
-        self.allowance = 0.0
+        self.allowances = [0.0] * OCTAVES  # of wrong answers, by the bound's octave
         self.served = 0
         self.unaudited = 0
         self.audits = 0
         self.audits_wrong = 0
-        self.spent = 0.0
+        self.spendings = [0.0] * OCTAVES  # by the octave of the bound of who was served
         self.expected_wrong = 0.0
-        self.inverse_weighted_wrong = 0.0
         self.largest_risk = 0.0
         self.certificate = Certificate(LEAST_PROPENSITY)
         self.brake = Brake()
@@ -42,19 +44,31 @@ class RiskController:
     def begin(self, bound: float) -> None:
         """Counts a request, exact hits included, of which a share of `bound` may be answered wrongly."""
         self.requests += 1
-        self.allowance += bound
+        self.allowances[octave(bound)] += bound
         self.brake.allow(bound)
         if self.requests % _REPLAN == 0:
             self._plan()
 
     @property
-    def overdrawn(self) -> bool:
+    def allowance(self) -> float:
+        """Wrong answers that requests allowed."""
+        return sum(self.allowances)
+
+    @property
+    def spent(self) -> float:
+        """Wrong answers that the scorer expects among those served."""
+        return sum(self.spendings)
+
+    def overdrawn(self, bound: float) -> bool:
         """Whether what was served, by its doubts and what audits made of them, is a wrong answer more than allowed.
 
+        By callers who allow no more than `bound`, within its octave, or by any larger number of the strictest ones.
         Quicker to believe its audits than `correction` is: for a rule, which does not learn from them.
         """
         found, expected = self.audits_wrong + 1.0, self.expected_wrong + 1.0
-        return self.spent * max(found / expected, 1.0) > self.allowance + 1.0
+        worse = max(found / expected, 1.0)
+        sums = zip(accumulate(self.spendings), accumulate(self.allowances), strict=True)
+        return any(spent * worse > allowed + 1.0 for spent, allowed in islice(sums, octave(bound), None))
 
     def note(self, doubt: float) -> None:
         """Takes in the estimate of a candidate being wrong, served or not: what there is to choose from."""
@@ -72,31 +86,30 @@ class RiskController:
         edge = min(doubt * self.correction / self.largest_risk, 1.0) if self.largest_risk else 1.0
         return LEAST_PROPENSITY + (MOST_PROPENSITY - LEAST_PROPENSITY) * edge
 
-    def serve(self, doubt: float, judged: bool = True) -> None:
+    def serve(self, doubt: float, bound: float, judged: bool = True) -> None:
         """Books an answer served; one that could not have been audited instead is vouched for by nothing."""
         self.served += 1
-        self.spent += doubt
+        self.spendings[octave(bound)] += doubt
         if not judged:
             self.unaudited += 1
-            self.brake.unvouched()
+            self.brake.unvouched(bound)
 
-    def reported(self, doubt: float) -> None:
+    def reported(self, doubt: float, bound: float) -> None:
         """Books that an answer served with this doubt was wrong, as someone reported."""
-        self.spent += 1 - doubt
+        self.spendings[octave(bound)] += 1 - doubt
 
-    def begin_audit(self, propensity: float) -> int:
-        """Books a would-be hit that is executed instead, of which no verdict may ever come; returns its number."""
+    def begin_audit(self, propensity: float, bound: float) -> Awaited:
+        """Books a would-be hit that is executed instead, of which no verdict may ever come."""
         self.certificate.audited(propensity)
-        return self.brake.audited(propensity)
+        return self.brake.audited(propensity, bound)
 
-    def audit(self, number: int, doubt: float, propensity: float, right: bool) -> None:
+    def audit(self, awaited: Awaited, doubt: float, propensity: float, right: bool) -> None:
         """Books the verdict on a would-be hit that was executed instead."""
         self.audits += 1
         self.expected_wrong += doubt
-        self.brake.judged(number, propensity, right)
+        self.brake.judged(awaited, right)
         if not right:
             self.audits_wrong += 1
-            self.inverse_weighted_wrong += (1 - propensity) / propensity
         else:
             self.certificate.found_right(propensity)
 

@@ -61,7 +61,7 @@ class ScopeDecision:
         pair = Compared(asked, near.sketch(votes.place), nearest, against) if self.challenger else None
         doubt = self._doubt(features, pair) if learnt else 1 - precision(nearest)
         close = self.risk.allows(doubt, bound) if learnt else self._is_near(nearest, bound)
-        braked = self.risk.brake.stops(judged) or (not learnt and self.risk.overdrawn)  # then all are audited
+        braked = self.risk.brake.stops(judged, bound) or (not learnt and self.risk.overdrawn(bound))  # all are audited
         stands = against is not None and self._stands(against, near)
         tempting = close and against is not None
         action, propensity = Action.CHECK, 1.0
@@ -73,17 +73,17 @@ class ScopeDecision:
             doubted = judged and self.answers.doubted(answers[votes.place])
             propensity = 1.0 if braked or doubted else usual
             action = Action.AUDIT if judged and self._chance() < propensity else Action.SERVE
-        audit = self._begin_audit(answers[votes.place], propensity) if action is Action.AUDIT else 0
+        audit = self.risk.begin_audit(propensity, bound) if action is Action.AUDIT else None
         served = action is Action.SERVE
         if served and not executes:
             self.risk.begin(bound)
         if served or executes:
             self.risk.note(doubt if learnt else 1.0)
         if served:
-            self.risk.serve(doubt, judged)
+            self.risk.serve(doubt, bound, judged)
         said = self._explain(nearest, doubt, against if close and stands else None, learnt, bound)
         if braked and close and not stands:
-            said += f"; but {self._braked()}"
+            said += f"; but {self._braked(judged, bound)}"
         return Considered(
             action,
             votes.place,
@@ -98,6 +98,7 @@ class ScopeDecision:
             pair,
             near.fingerprint,
             audit,
+            bound,
         )
 
     def warm(self, lessons: Lessons) -> None:
@@ -136,8 +137,9 @@ class ScopeDecision:
         self.scorer.learn(features, right, 1 / sought)
         self.answers.judged(considered.answer, right)
         if considered.action is Action.SERVE and not right:
-            self.risk.reported(considered.doubt)
-        if considered.action is Action.AUDIT:
+            self.risk.reported(considered.doubt, considered.bound)
+        if considered.audit:
+            self.answers.compared(considered.answer)
             self.risk.audit(considered.audit, considered.doubt, considered.propensity, right)
         if considered.veto and considered.tempting:
             self.trials.judged(considered.fingerprint, considered.veto, right)
@@ -194,22 +196,18 @@ class ScopeDecision:
                 return favoured(similarities, answers, place), None
         return votes, against
 
-    def _begin_audit(self, answer: int, propensity: float) -> int:
-        self.answers.compared(answer)
-        return self.risk.begin_audit(propensity)
-
     def _stands(self, against: Veto, near: Near) -> bool:
         weighed = self._verified and against not in _BEYOND_OPINION
         return not (self.learnt and (weighed or self.trials.lifted(near.fingerprint, against)))
 
-    def _braked(self) -> str:
+    def _braked(self, judged: bool, bound: float) -> str:
         """Why nothing is served for now but what is compared."""
         why = {
             Braked.OFF: "the rule for new scopes served what it may",
             Braked.UNTOLD: "the brake is on: too little of what was served was told right",
             Braked.WRONG: "the brake is on: too much of what was served was found wrong",
         }
-        return why[self.risk.brake.state]
+        return why[self.risk.brake.why(judged, bound)]
 
     def _is_near(self, similarity: float, bound: float) -> bool:
         """The rule for new scopes, for who allows what it was measured to get wrong."""

@@ -71,10 +71,13 @@ class ScopeMemory:
         return scope
 
     def changed(self, name: ScopeName, by: int) -> None:
-        """Notes that a scope changed by as much as so many requests would; after a thousand it is written."""
-        self._unwritten[name] += by
+        """Notes that a scope changes by as much as so many requests would; after a thousand it is written.
+
+        What changes now may be in memory already or come only after: it counts as unwritten.
+        """
         if self._unwritten[name] >= _WRITTEN_AFTER:
             self.write(name)
+        self._unwritten[name] += by
 
     def write(self, name: ScopeName) -> None:
         """Writes a scope that is in memory."""

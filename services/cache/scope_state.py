@@ -14,10 +14,10 @@ from services.cache.pair_verifier import PairVerifier
 from services.cache.scope_decision import ScopeDecision
 from services.cache.vetoes import Veto
 
-_VERSION = 4
+_VERSION = 5
 _BOOKS = (
-    "requests", "allowance", "served", "unaudited", "audits", "audits_wrong", "spent", "expected_wrong",
-    "inverse_weighted_wrong", "largest_risk",
+    "requests", "allowances", "served", "unaudited", "audits", "audits_wrong", "spendings", "expected_wrong",
+    "largest_risk",
 )  # fmt: skip
 
 
@@ -31,8 +31,9 @@ def pack(scope: ScopeDecision) -> bytes:
         "features": NAMES,
         "books": {name: getattr(risk, name) for name in _BOOKS},
         "penalties": risk.certificate.penalties,
-        "brake": (risk.brake.untold, risk.brake.wrong, risk.brake.blind),
+        "brake": risk.brake.facts(),
         "entries": answers.entries,
+        "doubts": list(answers.doubts),
         "count": scorer.count,
         "warmth": scope.warmth.state,
         "contests": {name: one.contest.state for name, one in challengers.items()},
@@ -65,7 +66,7 @@ def unpack(state: bytes, min_similarity: float, chance: Callable[[], float]) -> 
         for name, value in facts["books"].items():
             setattr(scope.risk, name, value)
         scope.risk.certificate.penalties = facts["penalties"]
-        scope.risk.brake.untold, scope.risk.brake.wrong, scope.risk.brake.blind = facts["brake"]
+        scope.risk.brake.restore(facts["brake"])
         scope.risk.restore(arrays["recent"])
         scope.warmth.restore(facts["warmth"])
         scope.scorer.restore(facts["count"], arrays["rows"], arrays["right"], arrays["weights"], refit=False)
@@ -77,7 +78,7 @@ def unpack(state: bytes, min_similarity: float, chance: Callable[[], float]) -> 
             scope.challenger.successor = successor
     except (ValueError, KeyError, TypeError):
         return None
-    scope.answers.entries = facts["entries"]
+    scope.answers.entries, scope.answers.doubts = facts["entries"], dict.fromkeys(facts["doubts"])
     scope.trials.counts = {
         bytes.fromhex(one): {Veto[name]: (good, bad) for name, (good, bad) in of.items()}
         for one, of in facts["trials of"].items()

@@ -73,9 +73,10 @@ class Scopes:
         Counts the request, unless nobody answers it.
         """
         scope, judges = self._scope(name), query.judges
-        if query.executes and not query.again:
-            scope.risk.begin(bound)
+        if query.executes:
             self._memory.changed(name, 1)
+            if not query.again:
+                scope.risk.begin(bound)
         if not entries:
             said = "no entry with an embedding is young enough, unexpired and out of quarantine for this request"
             return Decline(MissReason.NOT_NEAR, said), None
@@ -88,10 +89,10 @@ class Scopes:
             if not query.executes:
                 self._memory.changed(name, 1)
             return Serve(chosen, 1 - considered.doubt, said), considered
-        reason = considered.reason or MissReason.NOT_NEAR
-        if not judges or (considered.action is Action.CHECK and chosen.similarity < _LEAST_SIMILARITY):
-            return Decline(reason, said), None
-        return Check(chosen, considered.propensity, considered.reason, said), considered
+        would_be_hit = considered.action is Action.AUDIT
+        if not judges or (not would_be_hit and chosen.similarity < _LEAST_SIMILARITY):
+            return Decline(considered.reason or MissReason.NOT_NEAR, said), None
+        return Check(chosen, considered.propensity, would_be_hit, said), considered
 
     def remember(self, name: ScopeName, lookup_id: str, considered: Considered) -> None:
         """Keeps a decision until its verdict."""
@@ -115,7 +116,7 @@ class Scopes:
     def doubted(self, place: CountedAt) -> None:
         """Has an entry's answer compared before it is served as a similar one again, where it has a vector."""
         if place.scope.encoder:
-            self._scope(place.scope).answers.doubt(place.answer)
+            self._scope_of(place.scope).answers.doubt(place.answer)
 
     def reported(self, tenant: str, lookup_id: str, right: bool) -> None:
         """Takes a report on an answer that a lookup served; on one that was made anew it says nothing of any other."""
@@ -162,7 +163,7 @@ class Scopes:
         return scope
 
     def _scope_of(self, name: ScopeName) -> ScopeDecision:
-        """That of an entry which comes or goes."""
+        """That of an entry which comes, goes or is complained of."""
         scope = self._scope(name)
         self._memory.changed(name, 1)
         return scope

@@ -67,6 +67,8 @@ class VectorIndex:
         self._max_bytes = max_bytes
         self._device = device
         self._built: OrderedDict[Space, _Built] = OrderedDict()
+        self._sizes: dict[Space, int] = {}
+        self.bytes = 0  # of all indexes built now
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="cache-index")
 
     def warm(self) -> None:
@@ -88,7 +90,7 @@ class VectorIndex:
             with self._dropping(space):
                 built.index.add(_one(sequence, vector))
                 self._changed(space, built, [(sequence, vector)])
-            self._shrink(keep=space)
+            self._fit(space)
 
     def remove(self, space: Space, sequences: list[int]) -> None:
         """Removes entries, known or not."""
@@ -97,11 +99,7 @@ class VectorIndex:
             with self._dropping(space):
                 built.index.remove(np.array(sequences, np.int64))
                 self._changed(space, built, [(sequence, None) for sequence in sequences])
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of all indexes built now."""
-        return sum(built.index.bytes for built in self._built.values())
+            self._measure(space)
 
     def close(self) -> None:
         """Waits for what is being made, and writes what changed."""
@@ -122,16 +120,17 @@ class VectorIndex:
         except CudaUnavailable as error:
             structlog.get_logger("cache").warning("index on the GPU dropped", reason=str(error))
             del self._built[space]
+            self._measure(space)
 
     def _of(self, space: Space) -> _Built:
         built = self._built.get(space)
         if built is None:
             built = self._built[space] = self._load(space)
             self._tend(space, built)
-            self._shrink(keep=space)
         else:
             self._settle(built)
         self._built.move_to_end(space)
+        self._fit(space)
         return built
 
     def _load(self, space: Space) -> _Built:
@@ -188,10 +187,21 @@ class VectorIndex:
             if vector is not None:
                 built.index.add(_one(sequence, vector))
 
-    def _shrink(self, keep: Space) -> None:
+    def _fit(self, keep: Space) -> None:
+        """Measures an index that may have changed, and drops others that there is no room for beside it."""
+        self._measure(keep)
         while self.bytes > self._max_bytes and len(self._built) > 1:
             oldest = next(space for space in self._built if space != keep)
             del self._built[oldest]
+            self._measure(oldest)
+
+    def _measure(self, space: Space) -> None:
+        """Keeps the total, as a sum over all spaces at each change would take as long as there are spaces."""
+        built = self._built.get(space)
+        size = built.index.bytes if built else 0
+        self.bytes += size - self._sizes.pop(space, 0)
+        if built:
+            self._sizes[space] = size
 
 
 def _one(sequence: int, vector: npt.NDArray[np.float32]) -> Vectors:

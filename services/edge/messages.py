@@ -227,10 +227,9 @@ def found(message: cache_pb.LookupResponse) -> ports.Hit | ports.Miss:
         return ports.Hit(message.lookup_id, kind, *said, hit.probability, hit.similarity)
     if outcome == "audit":
         audit = message.audit
-        drawn = audit.propensity < 1
-        why = f"audited with probability {audit.propensity:.3f}: " if drawn else ""
+        why = f"audited with probability {audit.propensity:.3f}: " if audit.would_be_hit else ""
         leased = _lease(audit.lease_id, message)
-        return ports.Miss(message.lookup_id, why + audit.explanation, audit.answer.text, leased, drawn)
+        return ports.Miss(message.lookup_id, why + audit.explanation, audit.answer.text, leased, audit.would_be_hit)
     lease = _lease(message.miss.lease_id, message)
     return ports.Miss(message.lookup_id, message.miss.explanation, lease=lease)
 

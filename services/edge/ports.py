@@ -47,7 +47,7 @@ class Lease:
 class Miss:
     """No answer, and why in one sentence; `candidate` is an answer that the cache wants compared with the one made.
 
-    An `audit` would have been served but for the draw: its verdict stands for the answers that were.
+    An `audit` would have been served but for the draw, whose verdict stands for the answers that were, or the brake.
     """
 
     lookup_id: str

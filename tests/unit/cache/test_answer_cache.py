@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.cache.decision import MissReason
-from services.cache.entry import Partition, Selector
+from services.cache.entry import NewEntry, Partition, Selector
+from services.cache.normalise import exact_key
 from services.cache.query import Hit, MatchKind, NotKept
 from services.chassis.errors import InvalidField, NotFound
 from tests.unit.cache.parts import (
@@ -31,6 +33,19 @@ from tests.unit.cache.parts import (
 )
 
 FRANCE, FRANCE_TOO = "What is the capital of France?", "Tell me the capital city of France."
+
+
+def test_an_expired_entry_is_not_imported(tmp_path: Path) -> None:
+    """It takes nothing away from what is there, though it was made later."""
+    clock = Clock()
+    with opened(tmp_path, clock) as cache:
+        cache.store(keep(FRANCE, "Paris"))
+        clock.advance(60)
+        made_ns, key = clock.now_ns - 30 * SECOND_NS, exact_key(HERE, FRANCE)
+        old = NewEntry(key, HERE, FRANCE, answer("Lyon"), None, made_ns, clock.now_ns, entry_id="e")
+        assert cache.take_in(old, None) is False
+        assert served(cache.lookup(ask(FRANCE))) == "Paris"
+        assert cache.take_in(replace(old, expire_ns=clock.now_ns + 1), None) is True
 
 
 def test_exact_and_semantic_hits(tmp_path: Path) -> None:

@@ -129,9 +129,9 @@ def test_a_drift_after_a_won_verifier_is_braked() -> None:
 def filled(risk_of: ScopeDecision, right: bool | None) -> None:
     """Audits up to the room, with or without their verdicts, for which nobody waits any more."""
     for _ in range(3):
-        number = risk_of.risk.begin_audit(0.04)
+        audit = risk_of.risk.begin_audit(0.04, BOUND)
         if right is not None:
-            risk_of.risk.audit(number, 0.01, 0.04, right)
+            risk_of.risk.audit(audit, 0.01, 0.04, right)
     late(risk_of.risk.brake)
 
 
@@ -165,16 +165,74 @@ def test_a_brake_says_why_it_is_on(told: bool | None, state: Braked, said: str |
 def test_it_opens_again_and_outlives_a_restart() -> None:
     """What requests allow leaks away, of both kinds alike; a scope that is read again is as full as it was."""
     brake, scope = Brake(), ScopeDecision(0.8, random.random)
-    brake.judged(brake.audited(0.04), 0.04, right=False)
+    brake.judged(brake.audited(0.04, BOUND), right=False)
     for _ in range(2):
-        brake.audited(0.04)
-    assert not brake.on, "verdicts may come yet"
+        brake.audited(0.04, BOUND)
+    assert brake.state is Braked.OFF, "verdicts may come yet"
     late(brake)
-    assert brake.on
-    brake.allow(24 / LEAK)
-    assert not brake.on
-    assert (brake.untold + brake.wrong, brake.untold / brake.wrong) == (pytest.approx(48), pytest.approx(2))
+    assert brake.state is not Braked.OFF
+    for _ in range(round(24 / LEAK / BOUND)):
+        brake.allow(BOUND)
+    assert brake.state is Braked.OFF
+    full = brake.buckets[-1]
+    assert (full.untold + full.wrong, full.untold / full.wrong) == (pytest.approx(48), pytest.approx(2))
     filled(scope, None)
     again = unpack(pack(scope), 0.8, random.random)
     assert again is not None
     assert again.risk.brake.state is Braked.UNTOLD
+
+
+def test_orderly_restarts_open_no_brake() -> None:
+    """A judge that never tells stops serving, though the scope is written and read again before it is overdue."""
+    rng = random.Random(1)
+    scope, served = ScopeDecision(0.8, rng.random), 0
+    for now in range(REQUESTS):
+        if now % (PATIENCE - 20) == 0:
+            again = unpack(pack(scope), 0.8, rng.random)
+            assert again is not None
+            scope = again
+        scope.risk.begin(BOUND)
+        served += scope.consider(TEXT, near(("How do I top up?", 0.95, 1)), BOUND).action is Action.SERVE
+    assert served <= LEAK * BOUND * REQUESTS + 2 * ROOM + PATIENCE
+
+
+def test_a_verdict_after_a_scope_left_memory_is_for_its_own_audit() -> None:
+    """It ends the wait for that audit, and takes nothing out of a bucket in which that one never was."""
+    scope = ScopeDecision(0.8, random.random)
+    filled(scope, None)
+    before = scope.risk.brake.buckets[-1].untold
+    waited_for = scope.risk.begin_audit(0.04, BOUND)
+    again = unpack(pack(scope), 0.8, random.random)
+    assert again is not None
+    again.risk.brake.judged(waited_for, right=True)
+    late(again.risk.brake)
+    assert again.risk.brake.buckets[-1].untold == before
+
+
+def test_audits_of_one_request_are_told_apart() -> None:
+    """Who waited for a twin is no request of its own; one right verdict vouches for one of such audits."""
+    brake = Brake()
+    first, *_ = (brake.audited(0.04, BOUND) for _ in range(3))
+    brake.judged(first, right=True)
+    late(brake)
+    assert brake.buckets[-1].untold == pytest.approx(2 * 24)
+
+
+@pytest.mark.parametrize("judged", [False, True])
+def test_strict_callers_are_served_nothing_on_what_lax_ones_allow(judged: bool) -> None:
+    """Beside callers who allow a half, those who allow 1 % are served as many as by themselves where no verdict comes;
+    and the lax ones are served on when the strict are stopped."""
+
+    def served(lax: bool) -> Counter[float]:
+        rng = random.Random(0)
+        scope, found = ScopeDecision(0.8, rng.random), Counter[float]()
+        for _ in range(REQUESTS):
+            for bound in (BOUND, 0.5)[: 1 + lax]:
+                scope.risk.begin(bound)
+                decided = scope.consider(TEXT, near(("How do I top up?", 0.95, 1)), bound, judged)
+                found[bound] += decided.action is Action.SERVE
+        return found
+
+    alone, beside = served(lax=False), served(lax=True)
+    assert beside[BOUND] <= alone[BOUND] + CHANCE
+    assert beside[0.5] > 5 * beside[BOUND]

@@ -150,7 +150,7 @@ async def test_semantic_twins_at_the_same_moment(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     ("found", "leased"),
-    [(HIT, False), (Audit("l1", ENTRY, 0.1, ""), False), (Audit("l1", ENTRY, 1.0, ""), True)],
+    [(HIT, False), (Audit("l1", ENTRY, 0.1, True, ""), False), (Audit("l1", ENTRY, 1.0, True, ""), True)],
     ids=["hit", "audit", "near miss"],
 )
 async def test_what_has_a_lease(bench: Bench, found: Found, leased: bool) -> None:

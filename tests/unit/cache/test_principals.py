@@ -112,7 +112,7 @@ def test_where_all_are_trusted_anyone_withdraws(tmp_path: Path) -> None:
 
 
 def test_a_complaint_without_standing_has_the_answer_compared(tmp_path: Path) -> None:
-    """The next similar request of who compares executes, once a complaint; others are served meanwhile."""
+    """Similar requests of who compares execute until one has its verdict; others are served meanwhile."""
     with opened(tmp_path, confirmed_for_trust=1) as cache:
         confirmed(cache, "How do I top up my card?", "a", "b", embedding=embedding())
         similar = ask("Please, how do I top up my card?", embedding=embedding(0.99), principal="c", judges=True)
@@ -121,9 +121,12 @@ def test_a_complaint_without_standing_has_the_answer_compared(tmp_path: Path) ->
             complained = cache.lookup(ask("How do I top up my card?", principal="new"))
             cache.judge(HERE.tenant, complained.lookup_id, right=False, principal="new")
             assert served(cache.lookup(replace(similar, judges=False))) == "42"
-            compared = cache.lookup(similar)
-            assert isinstance(compared, Audit)
-            assert compared.propensity == 1
+            for _ in range(2):
+                compared = cache.lookup(similar)
+                assert isinstance(compared, Audit)
+                assert (compared.propensity, compared.would_be_hit) == (1, True)
+            cache.compared(HERE.tenant, compared.lookup_id, same=True)
+        assert cache.stats().audits == 4
         assert served(cache.lookup(similar)) == "42"
 
 

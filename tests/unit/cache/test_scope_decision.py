@@ -173,9 +173,9 @@ def audits(propensity: float) -> RiskController:
     risk = RiskController()
     for _ in range(1000):
         risk.begin(0.01)
-        risk.serve(0.01)
+        risk.serve(0.01, 0.01)
     for _ in range(5):
-        risk.begin_audit(propensity)
+        risk.begin_audit(propensity, 0.01)
     return risk
 
 
@@ -185,8 +185,8 @@ def test_an_audit_weighs_by_the_chance_that_it_had() -> None:
     likely, rare, none = audits(0.15), audits(0.04), audits(0.04)
     assert likely.certified < rare.certified
     for risk, propensity in ((likely, 0.15), (none, 0.04)):
-        for _ in range(5):
-            risk.audit(0, 0.01, propensity, right=True)
+        for audit in list(risk.brake._waiting.values()):
+            risk.audit(audit, 0.01, propensity, right=True)
     assert likely.certified == pytest.approx(none.certified)
     assert likely.certified < rare.certified
 
@@ -196,8 +196,25 @@ def test_what_nobody_could_have_audited_counts_as_wrong() -> None:
     risk = audits(0.15)
     before = risk.certified
     for _ in range(50):
-        risk.serve(0.01, judged=False)
+        risk.serve(0.01, 0.01, judged=False)
     assert risk.certified == pytest.approx(before + 50 / 1000)
+
+
+def test_the_rule_for_new_scopes_spends_nobody_elses_allowance() -> None:
+    """What callers who allow 1 % were served is held against what they allow, and not against what laxer ones do."""
+    risk = RiskController()
+    for _ in range(1000):
+        risk.begin(0.01)
+        risk.begin(0.5)
+    for _ in range(219):
+        risk.serve(0.05, 0.01)
+    assert not risk.overdrawn(0.01)
+    for _ in range(2):
+        risk.serve(0.05, 0.01)
+    assert (risk.overdrawn(0.01), risk.overdrawn(0.5)) == (True, False)
+    for _ in range(10_000):
+        risk.serve(0.05, 0.5)
+    assert (risk.overdrawn(0.01), risk.overdrawn(0.5)) == (True, True)
 
 
 def test_who_allows_less_is_served_less() -> None:
@@ -253,7 +270,7 @@ def test_risk_is_planned_within_the_allowance() -> None:
         doubt = rng.random() ** 4
         risk.note(doubt)
         if risk.allows(doubt, 0.01):
-            risk.serve(doubt)
+            risk.serve(doubt, 0.01)
     assert 0.005 < risk.realised <= 0.01
     assert risk.served > 0
     assert risk.certified * risk.requests <= risk.served
@@ -263,5 +280,5 @@ def test_wrong_audits_lower_the_risk_that_is_taken() -> None:
     """Audits that are wrong more often than expected make every estimate worse."""
     risk = RiskController()
     for _ in range(20):
-        risk.audit(0, 0.01, 0.1, right=False)
+        risk.audit(risk.begin_audit(0.1, 0.01), 0.01, 0.1, right=False)
     assert risk.correction > 2

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.cache import scopes
+from services.cache import messages, scopes
 from services.cache.answer_cache import AnswerCache
 from services.cache.entry import Partition, Selector
 from services.cache.query import Audit, Hit, MatchKind, Miss
@@ -34,9 +34,29 @@ def test_a_near_miss_is_checked_where_the_caller_judges(tmp_path: Path) -> None:
     with opened(tmp_path) as cache:
         cache.store(keep(ASKED, embedding=embedding()))
         found = check(cache, OTHERWISE, 0.95)
-        assert (found.entry.answer.text, found.propensity) == ("42", 1.0)
+        assert (found.entry.answer.text, found.propensity, found.would_be_hit) == ("42", 1.0, False)
         assert found.explanation.startswith("nearest 0.950, but")
         assert not isinstance(cache.lookup(ask(OTHERWISE, embedding=embedding(0.95))), Audit)
+
+
+def test_under_the_brake_would_be_hits_are_audits(tmp_path: Path) -> None:
+    """They count as audits, and are told as such, though all of them are executed."""
+    with opened(tmp_path) as cache:
+        cache.store(keep(ASKED, embedding=embedding()))
+        cache._scopes._scope(SCOPE).risk.brake.buckets[-1].untold = 1000
+        found = check(cache, f"Please, {ASKED}", 0.99)
+        assert (found.propensity, found.would_be_hit, cache.stats().audits) == (1, True, 1)
+        assert messages.found(found).audit.would_be_hit
+
+
+def test_a_complaint_outlives_a_restart(tmp_path: Path) -> None:
+    """The answer is compared after it, as nobody has told about it yet."""
+    with opened(tmp_path) as cache:
+        cache.store(keep(ASKED, embedding=embedding()))
+        (entry,) = cache.kept.page(HERE.tenant, 2**62, 1)
+        cache.kept.doubt(entry.sequence)
+    with opened(tmp_path) as cache:
+        assert check(cache, f"Please, {ASKED}", 0.99).would_be_hit
 
 
 def test_a_verdict_on_a_check_withdraws_nothing(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.cache.__main__ import assemble
 from services.cache.leases import Leases
+from services.cache.scope_memory import Promise
 from services.cache.service import CacheServicer
 from services.cache.worker import Worker
 from services.chassis.errors import InvalidField, Overloaded, Unavailable
@@ -96,6 +97,19 @@ async def test_a_long_prompt_leaves_the_loop_free(servicer: CacheServicer) -> No
     found = await servicer.Lookup(lookup(prompt + " "), CONTEXT)
     assert time.thread_time() - begin < 0.02
     assert found.WhichOneof("outcome") == "hit"
+
+
+async def test_many_promises_leave_the_loop_free(servicer: CacheServicer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are worked out beside the event loop."""
+    where: list[threading.Thread] = []
+
+    def promises() -> list[Promise]:
+        where.append(threading.current_thread())
+        return []
+
+    monkeypatch.setattr(servicer._cache, "promises", promises)
+    await servicer.Stats(pb.StatsRequest(), CONTEXT)
+    assert where != [threading.current_thread()]
 
 
 async def test_before_start_and_after_close(tmp_path: Path) -> None:

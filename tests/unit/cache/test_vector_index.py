@@ -117,6 +117,27 @@ def test_neighbours_by_hand(steps: list[tuple[str, int, int]], max_bytes: int) -
             found = index.search(space, query, 3)
             assert [s for s, _ in found] == [s for _, s in expected]
             assert [c for _, c in found] == pytest.approx([c for c, _ in expected], abs=1e-6)
+        assert index.bytes == sum(built.index.bytes for built in index._built.values())
+
+
+def test_an_addition_costs_the_same_beside_many_partitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes of one index are looked at, and not those of every partition that was searched."""
+    stored = Stored()
+    index = VectorIndex(stored, Snapshots(Path("nowhere")), FREE, NONE)
+    for number in range(300):
+        space = Space(Partition("t", number.to_bytes(2)), DIGEST)
+        stored.of_space[space] = {}
+        index.search(space, unit(0), 1)
+    looked: list[Nearest] = []
+    measured = Nearest.bytes.fget  # type: ignore[attr-defined]
+
+    def look(one: Nearest) -> int:
+        looked.append(one)
+        return int(measured(one))
+
+    monkeypatch.setattr(Nearest, "bytes", property(look))
+    index.add(space, 1, unit(1))
+    assert len(looked) == 1
 
 
 def test_memory_is_bounded() -> None:

@@ -158,10 +158,11 @@ async def test_where_one_judge_fails_the_next_is_asked(bench: Bench) -> None:
     assert [verdict[1:] for verdict in bench.cache.verdicts] == [("l", True, "judge:waiting")]
 
 
-@pytest.mark.parametrize(("propensity", "audit"), [(0.04, True), (1.0, False)])
-def test_an_audit_is_what_was_drawn(propensity: float, audit: bool) -> None:
-    """What is executed whatever the draw, as a near miss, stands for no answer that was served."""
-    message = LookupResponse(lookup_id="l", audit=Audit(answer=Answer(text="kept"), propensity=propensity))
+@pytest.mark.parametrize(("propensity", "audit"), [(0.04, True), (1.0, True), (1.0, False)])
+def test_an_audit_is_what_would_have_been_served(propensity: float, audit: bool) -> None:
+    """Whether chance or the brake has a would-be hit executed, it is one; a near miss is none."""
+    told = Audit(answer=Answer(text="kept"), propensity=propensity, would_be_hit=audit)
+    message = LookupResponse(lookup_id="l", audit=told)
     missed = found(message)
     assert isinstance(missed, Miss)
     assert (missed.candidate, missed.audit) == ("kept", audit)

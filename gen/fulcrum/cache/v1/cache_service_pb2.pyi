@@ -175,18 +175,20 @@ class Miss(_message.Message):
     def __init__(self, reason: _Optional[_Union[MissReason, str]] = ..., explanation: _Optional[str] = ..., lease_id: _Optional[str] = ...) -> None: ...
 
 class Audit(_message.Message):
-    __slots__ = ("answer", "propensity", "entry_id", "explanation", "lease_id")
+    __slots__ = ("answer", "propensity", "entry_id", "would_be_hit", "explanation", "lease_id")
     ANSWER_FIELD_NUMBER: _ClassVar[int]
     PROPENSITY_FIELD_NUMBER: _ClassVar[int]
     ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    WOULD_BE_HIT_FIELD_NUMBER: _ClassVar[int]
     EXPLANATION_FIELD_NUMBER: _ClassVar[int]
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     answer: Answer
     propensity: float
     entry_id: str
+    would_be_hit: bool
     explanation: str
     lease_id: str
-    def __init__(self, answer: _Optional[_Union[Answer, _Mapping]] = ..., propensity: _Optional[float] = ..., entry_id: _Optional[str] = ..., explanation: _Optional[str] = ..., lease_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, answer: _Optional[_Union[Answer, _Mapping]] = ..., propensity: _Optional[float] = ..., entry_id: _Optional[str] = ..., would_be_hit: _Optional[bool] = ..., explanation: _Optional[str] = ..., lease_id: _Optional[str] = ...) -> None: ...
 
 class Wait(_message.Message):
     __slots__ = ("lease_id", "retry_after")
