@@ -13,6 +13,7 @@ from benchmarks.caching.corpus import rows_of, vectors_of
 from benchmarks.caching.pairs import folds_of
 from services.edge.chat import Message, Request
 from services.edge.judges import Comparison, Equality
+from services.edge.words import read_over
 
 _CHOOSING_FOLDS = 3  # of five; the other two check what was chosen
 
@@ -37,13 +38,15 @@ def run(arguments: argparse.Namespace) -> None:
     same = np.array([bool(row["label"]) for row in rows])
     told = asyncio.run(_equality([(row["text_a"], row["text_b"]) for row in rows]))
     open_ = np.array([verdict is None for verdict in told])
+    shown = open_ & np.array([not read_over(row["text_a"], row["text_b"]) for row in rows])
     vectors = vectors_of([text for row in rows for text in (row["text_a"], row["text_b"])])
     cosines = np.nan_to_num((vectors[0::2] * vectors[1::2]).sum(1)).astype(np.float64)
     choosing = folds_of([(row["text_a"], row["text_b"]) for row in rows]) < _CHOOSING_FOLDS
-    same_from, different_to = thresholds(cosines[open_ & choosing], same[open_ & choosing], arguments.error)
+    same_from, _ = thresholds(cosines[shown & choosing], same[shown & choosing], arguments.error)
+    _, different_to = thresholds(cosines[open_ & choosing], same[open_ & choosing], arguments.error)
     checked = open_ & ~choosing
     by_words = np.array([verdict is True for verdict in told]), np.array([verdict is False for verdict in told])
-    by_vectors = checked & (cosines >= same_from), checked & (cosines <= different_to)
+    by_vectors = checked & shown & (cosines >= same_from), checked & (cosines <= different_to)
     report = {
         "same_from": round(same_from, 3),
         "different_to": round(different_to, 3),

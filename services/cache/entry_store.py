@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ _ROW = f"SELECT {COLUMNS} FROM entries "  # noqa: S608 - columns of our own
 _RECORDS = f"SELECT {SEALED}, seal, {USE} FROM entries"  # noqa: S608
 _ONE_SEALED = f"SELECT {SEALED} FROM entries WHERE sequence = ?"  # noqa: S608
 _NEW = f"INSERT INTO entries ({COLUMNS}) VALUES ({PLACES})"  # noqa: S608
+_READ_BYTES = 1 << 20
 _USED = "UPDATE entries SET hits = ?, last_used_ns = ?, worth = ? WHERE sequence = ?"
 
 
@@ -103,25 +105,21 @@ class EntryStore:
         return {row[0]: self._entry(row) for row in rows if is_whole(row)}
 
     def page(self, tenant: str, now_ns: int, before: int, limit: int) -> list[Entry]:
-        """Unexpired whole entries of a tenant whose sequence is below `before`, newest first."""
-        rows = self._session.rows(
-            _ROW + "WHERE tenant = ? AND sequence < ? AND (expire_ns IS NULL OR expire_ns > ?) "
-            "ORDER BY sequence DESC LIMIT ?",
-            (tenant, before, now_ns, limit),
+        """Unexpired whole entries of a tenant whose sequence is below `before`, newest first; fewer if large."""
+        asked = (
+            _ROW + "WHERE tenant = ? AND sequence < ? AND (expire_ns IS NULL OR expire_ns > ?) ORDER BY sequence DESC"
         )
-        return [self._entry(row) for row in rows if is_whole(row)]
+        return self._first(limit, asked, (tenant, before, now_ns))
 
     def after(self, tenant: str | None, sequence: int, limit: int) -> list[Entry]:
-        """Whole entries, of one tenant or of all, above a sequence, in their order."""
+        """Whole entries, of one tenant or of all, above a sequence, in their order; fewer if they are large."""
         whose, values = ("tenant = ? AND ", (tenant,)) if tenant else ("", ())
-        asked = f"{_ROW}WHERE {whose}sequence > ? ORDER BY sequence LIMIT ?"
-        return [self._entry(row) for row in self._session.rows(asked, (*values, sequence, limit)) if is_whole(row)]
+        return self._first(limit, f"{_ROW}WHERE {whose}sequence > ? ORDER BY sequence", (*values, sequence))
 
     def without(self, encoder: str, sequence: int, limit: int) -> list[Entry]:
-        """Whole entries above a sequence that have no vector by this encoder, in their order."""
+        """Whole entries above a sequence that have no vector by this encoder, in their order; fewer if large."""
         known = self.vectors.number(encoder) if encoder in self.vectors.encoders else -1
-        asked = f"{_ROW}WHERE sequence > ? AND embedded != ? ORDER BY sequence LIMIT ?"
-        return [self._entry(row) for row in self._session.rows(asked, (sequence, known, limit)) if is_whole(row)]
+        return self._first(limit, f"{_ROW}WHERE sequence > ? AND embedded != ? ORDER BY sequence", (sequence, known))
 
     def select(self, selector: Selector) -> list[int]:
         """Sequences of the entries that meet every condition."""
@@ -169,6 +167,18 @@ class EntryStore:
                 changed = (new.size, sealed, self.vectors.number(new.encoder), sequence)
                 self._session.rows("UPDATE entries SET size = ?, seal = ?, embedded = ? WHERE sequence = ?", changed)
                 self.vectors.put(sequence, new.encoder, new.vector or b"")
+
+    def _first(self, limit: int, sql: str, values: tuple[Any, ...]) -> list[Entry]:
+        """The first whole entries, at most `limit`, up to the one with which they hold a MiB: a read is short."""
+        found: list[Entry] = []
+        room = _READ_BYTES
+        with closing(self._session.each(sql, values)) as rows:
+            for row in filter(is_whole, rows):
+                found.append(self._entry(row))
+                room -= found[-1].size
+                if room <= 0 or len(found) == limit:
+                    break
+        return found
 
     def _resealed(self, sequence: int, place: int, value: int) -> Iterator[bytes]:
         """The seal of an entry, if it is there, in whose row one value is another."""

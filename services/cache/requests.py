@@ -74,5 +74,5 @@ def embedding(message: embedding_pb2.Embedding) -> Embedding:
 def place(token: str) -> int:
     """The place of a page token. Raises InvalidField."""
     if not _TOKEN.fullmatch(token):
-        raise InvalidField("page_token", f"{len(token)} characters", "a next_page_token of ListEntries")
+        raise InvalidField("page_token", f"{len(token)} characters", "the next_page_token of the page before")
     return int(token, 16)

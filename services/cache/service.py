@@ -116,14 +116,19 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
     async def ListEntries(
         self, request: cache_service_pb2.ListEntriesRequest, context: Any
     ) -> cache_service_pb2.ListEntriesResponse:
-        """A page; the token is the last entry's place."""
-        size = request.page_size or _DEFAULT_PAGE
-        before = requests.place(request.page_token) if request.page_token else _FIRST
-        entries = await self._worker.run(self._cache.kept.page, tenant_of(request.scope.tenant), before, size + 1)
-        token = f"{entries[size - 1].sequence:x}" if len(entries) > size else ""
-        return cache_service_pb2.ListEntriesResponse(
-            entries=[messages.listed(entry) for entry in entries[:size]], next_page_token=token
-        )
+        """A page that fits a message; the token is the last entry's place."""
+        response, size = cache_service_pb2.ListEntriesResponse(), request.page_size or _DEFAULT_PAGE
+        tenant = tenant_of(request.scope.tenant)
+        place, room = requests.place(request.page_token) if request.page_token else _FIRST, _PAGE_BYTES
+        while found := await self._worker.run(self._cache.kept.page, tenant, place, min(size + 1, _PIECE)):
+            for entry in found:
+                one = messages.listed(entry)
+                if not size or (response.entries and one.ByteSize() > room):
+                    response.next_page_token = f"{place:x}"
+                    return response
+                response.entries.append(one)
+                place, size, room = entry.sequence, size - 1, room - one.ByteSize()
+        return response
 
     async def Stats(self, request: cache_service_pb2.StatsRequest, context: Any) -> cache_service_pb2.StatsResponse:
         """Counts and sizes; a promise takes 0.1 ms, so that those of thousands of tenants would hold up all others."""

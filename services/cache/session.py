@@ -1,7 +1,7 @@
 """Statements on the SQLite file: trouble with it is Unavailable, a transaction is whole, and facts are sealed."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,10 +34,10 @@ class Session:
             self.rows("REINDEX")
             self.rows(sql, values)
 
-    def each(self, sql: str) -> Iterator[Any]:
-        """As `rows`, one after another."""
+    def each(self, sql: str, values: tuple[Any, ...] = ()) -> Generator[Any, None, None]:
+        """As `rows`, one after another; who stops before the last one closes it."""
         try:
-            yield from self.connection.execute(sql)
+            yield from self.connection.execute(sql, values)
         except sqlite3.Error as error:
             raise _unavailable(error) from error
 

@@ -78,9 +78,9 @@ class Comparing:
         return await self._calls.answer(asked, model, SHADOW)
 
     async def verdict(self, request: Request, weaker: str, strong: str) -> Verdict:
-        """Compares a weaker model's answer with the strong model's: by their words, else by the judge.
+        """Compares a weaker model's answer with the strong model's: by their writing, else by the judge.
 
-        There has to be room. What the judge does not tell is scored as worse, by a source that says so: equal words
+        There has to be room. What the judge does not tell is scored as worse, by a source that says so: equal answers
         need no judge, so that without this a judge that fails would leave the good news alone.
         """
         if await Equality().same(Comparison(request, weaker, strong)):

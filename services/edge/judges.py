@@ -1,8 +1,6 @@
 """Says whether two answers say the same: who cannot tell leaves it to the next."""
 
-import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,26 +8,9 @@ import numpy as np
 
 from services.edge.chat import Request
 from services.edge.ports import Embedding, Encoder
+from services.edge.words import NUMBER_WORDS, count, read_over, signs, telling, words, written
 
-_WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-# Signs that change what is said: of amounts and comparisons, before and between operands, behind a word ("C++", "A-").
-_SIGN = re.compile(
-    r"[$€£¥%<>=≤≥≠^&|~\\]|!(?=[\w=(])|(?<![^\W\d_]{2})[-−+*/×÷](?=\s*\.?\d)|(?<=\w)(?:\+\+?|#|-)(?![\w-])"
-    r"|(?<=\w)[/*]+(?=\w)|[′″]"
-)
-_CONTRACTED = re.compile(r"\b(ca)n't\b|\b(can)not\b|\b(wo|sha)n't\b|n't\b")
-_WHOLE = {"ca": "can not", "can": "can not", "wo": "will not", "sha": "shall not"}
-_NEGATIONS = frozenset({"no", "not", "never", "none", "without"})
-_NUMBERS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty"
-)
-_NUMBER_WORDS = {word: str(value) for value, word in enumerate(_NUMBERS.split())}
-_AMOUNTS = frozenset({"thirty", "forty", "fifty", "hundred", "thousand", "once", "twice", "half", "double"})
-_FILLERS = frozenset({"a", "an", "the", "please", "kindly", "also"})
 _SHORT = 5  # words; two short answers of other words are other answers
-_LONG = 30  # words; the similarities were chosen on shorter texts, and among more words one hardly moves a vector
 _FEW = 4  # words that stand in one of two answers alone, where the answers are else the same
 
 
@@ -58,19 +39,45 @@ class Judge(Protocol):
 
 
 class Equality:
+<<<<<<< HEAD
     """Compares by words alone; see `equal`."""
+=======
+    """Answers that are written alike are equal; short ones of other words, other signs, numbers or negations are not.
+
+    Numbers in words are told where else hardly a word differs: "the two of them" may as well be "both". Answers of
+    the same words that are written otherwise (`written`) are left open: code, units and marks live by how.
+    """
+>>>>>>> cacheB
 
     name = "equality"
 
     async def same(self, comparison: Comparison) -> bool | None:
+<<<<<<< HEAD
         """Whether they say the same; None where words do not tell."""
         return equal(comparison.kept, comparison.made)
+=======
+        """Compares how they are written, then their words and signs in order, without letter case."""
+        one, other = written(comparison.kept), written(comparison.made)
+        if one == other:
+            return True
+        typed = words(comparison.kept), words(comparison.made)
+        first, second = ([NUMBER_WORDS.get(word, word) for word in listed] for listed in typed)
+        if first == second:
+            return None if first and signs(one) == signs(other) else False
+        if len(first) <= _SHORT and len(second) <= _SHORT:
+            return False
+        if telling(typed[0]) != telling(typed[1]) and telling(first) != telling(second):
+            return False
+        alone = Counter(first) - Counter(second), Counter(second) - Counter(first)
+        few = alone[0].total() + alone[1].total() <= _FEW
+        return False if few and all(map(count, alone)) else None
+>>>>>>> cacheB
 
 
 class Similarity:
     """Answers whose embeddings are near are the same, far ones are not, and between it cannot tell.
 
-    Nor of near long ones with another word or sign: five tablets and six of them are nearer than most paraphrases.
+    Nor of near ones that differ in what a vector does not show (`read_over`).
     """
 
     name = "similarity"
@@ -87,10 +94,11 @@ class Similarity:
             return None
         cosine = float(np.dot(_vector(first), _vector(second)))
         if cosine >= self._same_from:
-            return None if _differ_unseen(comparison.kept, comparison.made) else True
+            return None if read_over(comparison.kept, comparison.made) else True
         return False if cosine <= self._different_to else None
 
 
+<<<<<<< HEAD
 def equal(one: str, other: str) -> bool | None:
     """Compares words without letter case and punctuation, in order; signs tell equal words apart.
 
@@ -131,5 +139,7 @@ def _telling(words: Iterable[str]) -> Counter[str]:
     return Counter(word for word in words if _NUMBER.fullmatch(word) or word in _NEGATIONS)
 
 
+=======
+>>>>>>> cacheB
 def _vector(embedding: Embedding) -> np.ndarray:
     return np.frombuffer(embedding.values, "<f4")

@@ -113,7 +113,7 @@ class Pipeline:
             for event in replay(await self._cached(work, missed), work):
                 yield event
             return
-        alone = control.no_cache or control.no_store
+        alone = control.no_cache or not may_be_kept(work.request, self._settings.hot_temperature)
         async with aclosing(self._anew(work, missed) if alone else self._shared(work, missed)) as pieces:
             async for piece in pieces:
                 yield piece

@@ -12,6 +12,7 @@ from fulcrum.embedding.v1 import embedding_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.cache.__main__ import assemble
+from services.cache.entry import Entry
 from services.cache.leases import Leases
 from services.cache.scope_memory import Promise
 from services.cache.service import CacheServicer
@@ -36,6 +37,13 @@ def store(text: str, **fields: Any) -> pb.StoreRequest:
 
 def lookup(text: str, **fields: Any) -> pb.LookupRequest:
     return pb.LookupRequest(scope=SCOPE, fingerprint=FINGERPRINT, text=text, **fields)
+
+
+def large(number: int) -> pb.StoreRequest:
+    """A prompt of 300 kB with an answer of 600 kB."""
+    made = store(f"{number} " + "word " * 60_000)
+    made.answer.text = "x" * 600_000
+    return made
 
 
 @pytest.fixture
@@ -71,6 +79,31 @@ async def test_who_waited_and_was_counted_is_counted_once(servicer: CacheService
         await servicer.Lookup(asked, CONTEXT)
         (promise,) = (await servicer.Stats(pb.StatsRequest(), CONTEXT)).promises
         assert promise.requests == requests
+
+
+async def test_pages_fit_a_message(servicer: CacheServicer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long prompts make pages shorter, none is left out, and no read holds much more than a page, answers included."""
+    for number in range(8):
+        await servicer.Store(large(number), CONTEXT)
+    page, read = servicer._cache.kept.page, []
+
+    def counting(*asked: Any) -> list[Entry]:
+        entries = page(*asked)
+        read.append(sum(entry.size for entry in entries))
+        return entries
+
+    monkeypatch.setattr(servicer._cache.kept, "page", counting)
+    seen: list[str] = []
+    token = ""
+    while True:
+        listed = await servicer.ListEntries(pb.ListEntriesRequest(scope=SCOPE, page_token=token), CONTEXT)
+        assert listed.ByteSize() < 1 << 20
+        seen += [entry.text.split()[0] for entry in listed.entries]
+        token = listed.next_page_token
+        if not token:
+            break
+    assert seen == [*"76543210"]
+    assert max(read) < 2 << 20
 
 
 async def test_pages_by_token(servicer: CacheServicer) -> None:

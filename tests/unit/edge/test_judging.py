@@ -76,13 +76,80 @@ async def test_who_wants_only_the_cache_is_asked_for_no_comparison(bench: Bench)
         ("It costs $5.", "It costs €5.", False),
         ("if (!ready) start()", "if (ready) start()", False),
         ("10 - 3", "10 + 3", False),
-        ("**Yes**: it's well-known - always!", "Yes, it's well known, always.", True),
-        ("- 'COVID-19'\n- flu", "* COVID-19\n* flu", True),
+        ("**Yes**: it's well-known - always!", "Yes, it's well known, always.", None),
+        ("- COVID-19\n- Flu.", "* COVID-19\n\n* flu", True),
     ],
 )
 async def test_equality(one: str, other: str, expected: bool | None) -> None:
     """Words decide where they can: all equal, or short, or with other numbers or negations."""
     assert await Equality().same(Comparison(request(), one, other)) is expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Paris", " **paris.**\n"),
+        ("The answer is **42**.", "The answer is 42"),
+        ("**5**", "5"),
+        ("No", "no."),
+        ("In Paris, I think.", "in  Paris, I think"),
+        ("**Note:** be quick", "**Note**: be quick."),
+        ("1. Wash\n2. Dry", "1) wash\n2) dry"),
+        ("• 5 apples\n• pears", "- 5 apples\n- Pears"),
+        ("Don’t take five.", "don't take 5"),
+    ],
+)
+async def test_how_it_is_set_changes_no_answer(one: str, other: str) -> None:
+    """Bold, an item's mark, the last full stop, blanks and a sentence's capital are not what an answer says."""
+    assert await Equality().same(Comparison(request(), one, other)) is True
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("yes ✅", "yes ❌"),
+        ("Score: ★★★★★", "Score: ★"),
+        ("A → B", "A ← B"),
+        ("a ∈ b", "a ∉ b"),
+        ("5!", "5"),
+        ("mW", "MW"),
+        ("Mg", "mg"),
+        ("ls -a", "ls -A"),
+        ("[1, 2]", "(1, 2)"),
+        ('"3"', "3"),
+        ("if x:\n    a()\nb()", "if x:\n    a()\n    b()"),
+        ("new Node.next", "new node.next"),
+        ("Name: Anna", "name: Anna"),
+        ("__init__", "init"),
+        ("f(a, **b, **c)", "f(a, b, c)"),
+        ("git add .", "git add"),
+        ("echo `date`", "echo date"),
+        ("split('a  b')", "split('a b')"),
+        ("# stop()", "stop()"),
+        ("- 5", "5"),
+    ],
+)
+async def test_what_may_be_another_answer_is_not_the_same(one: str, other: str) -> None:
+    """Case within lines, line structure and any character that is no mere punctuation leave equal words open."""
+    encoder = FixedEncoder({one: 0.0, other: 0.0})
+    for judge in (Equality(), Similarity(encoder, 0.95, 0.5)):
+        assert await judge.same(Comparison(request(), one, other)) is not True
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("All is well ✅", "All's fine ❌"),
+        ("Use ls -a for that", "You use ls -A for that"),
+        ("Power is 5 mW", "The power is 5 MW"),
+        ("It is [1, 2]", "That is (1, 2)"),
+        ("It is 5! in all", "In all it's 5"),
+    ],
+)
+async def test_a_vector_hides_signs_and_case(one: str, other: str) -> None:
+    """However short, answers whose signs or whose words' case differ are not the same by their vectors."""
+    judge = Similarity(FixedEncoder({one: 0.0, other: 0.1}), 0.95, 0.5)
+    assert await judge.same(Comparison(request(), one, other)) is None
 
 
 @pytest.mark.parametrize(("degrees", "expected"), [(5.0, True), (30.0, None), (80.0, False)])

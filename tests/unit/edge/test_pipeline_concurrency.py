@@ -4,13 +4,14 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from services.chassis import call
 from services.chassis.errors import DeadlineExceeded, FulcrumError, Overloaded, Unavailable
-from services.edge.chat import Request, TextDelta
+from services.edge.chat import Request, Sampling, TextDelta
 from services.edge.receipt import Receipt
 from tests.unit.edge.parts import DONE, SMALL, Bench, control, request
 
@@ -207,6 +208,31 @@ async def test_requests_that_are_not_twins_do_not_share(bench: Bench, gate: asyn
     for caller in callers:
         assert caller.receipt
         assert caller.receipt.outcome.cache.result != "shared"
+
+
+@pytest.mark.parametrize(("stored", "executions"), [(False, 3), (True, 1)])
+async def test_each_hot_request_draws_its_own_answer(
+    bench: Bench, gate: asyncio.Event, stored: bool, executions: int
+) -> None:
+    """One sampled hot is one of many, as in the cache: alone, unless it asks that the answer be kept."""
+    hot = request(sampling=Sampling(temperature=1.5), cache_control=control(store_sampled=stored))
+    callers = [Listener(bench, hot) for _ in range(3)]
+    for caller in callers:
+        await caller.said()
+    gate.set()
+    await asyncio.wait_for(asyncio.gather(*(caller.task for caller in callers)), SOON_S)
+    assert bench.trace.count("generate small") == executions
+
+
+async def test_who_wants_a_hot_answer_kept_shares_none_that_is_not(bench: Bench, gate: asyncio.Event) -> None:
+    """`store_sampled` joined to an execution without it would be kept by nobody."""
+    hot = request(sampling=Sampling(temperature=1.5))
+    callers = [Listener(bench, hot), Listener(bench, replace(hot, cache_control=control(store_sampled=True)))]
+    for caller in callers:
+        await caller.said()
+    gate.set()
+    await asyncio.wait_for(asyncio.gather(*(caller.task for caller in callers)), SOON_S)
+    assert len(bench.cache.stores) == 1
 
 
 async def test_a_follower_outlives_its_leader(bench: Bench, gate: asyncio.Event) -> None:

@@ -127,9 +127,9 @@ async def test_a_judge_that_fails_leaves_no_good_news_alone(bench: Bench, monkey
 
 
 async def test_equal_answers_need_no_judge(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answers of the same words are equally good."""
+    """Answers that differ in how they are set alone are equally good."""
     models = serve(bench, monkeypatch, Models())
-    monkeypatch.setitem(globals(), "STRONG", WEAK.upper())
+    monkeypatch.setitem(globals(), "STRONG", f"**{WEAK}**")
     await compared(bench)
     assert [model for model, _ in models.asked] == [SMALL, LARGE]
     assert [(model, score, source) for _, model, score, source, _ in bench.router.scores] == [
