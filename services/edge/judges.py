@@ -39,39 +39,13 @@ class Judge(Protocol):
 
 
 class Equality:
-<<<<<<< HEAD
-    """Compares by words alone; see `equal`."""
-=======
-    """Answers that are written alike are equal; short ones of other words, other signs, numbers or negations are not.
-
-    Numbers in words are told where else hardly a word differs: "the two of them" may as well be "both". Answers of
-    the same words that are written otherwise (`written`) are left open: code, units and marks live by how.
-    """
->>>>>>> cacheB
+    """Compares by words and how they are written alone; see `equal`."""
 
     name = "equality"
 
     async def same(self, comparison: Comparison) -> bool | None:
-<<<<<<< HEAD
         """Whether they say the same; None where words do not tell."""
         return equal(comparison.kept, comparison.made)
-=======
-        """Compares how they are written, then their words and signs in order, without letter case."""
-        one, other = written(comparison.kept), written(comparison.made)
-        if one == other:
-            return True
-        typed = words(comparison.kept), words(comparison.made)
-        first, second = ([NUMBER_WORDS.get(word, word) for word in listed] for listed in typed)
-        if first == second:
-            return None if first and signs(one) == signs(other) else False
-        if len(first) <= _SHORT and len(second) <= _SHORT:
-            return False
-        if telling(typed[0]) != telling(typed[1]) and telling(first) != telling(second):
-            return False
-        alone = Counter(first) - Counter(second), Counter(second) - Counter(first)
-        few = alone[0].total() + alone[1].total() <= _FEW
-        return False if few and all(map(count, alone)) else None
->>>>>>> cacheB
 
 
 class Similarity:
@@ -98,48 +72,27 @@ class Similarity:
         return False if cosine <= self._different_to else None
 
 
-<<<<<<< HEAD
 def equal(one: str, other: str) -> bool | None:
-    """Compares words without letter case and punctuation, in order; signs tell equal words apart.
+    """Answers that are written alike are equal; short ones of other words, other signs, numbers or negations are not.
 
-    Equal words and signs are equal answers; short answers of other words, other numbers or negations are not. Numbers
-    in words are told where else hardly a word differs: "the two of them" may as well be "both". None is for neither.
+    Numbers in words are told where else hardly a word differs: "the two of them" may as well be "both". Answers of
+    the same words that are written otherwise (`written`) are left open: code, units and marks live by how.
     """
-    typed = _words(one), _words(other)
-    first, second = ([_NUMBER_WORDS.get(word, word) for word in words] for words in typed)
+    plain = written(one), written(other)
+    if plain[0] == plain[1]:
+        return True
+    typed = words(one), words(other)
+    first, second = ([NUMBER_WORDS.get(word, word) for word in listed] for listed in typed)
     if first == second:
-        return one.split() == other.split() or (bool(first) and _SIGN.findall(one) == _SIGN.findall(other))
+        return None if first and signs(plain[0]) == signs(plain[1]) else False
     if len(first) <= _SHORT and len(second) <= _SHORT:
         return False
-    if _telling(typed[0]) != _telling(typed[1]) and _telling(first) != _telling(second):
+    if telling(typed[0]) != telling(typed[1]) and telling(first) != telling(second):
         return False
     alone = Counter(first) - Counter(second), Counter(second) - Counter(first)
     few = alone[0].total() + alone[1].total() <= _FEW
-    return False if few and all(map(_counts, alone)) else None
+    return False if few and all(map(count, alone)) else None
 
 
-def _words(text: str) -> list[str]:
-    """Words and numbers in order, without letter case; negations apart ("can't", "cannot": can, not)."""
-    plain = text.casefold().replace("’", "'")
-    return _WORD.findall(_CONTRACTED.sub(lambda found: _WHOLE.get(found[found.lastindex or 0], " not"), plain))
-
-
-def _counts(words: Iterable[str]) -> bool:
-    """Whether one of them is a number."""
-    return any(_NUMBER.fullmatch(word) or word in _AMOUNTS for word in words)
-
-
-def _differ_unseen(one: str, other: str) -> bool:
-    """Whether long answers differ in words or signs, which their embeddings may not show."""
-    first, second = ([word for word in _words(text) if word not in _FILLERS] for text in (one, other))
-    return max(len(first), len(second)) > _LONG and (first != second or _SIGN.findall(one) != _SIGN.findall(other))
-
-
-def _telling(words: Iterable[str]) -> Counter[str]:
-    return Counter(word for word in words if _NUMBER.fullmatch(word) or word in _NEGATIONS)
-
-
-=======
->>>>>>> cacheB
 def _vector(embedding: Embedding) -> np.ndarray:
     return np.frombuffer(embedding.values, "<f4")
