@@ -54,7 +54,7 @@ class Repeating:
 
 
 def agreeing(said: str, answers: Sequence[str]) -> int:
-    """How many answers have the words and signs of what was `said`, whatever their casing, spacing and punctuation."""
+    """How many answers are written as what was `said` is (`services.edge.words.written`)."""
     return sum(equal(said, answer) is True for answer in answers)
 
 

@@ -75,12 +75,12 @@ async def test_repeats_are_drawn_by_chance(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("later", "agreement"),
     [
-        (saying("Cheap words!", "other words", "cheap  words"), 2 / 3),
+        (saying("Cheap words.", "other words", "cheap  words"), 2 / 3),
         (saying("one", "two", "three"), 0.0),
         ([*saying("cheap words"), [GONE], [TextDelta("cheap words"), GONE]], 1 / 3),
         ([[GONE], [GONE], [GONE]], None),
     ],
-    ids=["casing and signs", "none", "two fail", "all fail"],
+    ids=["a capital, a stop and blanks", "none", "two fail", "all fail"],
 )
 async def test_who_agrees(bench: Bench, later: list[Script], agreement: float | None) -> None:
     """Equal words agree; a repeat that fails agrees with nothing, and where all do nothing is known."""
@@ -185,10 +185,9 @@ async def test_a_caller_who_leaves_ends_the_repeats(bench: Bench) -> None:
         assert list(connection.execute("SELECT state, attempts FROM receipts")) == [("cancelled", 1 + REPEATS)]
 
 
-def test_agreement_is_of_words_and_signs() -> None:
-    """Numbers count, casing does not, and a long paraphrase, which words cannot tell, agrees with nothing."""
+def test_agreement_is_of_how_answers_are_written() -> None:
+    """Numbers and signs count, a capital at the beginning does not, and a long paraphrase agrees with nothing."""
     assert agreeing("42", ["42.", " 42", "43", "forty two"]) == 2
     long = "The capital of the country is the town that lies on the river."
-    assert (
-        agreeing(long, [long.upper(), "That town, which lies on the river, is the capital of the whole country."]) == 1
-    )
+    assert agreeing(long, [f"**{long}**", "That town, which lies on the river, is the capital of the country."]) == 1
+    assert agreeing("return x - y", ["return x + y", "return y - x", "return x - y"]) == 1
