@@ -98,6 +98,14 @@ class VectorIndex:
                 built.index.remove(np.array(sequences, np.int64))
                 self._changed(space, built, [(sequence, None) for sequence in sequences])
 
+    def unwrite(self, tenant: str) -> None:
+        """Removes the files of a tenant's indexes, which hold vectors that are gone; they are written anew later."""
+        self._snapshots.remove(tenant)
+        self._maker.submit(self._snapshots.remove, tenant)  # what is being made or written now holds them too
+        for space, built in self._built.items():
+            if space.partition.tenant == tenant and built.index.costly:
+                built.unwritten = max(built.unwritten, len(built.index))
+
     @property
     def bytes(self) -> int:
         """Bytes of all indexes built now."""
