@@ -70,6 +70,7 @@ class KeptEntries:
         """Removes entries, so that nothing of them can be read in a file; returns how many."""
         sequences = self._store.select(selector)
         self.remove(sequences)
+        self._index.unwrite(selector.tenant)
         self._store.empty_journal()
         self._store.aside.remove()  # it may hold any of them
         return len(sequences)

@@ -87,6 +87,13 @@ class Snapshots:
         except (OSError, RuntimeError) as error:
             structlog.get_logger("cache").warning("index not written", file=str(path), problem=str(error))
 
+    def remove(self, tenant: str) -> None:
+        """Removes the files of all indexes of a tenant."""
+        for path in self._folder.glob("*.json"):
+            note = _read(path)
+            if note is None or note.tenant == tenant:
+                self._remove(path.stem)
+
     def _remove(self, name: str) -> None:
         for path in self._folder.glob(f"{name}*"):
             with contextlib.suppress(OSError):

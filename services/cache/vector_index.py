@@ -101,6 +101,14 @@ class VectorIndex:
                 self._changed(space, built, [(sequence, None) for sequence in sequences])
             self._measure(space)
 
+    def unwrite(self, tenant: str) -> None:
+        """Removes the files of a tenant's indexes, which hold vectors that are gone; they are written anew later."""
+        self._snapshots.remove(tenant)
+        self._maker.submit(self._snapshots.remove, tenant)  # what is being made or written now holds them too
+        for space, built in self._built.items():
+            if space.partition.tenant == tenant and built.index.costly:
+                built.unwritten = max(built.unwritten, len(built.index))
+
     def close(self) -> None:
         """Waits for what is being made, and writes what changed."""
         self._maker.shutdown()

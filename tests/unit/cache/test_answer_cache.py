@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.cache import nearest
 from services.cache.decision import MissReason
 from services.cache.entry import NewEntry, Partition, Selector
 from services.cache.normalise import exact_key
@@ -300,6 +301,21 @@ def test_invalidation(tmp_path: Path) -> None:
             assert cache.kept.invalidate(selector) == removed
         assert reason(cache.lookup(ask("near two", embedding=embedding()))) is MissReason.EMPTY
         assert served(cache.lookup(ask("one", partition=Partition("rival", HERE.fingerprint)))) == "42"
+
+
+def test_a_purge_leaves_no_vectors_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is purged of a tenant, the files of its indexes are gone once the purge returns."""
+    monkeypatch.setattr(nearest, "LARGE", 100)
+    with opened(tmp_path) as cache:
+        for number in range(200):
+            cache.store(keep(f"x{number}", embedding=embedding(number / 200)))
+        cache.lookup(ask("near", embedding=embedding()))
+    files = tmp_path / "cache.sqlite.index"
+    with opened(tmp_path) as cache:
+        assert list(files.glob("*.faiss"))
+        entry = cache.kept.page(HERE.tenant, 2**62, 1)[0]
+        assert cache.kept.invalidate(Selector(HERE.tenant, entry_id=entry.entry_id)) == 1
+        assert list(files.iterdir()) == []
 
 
 def test_pages(tmp_path: Path) -> None:

@@ -226,6 +226,29 @@ def test_a_restart_reads_what_was_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("loaded", [True, False], ids=["in memory", "not in memory"])
+def test_no_file_keeps_what_a_purge_took(tmp_path: Path, loaded: bool) -> None:
+    """A tenant's files go at once, of indexes that are not in memory too; what is left is written anew later."""
+    stored = Stored()
+    known = filled(stored, 300)
+    index = VectorIndex(stored, Snapshots(tmp_path), FREE, NONE)
+    assert made(index)
+    if not loaded:
+        index.close()
+        index = VectorIndex(stored, Snapshots(tmp_path), FREE, NONE)
+    del known[0]
+    index.remove(HERE, [0])
+    index.unwrite("another")
+    assert list(tmp_path.iterdir())
+    index.unwrite(HERE.partition.tenant)
+    assert list(tmp_path.iterdir()) == []
+    index.close()
+    again = Snapshots(tmp_path).load(HERE)
+    assert (again is not None) == loaded
+    assert again is None or 0 not in again.sequences()
+
+
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("which", ["*.faiss", "*.json"])
 def test_any_damaged_byte_of_a_file_is_noticed(tmp_path: Path, which: str) -> None:
     """Whichever byte of a file changes, the index is made anew from the store, and finds the same."""
