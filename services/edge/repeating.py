@@ -68,7 +68,7 @@ async def _answer(execution: Execution, model: str) -> str | None:
 
 
 def _hot(sampling: Sampling, number: int) -> Sampling:
-    """Drawn by chance, each by its own: who is not sure says something else then."""
+    """Drawn by chance of all tokens, each by its own: who is not sure says something else then."""
     temperature = max(sampling.temperature or 0.0, LEAST_TEMPERATURE)
     seed = None if sampling.seed is None else sampling.seed ^ (number + 1)  # stays within 64 bits
-    return replace(sampling, temperature=temperature, seed=seed, top_logprobs=None)
+    return replace(sampling, temperature=temperature, top_p=None, top_k=None, seed=seed, top_logprobs=None)

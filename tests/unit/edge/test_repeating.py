@@ -64,12 +64,21 @@ async def test_repeats_are_paid_for_beside_the_answer_that_is_served(bench: Benc
 
 async def test_repeats_are_drawn_by_chance(bench: Bench) -> None:
     """Hot, of other seeds than the caller's, and without probabilities, which nobody needs then."""
-    await bench.ask(asked(sampling=Sampling(temperature=0.2, seed=7)))
+    await bench.ask(asked(sampling=Sampling(temperature=0.2, seed=7, stop=("\n",))))
     first, *others = [one.sampling for one in bench.executor.asked]
-    assert first == Sampling(temperature=0.2, seed=7)
+    assert first == Sampling(temperature=0.2, seed=7, stop=("\n",))
     assert [one.temperature for one in others] == [LEAST_TEMPERATURE] * REPEATS
     assert len({one.seed for one in (first, *others)}) == 1 + REPEATS
-    assert all(one.top_logprobs is None for one in others)
+    assert all((one.top_logprobs, one.stop) == (None, ("\n",)) for one in others)
+
+
+@pytest.mark.parametrize("greedy", [Sampling(top_k=1), Sampling(top_p=0.0)], ids=["top_k", "top_p"])
+async def test_repeats_of_a_greedy_caller_are_drawn_by_chance(bench: Bench, greedy: Sampling) -> None:
+    """Of the likeliest token alone all repeats would be the answer, however unsure the model was."""
+    await bench.ask(asked(sampling=greedy))
+    first, *others = [one.sampling for one in bench.executor.asked]
+    assert first == greedy
+    assert others == [Sampling(temperature=LEAST_TEMPERATURE)] * REPEATS
 
 
 @pytest.mark.parametrize(
