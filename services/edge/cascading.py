@@ -69,8 +69,7 @@ class Cascading:
                     self._told(plan, certainty=False)
                 return
         except FulcrumError as error:
-            others_own = isinstance(error, DeadlineExceeded) and time.monotonic() < work.deadline
-            final = is_final(error) and not others_own
+            final = is_final(error) and not _is_models_own(error, work)
             if execution.begun or final or not _served_in_need(work.request, asked.held):
                 raise
             self._take_back(work, execution, plan, error)
@@ -95,7 +94,7 @@ class Cascading:
         return replace(asked, accepted=accepted)
 
     async def _held(self, work: Work, execution: Execution, asked: _Asked, plan: Plan, until: float) -> _Asked:
-        """With the first model's whole answer; without where it fails, or is not there by `until`."""
+        """With the first model's whole answer; without where it fails, or is late by `until` or a time of its own."""
         first, strong = plan.models[:2]
         most = until - time.monotonic()
         if most <= (first.seconds or 0.0) * (2 if plan.repeats else 1):
@@ -111,6 +110,9 @@ class Cascading:
         except TimeoutError:
             self.counts["late"] += 1
         except FulcrumError as error:
+            if _is_models_own(error, work):
+                self.counts["late"] += 1
+                return asked
             refused = added and _refuses(error)
             if refused:
                 _note(work, error, f"{strong.model} answers instead of {first.model}")
@@ -167,6 +169,11 @@ class Cascading:
 
 def _note(work: Work, error: FulcrumError, consequence: str) -> None:
     work.degradations.append(Degradation("model", code_of(error).name, consequence))
+
+
+def _is_models_own(error: FulcrumError, work: Work) -> bool:
+    """Whether a deadline is over that is not the caller's, so that there is time for another model."""
+    return isinstance(error, DeadlineExceeded) and time.monotonic() < work.deadline
 
 
 def _refuses(error: FulcrumError) -> bool:

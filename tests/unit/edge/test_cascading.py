@@ -211,6 +211,21 @@ async def test_the_strong_model_keeps_its_time(bench: Bench, strong_s: float, ge
     assert bench.executor.running == 0
 
 
+@pytest.mark.parametrize("said", [0, 1], ids=["before", "after it began"])
+async def test_a_deadline_of_the_cheap_models_own_fails_no_request(bench: Bench, said: int) -> None:
+    """Where the caller has time left the strong model answers, and what was said by then is paid for."""
+    bench.executor.scripts[SMALL] = [*CHEAP[:said], DeadlineExceeded("model small", "9 s", "an answer")]
+    call.enter(call.Call("r", time.monotonic() + SOON_S))
+    try:
+        text, receipt = await bench.ask(asked())
+    finally:
+        call.enter(None)
+    assert (text, receipt.outcome.model) == ("strong words", LARGE)
+    assert bool(receipt.outcome.discarded) is bool(said)
+    assert bench.pipeline.cascading.counts == {"late": 1}
+    assert bench.at_rest()
+
+
 @pytest.mark.parametrize("script", [[CHEAP[0], asyncio.Event().wait], CHEAP], ids=["the cheap", "the strong"])
 async def test_a_caller_who_leaves_pays_for_what_was_said(bench: Bench, script: Script) -> None:
     """Whichever of the two models it leaves, no model runs on, and the ledger has all that both took."""
