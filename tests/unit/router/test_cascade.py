@@ -363,6 +363,26 @@ def test_repeats_are_within_what_may_be_spent(most: int, asked: bool) -> None:
     assert (plan.check is not None) is asked
 
 
+@pytest.mark.parametrize("kept", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("assessed", [True, False], ids=["escalated", "never assessed"])
+def test_every_decision_counts_in_what_the_bound_allows(assessed: bool, kept: float) -> None:
+    """One in five goes to the small model unasked, of the others some are kept: the rest is the strong model's.
+
+    So it is where nobody assesses it either, as the first answer was late, failed or was not asked for: else the bound
+    would allow less than it does, and the alarm suspend a promise that is kept.
+    """
+    first, direct = router(), router(loss=0.01)
+    first._policy._harms = direct._policy._harms
+    for number in range(1000):
+        decision, plan = planned(direct if number % 5 == 0 else first)
+        certain = (number // 5) % 10 < 10 * kept
+        if plan.check and (certain or assessed):
+            first.assess(decision, Signals("small", True, 5, -2.0 if certain else -9.0))
+    watch = direct._policy._harms.of(0.05)
+    assert watch._share == pytest.approx(0.2 + 0.8 * kept)
+    assert watch.allowed == pytest.approx(0.05 / (0.2 + 0.8 * kept))
+
+
 async def test_a_score_of_an_escalated_answer_is_no_harm() -> None:
     """What nobody was served harms nobody; what was kept and found worse does."""
     made = router()
