@@ -69,8 +69,7 @@ class Cascading:
                     self._told(plan, certainty=False)
                 return
         except FulcrumError as error:
-            others_own = isinstance(error, DeadlineExceeded) and time.monotonic() < work.deadline
-            final = is_final(error) and not others_own
+            final = is_final(error) and not _is_models_own(error, work)
             if execution.begun or final or not _served_in_need(work.request, asked.held):
                 raise
             self._take_back(work, execution, plan, error)
@@ -82,9 +81,10 @@ class Cascading:
         if plan.expected_kept is None or len(plan.models) < 2:
             return _Asked(plan)
         others = replace(plan, models=plan.models[1:])
-        if self._payoff(plan).is_set_aside(time.monotonic()):
+        payoff = self._payoff(plan)
+        if payoff.is_set_aside(time.monotonic()):
             self.counts["set_aside"] += 1
-            execution.assessment = f"It is not asked for now, as that did not pay: {others.models[0].model} is."
+            execution.assessment = f"It is not asked for now, as {payoff.because}: {others.models[0].model} is."
             return _Asked(others)
         until = _until(work, plan.models[1])
         asked = await self._held(work, execution, _Asked(others), plan, until)
@@ -95,7 +95,7 @@ class Cascading:
         return replace(asked, accepted=accepted)
 
     async def _held(self, work: Work, execution: Execution, asked: _Asked, plan: Plan, until: float) -> _Asked:
-        """With the first model's whole answer; without where it fails, or is not there by `until`."""
+        """With the first model's whole answer; without where it fails, or is late by `until` or a time of its own."""
         first, strong = plan.models[:2]
         most = until - time.monotonic()
         if most <= (first.seconds or 0.0) * (2 if plan.repeats else 1):
@@ -111,6 +111,9 @@ class Cascading:
         except TimeoutError:
             self.counts["late"] += 1
         except FulcrumError as error:
+            if _is_models_own(error, work):
+                self.counts["late"] += 1
+                return asked
             refused = added and _refuses(error)
             if refused:
                 _note(work, error, f"{strong.model} answers instead of {first.model}")
@@ -126,9 +129,12 @@ class Cascading:
         if signals.complete and signals.output_tokens:
             if plan.repeats:
                 asked = self._repeating.agreement(work, execution, _text(held), plan.repeats, until)
-                signals = replace(signals, agreement=await asked)
-            certainty = signals.agreement if plan.repeats else signals.mean_logprob
-            self._told(plan, certainty=certainty is not None)
+                agreement = await asked
+                signals = replace(signals, agreement=agreement.share)
+                if agreement.share is not None or agreement.failed:
+                    self._told(plan, certainty=agreement.share is not None)
+            else:
+                self._told(plan, certainty=signals.mean_logprob is not None)
         assess = self._router.assess(plan.decision_id, signals)
         found = await work.advisory("router", f"{plan.models[1].model} answers", assess)
         self.counts["unassessed" if found is None else "kept" if found.accepted else "escalated"] += 1
@@ -148,7 +154,7 @@ class Cascading:
 
     def _told(self, plan: Plan, certainty: bool) -> None:
         if self._payoff(plan).told(certainty, time.monotonic()):
-            self._tell(plan, "nothing tells how sure it was of its answers, so that nobody can assess them")
+            self._tell(plan)
 
     def _paid(self, work: Work, execution: Execution, plan: Plan, kept: bool) -> None:
         """Books what the first answer took, as far as costs are known."""
@@ -157,16 +163,22 @@ class Cascading:
         if paid is not None and strong:
             now, expected = time.monotonic(), plan.expected_kept or 0.0
             if self._payoff(plan).paid(paid / strong, kept, expected, now):
-                self._tell(plan, "its answers cost more than those that were kept spared")
+                self._tell(plan)
 
-    def _tell(self, plan: Plan, because: str) -> None:
+    def _tell(self, plan: Plan) -> None:
         first, strong = (planned.model for planned in plan.models[:2])
+        because = self._payoff(plan).because
         log = structlog.get_logger("edge")
         log.warning("a model is not asked first for now", model=first, before=strong, because=because, seconds=PAUSE_S)
 
 
 def _note(work: Work, error: FulcrumError, consequence: str) -> None:
     work.degradations.append(Degradation("model", code_of(error).name, consequence))
+
+
+def _is_models_own(error: FulcrumError, work: Work) -> bool:
+    """Whether a deadline is over that is not the caller's, so that there is time for another model."""
+    return isinstance(error, DeadlineExceeded) and time.monotonic() < work.deadline
 
 
 def _refuses(error: FulcrumError) -> bool:

@@ -5,18 +5,26 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from services.chassis.errors import FulcrumError
+from services.chassis.errors import DeadlineExceeded, FulcrumError, Overloaded
 from services.edge.accounts import Accounts
 from services.edge.attempts import Attempts
 from services.edge.chat import PlannedModel, Sampling, TextDelta
 from services.edge.execution import Execution
 from services.edge.judges import equal
-from services.edge.ports import Plan
+from services.edge.ports import EXECUTOR, Plan
 from services.edge.work import Work
 
 LEAST_TEMPERATURE = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """The share of repeats that agree, None where there is none; `failed` is whether the model itself failed at any."""
+
+    share: float | None
+    failed: bool
 
 
 class Repeating:
@@ -26,20 +34,19 @@ class Repeating:
         self._attempts = attempts
         self._accounts = accounts
 
-    async def agreement(
-        self, work: Work, execution: Execution, said: str, repeats: int, deadline: float
-    ) -> float | None:
-        """The share of `repeats` more answers of the model asked last that agree with what it `said`.
+    async def agreement(self, work: Work, execution: Execution, said: str, repeats: int, deadline: float) -> Agreement:
+        """How many of `repeats` more answers of the model asked last agree with what it `said`.
 
         They run side by side, and none outlives this. One that fails or is not there by the `deadline`, in monotonic
-        seconds, agrees with nothing; where no other is there either, None. What they took is added to the execution.
+        seconds, agrees with nothing; where no other is there either, nothing is known. What they took is added to the
+        execution.
         """
         model = execution.model or ""
         again = [replace(work.request, sampling=_hot(work.request.sampling, number)) for number in range(repeats)]
         asked = [(Execution(self._attempts, Work(request, 0.0, 0.0)), request) for request in again]
         begin = time.monotonic()
         left_s = deadline - begin
-        running: list[asyncio.Task[str | None]] = []
+        running: list[asyncio.Task[str | FulcrumError]] = []
         try:
             async with asyncio.timeout(left_s if math.isfinite(left_s) else None), asyncio.TaskGroup() as group:
                 running += [group.create_task(_answer(one, model)) for one, _ in asked]
@@ -49,8 +56,9 @@ class Repeating:
             took = [(one, self._accounts.spent(request, one)) for one, request in asked]
             execution.beside(took, time.monotonic() - begin)
         found = [task.result() for task in running if not task.cancelled()]
-        answers = [answer for answer in found if answer is not None]
-        return agreeing(said, answers) / repeats if answers else None
+        answers = [one for one in found if isinstance(one, str)]
+        share = agreeing(said, answers) / repeats if answers else None
+        return Agreement(share, any(isinstance(one, FulcrumError) and _is_failure(one) for one in found))
 
 
 def agreeing(said: str, answers: Sequence[str]) -> int:
@@ -58,17 +66,22 @@ def agreeing(said: str, answers: Sequence[str]) -> int:
     return sum(equal(said, answer) is True for answer in answers)
 
 
-async def _answer(execution: Execution, model: str) -> str | None:
-    """What is said; None where the model fails."""
+async def _answer(execution: Execution, model: str) -> str | FulcrumError:
+    """What is said, or what it fails with."""
     try:
         async with aclosing(execution.run(Plan("", (PlannedModel(model),), "a repeat"))) as events:
             return "".join([event.text async for event in events if isinstance(event, TextDelta)])
-    except FulcrumError:
-        return None
+    except FulcrumError as error:
+        return error
+
+
+def _is_failure(error: FulcrumError) -> bool:
+    """Whether a model failed, rather than that it was busy, the time was short or nobody reached it."""
+    return not (isinstance(error, DeadlineExceeded | Overloaded) or error.elsewhere or error.field == EXECUTOR)
 
 
 def _hot(sampling: Sampling, number: int) -> Sampling:
-    """Drawn by chance, each by its own: who is not sure says something else then."""
+    """Drawn by chance of all tokens, each by its own: who is not sure says something else then."""
     temperature = max(sampling.temperature or 0.0, LEAST_TEMPERATURE)
     seed = None if sampling.seed is None else sampling.seed ^ (number + 1)  # stays within 64 bits
-    return replace(sampling, temperature=temperature, seed=seed, top_logprobs=None)
+    return replace(sampling, temperature=temperature, top_p=None, top_k=None, seed=seed, top_logprobs=None)

@@ -4,6 +4,10 @@ A prompt goes to the cheap model unasked where its predicted loss is below a thr
 kept where its risk (`services/router/risk.py`) is below the same one, if asking for it pays. So what a calibrated
 prompt needs to be harmed is one number, and what calibrates routing calibrates both steps together.
 
+Where it is not known of some prompts how sure the model was, two thresholds are read and the stricter holds: of the
+others alone, which is right where that is missing by chance, and of all, as if those were harmed only unasked, which is
+right where it will be missing of the same prompts again, as of answers that are cut off.
+
 At the split of money and harm that a threshold stands for, a harm is worth the strong answer's cost over it. Asking
 first pays where the cheap answer's share of that cost is below the mean of what is gained, 1 - risk / threshold where
 that is positive, over the prompts of nearly the same predicted loss.
@@ -55,9 +59,8 @@ class Cascade:
         column, self._models = list(models).index(model), list(models)
         self.repeats, self._cost_ratio = repeats, cost_ratio
         told = np.isfinite(certainty) | ~np.isfinite(losses[:, column])  # of others nobody knows what would be kept
-        losses, harms, groups, certainty = losses[told], harms[told], groups[told], certainty[told]
-        known = np.isfinite(losses[:, column])
-        fits = np.unique(groups, return_inverse=True)[1] % _FITTED_PART == 0
+        known = told & np.isfinite(losses[:, column])
+        fits = _fitting(groups, told)
         fitted = known & fits
         if fitted.sum() < LEAST_ANSWERS or harms[fitted, column].sum() < LEAST_HARMS:
             raise ValueError(f"{model}: {fitted.sum()} answers of known certainty, {harms[fitted, column].sum()} harms")
@@ -65,19 +68,22 @@ class Cascade:
         self._nearby_losses = losses[fitted, column][order].astype(np.float64)
         self._nearby_certainty = certainty[fitted][order]
         self.risk: Risk = fit_risk(self._nearby_losses, self._nearby_certainty, harms[fitted, column][order])
-        self._losses, self._model = losses[~fits], column
-        loss = self._losses[:, column].astype(np.float64)
+        left, told = losses[~fits], told[~fits]
+        loss = left[:, column].astype(np.float64)
         risks = np.where(known[~fits], self.risk.of(loss, certainty[~fits]), np.inf)
-        self._begins = np.where(np.isfinite(loss), self.begins(loss), np.inf)
-        self._risks = risks.astype(np.float32)
-        onset = self._losses.copy()
-        onset[:, column] = np.minimum(loss, np.maximum(risks, self._begins))
-        self._calibration = Calibration(models, onset, harms[~fits], groups[~fits])
-        self._routing = Calibration(models, self._losses, harms[~fits], groups[~fits])
+        begins = np.where(np.isfinite(loss), self.begins(loss), np.inf)
+        onset = left.copy()
+        onset[:, column] = np.minimum(loss, np.maximum(risks, begins))
+        harms, groups = harms[~fits], groups[~fits]
+        counted = [told] if told.all() else [told, np.ones_like(told)]
+        self._calibrations = [Calibration(models, onset[some], harms[some], groups[some]) for some in counted]
+        self._routing = Calibration(models, left[told], harms[told], groups[told])
+        self._losses, self._model = left[told], column
+        self._risks, self._begins = risks[told].astype(np.float32), begins[told]
 
     def threshold(self, names: tuple[str, ...], bound: float, confidence: float | None) -> float:
         """As `Calibration.threshold`, for both steps together, whichever of `names` below it is chosen."""
-        return self._calibration.threshold(names, bound, confidence, in_order=False)
+        return min(one.threshold(names, bound, confidence, in_order=False) for one in self._calibrations)
 
     def begins(self, losses: NDArray[np.float64], cost_ratio: float = 0.0) -> NDArray[np.float64]:
         """The threshold beyond which asking first pays, for predicted losses [n]; infinite where it never does.
@@ -151,3 +157,15 @@ class Cascade:
         places = np.searchsorted(self._nearby_losses, losses)
         starts = np.minimum(np.maximum(0, places - size // 2), len(self._nearby_losses) - size)
         return self.risk.of(losses[:, None], self._nearby_certainty[starts[:, None] + np.arange(size)])
+
+
+def _fitting(groups: NDArray[np.integer], told: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which prompts fit the risk, [n]: of groups with a prompt that is told, and of the others, each third one.
+
+    So those that are left have as many of either kind, a share, as all.
+    """
+    found = np.zeros(len(groups), np.bool_)
+    with_told = np.isin(groups, groups[told])
+    for some in (with_told, ~with_told):
+        found[some] = np.unique(groups[some], return_inverse=True)[1] % _FITTED_PART == 0
+    return found

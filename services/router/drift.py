@@ -71,8 +71,12 @@ class HarmWatches:
         return found
 
     def decided(self, bound: float, weak: bool) -> None:
-        """One more decision under a bound: whether a weaker model answers."""
+        """One more decision under a bound: whether a weaker model answers, as far as that is known yet."""
         self.of(bound).decided(weak, bound)
+
+    def kept(self, bound: float) -> None:
+        """Of a decision under a bound that was to be assessed: a weaker model's answer is served after all."""
+        self.of(bound).kept()
 
     def judge(self, bound: float, harmed: bool, basis: Basis = Basis.JUDGED) -> None:
         """A weaker answer under a bound, with the strong model's beside it: whether it is worse than that."""
@@ -111,6 +115,10 @@ class HarmWatch:
         weight = 1 / min(self._decisions, _MEMORY)
         self._share += weight * (weak - self._share)
         self._bound += weight * (bound - self._bound)
+
+    def kept(self) -> None:
+        """A decision that counted as the strong model's is a weaker one's, as its answer was good enough."""
+        self._share = min(1.0, self._share + 1 / min(max(1, self._decisions), _MEMORY))
 
     @property
     def allowed(self) -> float:

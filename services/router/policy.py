@@ -84,9 +84,9 @@ class Policy:
         planned = _planned(order, prediction, able)
         weak = choice.model is not ranked[0] and choice.reason is not Reason.CONTINUES_TOOL_CALL
         bound = query.objective.max_quality_loss
-        if ranked[0].model.is_default and not choice.check:
-            self._harms.decided(bound, weak)
         promised = weak and ranked[0].model.is_default and not choice.check
+        if ranked[0].model.is_default:
+            self._harms.decided(bound, promised)
         why = f"{choice.model.name}: {choice.why}."
         unfamiliar = prediction is not None and bool(prediction.unfamiliar)
         covered = promised, bound, self._version, unfamiliar
@@ -95,8 +95,8 @@ class Policy:
 
     def assessed(self, plan: Plan, kept: bool) -> None:
         """Learns whether an answer passed the check of a plan; one of another predictor says nothing of this one."""
-        if plan.version == self._version:
-            self._harms.decided(plan.bound, kept)
+        if kept and plan.version == self._version:
+            self._harms.kept(plan.bound)
 
     def _predict(self, query: Query) -> Prediction | None:
         if query.vector is None:

@@ -162,7 +162,7 @@ async def test_a_model_that_tells_no_probabilities_fails_no_request(
         told = [(one.part, one.consequence) for one in receipt.outcome.degradations]
         assert told == ([("model", "large answers instead of small")] if number < MOST_UNTOLD else [])
     assert bench.pipeline.cascading.counts == {"refused": MOST_UNTOLD, "set_aside": 2}
-    assert "It is not asked for now" in receipt.outcome.route.explanation
+    assert "It is not asked for now, as nothing tells how sure it was" in receipt.outcome.route.explanation
 
 
 async def test_a_wrong_request_fails_with_the_strong_models_error(bench: Bench) -> None:
@@ -209,6 +209,21 @@ async def test_the_strong_model_keeps_its_time(bench: Bench, strong_s: float, ge
     assert bool(receipt.outcome.discarded) is generates
     assert bench.pipeline.cascading.counts == ({"late": 1} if generates else {"passed_over": 1})
     assert bench.executor.running == 0
+
+
+@pytest.mark.parametrize("said", [0, 1], ids=["before", "after it began"])
+async def test_a_deadline_of_the_cheap_models_own_fails_no_request(bench: Bench, said: int) -> None:
+    """Where the caller has time left the strong model answers, and what was said by then is paid for."""
+    bench.executor.scripts[SMALL] = [*CHEAP[:said], DeadlineExceeded("model small", "9 s", "an answer")]
+    call.enter(call.Call("r", time.monotonic() + SOON_S))
+    try:
+        text, receipt = await bench.ask(asked())
+    finally:
+        call.enter(None)
+    assert (text, receipt.outcome.model) == ("strong words", LARGE)
+    assert bool(receipt.outcome.discarded) is bool(said)
+    assert bench.pipeline.cascading.counts == {"late": 1}
+    assert bench.at_rest()
 
 
 @pytest.mark.parametrize("script", [[CHEAP[0], asyncio.Event().wait], CHEAP], ids=["the cheap", "the strong"])
@@ -327,6 +342,7 @@ async def test_a_pair_that_does_not_pay_is_set_aside(bench: Bench) -> None:
     assert receipt.outcome.discarded == ()
     assert bench.trace.count("generate small") == 80
     assert bench.pipeline.cascading.counts == {"escalated": 80, "set_aside": 5}
+    assert "as its answers cost more than those that were kept spared" in receipt.outcome.route.explanation
     (payoff,) = bench.pipeline.cascading.payoffs.values()
     assert (payoff.answers, payoff.kept, payoff.times_set_aside) == (80, 0, 1)
     assert (payoff.expected_kept, payoff.cost) == pytest.approx((40.0, 10.0))

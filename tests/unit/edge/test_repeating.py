@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from services.chassis import call
-from services.chassis.errors import Unavailable
+from services.chassis.errors import DeadlineExceeded, Overloaded, Unavailable
 from services.edge.chat import Discarded, Finish, FinishReason, Objective, Request, Sampling, Spent, TextDelta, Usage
 from services.edge.payoff import MOST_UNTOLD
 from services.edge.ports import Signals
@@ -64,12 +64,21 @@ async def test_repeats_are_paid_for_beside_the_answer_that_is_served(bench: Benc
 
 async def test_repeats_are_drawn_by_chance(bench: Bench) -> None:
     """Hot, of other seeds than the caller's, and without probabilities, which nobody needs then."""
-    await bench.ask(asked(sampling=Sampling(temperature=0.2, seed=7)))
+    await bench.ask(asked(sampling=Sampling(temperature=0.2, seed=7, stop=("\n",))))
     first, *others = [one.sampling for one in bench.executor.asked]
-    assert first == Sampling(temperature=0.2, seed=7)
+    assert first == Sampling(temperature=0.2, seed=7, stop=("\n",))
     assert [one.temperature for one in others] == [LEAST_TEMPERATURE] * REPEATS
     assert len({one.seed for one in (first, *others)}) == 1 + REPEATS
-    assert all(one.top_logprobs is None for one in others)
+    assert all((one.top_logprobs, one.stop) == (None, ("\n",)) for one in others)
+
+
+@pytest.mark.parametrize("greedy", [Sampling(top_k=1), Sampling(top_p=0.0)], ids=["top_k", "top_p"])
+async def test_repeats_of_a_greedy_caller_are_drawn_by_chance(bench: Bench, greedy: Sampling) -> None:
+    """Of the likeliest token alone all repeats would be the answer, however unsure the model was."""
+    await bench.ask(asked(sampling=greedy))
+    first, *others = [one.sampling for one in bench.executor.asked]
+    assert first == greedy
+    assert others == [Sampling(temperature=LEAST_TEMPERATURE)] * REPEATS
 
 
 @pytest.mark.parametrize(
@@ -129,6 +138,29 @@ async def test_a_model_whose_repeats_fail_is_not_asked_for_long(bench: Bench) ->
         bench.executor.later[SMALL] = ([] if number == 0 else [CHEAP]) + [[GONE]] * REPEATS
         await bench.ask(asked(request_id=str(number), cache_control=control(no_store=True)))
     assert bench.pipeline.cascading.counts == {"escalated": MOST_UNTOLD, "set_aside": 1}
+
+
+@pytest.mark.parametrize(
+    "repeat",
+    [
+        [Overloaded("queue", "64 waiting", "at most 64")],
+        [DeadlineExceeded("model small", "9 s", "an answer")],
+        [asyncio.Event().wait],
+    ],
+    ids=["busy", "its own time", "a caller in a hurry"],
+)
+async def test_repeats_that_came_too_late_say_nothing_of_a_model(bench: Bench, repeat: Script) -> None:
+    """Nothing is known of this answer, and other callers have the model asked first as before."""
+    bench.router.accepts, bench.router.seconds = False, (0.01, 0.1)
+    for number in range(MOST_UNTOLD + 1):
+        bench.executor.later[SMALL] = ([] if number == 0 else [CHEAP]) + [repeat] * REPEATS
+        call.enter(call.Call("r", time.monotonic() + 0.2))
+        try:
+            await bench.ask(asked(request_id=str(number), cache_control=control(no_store=True)))
+        finally:
+            call.enter(None)
+    assert {signals.agreement for _, signals in bench.router.assessed} == {None}
+    assert bench.pipeline.cascading.counts == {"escalated": MOST_UNTOLD + 1}
 
 
 async def test_the_strong_model_keeps_its_time(bench: Bench) -> None:

@@ -114,6 +114,36 @@ def test_prompts_of_unknown_certainty_calibrate_nothing() -> None:
     assert all_told.threshold(("small",), 0.05, None) == alone.threshold(("small",), 0.05, None)
 
 
+@pytest.mark.parametrize("gone", [0.0, 0.25, 0.5])
+def test_what_is_missing_of_bad_answers_keeps_the_bound(gone: float) -> None:
+    """So many of the harmful answers are cut off, in outcomes as in traffic: the prompts left look better than all.
+
+    By these alone the harm is 0.058 and 0.072.
+    """
+    shares = []
+    for seed in range(40):
+        (losses, harms, certainty), (fresh, worse, sure) = (
+            _cut_off(prompts, of, gone) for prompts, of in ((1500, seed), (5000, 1000 + seed))
+        )
+        pair = Cascade("small", MODELS, losses, harms, np.arange(1500), certainty, 0.01, REPEATS)
+        threshold, loss = pair.threshold(("small",), 0.05, None), fresh[:, 0].astype(np.float64)
+        asked = (pair.begins(loss) < threshold) & np.isfinite(sure)
+        kept = (loss < threshold) | (asked & (pair.risk.of(loss, sure) < threshold))
+        shares.append(float((kept & worse[:, 0]).mean()))
+    assert np.mean(shares) <= 0.05 + 2 * np.std(shares) / np.sqrt(len(shares))
+    assert np.mean(shares) > 0.04
+
+
+def _cut_off(prompts: int, seed: int, gone: float) -> Drawn:
+    rng = np.random.default_rng(seed)
+    loss = rng.uniform(0.01, 0.6, prompts)
+    harm = rng.uniform(size=prompts) < loss
+    same = rng.binomial(REPEATS, np.where(harm, 0.2, 0.9)) / REPEATS
+    certainty = np.where(harm & (rng.uniform(size=prompts) < gone), np.nan, same)
+    none = np.zeros(prompts)
+    return np.stack([loss, none], 1).astype(np.float32), np.stack([harm, none > 0], 1), certainty
+
+
 def test_too_little_evidence_is_none() -> None:
     """Fewer than a hundred answers of known certainty, or ten harms among them, fit no risk."""
     losses, harms, certainty = drawn(1500, 0)
@@ -361,6 +391,26 @@ def test_repeats_are_within_what_may_be_spent(most: int, asked: bool) -> None:
     """The large answer is 1,080,000 nano-dollars, each of four small ones 54,000."""
     _, plan = planned(router(agreement=True), max_cost_nano_usd=most)
     assert (plan.check is not None) is asked
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("assessed", [True, False], ids=["escalated", "never assessed"])
+def test_every_decision_counts_in_what_the_bound_allows(assessed: bool, kept: float) -> None:
+    """One in five goes to the small model unasked, of the others some are kept: the rest is the strong model's.
+
+    So it is where nobody assesses it either, as the first answer was late, failed or was not asked for: else the bound
+    would allow less than it does, and the alarm suspend a promise that is kept.
+    """
+    first, direct = router(), router(loss=0.01)
+    first._policy._harms = direct._policy._harms
+    for number in range(1000):
+        decision, plan = planned(direct if number % 5 == 0 else first)
+        certain = (number // 5) % 10 < 10 * kept
+        if plan.check and (certain or assessed):
+            first.assess(decision, Signals("small", True, 5, -2.0 if certain else -9.0))
+    watch = direct._policy._harms.of(0.05)
+    assert watch._share == pytest.approx(0.2 + 0.8 * kept)
+    assert watch.allowed == pytest.approx(0.05 / (0.2 + 0.8 * kept))
 
 
 async def test_a_score_of_an_escalated_answer_is_no_harm() -> None:
