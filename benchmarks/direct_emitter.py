@@ -92,6 +92,8 @@ class DirectEmitter:
         if not isinstance(stacked, Packed):
             return torch.nn.functional.linear(x, stacked, bias)
         features = x.shape[-1]
+        if x.numel() > gemv.MOST_ROWS * features:
+            raise ValueError(f"rows: got {x.numel() // features}, expected at most {gemv.MOST_ROWS} with 4-bit weights")
         fixed = gemv.constants(features, len(stacked.packed), features // stacked.scales.shape[1])
         inputs = {"x": x.reshape(-1, features), "packed": stacked.packed, "scales": stacked.scales}
         product = self._launch(gemv.W4A16_GEMV, fixed, inputs)[0].view(*x.shape[:-1], -1)

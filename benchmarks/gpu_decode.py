@@ -126,6 +126,8 @@ def direct_rate(shape: DecoderShape, rows: int, target: Target, packed: bool = F
     memory = empty_memory(shape, rows, target.activation, target.device)
     memory.starts.fill_(HELD)
     tokens = torch.zeros((rows, 1), dtype=torch.int64, device=target.device)
+    if not emit_pass(weights, shape, tokens, memory, target.activation, target.architecture).isfinite().all():
+        raise ValueError("logits: got some that are not finite, expected none")
     step = captured(lambda: emit_pass(weights, shape, tokens, memory, target.activation, target.architecture))
     return rows * STEPS / step_seconds(step, STEPS)
 

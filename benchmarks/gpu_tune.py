@@ -77,7 +77,7 @@ def spaces() -> Sequence[Space]:
         Space("gqa_decode_split", split, attention_case, few),
         Space("gqa_decode_reduce", {"num_warps": warps[:4], "num_stages": (1,)}, attention_case, few),
         Space("w4a16_gemv", product, gemv_case, few),
-        Space("mean_pool_l2", {"BLOCK_POSITIONS": (4, 8, 16), "STAGES": (2, 3, 5, 7), "num_warps": (4, 8, 16),
+        Space("mean_pool_l2", {"BLOCK_POSITIONS": (4, 8, 16), "STAGES": (2, 3, 4, 6), "num_warps": (2, 4, 8),
               "num_stages": (1,)}, pool_case, (full,)),
         Space("sample_candidates", {"CAP": (64,), "BLOCK": (2048, 4096, 8192), "num_warps": (4, 8, 16),
               "num_stages": (1,)}, drawn, few),
@@ -199,10 +199,10 @@ def timed(space: Space, candidates: Candidates, launches: Launches) -> list[dict
             one["us"] = []
             for place, sizes in enumerate(space.sizes):
                 case = candidates.case(space, sizes, tried)
-                first = case.run(launches, case.inputs)[0].float()
+                outputs = case.run(launches, case.inputs)
                 if tried is None:
-                    expected.append(first)
-                if (first - expected[place]).abs().max() > AGREE * expected[place].abs().max():
+                    expected.append(outputs)
+                if not all(map(agree, outputs, expected[place])):
                     raise ValueError(f"computes something else at size {place}")
                 seconds = call_seconds(partial(case.run, launches), case.inputs, CALLS, ROUNDS)
                 one["us"].append(round(1e6 * seconds, 2))
@@ -212,6 +212,14 @@ def timed(space: Space, candidates: Candidates, launches: Launches) -> list[dict
             one["refused"] = str(error)
         found.append(one)
     return found
+
+
+def agree(found: Any, expected: Any) -> bool:
+    """Whether an output is the present configuration's but for the order of its sums; NaN is never."""
+    if not expected.is_floating_point():
+        return bool(torch.equal(found, expected))
+    one, other = found.float(), expected.float()
+    return bool((one - other).abs().max() <= AGREE * other.abs().max())
 
 
 def table(kernel: str, found: Sequence[Mapping[str, Any]]) -> str:

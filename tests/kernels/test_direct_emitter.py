@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import triton
 
 from benchmarks.direct_emitter import Packed, emit_pass, empty_memory
+from benchmarks.swiglu_kernel import BLOCK, swiglu
 from kernels.launch import TORCH_TYPES
 from kernels.w4a16_gemv.reference import dequantise, quantise
 from services.executor.models import numpy_emitter
@@ -57,3 +59,13 @@ def test_weights_of_four_bits_are_those_that_were_kept(tmp_path: Path) -> None:
         for weights in (packed, plain)
     )
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_gate_has_as_many_blocks_as_it_takes() -> None:
+    """The last one is not full; rows follow one another."""
+    width = 2 * BLOCK + 52
+    both = torch.randn((3, 2 * width), generator=torch.Generator().manual_seed(3))
+    gated = torch.full((3, width), float("nan"))
+    swiglu[(3, triton.cdiv(width, BLOCK))](both, gated, width, BLOCK)
+    gate, up = both.split(width, dim=-1)
+    torch.testing.assert_close(gated, torch.nn.functional.silu(gate) * up)

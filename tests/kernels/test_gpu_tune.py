@@ -49,6 +49,24 @@ def test_candidates_name_what_a_contract_has_tuned() -> None:
     assert {space.kernel: set(space.candidates) for space in gpu_tune.spaces()} == tuned
 
 
+def test_what_is_tuned_for_an_h100_is_a_candidate() -> None:
+    """So that the tuner finds it again."""
+    kept = {one.contract.name: one.configuration for one in specimens(90)}
+    assert [
+        space.kernel for space in gpu_tune.spaces() if kept[space.kernel] not in gpu_tune.configurations(space)
+    ] == []
+
+
+def test_outputs_agree_but_for_the_order_of_sums() -> None:
+    """Whole numbers exactly; what is NaN never does."""
+    one = torch.tensor([1.0, 100.0])
+    assert gpu_tune.agree(one + 1, one)
+    assert not gpu_tune.agree(one + 3, one)
+    assert not gpu_tune.agree(one * float("nan"), one)
+    assert gpu_tune.agree(one.int(), one.int())
+    assert not gpu_tune.agree(one.int() + 1, one.int())
+
+
 def test_each_configuration_is_compiled_once() -> None:
     """The present one and the candidates, however many sizes share it."""
     later = Later()

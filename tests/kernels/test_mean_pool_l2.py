@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kernels.launch import launch
@@ -31,6 +31,7 @@ def check(kernel: Any, seed: int, rows: int, positions: int, features: int, gap:
 
 
 @REPEATABLE
+@example(0, 2, 300, 5, 0, "fp32")  # more than one block of the mask
 @given(seeds, st.integers(1, 4), st.integers(1, 19), st.integers(1, 130), st.integers(0, 5), types)
 def test_agrees_with_the_reference(seed: int, rows: int, positions: int, features: int, gap: int, kind: str) -> None:
     """Any number of positions and features, gaps between positions, every type."""

@@ -73,6 +73,7 @@ def _gemv_fp16(kernel: Any) -> None:
 
 def _pool(kernel: Any) -> None:
     test_mean_pool_l2.check(kernel, 1, rows=3, positions=11, features=50, gap=3, kind="fp32")
+    test_mean_pool_l2.check(kernel, 1, rows=2, positions=200, features=5, gap=0, kind="fp32")
 
 
 def _sample(kernel: Any) -> None:
