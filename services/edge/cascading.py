@@ -98,7 +98,8 @@ class Cascading:
         """With the first model's whole answer; without where it fails, or is late by `until` or a time of its own."""
         first, strong = plan.models[:2]
         most = until - time.monotonic()
-        if most <= (first.seconds or 0.0) * (2 if plan.repeats else 1):
+        in_time = most > (first.seconds or 0.0) * (2 if plan.repeats else 1)
+        if not in_time or not self._repeating.has_room(plan.repeats):
             self.counts["passed_over"] += 1
             return asked
         sampling = work.request.sampling

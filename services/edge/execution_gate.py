@@ -39,9 +39,14 @@ class ExecutionGate:
         return max(1, int(self._limit))
 
     @property
+    def room(self) -> int:
+        """How many more would be let in."""
+        return max(0, self.limit - self.under_way)
+
+    @property
     def full(self) -> bool:
         """Whether another one would be refused."""
-        return self.under_way >= self.limit
+        return self.room == 0
 
     def refusal(self) -> Overloaded:
         """What is said to one that is refused."""
@@ -51,7 +56,7 @@ class ExecutionGate:
 
     @contextmanager
     def place(self) -> Generator[Callable[[], None], None, None]:
-        """Room for one request while it lasts; what it yields is called where its execution begins.
+        """Room for one request, or a repeat, while it lasts; what it yields is called where its execution begins.
 
         Raises:
             Overloaded: there is none.

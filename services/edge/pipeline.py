@@ -64,7 +64,7 @@ class Pipeline:
         budget = ShadowBudget(self._limits, ledger, settings.shadow.usd_per_day)
         comparing = Comparing(settings.shadow, calls, catalogue, budget)
         self.shadowing = Shadowing(settings.shadow, router, comparing, catalogue, self._gate)
-        self.cascading = Cascading(router, self._accounts, Repeating(self.attempts, self._accounts))
+        self.cascading = Cascading(router, self._accounts, Repeating(self.attempts, self._accounts, self._gate))
         self._planning = Planning(router, catalogue, settings.remembered_turns, settings.prefix_kept_s)
         self._under_way = 0
         self._looking = 0

@@ -12,6 +12,7 @@ from services.edge.accounts import Accounts
 from services.edge.attempts import Attempts
 from services.edge.chat import PlannedModel, Sampling, TextDelta
 from services.edge.execution import Execution
+from services.edge.execution_gate import ExecutionGate
 from services.edge.judges import equal
 from services.edge.ports import EXECUTOR, Plan
 from services.edge.work import Work
@@ -28,11 +29,16 @@ class Agreement:
 
 
 class Repeating:
-    """Repeats are part of the request: its time is theirs, and it pays for them."""
+    """Repeats are part of the request: its time is theirs, and it pays for them; each has a place at the gate."""
 
-    def __init__(self, attempts: Attempts, accounts: Accounts) -> None:
+    def __init__(self, attempts: Attempts, accounts: Accounts, gate: ExecutionGate) -> None:
         self._attempts = attempts
         self._accounts = accounts
+        self._gate = gate
+
+    def has_room(self, repeats: int) -> bool:
+        """Whether there are places for so many now."""
+        return self._gate.room >= repeats
 
     async def agreement(self, work: Work, execution: Execution, said: str, repeats: int, deadline: float) -> Agreement:
         """How many of `repeats` more answers of the model asked last agree with what it `said`.
@@ -49,7 +55,7 @@ class Repeating:
         running: list[asyncio.Task[str | FulcrumError]] = []
         try:
             async with asyncio.timeout(left_s if math.isfinite(left_s) else None), asyncio.TaskGroup() as group:
-                running += [group.create_task(_answer(one, model)) for one, _ in asked]
+                running += [group.create_task(self._answer(one, model)) for one, _ in asked]
         except TimeoutError:
             pass
         finally:
@@ -60,19 +66,21 @@ class Repeating:
         share = agreeing(said, answers) / repeats if answers else None
         return Agreement(share, any(isinstance(one, FulcrumError) and _is_failure(one) for one in found))
 
+    async def _answer(self, execution: Execution, model: str) -> str | FulcrumError:
+        """What is said, or what it fails with, be it for want of a place."""
+        plan = Plan("", (PlannedModel(model),), "a repeat")
+        try:
+            with self._gate.place() as executing:
+                executing()
+                async with aclosing(execution.run(plan)) as events:
+                    return "".join([event.text async for event in events if isinstance(event, TextDelta)])
+        except FulcrumError as error:
+            return error
+
 
 def agreeing(said: str, answers: Sequence[str]) -> int:
     """How many answers are written as what was `said` is (`services.edge.words.written`)."""
     return sum(equal(said, answer) is True for answer in answers)
-
-
-async def _answer(execution: Execution, model: str) -> str | FulcrumError:
-    """What is said, or what it fails with."""
-    try:
-        async with aclosing(execution.run(Plan("", (PlannedModel(model),), "a repeat"))) as events:
-            return "".join([event.text async for event in events if isinstance(event, TextDelta)])
-    except FulcrumError as error:
-        return error
 
 
 def _is_failure(error: FulcrumError) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +160,8 @@ async def test_repeats_that_came_too_late_say_nothing_of_a_model(bench: Bench, r
         finally:
             call.enter(None)
     assert {signals.agreement for _, signals in bench.router.assessed} == {None}
-    assert bench.pipeline.cascading.counts == {"escalated": MOST_UNTOLD + 1}
+    (payoff,) = bench.pipeline.cascading.payoffs.values()
+    assert (payoff.untold, payoff.times_set_aside) == (0, 0)
 
 
 async def test_the_strong_model_keeps_its_time(bench: Bench) -> None:
@@ -191,6 +192,36 @@ async def test_there_has_to_be_time_for_repeats(bench: Bench) -> None:
     finally:
         call.enter(None)
     assert bench.pipeline.cascading.counts == {"passed_over": 1}
+
+
+async def test_repeats_take_places_of_the_gate(bench: Bench) -> None:
+    """While they run it has them and the request; one that a model refuses for load shrinks it, as a request would."""
+    gate = bench.pipeline._gate
+    under_way: list[int] = []
+
+    async def note() -> None:
+        under_way.append(gate.under_way)
+        await asyncio.sleep(0.01)
+
+    before = gate.limit
+    busy: Script = [Overloaded("queue", "64 waiting", "at most 64")]
+    bench.executor.later[SMALL] = [[note, *CHEAP], [note, *CHEAP], [note, *busy]]
+    await bench.ask(asked())
+    assert under_way == [1 + REPEATS] * REPEATS
+    assert gate.limit < before
+    assert gate.under_way == 0
+
+
+@pytest.mark.parametrize(("places", "asks"), [(REPEATS, False), (1 + REPEATS, True)])
+async def test_nothing_is_asked_first_without_places_for_repeats(bench: Bench, places: int, asks: bool) -> None:
+    """Where the models are busy the strong one is asked at once, as nobody could assess the cheap answer."""
+    gate = bench.pipeline._gate
+    with ExitStack() as crowd:
+        for _ in range(gate.limit - places):
+            crowd.enter_context(gate.place())
+        text, _ = await bench.ask(asked())
+    assert text == ("cheap words" if asks else "strong words")
+    assert bench.pipeline.cascading.counts == ({"kept": 1} if asks else {"passed_over": 1})
 
 
 async def test_a_caller_who_leaves_ends_the_repeats(bench: Bench) -> None:
