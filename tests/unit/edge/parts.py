@@ -2,7 +2,9 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncGenerator, Callable
+import time
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -332,6 +334,16 @@ class Bench:
         """Whether nothing is left of any request."""
         flights = self.pipeline._flights._flights
         return not flights and not self.pipeline._under_way and not self.executor.running
+
+
+@contextmanager
+def due(seconds: float) -> Generator[None, None, None]:
+    """What is asked meanwhile has a deadline so far away."""
+    call.enter(call.Call("r", time.monotonic() + seconds))
+    try:
+        yield
+    finally:
+        call.enter(None)
 
 
 def request(prompt: str = "What is it?", **changes: Any) -> Request:

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from services.chassis import call
 from services.chassis.errors import DeadlineExceeded, FailedPrecondition, FulcrumError, InvalidField, Unavailable
 from services.edge.chat import (
     Discarded,
@@ -29,7 +28,19 @@ from services.edge.chat import (
 from services.edge.payoff import MOST_UNTOLD
 from services.edge.ports import Signals
 from services.edge.price import ListPrice
-from tests.unit.edge.parts import DONE, LARGE, LARGE_PRICE, SMALL, SMALL_PRICE, USAGE, Bench, Script, control, request
+from tests.unit.edge.parts import (
+    DONE,
+    LARGE,
+    LARGE_PRICE,
+    SMALL,
+    SMALL_PRICE,
+    USAGE,
+    Bench,
+    Script,
+    control,
+    due,
+    request,
+)
 
 CHEAP: Script = [
     TextDelta("cheap ", Spent(USAGE, 0.004), (TokenLogprob(b"cheap", -0.5), TokenLogprob(b" ", -1.0))),
@@ -197,12 +208,9 @@ async def test_the_strong_model_keeps_its_time(bench: Bench, strong_s: float, ge
     """A cheap answer that is late is left for the strong model's within the deadline; without time it is not begun."""
     bench.router.seconds = (0.05, strong_s)
     bench.executor.scripts[SMALL] = [CHEAP[0], asyncio.Event().wait]
-    call.enter(call.Call("r", time.monotonic() + 1.0))
     begin = time.monotonic()
-    try:
+    with due(1.0):
         text, receipt = await bench.ask(asked())
-    finally:
-        call.enter(None)
     assert text == "strong words"
     assert time.monotonic() - begin < 0.8
     assert ("generate small" in bench.trace) is generates
@@ -215,11 +223,8 @@ async def test_the_strong_model_keeps_its_time(bench: Bench, strong_s: float, ge
 async def test_a_deadline_of_the_cheap_models_own_fails_no_request(bench: Bench, said: int) -> None:
     """Where the caller has time left the strong model answers, and what was said by then is paid for."""
     bench.executor.scripts[SMALL] = [*CHEAP[:said], DeadlineExceeded("model small", "9 s", "an answer")]
-    call.enter(call.Call("r", time.monotonic() + SOON_S))
-    try:
+    with due(SOON_S):
         text, receipt = await bench.ask(asked())
-    finally:
-        call.enter(None)
     assert (text, receipt.outcome.model) == ("strong words", LARGE)
     assert bool(receipt.outcome.discarded) is bool(said)
     assert bench.pipeline.cascading.counts == {"late": 1}
@@ -290,15 +295,12 @@ async def test_a_deadline_of_the_strong_models_own_drops_no_whole_answer(bench: 
     """Where the caller has time left the held answer is served; with his deadline over nobody is there to be served."""
     bench.router.accepts = False
     bench.executor.scripts[LARGE] = [lambda: asyncio.sleep(0.15), DeadlineExceeded("model large", "9 s", "an answer")]
-    call.enter(call.Call("r", time.monotonic() + (0.1 if callers else SOON_S)))
-    try:
+    with due(0.1 if callers else SOON_S):
         if callers:
             with pytest.raises(DeadlineExceeded):
                 await bench.ask(asked())
         else:
             assert (await bench.ask(asked()))[0] == "cheap words"
-    finally:
-        call.enter(None)
 
 
 @pytest.mark.parametrize(
@@ -392,12 +394,9 @@ async def test_what_was_to_be_asked_first_is_drawn_whatever_came_of_that(why: st
         if why == "set_aside":
             payoff = bench.pipeline.cascading.payoffs[SMALL, LARGE]
             assert any(payoff.told(False, time.monotonic()) for _ in range(MOST_UNTOLD))
-        call.enter(call.Call("r", time.monotonic() + SOON_S))
         bench.router.seconds = (0.05, 2 * SOON_S if why == "passed_over" else 0.1)
-        try:
+        with due(SOON_S):
             _, receipt = await bench.ask(asked())
-        finally:
-            call.enter(None)
         assert (receipt.outcome.model, receipt.outcome.discarded) == (LARGE, ())
         assert bench.pipeline.cascading.counts == {why: 1}
         await asyncio.gather(*bench.pipeline.shadowing._under_way)

@@ -11,13 +11,24 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from services.chassis import call
 from services.chassis.errors import DeadlineExceeded, Overloaded, Unavailable
 from services.edge.chat import Discarded, Finish, FinishReason, Objective, Request, Sampling, Spent, TextDelta, Usage
 from services.edge.payoff import MOST_UNTOLD
 from services.edge.ports import Signals
 from services.edge.repeating import LEAST_TEMPERATURE, agreeing
-from tests.unit.edge.parts import DONE, LARGE, LARGE_PRICE, SMALL, SMALL_PRICE, USAGE, Bench, Script, control, request
+from tests.unit.edge.parts import (
+    DONE,
+    LARGE,
+    LARGE_PRICE,
+    SMALL,
+    SMALL_PRICE,
+    USAGE,
+    Bench,
+    Script,
+    control,
+    due,
+    request,
+)
 
 REPEATS = 3
 CHEAP: Script = [TextDelta("cheap words", Spent(USAGE, 0.004)), DONE]
@@ -154,11 +165,8 @@ async def test_repeats_that_came_too_late_say_nothing_of_a_model(bench: Bench, r
     bench.router.accepts, bench.router.seconds = False, (0.01, 0.1)
     for number in range(MOST_UNTOLD + 1):
         bench.executor.later[SMALL] = ([] if number == 0 else [CHEAP]) + [repeat] * REPEATS
-        call.enter(call.Call("r", time.monotonic() + 0.2))
-        try:
+        with due(0.2):
             await bench.ask(asked(request_id=str(number), cache_control=control(no_store=True)))
-        finally:
-            call.enter(None)
     assert {signals.agreement for _, signals in bench.router.assessed} == {None}
     (payoff,) = bench.pipeline.cascading.payoffs.values()
     assert (payoff.untold, payoff.times_set_aside) == (0, 0)
@@ -170,12 +178,9 @@ async def test_the_strong_model_keeps_its_time(bench: Bench) -> None:
     late: Script = [CHEAP[0], asyncio.Event().wait]
     bench.executor.later[SMALL] = [*saying("cheap words"), late, late]
     bench.router.accepts = False
-    call.enter(call.Call("r", time.monotonic() + 1.0))
     begin = time.monotonic()
-    try:
+    with due(1.0):
         text, receipt = await bench.ask(asked())
-    finally:
-        call.enter(None)
     assert text == "strong words"
     assert time.monotonic() - begin < 0.8
     assert bench.router.assessed[0][1].agreement == 1 / 3
@@ -186,11 +191,8 @@ async def test_the_strong_model_keeps_its_time(bench: Bench) -> None:
 async def test_there_has_to_be_time_for_repeats(bench: Bench) -> None:
     """They come after the answer, and take as long: where only that would be in time nothing is asked first."""
     bench.router.seconds = (0.15, 0.8)
-    call.enter(call.Call("r", time.monotonic() + 1.0))
-    try:
+    with due(1.0):
         await bench.ask(asked())
-    finally:
-        call.enter(None)
     assert bench.pipeline.cascading.counts == {"passed_over": 1}
 
 
