@@ -95,9 +95,8 @@ def _candidates(kernel: Any) -> None:
         test_sample_top_k_top_p.check_candidates(kernel, vocabulary, 0, gap=1)
 
 
-def _ways(kernel: Any) -> None:
-    for way in test_sample_top_k_top_p.WAYS.values():
-        test_sample_top_k_top_p.check_ways(kernel, *way)
+def _way(way: Any) -> Callable[[Any], None]:
+    return lambda kernel: test_sample_top_k_top_p.check_ways(kernel, *way)
 
 
 def _masked(kernel: Any) -> None:
@@ -127,10 +126,10 @@ CHECKS = {
     "greedy": _greedy,
     "ties": _ties,
     "candidates": _candidates,
-    "ways": _ways,
     "masked": _masked,
     "zeros": _zeros,
     "similarity": _similarity,
+    **{name: _way(way) for name, way in test_sample_top_k_top_p.WAYS.items()},
 }
 PLANTED = [
     Planted(one["name"], operator, one["before"], one["after"], CHECKS[one["check"]])
