@@ -5,6 +5,8 @@
 
 import json
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 from kernels.aot import assemble, compile_ahead
@@ -18,17 +20,21 @@ Resources = dict[str, dict[str, dict[str, int]]]
 
 def measure() -> Resources:
     """Registers a thread, spilled and shared bytes a block, instructions of the longest loop, all by architecture."""
-    found: Resources = {}
-    for architecture in ARCHITECTURES:
-        table = found[f"sm_{architecture}"] = {}
-        for specimen in specimens(architecture):
-            made = assemble(compile_ahead(specimen))
-            table[specimen.contract.name] = {
-                "registers": made.registers,
-                "spill_bytes": made.spill_bytes,
-                "shared_bytes": made.shared_bytes,
-                "loop_instructions": largest_loop(made.cubin),
-            }
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as compilers:
+        tables = compilers.map(_table, ARCHITECTURES)
+        return {f"sm_{architecture}": table for architecture, table in zip(ARCHITECTURES, tables, strict=True)}
+
+
+def _table(architecture: int) -> dict[str, dict[str, int]]:
+    found = {}
+    for specimen in specimens(architecture):
+        made = assemble(compile_ahead(specimen))
+        found[specimen.contract.name] = {
+            "registers": made.registers,
+            "spill_bytes": made.spill_bytes,
+            "shared_bytes": made.shared_bytes,
+            "loop_instructions": largest_loop(made.cubin),
+        }
     return found
 
 

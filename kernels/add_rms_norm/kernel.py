@@ -22,11 +22,12 @@ def add_rms_norm_fp8(
     x, residual, weight, scale, normed, total,
     FEATURES: tl.constexpr, X_STRIDE: tl.constexpr, EPSILON: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The same, with `normed / scale` rounded to FP8 E4M3 and kept within its range."""
+    """The same, with `normed / scale` rounded to FP8 E4M3 and kept within its range; NaN stays NaN."""
     row = tl.program_id(0).to(tl.int64)
     unit = tl.load(scale)
     values, columns, inside = _normalise(x, residual, weight, total, row, FEATURES, X_STRIDE, EPSILON, BLOCK)
-    scaled = tl.minimum(tl.maximum(values / unit, -FP8_LARGEST), FP8_LARGEST)
+    above = tl.maximum(values / unit, -FP8_LARGEST, propagate_nan=tl.PropagateNan.ALL)
+    scaled = tl.minimum(above, FP8_LARGEST, propagate_nan=tl.PropagateNan.ALL)
     tl.store(normed + row * FEATURES + columns, scaled.to(normed.dtype.element_ty), mask=inside)
 
 

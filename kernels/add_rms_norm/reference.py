@@ -14,6 +14,6 @@ def add_rms_norm(x: Any, residual: Any, weight: Any, epsilon: float) -> tuple[An
 
 
 def add_rms_norm_fp8(x: Any, residual: Any, weight: Any, scale: float, epsilon: float) -> tuple[Any, Any]:
-    """`(normed / scale, total)`, the first within FP8 E4M3's range but not rounded to it."""
+    """`(normed / scale, total)`, the first within FP8 E4M3's range but not rounded to it; NaN stays NaN."""
     normed, total = add_rms_norm(x, residual, weight, epsilon)
     return np.clip(normed / scale, -FP8_LARGEST, FP8_LARGEST), total

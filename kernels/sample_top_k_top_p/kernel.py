@@ -86,7 +86,7 @@ def sample_top_k_top_p(
             chosen = tl.load(ids + row * count + place)
         else:
             chosen = _drawn(logits + row * ROW_STRIDE, wanted, scale, VOCABULARY, VOCABULARY, BLOCK)
-    tl.store(token + row, chosen)
+    tl.store(token + row, tl.minimum(chosen, VOCABULARY - 1))  # of a row of no numbers, any that there is
 
 
 @triton.jit

@@ -1,6 +1,7 @@
-"""Repairs two faults of Triton 3.9's interpreter, so that what it computes is what the compiled kernel means.
+"""Repairs three faults of Triton 3.9's interpreter, so that what it computes is what the compiled kernel means, sooner.
 
-Its product reads bfloat16 as whole numbers, and its rounding to FP8 loses the carry into the exponent.
+Its product reads bfloat16 as whole numbers, its rounding to FP8 loses the carry into the exponent, and each call of a
+function within a kernel wraps the whole language once more.
 """
 
 from typing import Any
@@ -14,7 +15,7 @@ from triton.runtime import interpreter
 def repair() -> None:
     """Once, before kernels run."""
     builder = interpreter.InterpreterBuilder
-    product, convert = builder.create_dot, interpreter._convert_float
+    product, convert, patch = builder.create_dot, interpreter._convert_float, interpreter._patch_lang
 
     def create_dot(self: Any, a: Any, b: Any, d: Any, *rest: Any) -> Any:
         return product(self, _widened(self, a), _widened(self, b), d, *rest)
@@ -25,8 +26,14 @@ def repair() -> None:
             return rounded.view(torch.uint8).numpy()
         return convert(values, origin, target, rounding)
 
+    def patch_lang(function: Any) -> Any:
+        languages = [value for value in function.__globals__.values() if value is tl or value is tl.core]
+        unpatched = not languages or any(tl.core.is_builtin(language.load) for language in languages)
+        return patch(function) if unpatched else interpreter._LangPatchScope()
+
     builder.create_dot = create_dot
     interpreter._convert_float = convert_float
+    interpreter._patch_lang = patch_lang
 
 
 def _widened(builder: Any, operand: Any) -> Any:

@@ -107,6 +107,10 @@ def _zeros(kernel: Any) -> None:
     test_sample_top_k_top_p.check_zeros(kernel)
 
 
+def _no_numbers(kernel: Any) -> None:
+    test_sample_top_k_top_p.check_no_numbers(kernel)
+
+
 def _similarity(kernel: Any) -> None:
     test_similarity_top_k.check(kernel, 1, queries=3, rows=90, features=37, k=5)
     test_similarity_top_k.check(kernel, 1, queries=2, rows=9, features=5, k=10)
@@ -128,6 +132,7 @@ CHECKS = {
     "candidates": _candidates,
     "masked": _masked,
     "zeros": _zeros,
+    "no_numbers": _no_numbers,
     "similarity": _similarity,
     **{name: _way(way) for name, way in test_sample_top_k_top_p.WAYS.items()},
 }

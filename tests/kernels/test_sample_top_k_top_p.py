@@ -207,6 +207,19 @@ def test_masked_tokens_are_never_drawn() -> None:
     check_masked(kernel)
 
 
+def check_no_numbers(kernel: Any) -> None:
+    """Whatever comes of rows of no numbers is a token that there is."""
+    for temperature in (0.0, 1.0):
+        inputs = given_rows(torch.full((2, 70), float("nan")), torch.tensor([0.0, 1.0]), temperature, 0, 1.0)
+        assert all(0 <= token < 70 for token in drawn(kernel, inputs))
+
+
+@pytest.mark.filterwarnings("ignore:All-NaN slice encountered:RuntimeWarning")
+def test_no_numbers_give_a_token_within_the_vocabulary() -> None:
+    """An embedding read beyond the last would end the process."""
+    check_no_numbers(kernel)
+
+
 def test_the_reference_keeps_what_the_executor_keeps() -> None:
     """The executor's own sampler and this reference keep the same tokens of the same logits."""
     from services.executor.sampling import candidates
