@@ -41,14 +41,19 @@ class Snapshots:
         self._folder = folder
 
     def spaces(self, encoders: Collection[str]) -> list[Space]:
-        """Those by these encoders of which there is a snapshot; any other's files are removed."""
-        found = []
+        """Those by these encoders of which there is a snapshot; any other file is removed.
+
+        Files that no note names are those that a killed process was writing. Not while an index is being written.
+        """
+        found, named = [], set()
         for path in self._folder.glob("*.json"):
             note = _read(path)
-            if note is None or note.encoder not in encoders:
-                self._remove(path.stem)
-            else:
+            if note is not None and note.encoder in encoders:
                 found.append(Space(Partition(note.tenant, bytes.fromhex(note.fingerprint)), note.encoder))
+                named |= {path.name, note.file}
+        for path in self._folder.glob("*"):
+            if path.name not in named:
+                _unlink(path)
         return found
 
     def load(self, space: Space) -> Nearest | None:
@@ -85,6 +90,7 @@ class Snapshots:
             if former and former.file != path.name:
                 (self._folder / former.file).unlink(missing_ok=True)
         except (OSError, RuntimeError) as error:
+            _unlink(path)
             structlog.get_logger("cache").warning("index not written", file=str(path), problem=str(error))
 
     def remove(self, tenant: str) -> None:
@@ -96,8 +102,12 @@ class Snapshots:
 
     def _remove(self, name: str) -> None:
         for path in self._folder.glob(f"{name}*"):
-            with contextlib.suppress(OSError):
-                path.unlink()
+            _unlink(path)
+
+
+def _unlink(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _name(space: Space) -> str:

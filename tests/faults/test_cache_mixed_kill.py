@@ -131,6 +131,7 @@ async def test_what_was_acknowledged_is_there_or_was_evicted(tmp_path: Path) -> 
     model = Model(MOST)
     callers = [Caller(model, number) for number in range(CALLERS)]
     variables = {**environment(tmp_path), "FULCRUM_CACHE__MAX_ENTRIES": str(MOST)}
+    written = 0
     for life in range(KILLS + 1):
         log = tmp_path / f"log-{life}"
         process = FORKS.Process(target=serve_small, args=(log, variables))
@@ -149,7 +150,9 @@ async def test_what_was_acknowledged_is_there_or_was_evicted(tmp_path: Path) -> 
         finally:
             process.kill()
             process.join()
-    print(sum((caller.done for caller in callers), Counter()), f"{model.evicted} evicted, {model.held} there")
+        written += bool(files(tmp_path, "cache.sqlite.index/*.json"))
+    done = sum((caller.done for caller in callers), Counter())
+    print(done, f"{model.evicted} evicted, {model.held} there, {written} starts found files of indexes")
     assert not files(tmp_path, "*.aside-*"), "a kill looked like damage"
-    assert files(tmp_path, "cache.sqlite.index/*.faiss")
+    assert written > KILLS / 8, "too few indexes were written for what was stored"  # purges take those that are there
     assert model.evicted > min(MOST, model.stored - model.purged - 2 * MOST), "too few evictions for what was stored"

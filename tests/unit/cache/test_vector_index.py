@@ -249,6 +249,22 @@ def test_no_file_keeps_what_a_purge_took(tmp_path: Path, loaded: bool) -> None:
 
 
 @pytest.mark.usefixtures("small")
+def test_what_a_killed_process_was_writing_goes(tmp_path: Path) -> None:
+    """A file that no note names holds vectors that no purge would find; the start removes it, and keeps the others."""
+    stored = Stored()
+    filled(stored, 300)
+    index = VectorIndex(stored, Snapshots(tmp_path), FREE, NONE)
+    assert made(index)
+    index.close()
+    whole = sorted(path.name for path in tmp_path.iterdir())
+    for name in ("another-a.faiss", whole[0].replace("-a.", "-b."), "another.fresh"):
+        (tmp_path / name).write_bytes(b"half")
+    assert len(list(tmp_path.iterdir())) == 5
+    assert Snapshots(tmp_path).spaces(stored.encoders) == [HERE]
+    assert sorted(path.name for path in tmp_path.iterdir()) == whole
+
+
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("which", ["*.faiss", "*.json"])
 def test_any_damaged_byte_of_a_file_is_noticed(tmp_path: Path, which: str) -> None:
     """Whichever byte of a file changes, the index is made anew from the store, and finds the same."""
