@@ -14,8 +14,8 @@ from tests.load import Report, closed_loop, kept, open_loop, probed
 from tests.processes import fleet
 from tests.unit.executor.chat_server import Reply, chat_server, delta, streaming, usage
 
-PLACES, ANSWER_S = 8, 0.2  # capacity: 40 a second
-PEAK_REQUESTS = 400
+PLACES, ANSWER_S = 8, 0.4  # capacity: 20 a second, so that the flood leaves a slow machine time for it
+PEAK_REQUESTS = 200
 OVERLOAD_S = 15.0
 TIMES = 5.0
 AFTER_S = 5.0
