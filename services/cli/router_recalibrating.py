@@ -2,8 +2,10 @@
 
 import argparse
 
+from services.cli.router_cascades import asked_first
 from services.router.artefact import load_artefact
 from services.router.logged_decisions import decisions, logged
+from services.router.predictor import Predictor
 from services.router.recalibration import explored_harm, recalibrated
 
 
@@ -23,3 +25,5 @@ def recalibrate(arguments: argparse.Namespace) -> None:
     told = ", ".join(f"{name.removeprefix('harm.')} {share:.2%}" for name, share in harms.items())
     counted = f"{len(found.calibration_losses)} decisions of {len(set(found.calibration_groups.tolist()))} prompts"
     print(f"{arguments.out}: calibrated on {counted}; harm where all were scored: {told}")
+    for line in asked_first(Predictor(found)):
+        print(line)
