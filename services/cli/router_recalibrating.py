@@ -1,6 +1,7 @@
 """`fulcrum router recalibrate`: a router calibrated anew on what it has logged while it served."""
 
 import argparse
+import sys
 
 from services.cli.router_cascades import asked_first
 from services.router.artefact import load_artefact
@@ -16,7 +17,8 @@ def recalibrate(arguments: argparse.Namespace) -> None:
         ConfigError: the router cannot be used.
         InvalidOutcomes: nor can the log, or it tells of too few prompts.
     """
-    artefact, lines = load_artefact(arguments.artefact), list(logged(arguments.log))
+    artefact = load_artefact(arguments.artefact)
+    lines = list(logged(arguments.log, lambda told: print(f"note: {told}", file=sys.stderr)))
     for line in explored_harm(artefact, decisions(lines, artefact.version)):
         print(line)
     found = recalibrated(artefact, lines)
