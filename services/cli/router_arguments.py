@@ -92,6 +92,9 @@ def add_router_arguments(parser: argparse.ArgumentParser, default_config: Path |
     )
     evaluate.add_argument("--html", type=Path, default=Path("router.html"), help="the page (default: %(default)s)")
     explain.add_argument("prompt", type=said, help="what would be asked")
+    explain.add_argument(
+        "--whole-answer", action="store_true", help="of a caller who waits for the end: which models may be asked first"
+    )
     for one in (evaluate, explain):
         one.add_argument("--max-quality-loss", type=number(0, 1), default=0.02, help="bound (default: %(default)s)")
         one.add_argument("--confidence", type=number(0, 0.9999), help="with which it holds; on average where not given")

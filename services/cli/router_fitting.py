@@ -10,6 +10,7 @@ from rich.table import Table
 
 from services.chassis.settings import ConfigError
 from services.cli.printing import plain, show
+from services.cli.router_cascades import asked_first
 from services.cli.router_reading import embedded, encoder_vectors, prices, read
 from services.executor.sentence_encoder import SentenceEncoder
 from services.router.artefact import Artefact
@@ -71,12 +72,15 @@ def keep(artefact: Artefact, path: Path) -> None:
     show(table)
     count = len(artefact.calibration_losses)
     print(f"fitted on {facts.fitted_prompts} prompts, calibrated on {count} others, as shown; wrote {path}")
-    calibration = Predictor(artefact).calibration
+    predictor = Predictor(artefact)
+    calibration = predictor.calibration
     rivals = tuple(model for model in facts.models if model != facts.default_model and model in calibration.calibrated)
     if rivals:
         average, sure = (f"{least_bound(calibration, rivals, one):.1%}" for one in (None, _SURE))
         below = f"below a bound of {average}, or of {sure} with a confidence of {_SURE:.0%}"
         print(f"{below}, {count} prompts can promise nothing: {plain(facts.default_model)} answers everything")
+    for line in asked_first(predictor):
+        print(line)
 
 
 def _introduced(artefact: Artefact, scored: Scored, name: str, fitted: Sequence[str], given: Paid) -> Artefact:

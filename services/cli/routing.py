@@ -11,6 +11,7 @@ from rich.table import Table
 from kernels.cuda_driver import CudaUnavailable
 from services.chassis.settings import ConfigError
 from services.cli.printing import plain, show
+from services.cli.router_cascades import asked_first
 from services.cli.router_deciding import OUTPUT_TOKENS, Deciding, tokens
 from services.cli.router_fitting import fit, keep
 from services.cli.router_reading import embedded, loaded, new_to, read, whole
@@ -126,7 +127,10 @@ def _explain(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     print(f"uncertainty: ±{100 * found.uncertainty:.1f} points, the standard error of a chance of 50 % among as many")
     print("  fitted prompts as are near this one; it decides nothing")
     print(f"unfamiliar: {found.unfamiliar or 'no'}")
-    plan = deciding.plan(arguments.prompt, vector, Objective(arguments.max_quality_loss, arguments.confidence))
+    objective = Objective(arguments.max_quality_loss, arguments.confidence, whole_answer=arguments.whole_answer)
+    plan = deciding.plan(arguments.prompt, vector, objective)
+    for line in asked_first(predictor) if arguments.whole_answer else ():
+        print(line)
     chosen = plan.models[0].model
     why = plan.explanation.removeprefix(f"{chosen}: ")
     print(f"chosen: {plain(chosen)}; {why if deciding.prices else why.partition('; expected cost')[0]}")

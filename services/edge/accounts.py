@@ -104,9 +104,12 @@ class Accounts:
         self._ledger.abandon(opened, state, usage, cost, execution.attempts)
 
     def spent(self, request: Request, execution: Execution) -> Spent | None:
-        """What the model asked last took; of a provider, which tells at the end alone, an estimate by what was said."""
+        """What the model asked last took; of a server that tells at the end alone, an estimate by what was said.
+
+        None where a machine of ours has said nothing yet, as nobody counted what it did.
+        """
         price = self._catalogue.prices.get(execution.model or "")
-        if execution.spent or isinstance(price, MachinePrice):
+        if execution.spent or (isinstance(price, MachinePrice) and not execution.begun):
             return execution.spent
         read, said = (math.ceil(size / _BYTES_A_TOKEN) for size in (request.size_bytes, execution.said_bytes))
         return Spent(Usage(input_tokens=read, output_tokens=said), 0.0)

@@ -71,8 +71,8 @@ class MachinePrice:
         return self._reference(usage.input_tokens - usage.cached_input_tokens, usage.output_tokens)
 
     def actual(self, usage: Usage, machine_s: float) -> float:
-        """Nano-dollars of the machine time that was taken."""
-        return self._nano(machine_s)
+        """Nano-dollars of the machine time that was taken; of the reference engine's where a server tells none."""
+        return self._nano(machine_s) if machine_s else self.with_prefix_reuse(usage)
 
     def reference_s(self, input_tokens: int, output_tokens: int) -> float:
         """Seconds on the reference engine."""

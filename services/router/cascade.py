@@ -58,12 +58,11 @@ class Cascade:
     ) -> None:
         column, self._models = list(models).index(model), list(models)
         self.repeats, self._cost_ratio = repeats, cost_ratio
-        told = np.isfinite(certainty) | ~np.isfinite(losses[:, column])  # of others nobody knows what would be kept
+        told, fits = _told(losses[:, column], groups, certainty)
         known = told & np.isfinite(losses[:, column])
-        fits = _fitting(groups, told)
         fitted = known & fits
-        if fitted.sum() < LEAST_ANSWERS or harms[fitted, column].sum() < LEAST_HARMS:
-            raise ValueError(f"{model}: {fitted.sum()} answers of known certainty, {harms[fitted, column].sum()} harms")
+        if lacking := lack(losses[:, column], harms[:, column], groups, certainty):
+            raise ValueError(f"{model}: {lacking}")
         order = np.argsort(losses[fitted, column], kind="stable")
         self._nearby_losses = losses[fitted, column][order].astype(np.float64)
         self._nearby_certainty = certainty[fitted][order]
@@ -157,6 +156,32 @@ class Cascade:
         places = np.searchsorted(self._nearby_losses, losses)
         starts = np.minimum(np.maximum(0, places - size // 2), len(self._nearby_losses) - size)
         return self.risk.of(losses[:, None], self._nearby_certainty[starts[:, None] + np.arange(size)])
+
+
+def lack(
+    losses: NDArray[np.float32],
+    harms: NDArray[np.bool_],
+    groups: NDArray[np.integer],
+    certainty: NDArray[np.float64],
+) -> str:
+    """What is missing for a cascade of the model that these are of, all [n]; empty where it can be made."""
+    told, fits = _told(losses, groups, certainty)
+    known = told & np.isfinite(losses)
+    answers, harmed = int((known & fits).sum()), int(harms[known & fits].sum())
+    if answers < LEAST_ANSWERS:
+        third = f"(the third that fits a risk, of {known.sum()})"
+        return f"{answers} answers of known certainty {third}, expected at least {LEAST_ANSWERS}"
+    if harmed < LEAST_HARMS:
+        return f"{harmed} harms among the {answers} answers that fit a risk, expected at least {LEAST_HARMS}"
+    return ""
+
+
+def _told(
+    losses: NDArray[np.float32], groups: NDArray[np.integer], certainty: NDArray[np.float64]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Of which prompts is known what would be kept, and which fit the risk, both [n]."""
+    told = np.isfinite(certainty) | ~np.isfinite(losses)
+    return told, _fitting(groups, told)
 
 
 def _fitting(groups: NDArray[np.integer], told: NDArray[np.bool_]) -> NDArray[np.bool_]:

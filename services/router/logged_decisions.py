@@ -2,13 +2,14 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from services.router.artefact import same_fit
 from services.router.harm import harms
+from services.router.outcome_log import is_whole
 from services.router.scored import InvalidOutcomes
 
 
@@ -66,8 +67,8 @@ def decisions(lines: Iterable[Mapping[str, Any]], version: str) -> Sequence[Deci
     return tuple(found.values())
 
 
-def logged(path: Path) -> Iterable[Mapping[str, Any]]:
-    """The lines of an outcome log, of the file before it was last rotated too.
+def logged(path: Path, remark: Callable[[str], None]) -> Iterable[Mapping[str, Any]]:
+    """The lines of an outcome log, of the file before it was last rotated too; the torn end of either is remarked on.
 
     Raises:
         InvalidOutcomes: names file, line and field of the first mistake.
@@ -75,11 +76,15 @@ def logged(path: Path) -> Iterable[Mapping[str, Any]]:
     older = path.with_name(path.name + ".1")
     for file in (older, path) if older.exists() else (path,):
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()
+            before, end, last = file.read_bytes().rpartition(b"\n")
+            whole = not last or is_whole(last)
+            lines = (before + end + last if whole else before).decode().splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidOutcomes(f"{file}: cannot be read: {error}") from error
         for place, line in enumerate(lines, 1):
             yield checked(f"{file}, line {place}", line)
+        if not whole:
+            remark(f"{file}: its last line was cut off after {len(last)} bytes and is left out")
 
 
 def checked(where: str, line: str) -> Mapping[str, Any]:

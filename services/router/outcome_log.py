@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import structlog
 
 from services.chassis.errors import Overloaded
 from services.router.plan import Planned
@@ -73,7 +76,34 @@ class OutcomeLog:
 
     def _write(self, line: bytes) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._end_last_line()
         if self._path.exists() and self._path.stat().st_size + len(line) > self._max_bytes:
             self._path.replace(self._path.with_name(self._path.name + ".1"))
         with self._path.open("ab") as file:
             file.write(line)
+
+    def _end_last_line(self) -> None:
+        """Ends one that wants its end alone, and drops one that a killed process or a full disk cut off."""
+        if not self._path.exists() or not (size := self._path.stat().st_size):
+            return
+        with self._path.open("r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            if file.read() == b"\n":
+                return
+            file.seek(0)
+            last = file.read().rpartition(b"\n")[2]
+            if is_whole(last):
+                file.write(b"\n")
+                return
+            file.truncate(size - len(last))
+        log = structlog.get_logger("router")
+        log.warning("a torn line of the outcome log is dropped", path=str(self._path), bytes=len(last))
+
+
+def is_whole(line: bytes) -> bool:
+    """Whether a line without its end is JSON all the same."""
+    try:
+        json.loads(line)
+    except ValueError:  # of what is no UTF-8, too
+        return False
+    return True

@@ -1,8 +1,7 @@
 """What to expect of each model on a prompt: how likely it answers well, and how likely worse than the default."""
 
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from services.chassis.errors import FailedPrecondition, InvalidField
 from services.router.artefact import Artefact
 from services.router.calibration import Calibration
-from services.router.cascade import Cascade
+from services.router.cascade import Cascade, lack
 from services.router.ensemble import nearness
 from services.router.features import lexical
 from services.router.risk import REPEATS
@@ -62,16 +61,32 @@ class Predictor:
 
     def cascades(self, model: str, cost_ratio: float) -> Sequence[Cascade]:
         """Asking this model before the default, at a share of its cost, by each signal that enough is known of."""
-        known = self._artefact
+        if model not in self.models:
+            return ()
+        known, lacking = self._artefact, self.lacking(model)
         rows = known.calibration_losses, known.calibration_harms, known.calibration_groups
-        found = []
-        for signal, repeats in ((known.calibration_mean_logprobs, 0), (known.calibration_agreements, REPEATS)):
-            if signal is None or model not in self.models:
-                continue
-            certainty = signal[:, list(self.models).index(model)].astype(np.float64)
-            with suppress(ValueError):
-                found.append(Cascade(model, self.models, *rows, certainty, cost_ratio, repeats))
-        return found
+        return [
+            Cascade(model, self.models, *rows, certainty, cost_ratio, repeats)
+            for name, repeats, certainty in self._signals(model)
+            if not lacking[name]
+        ]
+
+    def lacking(self, model: str) -> Mapping[str, str]:
+        """Why this model cannot be asked first, by each signal that is known of it; empty where it can."""
+        known, column = self._artefact, list(self.models).index(model)
+        rows = known.calibration_losses[:, column], known.calibration_harms[:, column], known.calibration_groups
+        return {name: lack(*rows, certainty) for name, _, certainty in self._signals(model)}
+
+    def _signals(self, model: str) -> Iterator[tuple[str, int, NDArray[np.float64]]]:
+        """Each signal that is known of some of its answers: the name in outcomes, repeats, how sure it was [n]."""
+        known, column = self._artefact, list(self.models).index(model)
+        signals = (
+            ("mean_logprobs", 0, known.calibration_mean_logprobs),
+            ("agreements", REPEATS, known.calibration_agreements),
+        )
+        for name, repeats, certainty in signals:
+            if certainty is not None and np.isfinite(certainty[:, column]).any():
+                yield name, repeats, certainty[:, column].astype(np.float64)
 
     @property
     def models(self) -> Sequence[str]:

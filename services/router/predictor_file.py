@@ -41,6 +41,11 @@ class PredictorFile:
                 default=self._default_model,
             )
             return None
+        for model in predictor.models:
+            for signal, lacking in predictor.lacking(model).items():
+                if lacking and model != predictor.default_model:
+                    told = {"predictor": str(self._path), "model": model, "signal": signal, "lacking": lacking}
+                    self._log.warning("a model is not asked first: too little is known of how sure it is", **told)
         predictor.predict("warm up", np.zeros(predictor.dimension, np.float32))
         return predictor
 

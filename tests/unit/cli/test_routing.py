@@ -21,6 +21,7 @@ from services.router.query import Objective
 from tests.unit.router.parts import artefact, familiar, model, query
 
 EASY = "What is the capital of {}?"
+SIGNALS = ("mean_logprobs", "agreements")
 HARD = "Prove that the {} group of order {} is solvable."
 
 
@@ -122,6 +123,28 @@ def test_calibrates_anew(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert found.calibration_agreements is not None
     assert found.calibration_agreements[:, found.facts.models.index("small")] == pytest.approx((sure + 1.5) * 0.67)
     assert np.isnan(found.calibration_agreements[:, found.facts.models.index("large")]).all()
+
+
+def test_who_may_be_asked_first_is_told(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each weaker model and signal has a line: what is missing where it cannot be, or that it can."""
+    out = str(tmp_path / "again.safetensors")
+    explained = ["router", "explain", out, HARD.format("9th", 77), "--price", "large=10/30", "--price", "small=1/1"]
+    nothing = "asked first: no model can be, as the calibration has no mean_logprobs and no agreements\n"
+    lack = "it cannot be: 53 answers of known certainty (the third that fits a risk, of 155), expected at least 100\n"
+    can = "it can be, for whole answers, where that saves\n"
+    few, enough = ("".join(f"asked first: small, by {name}: {told}" for name in SIGNALS) for told in (lack, can))
+    for rows, certain, expected in ((160, False, nothing), (160, True, few), (360, True, enough)):
+        log = outcomes(tmp_path / "new.jsonl", rows, 2, certain)
+        for action in (
+            ["router", "calibrate", str(fitted), str(log), "--out", out],
+            [*explained, "--max-quality-loss", "0.1", "--whole-answer"],
+        ):
+            main(action)
+            told = capsys.readouterr().out
+            assert expected in told
+    assert "chosen: small; asked first, as " in told
+    main(explained)
+    assert "asked first" not in capsys.readouterr().out
 
 
 def test_what_it_was_fitted_on_tells_nothing(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

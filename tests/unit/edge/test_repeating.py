@@ -188,6 +188,26 @@ async def test_the_strong_model_keeps_its_time(bench: Bench) -> None:
     assert bench.at_rest()
 
 
+@pytest.mark.parametrize("stuck", [asyncio.Event().wait, GONE], ids=["late", "fails midway"])
+async def test_repeats_of_a_server_that_tells_no_machine_time_are_estimated(bench: Bench, stuck: Any) -> None:
+    """It tells usage alone, and at the end: what was said by then counts, as the reference engine would take for it."""
+    usage = Usage(input_tokens=100, cached_input_tokens=20, output_tokens=50)
+    told: Script = [TextDelta("cheap words"), Finish(FinishReason.STOP, usage)]
+    bench.executor.scripts[SMALL] = told
+    bench.executor.later[SMALL] = [told, [TextDelta("half of it"), stuck], [TextDelta("half of it"), stuck]]
+    bench.router.seconds = (0.05, 0.8)
+    with due(1.0):
+        text, receipt = await bench.ask(asked(prompt="a question of forty bytes, all of it told"))
+    whole, half = Spent(usage, 0.0), Spent(Usage(input_tokens=11, output_tokens=3), 0.0)
+    assert (text, [one.spent for one in receipt.outcome.discarded]) == ("cheap words", [whole, half, half])
+    assert receipt.cost is not None
+    each = 2 * SMALL_PRICE.with_prefix_reuse(usage) + 2 * SMALL_PRICE.full(half.usage)
+    assert receipt.cost.actual_nano_usd == round(each) > 0
+    assert next(lever.factor for lever in receipt.cost.levers if lever.lever == "execution") == 1
+    booked = await bench.booked()
+    assert (booked.unpriced_requests, booked.actual_nano_usd) == (0, receipt.cost.actual_nano_usd)
+
+
 async def test_there_has_to_be_time_for_repeats(bench: Bench) -> None:
     """They come after the answer, and take as long: where only that would be in time nothing is asked first."""
     bench.router.seconds = (0.15, 0.8)

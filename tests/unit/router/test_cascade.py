@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from structlog.testing import capture_logs
 
 from services.chassis.errors import NotFound
 from services.router.artefact import Artefact
@@ -19,6 +21,7 @@ from services.router.eligibility import Eligibility
 from services.router.outcome_log import Draw
 from services.router.plan import Plan, Reason
 from services.router.predictor import Predictor
+from services.router.predictor_file import PredictorFile
 from services.router.query import Goal, Objective
 from services.router.risk import REPEATS, fit_risk
 from services.router.router import Router
@@ -154,6 +157,25 @@ def test_too_little_evidence_is_none() -> None:
     with pytest.raises(ValueError, match="0 harms"):
         Cascade("small", MODELS, losses, np.zeros_like(harms), np.arange(1500), certainty, 0.1)
     assert Predictor(artefact()).cascades("small", 0.1) == []
+
+
+def test_what_is_missing_for_a_signal_is_told(tmp_path: Path) -> None:
+    """Each signal that is known of a model has its reason, or none; the service logs the reasons as it loads a file."""
+    known = told(300, 0, 2.0, 1.0)
+    assert known.calibration_agreements is not None
+    few = np.where(np.arange(300)[:, None] < 96, known.calibration_agreements, np.float32(np.nan))
+    known = replace(known, calibration_agreements=few)
+    reason = "32 answers of known certainty (the third that fits a risk, of 96), expected at least 100"
+    assert Predictor(known).lacking("small") == {"mean_logprobs": "", "agreements": reason}
+    assert Predictor(known).lacking("large") == {}
+    assert [one.repeats for one in Predictor(known).cascades("small", 0.1)] == [0]
+    assert Predictor(known).cascades("unheard of", 0.1) == ()
+    known.save(tmp_path / "router.safetensors")
+    with capture_logs() as logs:
+        PredictorFile(tmp_path / "router.safetensors", "large").read()
+    assert [(line["log_level"], line["model"], line["signal"], line["lacking"]) for line in logs] == [
+        ("warning", "small", "agreements", reason)
+    ]
 
 
 def signals(prompts: int, seed: int, likely: float, agrees: float) -> tuple[Any, Any, Any, Any]:

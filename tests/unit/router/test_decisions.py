@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from services.chassis.errors import NotFound, Overloaded
 from services.router.assessment import Signals, assess
@@ -72,6 +73,24 @@ async def test_outcomes_are_logged_within_a_bound(tmp_path: Path) -> None:
     assert last["decision_id"] == "d59"
     known = {"model": "small", "quality": 0.6, "loss": 0.1, "cost_nano_usd": 12, "seconds": None}
     assert last["planned"] == {**known, "may_stand_in": False}
+
+
+@pytest.mark.parametrize(("last", "kept"), [(b'{"decision_id": "torn', 2), (b'{"decision_id": "whole"}', 3)])
+@pytest.mark.parametrize("max_bytes", [4096, 400], ids=["in the file", "as it is rotated"])
+async def test_nothing_is_appended_to_a_torn_line(tmp_path: Path, last: bytes, kept: int, max_bytes: int) -> None:
+    """What a killed process left goes with a warning, what only wants its end stays; each line is JSON afterwards."""
+    path = tmp_path / "outcomes.jsonl"
+    for cut, warnings in ((b"", 0), (last, 3 - kept)):
+        path.write_bytes(path.read_bytes() + cut if path.exists() else b"")
+        log = OutcomeLog(path, max_bytes)
+        with capture_logs() as logs:
+            await log.append(Outcome("d", Planned("small", 0.6, 0.1, 12), 0.5, "user", "a.b", "ab", False, 0.02, {}))
+        await log.close()
+        assert [line["log_level"] for line in logs] == ["warning"] * warnings
+    files = [file for file in (path.with_name("outcomes.jsonl.1"), path) if file.exists()]
+    assert len(files) == (1 if max_bytes == 4096 else 2)
+    assert len([json.loads(line) for file in files for line in file.read_text().splitlines()]) == kept
+    assert all(file.read_bytes().endswith(b"\n") for file in files)
 
 
 async def test_a_lagging_log_refuses(tmp_path: Path) -> None:

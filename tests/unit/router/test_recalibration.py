@@ -152,7 +152,34 @@ def test_a_damaged_log_is_refused(tmp_path: Path, text: str, message: str) -> No
     path = tmp_path / "outcomes.jsonl"
     path.write_text(text + "\n")
     with pytest.raises(InvalidOutcomes, match=message):
-        list(logged(path))
+        list(logged(path, pytest.fail))
+
+
+@pytest.mark.parametrize("name", ["outcomes.jsonl", "outcomes.jsonl.1"])
+@pytest.mark.parametrize("cut", [b'{"decision_id": "d', '{"decision_id": "é'.encode()[:-1]], ids=["a text", "a letter"])
+def test_a_torn_last_line_is_left_out_and_told(tmp_path: Path, name: str, cut: bytes) -> None:
+    """Of the rotated file too: what a killed process had not written to its end; ended, it is a mistake like any."""
+    lines = list(outcomes(2))
+    written(tmp_path, iter(lines)).rename(tmp_path / "outcomes.jsonl.1")
+    written(tmp_path, iter(lines))
+    whole, told = (tmp_path / name).read_bytes(), list[str]()
+    (tmp_path / name).write_bytes(whole + cut)
+    assert list(logged(tmp_path / "outcomes.jsonl", told.append)) == 2 * lines
+    assert told == [f"{tmp_path / name}: its last line was cut off after {len(cut)} bytes and is left out"]
+    (tmp_path / name).write_bytes(whole + b'{"decision_id": "d\n')
+    with pytest.raises(InvalidOutcomes, match="line 7: is not JSON"):
+        list(logged(tmp_path / "outcomes.jsonl", pytest.fail))
+
+
+def test_a_last_line_that_wants_its_end_alone_counts(tmp_path: Path) -> None:
+    """It is whole, so it is checked and taken as the others."""
+    lines = list(outcomes(2))
+    path = written(tmp_path, iter(lines))
+    path.write_text(path.read_text().rstrip("\n"))
+    assert list(logged(path, pytest.fail)) == lines
+    path.write_text(path.read_text() + '\n{"score": 2}')
+    with pytest.raises(InvalidOutcomes, match="line 7: planned"):
+        list(logged(path, pytest.fail))
 
 
 def test_the_command(tmp_path: Path) -> None:
@@ -160,11 +187,14 @@ def test_the_command(tmp_path: Path) -> None:
     lines = list(outcomes(150))
     written(tmp_path, iter(lines[:240])).rename(tmp_path / "outcomes.jsonl.1")
     path = written(tmp_path, iter(lines[240:]))
+    path.write_text(path.read_text() + '{"score":')
     artefact().save(tmp_path / "old.safetensors")
     command = [sys.executable, "-m", "services.cli", "router", "recalibrate"]
     files = [str(tmp_path / "old.safetensors"), str(path), "--out", str(tmp_path / "new.safetensors")]
     done = subprocess.run([*command, *files], capture_output=True, text=True, check=True)
     assert "calibrated on 150 decisions of 150 prompts; harm where all were scored: small" in done.stdout
+    assert "asked first: no model can be" in done.stdout
+    assert f"note: {path}: its last line was cut off after 9 bytes and is left out" in done.stderr
     assert len(load_artefact(tmp_path / "new.safetensors").calibration_losses) == 150
     (tmp_path / "outcomes.jsonl.1").unlink()
     failed = subprocess.run([*command, *files], capture_output=True, text=True, check=False)
