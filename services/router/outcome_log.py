@@ -11,6 +11,8 @@ from pathlib import Path
 from services.chassis.errors import Overloaded
 from services.router.plan import Planned
 
+CLIENT = "client"  # the source of what came through edge from who asked
+
 
 @dataclass(frozen=True, slots=True)
 class Draw:

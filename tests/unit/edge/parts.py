@@ -162,6 +162,10 @@ class MemoryCache:
         await asyncio.sleep(0)
         self.verdicts.append((tenant, lookup_id, same, source))
 
+    async def report(self, tenant: str, principal: str, lookup_id: str, right: bool) -> None:
+        await asyncio.sleep(0)
+        self.trace.append(f"report {lookup_id}")
+
 
 def known_model(name: str, price: Price | None, **changes: Any) -> CatalogueModel:
     made = CatalogueModel(
@@ -238,6 +242,10 @@ class MemoryRouter:
         self.scores.append((decision_id, model, score, source, drawn.probability))
         self.explored.append(drawn.explored)
         await asyncio.sleep(0)
+
+    async def report(self, tenant: str, decision_id: str, model: str, right: bool) -> None:
+        await asyncio.sleep(0)
+        self.trace.append(f"report {decision_id}")
 
     async def catalogue(self) -> tuple[CatalogueModel, ...]:
         self.readings += 1
