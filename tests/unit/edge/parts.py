@@ -90,6 +90,8 @@ class MemoryCache:
     on_semantic: Callable[[], Any] | None = None
     candidates: dict[str, str] = field(default_factory=dict)
     verdicts: list[tuple[str, str, bool, str]] = field(default_factory=list)
+    reports: list[tuple[str, str, str, bool]] = field(default_factory=list)
+    report_error: FulcrumError | None = None
     executing: list[bool] = field(default_factory=list)
     leased: list[Wait] = field(default_factory=list)
     waited_for: list[str] = field(default_factory=list)
@@ -164,7 +166,9 @@ class MemoryCache:
 
     async def report(self, tenant: str, principal: str, lookup_id: str, right: bool) -> None:
         await asyncio.sleep(0)
-        self.trace.append(f"report {lookup_id}")
+        if self.report_error:
+            raise self.report_error
+        self.reports.append((tenant, principal, lookup_id, right))
 
 
 def known_model(name: str, price: Price | None, **changes: Any) -> CatalogueModel:
@@ -198,6 +202,8 @@ class MemoryRouter:
     routes: list[tuple[Request, Embedding | None, Objective]] = field(default_factory=list)
     scores: list[tuple[str, str, float, str, float]] = field(default_factory=list)
     explored: list[bool] = field(default_factory=list)
+    reports: list[tuple[str, str, str, bool]] = field(default_factory=list)
+    report_error: FulcrumError | None = None
     circumstances: list[Circumstances] = field(default_factory=list)
     readings: int = 0
     on_route: Callable[[], Any] | None = None
@@ -245,7 +251,9 @@ class MemoryRouter:
 
     async def report(self, tenant: str, decision_id: str, model: str, right: bool) -> None:
         await asyncio.sleep(0)
-        self.trace.append(f"report {decision_id}")
+        if self.report_error:
+            raise self.report_error
+        self.reports.append((tenant, decision_id, model, right))
 
     async def catalogue(self) -> tuple[CatalogueModel, ...]:
         self.readings += 1
