@@ -1,6 +1,10 @@
 """A client's word on an answer, through edge: what becomes of it in the cache and the router."""
 
 import itertools
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -9,8 +13,17 @@ from fulcrum.cache.v1 import cache_service_pb2 as cache_pb
 from fulcrum.edge.v1 import edge_service_pb2 as pb
 from fulcrum.edge.v1 import receipt_pb2
 
+from services.cache.__main__ import assemble as assemble_cache
+from services.cache.settings import CacheSettings
+from services.chassis.server import Component, ServerProcess
+from services.chassis.settings import ServerSettings
+from services.edge.bindings import CacheBinding, RouterBinding
+from services.edge.chat import Message, Objective, Request
+from services.edge.ports import CacheKey, Circumstances, Hit, StoredAnswer
+from services.router.__main__ import assemble as assemble_router
 from tests.wire.expect import refused
 from tests.wire.suites import Suite
+from tests.wire.suites import settings as suite_of
 from tests.wire.test_edge import as_tenant, ask, complete
 
 CACHED = pb.CacheControl(only_if_cached=True)
@@ -129,3 +142,40 @@ async def test_who_shows_no_credentials_is_not_heard(suite: Suite) -> None:
     if suite.binding == "grpc":
         call = suite.edge.Feedback(pb.FeedbackRequest(lookup_id="x", verdict=pb.VERDICT_WRONG), timeout=5)
         await refused(call, grpc.StatusCode.UNAUTHENTICATED, "CREDENTIALS_MISSING", "metadata.x-tenant")
+
+
+@asynccontextmanager
+async def reaching(component: Component) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to one started component."""
+    await component.start()
+    try:
+        yield ServerProcess(ServerSettings()).local_channel([component])
+    finally:
+        await component.close()
+
+
+async def test_a_word_through_edge_is_its_callers_own(tmp_path: Path) -> None:
+    """Whoever caused an entry in quarantine does not confirm it through edge either, though edge itself is trusted."""
+    settings = CacheSettings(database=tmp_path / "cache.sqlite", confirmed_for_trust=1)
+    async with reaching(assemble_cache(settings)) as channel:
+        cache = CacheBinding(channel, 5.0)
+        own, others = (CacheKey("acme", bytes(16), "x", principal) for principal in ("a", "b"))
+        await cache.store(own, None, StoredAnswer("42", "m", 1, 1, None), None, "")
+        found = await cache.lookup(own, None, 0.01, None)
+        for principal, serves in (("a", False), ("b", True)):
+            await cache.report("acme", principal, found.lookup_id, right=True)
+            assert isinstance(await cache.lookup(others, None, 0.01, None), Hit) is serves
+
+
+async def test_the_routers_log_has_a_clients_word(tmp_path: Path) -> None:
+    """The first on a decision, told from our own scores by its source."""
+    log = tmp_path / "outcomes.jsonl"
+    async with reaching(assemble_router(suite_of(tmp_path).router.model_copy(update={"outcome_log": log}))) as channel:
+        router = RouterBinding(channel, 5.0)
+        asked = Request("r", "acme", (Message("user", "What is the capital of Norway?"),))
+        plan = await router.route(asked, None, Objective(), Circumstances())
+        for right in (False, True):
+            await router.report("acme", plan.decision_id, "fulcrum-large", right)
+    (line,) = map(json.loads, log.read_text().splitlines())
+    assert (line["decision_id"], line["planned"]["model"]) == (plan.decision_id, "fulcrum-large")
+    assert (line["score"], line["source"], line["sampled"]) == (0, "client", None)
