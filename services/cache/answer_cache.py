@@ -130,21 +130,24 @@ class AnswerCache:
         """Takes a verdict on the answer that a lookup served, or that was stored for it; tells whether it goes.
 
         A right one confirms the entry, unless it is of the `principal` who caused it; None stands for our services. A
-        wrong one withdraws it, but that of a principal without standing on another's has it compared once more.
+        wrong one withdraws it, but that of a principal without standing on another's has it compared once more. Only
+        our services teach; a principal's complaint, if it has standing, counts in the promise.
 
         Raises:
             NotFound: the tenant made no such lookup, or it is forgotten.
         """
-        sequence = self._memory.entry_of(tenant, lookup_id)
+        sequence, needed = self._memory.entry_of(tenant, lookup_id), self._settings.of(tenant).confirmed_for_trust
         if principal is None:
             self._scopes.reported(tenant, lookup_id, right)
+        elif not right and self._memory.has_standing(tenant, principal, needed):
+            self._scopes.complained(tenant, lookup_id)
         if sequence is None:
             return False
         if right:
             if principal is None or principal != self._memory.principal_of(sequence):
                 self.kept.confirm(sequence)
             return False
-        if not self._memory.may_withdraw(sequence, principal, self._settings.of(tenant).confirmed_for_trust):
+        if not self._memory.may_withdraw(sequence, principal, needed):
             self.kept.doubt(sequence)
             return False
         self.kept.remove([sequence])

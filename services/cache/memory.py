@@ -151,6 +151,11 @@ class Memory:
                 return True
             return self._directory.principals.confirmed(record.partition.tenant, principal) >= needed
 
+    def has_standing(self, tenant: str, principal: str, needed: int) -> bool:
+        """Whether a principal has so many confirmed entries."""
+        with self._lock:
+            return self._directory.principals.confirmed(tenant, principal) >= needed
+
     def principal_of(self, sequence: int) -> str | None:
         """Who caused an entry; None where it is gone."""
         with self._lock:

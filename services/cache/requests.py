@@ -61,6 +61,14 @@ def selector(request: cache_service_pb2.InvalidateRequest) -> Selector:
     )
 
 
+def judge(request: cache_service_pb2.FeedbackRequest) -> str | None:
+    """The principal whose word a verdict is; None where it is that of our own services."""
+    who = caller()
+    if not who.trusted:
+        return who.principal
+    return request.principal if request.HasField("principal") else None
+
+
 def _stored_nanoseconds(moment: Timestamp) -> int:
     """Nanoseconds as the database can hold them: 64 bits, which end in 1677 and 2262."""
     return max(-(2**63), min(moment.ToNanoseconds(), 2**63 - 1))

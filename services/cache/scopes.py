@@ -124,6 +124,14 @@ class Scopes:
         if awaiting and awaiting.considered.action is Action.SERVE:
             self._learn(tenant, lookup_id, right)
 
+    def complained(self, tenant: str, lookup_id: str) -> None:
+        """Counts an answer that a lookup served as wrong, by the word of who asked; it teaches nothing."""
+        awaiting = self._open.get(tenant, lookup_id)
+        if awaiting and awaiting.considered.action is Action.SERVE:
+            self._open.pop(tenant, lookup_id)
+            self._scope(awaiting.scope).risk.reported(awaiting.considered.doubt, awaiting.considered.bound)
+            self._memory.changed(awaiting.scope, _A_VERDICT)
+
     def compared(self, tenant: str, lookup_id: str, same: bool) -> None:
         """Takes the verdict on the candidate that a lookup gave to compare with an answer that was made."""
         awaiting = self._open.get(tenant, lookup_id)

@@ -94,13 +94,12 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
         self, request: cache_service_pb2.FeedbackRequest, context: Any
     ) -> cache_service_pb2.FeedbackResponse:
         """Withdraws what was wrong, and learns from what was compared."""
-        tenant, who, verdict = tenant_of(request.scope.tenant), caller(), request.verdict
+        tenant, verdict, judge = tenant_of(request.scope.tenant), request.verdict, requests.judge(request)
         if verdict in _COMPARED:
             same = verdict == cache_service_pb2.VERDICT_SAME
-            await self._worker.run(self._cache.compared, tenant, request.lookup_id, same, who.trusted)
+            await self._worker.run(self._cache.compared, tenant, request.lookup_id, same, judge is None)
             return cache_service_pb2.FeedbackResponse()
         right = verdict == cache_service_pb2.VERDICT_RIGHT
-        judge = None if who.trusted else who.principal
         withdrawn = await self._worker.run(self._cache.judge, tenant, request.lookup_id, right, judge)
         if withdrawn:
             structlog.get_logger("cache").info("entry withdrawn", lookup_id=request.lookup_id, source=request.source)

@@ -16,6 +16,7 @@ from services.cli.address import add_connection_arguments
 from services.cli.argument_types import dimensions, number, text, whole
 from services.cli.cache_arguments import add_cache_arguments
 from services.cli.complete_arguments import add_complete_arguments
+from services.cli.feedback_arguments import add_feedback_arguments
 from services.cli.key_arguments import add_key_arguments
 from services.cli.router_arguments import add_router_arguments
 
@@ -24,6 +25,7 @@ _SERVICES = ("edge", "cache", "router", "executor")
 _EPILOG = """examples:
   fulcrum up                              run everything in one process on 127.0.0.1:50551
   fulcrum complete "What is the capital of Norway?"
+  fulcrum feedback wrong answer.txt       tell that an answer was wrong, by what complete --json printed of it
   fulcrum stats                           what was asked, what it cost, what each lever saved
   fulcrum stats --by day,model --watch    the same split by day and model, kept up to date
   fulcrum serve cache --config cache.yaml run one service by itself, as in a cluster
@@ -87,7 +89,9 @@ def parser() -> argparse.ArgumentParser:
     add_complete_arguments(complete)
     stats = add("stats", "what was asked, what it cost, what each lever saved", "services.cli.asking:stats")
     _stats_arguments(stats)
-    for one in (models, complete, stats):
+    feedback = add("feedback", "tell whether an answer was right, by its receipt", "services.cli.feedback:feedback")
+    add_feedback_arguments(feedback)
+    for one in (models, complete, stats, feedback):
         add_connection_arguments(one)
     add_cache_arguments(
         add(

@@ -92,6 +92,10 @@ class Client:
         asked = request or edge_pb.GetUsageRequest()
         return cast(edge_pb.GetUsageResponse, await self._call(self._edge.GetUsage, asked))
 
+    async def feedback(self, request: edge_pb.FeedbackRequest) -> None:
+        """Tells whether an answer was right."""
+        await self._call(self._edge.Feedback, request)
+
     async def cache_stats(self) -> cache_pb.StatsResponse:
         """The cache's counts and sizes."""
         return cast(cache_pb.StatsResponse, await self._call(self._cache.Stats, cache_pb.StatsRequest()))

@@ -14,6 +14,7 @@ from services.chassis.tls import ClientCertificates
 from services.edge.attempts import Attempts
 from services.edge.bindings import CacheBinding, EncoderBinding, ExecutorBinding, RouterBinding
 from services.edge.catalogue import Catalogue
+from services.edge.feedback import Feedback
 from services.edge.ledger import Ledger
 from services.edge.metrics import BackendCounts, EdgeMetrics
 from services.edge.observation import ObservedPipeline
@@ -56,7 +57,7 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
     breakers = pipeline.attempts.breakers
     metrics.backends.register_models(lambda: {model: breaker.opened for model, breaker in list(breakers.items())})
     observed = ObservedPipeline(pipeline, metrics, settings.log_prompts)
-    servicer = EdgeServicer(observed, ledger)
+    servicer = EdgeServicer(observed, ledger, Feedback(cache, router, pipeline.limits))
 
     async def start() -> None:
         await ledger.start()
@@ -85,7 +86,7 @@ def assemble(settings: EdgeSettings, local: grpc.aio.Channel | None = None) -> C
         start,
         close,
         (*metrics.collectors, *_results(pipeline), PayoffMetrics(pipeline.cascading.payoffs)),
-        for_tenants=frozenset({"Complete", "GetUsage"}),
+        for_tenants=frozenset({"Complete", "GetUsage", "Feedback"}),
     )
 
 

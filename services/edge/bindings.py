@@ -38,6 +38,7 @@ from services.edge.ports import (
 
 # What the router calls a thing, and what it is called in the client's request that it was read from.
 _CLIENT_FIELDS = {"input_tokens": "messages", "needs_tools": "tools", "text": "messages"}
+_CLIENT = "client"  # the source of what who asked says of an answer
 
 
 async def _answer(method: Any, request: object, timeout_s: float, backend: str) -> Any:
@@ -152,6 +153,17 @@ class CacheBinding:
         )
         await _answer(self._stub.Feedback, request, self._timeout_s, "cache")
 
+    async def report(self, tenant: str, principal: str, lookup_id: str, right: bool) -> None:
+        """Tells a client's word on the answer that a lookup served, or that was stored since."""
+        request = cache_pb.FeedbackRequest(
+            scope=cache_pb.Scope(tenant=tenant),
+            lookup_id=lookup_id,
+            verdict=cache_pb.VERDICT_RIGHT if right else cache_pb.VERDICT_WRONG,
+            source=_CLIENT,
+            principal=principal,
+        )
+        await _answer(self._stub.Feedback, request, self._timeout_s, "cache")
+
 
 class RouterBinding:
     """ports.Router over RouterService."""
@@ -209,6 +221,13 @@ class RouterBinding:
             source=source,
             sampling_probability=drawn.probability,
             explored=drawn.explored,
+        )
+        await _answer(self._stub.Feedback, request, self._timeout_s, "router")
+
+    async def report(self, tenant: str, decision_id: str, model: str, right: bool) -> None:
+        """Tells a client's word on a model's answer to a decision of its tenant."""
+        request = router_pb.FeedbackRequest(
+            decision_id=decision_id, model=model, score=float(right), source=_CLIENT, tenant=tenant
         )
         await _answer(self._stub.Feedback, request, self._timeout_s, "router")
 

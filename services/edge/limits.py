@@ -62,7 +62,7 @@ class Limits:
                 "prices", "unknown", "a router that has told them once", reason="STARTING", retry_after_s=1.0
             )
         self._check_concurrency(tenant, limits)
-        self._check_rate(tenant, limits)
+        self.check_rate(tenant)
         self._under_way[tenant] += 1
         begun = False
 
@@ -107,8 +107,13 @@ class Limits:
                 "concurrent requests", f"{found} under way", expected, reason="RATE_LIMITED", retry_after_s=0.1
             )
 
-    def _check_rate(self, tenant: str, limits: TenantLimits) -> None:
-        """A bucket of `burst` requests that fills at the rate, kept as the time at which it is full again."""
+    def check_rate(self, tenant: str) -> None:
+        """Takes from a bucket of `burst` requests that fills at the rate, kept as the time at which it is full again.
+
+        Raises:
+            Overloaded: there is nothing in it.
+        """
+        limits = self._tenants.get(tenant, self._everyone)
         rate = limits.requests_per_second
         if rate is None:
             return

@@ -59,9 +59,9 @@ class Pipeline:
         calls = BackgroundCalls(self.attempts, self._accounts)
         self.judging = Judging(cache, judges_of(settings.judge, encoder, calls), settings.judge.at_once)
         self._keeping = Keeping(cache, self.judging, catalogue, settings.hot_temperature)
-        self._limits = Limits(settings.limits, settings.tenants, ledger, priced=lambda: catalogue.is_known)
+        self.limits = Limits(settings.limits, settings.tenants, ledger, priced=lambda: catalogue.is_known)
         self._gate = ExecutionGate(settings.max_requests)
-        budget = ShadowBudget(self._limits, ledger, settings.shadow.usd_per_day)
+        budget = ShadowBudget(self.limits, ledger, settings.shadow.usd_per_day)
         comparing = Comparing(settings.shadow, calls, catalogue, budget)
         self.shadowing = Shadowing(settings.shadow, router, comparing, catalogue, self._gate)
         self.cascading = Cascading(router, self._accounts, Repeating(self.attempts, self._accounts, self._gate))
@@ -82,7 +82,7 @@ class Pipeline:
         work = Work(request, self._settings.max_quality_loss, self._settings.cache_part)
         self._admit()
         try:
-            async with self._limits.place(request.tenant) as begun, aclosing(self._answer(work)) as events:
+            async with self.limits.place(request.tenant) as begun, aclosing(self._answer(work)) as events:
                 async for event in events:
                     if first is None:
                         first = time.monotonic()

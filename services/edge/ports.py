@@ -220,6 +220,9 @@ class Cache(Protocol):
     async def judge(self, tenant: str, lookup_id: str, same: bool, source: str) -> None:
         """Tells whether a miss's candidate says the same as the answer that was made."""
 
+    async def report(self, tenant: str, principal: str, lookup_id: str, right: bool) -> None:
+        """Tells a client's word on the answer that a lookup served, or that was stored since."""
+
 
 class Router(Protocol):
     """Choice of model."""
@@ -234,6 +237,9 @@ class Router(Protocol):
 
     async def feedback(self, decision_id: str, model: str, score: float, source: str, drawn: Draw) -> None:
         """Tells how good a model's answer to a decision was, and by which draw it was scored."""
+
+    async def report(self, tenant: str, decision_id: str, model: str, right: bool) -> None:
+        """Tells a client's word on a model's answer to a decision of its tenant."""
 
     async def catalogue(self) -> tuple[CatalogueModel, ...]:
         """Every model and its price."""

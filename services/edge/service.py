@@ -14,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from services.chassis.call import caller, current, new_request_id
 from services.chassis.errors import InvalidField, PermissionDenied
 from services.edge import messages
+from services.edge.feedback import Feedback, Word
 from services.edge.ledger import Ledger
 from services.edge.ledger_file import DAY_NS
 from services.edge.ledger_sums import FIRST, Group
@@ -52,9 +53,10 @@ _DAY_S, _LAST_DAY = 86_400, 100_000
 class EdgeServicer(EdgeServiceServicer):
     """Answers clients; the tenant is the caller's, never what a message claims."""
 
-    def __init__(self, pipeline: Answering, ledger: Ledger) -> None:
+    def __init__(self, pipeline: Answering, ledger: Ledger, feedback: Feedback) -> None:
         self._pipeline = pipeline
         self._ledger = ledger
+        self._feedback = feedback
 
     async def Complete(self, request: edge_pb.CompleteRequest, context: Any) -> AsyncIterator[edge_pb.CompleteResponse]:
         """Streams the answer, then its receipt."""
@@ -93,6 +95,13 @@ class EdgeServicer(EdgeServiceServicer):
                 for one in unanswered
             ],
         )
+
+    async def Feedback(self, request: edge_pb.FeedbackRequest, context: Any) -> edge_pb.FeedbackResponse:
+        """Hands the caller's word on an answer to cache and router."""
+        who, right = caller(), request.verdict == edge_pb.VERDICT_RIGHT
+        word = Word(who.tenant, who.principal, request.lookup_id, request.decision_id, request.model, right)
+        await self._feedback.tell(word)
+        return edge_pb.FeedbackResponse()
 
 
 def _receipt(receipt: Receipt) -> receipt_pb2.Receipt:

@@ -17,24 +17,29 @@ class Decisions:
         self._plans: OrderedDict[str, Plan] = OrderedDict()
         self._scores: dict[str, dict[str, float]] = {}
         self._assessed: set[str] = set()
+        self._heard: set[str] = set()
+        self._tenants: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self._plans)
 
-    def remember(self, plan: Plan) -> str:
-        """A new id for the plan."""
+    def remember(self, plan: Plan, tenant: str = "") -> str:
+        """A new id for the plan, made for a tenant."""
         decision_id = secrets.token_hex(16)
         self._plans[decision_id] = plan
+        self._tenants[decision_id] = tenant
         if len(self._plans) > self._capacity:
             forgotten, _ = self._plans.popitem(last=False)
+            self._tenants.pop(forgotten)
             self._scores.pop(forgotten, None)
             self._assessed.discard(forgotten)
+            self._heard.discard(forgotten)
         return decision_id
 
-    def recall(self, decision_id: str) -> Plan:
-        """The plan of a decision; NotFound where it was never made or is forgotten."""
+    def recall(self, decision_id: str, tenant: str | None = None) -> Plan:
+        """The plan of a decision, of a tenant if one is given; NotFound where it was never made or is forgotten."""
         plan = self._plans.get(decision_id)
-        if plan is None:
+        if plan is None or tenant not in (None, self._tenants[decision_id]):
             raise NotFound("decision_id", decision_id, f"an id from one of the last {self._capacity} of Route")
         return plan
 
@@ -45,6 +50,12 @@ class Decisions:
         self._assessed.add(decision_id)
         self._plans[decision_id] = replace(self._plans[decision_id], promised=promised)
         return True
+
+    def hear(self, decision_id: str) -> bool:
+        """Notes a client's word on a known decision; tells whether it is the first."""
+        first = decision_id not in self._heard
+        self._heard.add(decision_id)
+        return first
 
     def score(self, decision_id: str, model: str, score: float) -> Mapping[str, float]:
         """Every model's score so far of a decision that is known, this one with them; a model's first one counts."""

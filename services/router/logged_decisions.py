@@ -9,7 +9,7 @@ from typing import Any
 
 from services.router.artefact import same_fit
 from services.router.harm import harms
-from services.router.outcome_log import is_whole
+from services.router.outcome_log import CLIENT, is_whole
 from services.router.scored import InvalidOutcomes
 
 
@@ -50,10 +50,13 @@ class Decision:
 
 
 def decisions(lines: Iterable[Mapping[str, Any]], version: str) -> Sequence[Decision]:
-    """Those of this predictor's fit; a line that does not name its prompt tells nothing, and a first score counts."""
+    """Those of this predictor's fit; a line that does not name its prompt tells nothing, and a first score counts.
+
+    Nor does a client's word tell anything: who complains is no fair sample, and may say what it likes.
+    """
     found: dict[str, Decision] = {}
     for line in lines:
-        if not line["group"] or not same_fit(line["version"], version):
+        if not line["group"] or line.get("source") == CLIENT or not same_fit(line["version"], version):
             continue
         decision = found.setdefault(line["decision_id"], Decision(line["group"], line["unfamiliar"]))
         decision.bound, decision.contested, decision.excluded = line["bound"], line["contested"], line["excluded"]

@@ -14,6 +14,8 @@ import structlog
 from services.chassis.errors import Overloaded
 from services.router.plan import Planned
 
+CLIENT = "client"  # the source of what came through edge from who asked
+
 
 @dataclass(frozen=True, slots=True)
 class Draw:

@@ -10,7 +10,7 @@ from services.router.catalogue import Catalogue, load_catalogue
 from services.router.decisions import Decisions, place
 from services.router.drift import Basis, PromiseState
 from services.router.eligibility import Eligibility
-from services.router.outcome_log import Draw, Outcome, OutcomeLog
+from services.router.outcome_log import CLIENT, Draw, Outcome, OutcomeLog
 from services.router.plan import Plan
 from services.router.policy import Policy
 from services.router.predictor_file import PredictorFile
@@ -55,7 +55,7 @@ class Router:
         plan = self._policy.plan(query)
         if self._digest:
             plan = replace(plan, group=self._digest.of(query.tenant, query.text))
-        return self._decisions.remember(plan), plan
+        return self._decisions.remember(plan, query.tenant), plan
 
     def assess(self, decision_id: str, signals: Signals) -> Assessment:
         """Judges an answer; NotFound where the decision is forgotten or the model is not of its plan."""
@@ -67,11 +67,20 @@ class Router:
                 self._policy.assessed(plan, kept)
         return found
 
-    async def feedback(self, decision_id: str, model: str, score: float, source: str, drawn: Draw) -> None:
-        """Logs a score from 0 to 1 where a log is set; NotFound as `assess`, Overloaded where the log lags."""
-        plan = self._decisions.recall(decision_id)
+    async def feedback(
+        self, decision_id: str, model: str, score: float, source: str, drawn: Draw, tenant: str | None = None
+    ) -> None:
+        """Logs a score from 0 to 1 where a log is set; of clients' words, which move no alarm, the first on a decision.
+
+        NotFound as `assess`, or where the decision is not of the `tenant` that is given; Overloaded where the log lags.
+        """
+        plan = self._decisions.recall(decision_id, tenant)
         planned = place(plan, model, "model")
-        self._policy.scored(plan, model, self._decisions.score(decision_id, model, score), Basis.of(source))
+        if source == CLIENT:
+            if not self._decisions.hear(decision_id):
+                return
+        else:
+            self._policy.scored(plan, model, self._decisions.score(decision_id, model, score), Basis.of(source))
         if self._outcomes:
             known = plan.version, plan.group, plan.unfamiliar, plan.bound, plan.contested_losses, plan.excluded
             outcome = Outcome(decision_id, planned, score, source, *known, drawn.sampled, drawn.explored)

@@ -76,7 +76,8 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         """Logs the score where a log is set."""
         sampled = request.sampling_probability if request.HasField("sampling_probability") else None
         drawn = Draw(sampled, request.explored)
-        await self._router.feedback(request.decision_id, request.model, request.score, request.source, drawn)
+        tenant = request.tenant if request.HasField("tenant") else None
+        await self._router.feedback(request.decision_id, request.model, request.score, request.source, drawn, tenant)
         return router_service_pb2.FeedbackResponse()
 
     async def ListModels(

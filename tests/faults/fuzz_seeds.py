@@ -83,5 +83,8 @@ SEEDS: dict[str, dict[str, Message]] = {
             messages=TURNS, objective=CHEAP, sampling=BRIEF, session_id="fuzz", request_id="fuzz"
         ),
         "GetUsage": edge_pb.GetUsageRequest(group_by=[edge_pb.USAGE_DIMENSION_MODEL], page_size=10),
+        "Feedback": edge_pb.FeedbackRequest(
+            lookup_id="x", decision_id="x", model="fulcrum-small", verdict=edge_pb.VERDICT_WRONG
+        ),
     },
 }

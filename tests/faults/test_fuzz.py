@@ -146,7 +146,8 @@ async def test_frames(target: Target, service: str) -> None:
     assert process.rss_bytes() - settled < GROWTH_BYTES
     assert process.descriptors() < 200
     assert_unharmed(process, log_start, target.keys)
-    after = await fire(process.address, service, range(100), SEED, keys=target.keys)
+    # Many: messages to the executor may have unloaded the model, and then few of those to edge can be right.
+    after = await fire(process.address, service, range(300), SEED, keys=target.keys)
     assert after.codes["OK"], after
     assert not after.wrong
     assert_unharmed(process, log_start, target.keys)

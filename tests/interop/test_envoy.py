@@ -73,6 +73,23 @@ async def test_json_usage(http: httpx.AsyncClient) -> None:
     assert (unknown.status_code, "no_such_field" in unknown.text) == (400, True)
 
 
+async def test_json_feedback(http: httpx.AsyncClient) -> None:
+    """POST /v1/feedback tells of an answer by its receipt, at whichever edge; a verdict that is none is refused."""
+    prompt = f"Reverse the word {uuid.uuid4().hex[:8]}."
+    found = await http.post("/v1/complete", json=ask(prompt))
+    receipt = json.loads(found.text.splitlines()[-1])["receipt"]
+    named = {"lookup_id": receipt["cache"]["lookup_id"], "decision_id": receipt["route"]["decision_id"]}
+    for _ in range(4):
+        told = await http.post("/v1/feedback", json={**named, "model": receipt["model"], "verdict": "VERDICT_WRONG"})
+        assert (told.status_code, told.json()) == (200, {})
+    assert (
+        await http.post("/v1/complete", json=ask(prompt, cache_control={"only_if_cached": True}))
+    ).status_code == 404
+    unsaid = await http.post("/v1/feedback", json={**named, "model": receipt["model"]})
+    details = {one["@type"].rpartition(".")[2]: one for one in unsaid.json()["details"]}
+    assert (unsaid.status_code, details["ErrorInfo"]["metadata"]["field"]) == (400, "verdict")
+
+
 @pytest.mark.parametrize(
     ("request_", "status", "code", "reason", "field"),
     [

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
+from fulcrum.edge.v1 import receipt_pb2
 from fulcrum.executor.v1 import chat_pb2
 from fulcrum_client import (
     Answer,
@@ -74,6 +75,12 @@ class Both:
         assert self._coroutines
         return await self._coroutines.usage(**options)
 
+    async def feedback(self, receipt: receipt_pb2.Receipt, right: bool) -> None:
+        if self._threads:
+            await asyncio.to_thread(self._threads.feedback, receipt, right)
+        if self._coroutines:
+            await self._coroutines.feedback(receipt, right)
+
     async def close(self) -> None:
         if self._threads:
             self._threads.close()
@@ -122,6 +129,22 @@ async def test_usage(running: Running, connect: Callable[..., Both]) -> None:
     before = await client.usage()
     await client.complete(PROMPT)
     assert (await client.usage()).total.requests == before.total.requests + 1
+
+
+async def test_feedback(running: Running, connect: Callable[..., Both]) -> None:
+    """An answer told right is given on, one told wrong is not; what nobody remembers is not found."""
+    client = connect(running.address)
+    prompt = f"Reverse the word {uuid.uuid4().hex[:8]}."
+    answer = await client.complete(prompt)
+    await client.feedback(answer.receipt, right=True)
+    cached = await client.complete(prompt, only_if_cached=True)
+    await client.feedback(cached.receipt, right=False)
+    with pytest.raises(NotFound):
+        await client.complete(prompt, only_if_cached=True)
+    cached.receipt.cache.lookup_id = "never"
+    with pytest.raises(NotFound) as caught:
+        await client.feedback(cached.receipt, right=False)
+    assert caught.value.field == "lookup_id"
 
 
 async def test_leaving_cancels(running: Running, connect: Callable[..., Both]) -> None:

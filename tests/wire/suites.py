@@ -43,6 +43,7 @@ class Suite:
     router: Any
     executor: Any
     edge: Any
+    another_edge: Any  # beside the same cache and router; over gRPC a server of its own
 
 
 def settings(folder: Path) -> SuiteSettings:
@@ -92,6 +93,7 @@ def _stubs(binding: str, channels: dict[str, grpc.aio.Channel]) -> Suite:
         RouterServiceStub(channels["router"]),
         ExecutorServiceStub(channels["executor"]),
         EdgeServiceStub(channels["edge"]),
+        EdgeServiceStub(channels["another_edge"]),
     )
 
 
@@ -103,7 +105,7 @@ async def in_process(folder: Path) -> AsyncIterator[Suite]:
         await component.start()
     channel = process.local_channel(components)
     try:
-        yield _stubs("in_process", dict.fromkeys(("executor", "cache", "router", "edge"), channel))
+        yield _stubs("in_process", dict.fromkeys(("executor", "cache", "router", "edge", "another_edge"), channel))
     finally:
         for component in reversed(components):
             await component.close()
@@ -128,7 +130,8 @@ async def over_grpc(folder: Path) -> AsyncIterator[Suite]:
         }
         backends = {name: BackendSettings(address=address) for name, address in addresses.items()}
         edge = configured.edge.model_copy(update={**backends, "encoder": backends["executor"]})
-        addresses["edge"] = await serve(assemble_edge(edge))
+        for name in ("edge", "another_edge"):
+            addresses[name] = await serve(assemble_edge(edge))
         channels = {name: connect(address) for name, address in addresses.items()}
         for channel in channels.values():
             stack.push_async_callback(channel.close)

@@ -4,19 +4,22 @@ import asyncio
 import datetime
 import time
 import uuid
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Self, TypeVar, Unpack
 
 import grpc
 import grpc.aio
 from fulcrum.edge.v1 import edge_service_pb2 as edge_pb
+from fulcrum.edge.v1 import receipt_pb2
 from fulcrum.edge.v1.edge_service_pb2_grpc import EdgeServiceStub
 
 from fulcrum_client.answers import Answer, AsyncStream, Stream
 from fulcrum_client.connection import Connection, Tls
 from fulcrum_client.exchange import Exchange, Retries
-from fulcrum_client.requests import GroupBy, Options, Pages, Turn, complete_request, usage_request
+from fulcrum_client.requests import GroupBy, Options, Pages, Turn, complete_request, feedback_request, usage_request
+
+R = TypeVar("R")
 
 
 class _Suite:
@@ -103,8 +106,16 @@ class Client(_Suite):
         """
         pages = Pages(usage_request(start, end, tenant, group_by))
         while (request := pages.wanted()) is not None:
-            pages.take(self._usage(request, timeout_s))
+            pages.take(self._ask(self._edge.GetUsage, request, timeout_s))
         return pages.whole
+
+    def feedback(self, receipt: receipt_pb2.Receipt, right: bool, *, timeout_s: float | None = None) -> None:
+        """Tells whether the answer with this receipt was right; saying it again does no harm.
+
+        Raises:
+            CallError: its subclasses say how it failed; NotFound where the answer is forgotten by now.
+        """
+        self._ask(self._edge.Feedback, feedback_request(receipt, right), timeout_s)
 
     def close(self) -> None:
         """Ends every call and the connection."""
@@ -133,11 +144,11 @@ class Client(_Suite):
                 call.cancel()
             time.sleep(pause)
 
-    def _usage(self, request: edge_pb.GetUsageRequest, timeout_s: float | None) -> edge_pb.GetUsageResponse:
+    def _ask(self, method: Callable[..., R], request: object, timeout_s: float | None) -> R:
         exchange, metadata = self._exchange(uuid.uuid4().hex, timeout_s)
         while True:
             try:
-                return self._edge.GetUsage(request, timeout=exchange.begin(), metadata=metadata)
+                return method(request, timeout=exchange.begin(), metadata=metadata)
             except grpc.RpcError as failure:
                 pause = exchange.pause_after(failure)
             time.sleep(pause)
@@ -177,8 +188,12 @@ class AsyncClient(_Suite):
         """As Client.usage."""
         pages = Pages(usage_request(start, end, tenant, group_by))
         while (request := pages.wanted()) is not None:
-            pages.take(await self._usage(request, timeout_s))
+            pages.take(await self._ask(self._edge.GetUsage, request, timeout_s))
         return pages.whole
+
+    async def feedback(self, receipt: receipt_pb2.Receipt, right: bool, *, timeout_s: float | None = None) -> None:
+        """As Client.feedback."""
+        await self._ask(self._edge.Feedback, feedback_request(receipt, right), timeout_s)
 
     async def close(self) -> None:
         """Ends every call and the connection."""
@@ -209,11 +224,11 @@ class AsyncClient(_Suite):
                 call.cancel()
             await asyncio.sleep(pause)
 
-    async def _usage(self, request: edge_pb.GetUsageRequest, timeout_s: float | None) -> edge_pb.GetUsageResponse:
+    async def _ask(self, method: Callable[..., Awaitable[R]], request: object, timeout_s: float | None) -> R:
         exchange, metadata = self._exchange(uuid.uuid4().hex, timeout_s)
         while True:
             try:
-                return await self._edge.GetUsage(request, timeout=exchange.begin(), metadata=metadata)
+                return await method(request, timeout=exchange.begin(), metadata=metadata)
             except grpc.aio.AioRpcError as failure:
                 pause = exchange.pause_after(failure)
             await asyncio.sleep(pause)

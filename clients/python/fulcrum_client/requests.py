@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypedDict, Unpack
 
 from fulcrum.edge.v1 import edge_service_pb2 as edge_pb
+from fulcrum.edge.v1 import receipt_pb2
 from fulcrum.executor.v1 import chat_pb2
 from fulcrum.router.v1 import objective_pb2
 from google.protobuf.duration_pb2 import Duration
@@ -130,6 +131,16 @@ def usage_request(
         end_time=_timestamp(end),
         tenant=tenant,
         group_by=[_DIMENSIONS[name] for name in group_by],
+    )
+
+
+def feedback_request(receipt: receipt_pb2.Receipt, right: bool) -> edge_pb.FeedbackRequest:
+    """The request that tells whether the answer with this receipt was right."""
+    return edge_pb.FeedbackRequest(
+        lookup_id=receipt.cache.lookup_id,
+        decision_id=receipt.route.decision_id,
+        model=receipt.model,
+        verdict=edge_pb.VERDICT_RIGHT if right else edge_pb.VERDICT_WRONG,
     )
 
 

@@ -8,8 +8,11 @@ import pytest
 
 from services.cache.answer_cache import AnswerCache
 from services.cache.entry import Partition, Provenance, Selector, Standing
-from services.cache.query import Audit, NotKept, Submission
-from tests.unit.cache.parts import HERE, Clock, ServeNearest, ask, embedding, keep, opened, served
+from services.cache.query import Audit, Hit, NotKept, Submission
+from services.cache.scope_memory import ScopeName
+from tests.unit.cache.parts import DIGEST, HERE, Clock, ServeNearest, ask, embedding, keep, opened, served
+
+SCOPE = ScopeName(HERE.tenant, DIGEST)
 
 
 def by(principal: str, text: str, said: str = "42", **changes: Any) -> Submission:
@@ -128,6 +131,41 @@ def test_a_complaint_without_standing_has_the_answer_compared(tmp_path: Path) ->
             cache.compared(HERE.tenant, compared.lookup_id, same=True)
         assert cache.stats().audits == 4
         assert served(cache.lookup(similar)) == "42"
+
+
+@pytest.mark.parametrize(("who", "counts"), [("new", False), ("a", True), ("c", True)])
+def test_a_complaint_counts_in_the_promise_by_standing_and_teaches_nothing(
+    tmp_path: Path, who: str, counts: bool
+) -> None:
+    """Once, as one wrong answer, also where the entry is gone by then; who has no standing spends nothing of a tenant's
+    promise, and nobody's praise gives anything back."""
+    asked = "How do I top up my card?"
+    with opened(tmp_path, confirmed_for_trust=1) as cache:
+        confirmed(cache, asked, "a", "b", embedding=embedding())
+        for text, of in (("y", "a"), ("z", "c")):
+            confirmed(cache, text, of, "b")
+        similar = ask(f"Please, {asked}", embedding=embedding(0.99), principal=who)
+        first, second, third = (cache.lookup(similar) for _ in range(3))
+        risk = cache._scopes._scope(SCOPE).risk
+        spent = risk.spent
+        cache.judge(HERE.tenant, third.lookup_id, right=True, principal=who)
+        assert risk.spent == spent
+        for told, found in ((1, first), (1, first), (2, second)):
+            assert isinstance(found, Hit)
+            cache.judge(HERE.tenant, found.lookup_id, right=False, principal=who)
+            assert risk.spent == pytest.approx(spent + told * found.probability * counts)
+        assert cache._scopes._scope(SCOPE).scorer.count == 0
+
+
+def test_a_complaint_of_ones_own_entry_in_quarantine_counts_for_nobody(tmp_path: Path) -> None:
+    """It is withdrawn, and spends nothing of what the tenant's requests allow."""
+    asked = "How do I top up my card?"
+    with opened(tmp_path, confirmed_for_trust=1) as cache:
+        cache.store(by("new", asked, embedding=embedding()))
+        found = cache.lookup(ask(f"Please, {asked}", embedding=embedding(0.99), principal="new"))
+        spent = cache._scopes._scope(SCOPE).risk.spent
+        assert cache.judge(HERE.tenant, found.lookup_id, right=False, principal="new")
+        assert cache._scopes._scope(SCOPE).risk.spent == spent
 
 
 def test_who_is_in_quarantine_replaces_nothing_that_serves_everybody(tmp_path: Path) -> None:

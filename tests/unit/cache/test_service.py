@@ -17,6 +17,7 @@ from services.cache.leases import Leases
 from services.cache.scope_memory import Promise
 from services.cache.service import CacheServicer
 from services.cache.worker import Worker
+from services.chassis.call import LOCAL, Call, Caller, enter
 from services.chassis.errors import InvalidField, Overloaded, Unavailable
 from tests.unit.cache.parts import DIGEST, embedding, open_cache, settings
 
@@ -79,6 +80,31 @@ async def test_who_waited_and_was_counted_is_counted_once(servicer: CacheService
         await servicer.Lookup(asked, CONTEXT)
         (promise,) = (await servicer.Stats(pb.StatsRequest(), CONTEXT)).promises
         assert promise.requests == requests
+
+
+@pytest.mark.parametrize(
+    ("caller", "claimed", "confirms"),
+    [
+        (LOCAL, None, True),
+        (LOCAL, "a", False),
+        (LOCAL, "b", True),
+        (Caller("acme", "a", False), "b", False),
+        (Caller("acme", "b", False), "a", True),
+    ],
+    ids=["a service", "of its own", "of another", "its own under another's name", "another under the owner's name"],
+)
+async def test_whose_word_a_verdict_is(tmp_path: Path, caller: Caller, claimed: str | None, confirms: bool) -> None:
+    """Our services tell for whom they speak; a tenant's own call is its own word, whatever it says."""
+    servicer = CacheServicer(Worker(8), Leases(settings(tmp_path)))
+    servicer.open(open_cache(tmp_path, confirmed_for_trust=1))
+    await servicer.Store(store("x", principal="a"), CONTEXT)
+    found = await servicer.Lookup(lookup("x", principal="a"), CONTEXT)
+    verdict = pb.FeedbackRequest(scope=SCOPE, lookup_id=found.lookup_id, verdict=pb.VERDICT_RIGHT, principal=claimed)
+    enter(Call("r", time.monotonic() + 10, caller))
+    await servicer.Feedback(verdict, CONTEXT)
+    enter(None)
+    served = await servicer.Lookup(lookup("x", principal="c"), CONTEXT)
+    assert served.WhichOneof("outcome") == ("hit" if confirms else "miss")
 
 
 async def test_pages_fit_a_message(servicer: CacheServicer, monkeypatch: pytest.MonkeyPatch) -> None:

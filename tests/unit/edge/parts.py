@@ -90,6 +90,8 @@ class MemoryCache:
     on_semantic: Callable[[], Any] | None = None
     candidates: dict[str, str] = field(default_factory=dict)
     verdicts: list[tuple[str, str, bool, str]] = field(default_factory=list)
+    reports: list[tuple[str, str, str, bool]] = field(default_factory=list)
+    report_error: FulcrumError | None = None
     executing: list[bool] = field(default_factory=list)
     leased: list[Wait] = field(default_factory=list)
     waited_for: list[str] = field(default_factory=list)
@@ -162,6 +164,12 @@ class MemoryCache:
         await asyncio.sleep(0)
         self.verdicts.append((tenant, lookup_id, same, source))
 
+    async def report(self, tenant: str, principal: str, lookup_id: str, right: bool) -> None:
+        await asyncio.sleep(0)
+        if self.report_error:
+            raise self.report_error
+        self.reports.append((tenant, principal, lookup_id, right))
+
 
 def known_model(name: str, price: Price | None, **changes: Any) -> CatalogueModel:
     made = CatalogueModel(
@@ -194,6 +202,8 @@ class MemoryRouter:
     routes: list[tuple[Request, Embedding | None, Objective]] = field(default_factory=list)
     scores: list[tuple[str, str, float, str, float]] = field(default_factory=list)
     explored: list[bool] = field(default_factory=list)
+    reports: list[tuple[str, str, str, bool]] = field(default_factory=list)
+    report_error: FulcrumError | None = None
     circumstances: list[Circumstances] = field(default_factory=list)
     readings: int = 0
     on_route: Callable[[], Any] | None = None
@@ -238,6 +248,12 @@ class MemoryRouter:
         self.scores.append((decision_id, model, score, source, drawn.probability))
         self.explored.append(drawn.explored)
         await asyncio.sleep(0)
+
+    async def report(self, tenant: str, decision_id: str, model: str, right: bool) -> None:
+        await asyncio.sleep(0)
+        if self.report_error:
+            raise self.report_error
+        self.reports.append((tenant, decision_id, model, right))
 
     async def catalogue(self) -> tuple[CatalogueModel, ...]:
         self.readings += 1

@@ -205,14 +205,16 @@ def test_a_judge_that_fails_is_no_harm_and_hides_none(failing: float, harm: floa
     assert watch.suspended is (harm > 1)
 
 
-async def test_scores_without_a_verdict_are_logged_and_raise_no_alarm(tmp_path: Path) -> None:
-    """As many as there are of edge's comparisons that its judge did not decide: the promise stands."""
+@pytest.mark.parametrize("source", ["shadow:unresolved", "client"])
+async def test_scores_without_a_verdict_are_logged_and_raise_no_alarm(tmp_path: Path, source: str) -> None:
+    """As many as there are of edge's comparisons that its judge did not decide, and of words of clients, who might
+    name any model of the plan: the promise stands."""
     servicer = RouterServicer()
     servicer.open(load_router(settings(tmp_path, max_quality_loss=0.1)))
     for _ in range(50):
         response = await servicer.Route(pb.RouteRequest(text="hello", embedding=embedding()), CONTEXT)
         for model, score in (("small", 0.0), ("large", 1.0)):
-            told = pb.FeedbackRequest(decision_id=response.decision_id, source="shadow:unresolved")
+            told = pb.FeedbackRequest(decision_id=response.decision_id, source=source)
             told.model, told.score = model, score
             await servicer.Feedback(told, CONTEXT)
     promise = (await servicer.ListModels(pb.ListModelsRequest(), CONTEXT)).promise

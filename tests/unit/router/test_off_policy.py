@@ -49,6 +49,14 @@ def test_the_harm_of_a_model_that_was_not_chosen() -> None:
     assert np.mean(served) < 0.1
 
 
+def test_a_clients_word_tells_nothing() -> None:
+    """Not beside others' scores of the same decision, and not by itself."""
+    fair = list(log(200, 1.0, 0.5, 1.0, seed=1))
+    complaints = [{**one, "source": "client", "score": 0.0, "sampled": None, "explored": False} for one in fair]
+    assert of(iter([*complaints, *fair])) == of(iter(fair))
+    assert of(iter(complaints)) == []
+
+
 def test_repeats_of_a_prompt_are_one_draw() -> None:
     """Of 100 logs whose popular prompts come nine times about one of twenty intervals is beside the truth."""
     beyond = 0

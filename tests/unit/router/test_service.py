@@ -13,7 +13,7 @@ from fulcrum.router.v1 import objective_pb2
 from fulcrum.router.v1 import router_service_pb2 as pb
 from google.protobuf import duration_pb2
 
-from services.chassis.errors import InvalidField, Unavailable
+from services.chassis.errors import InvalidField, NotFound, Unavailable
 from services.chassis.settings import ConfigError
 from services.router.__main__ import assemble
 from services.router.router import load_router
@@ -67,6 +67,27 @@ async def test_a_decision_from_route_to_feedback(servicer: RouterServicer, tmp_p
     assert json.loads(line)["decision_id"] == response.decision_id
     assert (json.loads(line)["bound"], json.loads(line)["contested"]) == (0.5, {"small": pytest.approx(0.08)})
     assert json.loads(line)["excluded"] == []
+    await servicer.close()
+
+
+async def test_a_clients_word_is_logged_once_and_of_its_own_tenant(servicer: RouterServicer, tmp_path: Path) -> None:
+    """The first on a decision, whichever model of the plan it names; another tenant's decision is not found."""
+    response = await servicer.Route(pb.RouteRequest(text="hello", embedding=embedding(), tenant="acme"), CONTEXT)
+    said = pb.FeedbackRequest(decision_id=response.decision_id, model="small", score=0, source="client", tenant="acme")
+    for tenant in ("rival", ""):
+        theirs = pb.FeedbackRequest()
+        theirs.CopyFrom(said)
+        theirs.tenant = tenant
+        with pytest.raises(NotFound, match="decision_id"):
+            await servicer.Feedback(theirs, CONTEXT)
+    for model in ("small", "small", "large"):
+        said.model = model
+        await servicer.Feedback(said, CONTEXT)
+    said.model = "other"
+    with pytest.raises(NotFound, match="model"):
+        await servicer.Feedback(said, CONTEXT)
+    (line,) = map(json.loads, (tmp_path / "outcomes.jsonl").read_text().splitlines())
+    assert (line["planned"]["model"], line["score"], line["source"], line["sampled"]) == ("small", 0, "client", None)
     await servicer.close()
 
 

@@ -249,16 +249,18 @@ class StoreResponse(_message.Message):
     def __init__(self, entry_id: _Optional[str] = ..., not_kept: _Optional[_Union[NotKept, str]] = ...) -> None: ...
 
 class FeedbackRequest(_message.Message):
-    __slots__ = ("scope", "lookup_id", "verdict", "source")
+    __slots__ = ("scope", "lookup_id", "verdict", "source", "principal")
     SCOPE_FIELD_NUMBER: _ClassVar[int]
     LOOKUP_ID_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
     scope: Scope
     lookup_id: str
     verdict: Verdict
     source: str
-    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., lookup_id: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., source: _Optional[str] = ...) -> None: ...
+    principal: str
+    def __init__(self, scope: _Optional[_Union[Scope, _Mapping]] = ..., lookup_id: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., source: _Optional[str] = ..., principal: _Optional[str] = ...) -> None: ...
 
 class FeedbackResponse(_message.Message):
     __slots__ = ()

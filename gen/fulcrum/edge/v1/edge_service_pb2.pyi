@@ -32,6 +32,12 @@ class UnansweredKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     UNANSWERED_KIND_INTERRUPTED: _ClassVar[UnansweredKind]
     UNANSWERED_KIND_JUDGED: _ClassVar[UnansweredKind]
     UNANSWERED_KIND_SHADOW: _ClassVar[UnansweredKind]
+
+class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VERDICT_UNSPECIFIED: _ClassVar[Verdict]
+    VERDICT_RIGHT: _ClassVar[Verdict]
+    VERDICT_WRONG: _ClassVar[Verdict]
 USAGE_DIMENSION_UNSPECIFIED: UsageDimension
 USAGE_DIMENSION_TENANT: UsageDimension
 USAGE_DIMENSION_MODEL: UsageDimension
@@ -42,6 +48,9 @@ UNANSWERED_KIND_FAILED: UnansweredKind
 UNANSWERED_KIND_INTERRUPTED: UnansweredKind
 UNANSWERED_KIND_JUDGED: UnansweredKind
 UNANSWERED_KIND_SHADOW: UnansweredKind
+VERDICT_UNSPECIFIED: Verdict
+VERDICT_RIGHT: Verdict
+VERDICT_WRONG: Verdict
 
 class CompleteRequest(_message.Message):
     __slots__ = ("messages", "objective", "sampling", "tools", "cache_control", "session_id", "request_id")
@@ -172,3 +181,19 @@ class UsageTotals(_message.Message):
     actual_nano_usd: int
     abandoned: int
     def __init__(self, requests: _Optional[int] = ..., exact_hits: _Optional[int] = ..., semantic_hits: _Optional[int] = ..., shared: _Optional[int] = ..., usage: _Optional[_Union[_chat_pb2.Usage, _Mapping]] = ..., unpriced_requests: _Optional[int] = ..., baseline_nano_usd: _Optional[int] = ..., levers: _Optional[_Iterable[_Union[_receipt_pb2.LeverSaving, _Mapping]]] = ..., actual_nano_usd: _Optional[int] = ..., abandoned: _Optional[int] = ...) -> None: ...
+
+class FeedbackRequest(_message.Message):
+    __slots__ = ("lookup_id", "decision_id", "model", "verdict")
+    LOOKUP_ID_FIELD_NUMBER: _ClassVar[int]
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    lookup_id: str
+    decision_id: str
+    model: str
+    verdict: Verdict
+    def __init__(self, lookup_id: _Optional[str] = ..., decision_id: _Optional[str] = ..., model: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ...) -> None: ...
+
+class FeedbackResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -45,6 +45,11 @@ class EdgeServiceStub:
                 request_serializer=fulcrum_dot_edge_dot_v1_dot_edge__service__pb2.GetUsageRequest.SerializeToString,
                 response_deserializer=fulcrum_dot_edge_dot_v1_dot_edge__service__pb2.GetUsageResponse.FromString,
                 _registered_method=True)
+        self.Feedback = channel.unary_unary(
+                '/fulcrum.edge.v1.EdgeService/Feedback',
+                request_serializer=fulcrum_dot_edge_dot_v1_dot_edge__service__pb2.FeedbackRequest.SerializeToString,
+                response_deserializer=fulcrum_dot_edge_dot_v1_dot_edge__service__pb2.FeedbackResponse.FromString,
+                _registered_method=True)
 
 
 class EdgeServiceServicer:
@@ -69,6 +74,16 @@ class EdgeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Feedback(self, request, context):
+        """Tells whether an answer was right, by what its receipt holds, of any edge and also after one was started again. The
+        cache and the router remember the last answers of each; what both are told is told, even where one has forgotten it.
+        Errors: INVALID_ARGUMENT (bad field), NOT_FOUND (no such answer of this tenant, or it is forgotten), RESOURCE_EXHAUSTED
+        (rate of the tenant, with RetryInfo), UNAVAILABLE (cache or router cannot be reached; a repeat does no harm).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EdgeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -81,6 +96,11 @@ def add_EdgeServiceServicer_to_server(servicer, server):
                     servicer.GetUsage,
                     request_deserializer=fulcrum_dot_edge_dot_v1_dot_edge__service__pb2.GetUsageRequest.FromString,
                     response_serializer=fulcrum_dot_edge_dot_v1_dot_edge__service__pb2.GetUsageResponse.SerializeToString,
+            ),
+            'Feedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.Feedback,
+                    request_deserializer=fulcrum_dot_edge_dot_v1_dot_edge__service__pb2.FeedbackRequest.FromString,
+                    response_serializer=fulcrum_dot_edge_dot_v1_dot_edge__service__pb2.FeedbackResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -138,6 +158,33 @@ class EdgeService:
             '/fulcrum.edge.v1.EdgeService/GetUsage',
             fulcrum_dot_edge_dot_v1_dot_edge__service__pb2.GetUsageRequest.SerializeToString,
             fulcrum_dot_edge_dot_v1_dot_edge__service__pb2.GetUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Feedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fulcrum.edge.v1.EdgeService/Feedback',
+            fulcrum_dot_edge_dot_v1_dot_edge__service__pb2.FeedbackRequest.SerializeToString,
+            fulcrum_dot_edge_dot_v1_dot_edge__service__pb2.FeedbackResponse.FromString,
             options,
             channel_credentials,
             insecure,

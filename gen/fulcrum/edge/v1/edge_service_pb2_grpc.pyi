@@ -43,6 +43,12 @@ class EdgeServiceStub:
     """Sums of the ledger: of the caller's own tenant, or of any for an operator.
     Errors: PERMISSION_DENIED (another tenant's), INVALID_ARGUMENT (bad page token, days out of order).
     """
+    Feedback: _grpc.UnaryUnaryMultiCallable[_edge_service_pb2.FeedbackRequest, _edge_service_pb2.FeedbackResponse]
+    """Tells whether an answer was right, by what its receipt holds, of any edge and also after one was started again. The
+    cache and the router remember the last answers of each; what both are told is told, even where one has forgotten it.
+    Errors: INVALID_ARGUMENT (bad field), NOT_FOUND (no such answer of this tenant, or it is forgotten), RESOURCE_EXHAUSTED
+    (rate of the tenant, with RetryInfo), UNAVAILABLE (cache or router cannot be reached; a repeat does no harm).
+    """
 
 @_typing.type_check_only
 class EdgeServiceAsyncStub(EdgeServiceStub):
@@ -58,6 +64,12 @@ class EdgeServiceAsyncStub(EdgeServiceStub):
     GetUsage: _aio.UnaryUnaryMultiCallable[_edge_service_pb2.GetUsageRequest, _edge_service_pb2.GetUsageResponse]  # type: ignore[assignment]
     """Sums of the ledger: of the caller's own tenant, or of any for an operator.
     Errors: PERMISSION_DENIED (another tenant's), INVALID_ARGUMENT (bad page token, days out of order).
+    """
+    Feedback: _aio.UnaryUnaryMultiCallable[_edge_service_pb2.FeedbackRequest, _edge_service_pb2.FeedbackResponse]  # type: ignore[assignment]
+    """Tells whether an answer was right, by what its receipt holds, of any edge and also after one was started again. The
+    cache and the router remember the last answers of each; what both are told is told, even where one has forgotten it.
+    Errors: INVALID_ARGUMENT (bad field), NOT_FOUND (no such answer of this tenant, or it is forgotten), RESOURCE_EXHAUSTED
+    (rate of the tenant, with RetryInfo), UNAVAILABLE (cache or router cannot be reached; a repeat does no harm).
     """
 
 class EdgeServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -83,6 +95,18 @@ class EdgeServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_edge_service_pb2.GetUsageResponse, _abc.Awaitable[_edge_service_pb2.GetUsageResponse]]:
         """Sums of the ledger: of the caller's own tenant, or of any for an operator.
         Errors: PERMISSION_DENIED (another tenant's), INVALID_ARGUMENT (bad page token, days out of order).
+        """
+
+    @_abc_1.abstractmethod
+    def Feedback(
+        self,
+        request: _edge_service_pb2.FeedbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_edge_service_pb2.FeedbackResponse, _abc.Awaitable[_edge_service_pb2.FeedbackResponse]]:
+        """Tells whether an answer was right, by what its receipt holds, of any edge and also after one was started again. The
+        cache and the router remember the last answers of each; what both are told is told, even where one has forgotten it.
+        Errors: INVALID_ARGUMENT (bad field), NOT_FOUND (no such answer of this tenant, or it is forgotten), RESOURCE_EXHAUSTED
+        (rate of the tenant, with RetryInfo), UNAVAILABLE (cache or router cannot be reached; a repeat does no harm).
         """
 
 def add_EdgeServiceServicer_to_server(servicer: EdgeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

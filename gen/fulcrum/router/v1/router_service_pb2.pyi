@@ -168,20 +168,22 @@ class AssessResponse(_message.Message):
     def __init__(self, action: _Optional[_Union[AssessAction, str]] = ..., escalate_to: _Optional[str] = ..., explanation: _Optional[str] = ...) -> None: ...
 
 class FeedbackRequest(_message.Message):
-    __slots__ = ("decision_id", "model", "score", "source", "sampling_probability", "explored")
+    __slots__ = ("decision_id", "model", "score", "source", "sampling_probability", "explored", "tenant")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     EXPLORED_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     model: str
     score: float
     source: str
     sampling_probability: float
     explored: bool
-    def __init__(self, decision_id: _Optional[str] = ..., model: _Optional[str] = ..., score: _Optional[float] = ..., source: _Optional[str] = ..., sampling_probability: _Optional[float] = ..., explored: _Optional[bool] = ...) -> None: ...
+    tenant: str
+    def __init__(self, decision_id: _Optional[str] = ..., model: _Optional[str] = ..., score: _Optional[float] = ..., source: _Optional[str] = ..., sampling_probability: _Optional[float] = ..., explored: _Optional[bool] = ..., tenant: _Optional[str] = ...) -> None: ...
 
 class FeedbackResponse(_message.Message):
     __slots__ = ()
