@@ -18,6 +18,7 @@ def embedded(scored: Scored, kept: Path | None) -> NDArray[np.float32]:
         return np.asarray(found, np.float32)
     vectors = encoded(scored.prompts)
     if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
         np.save(kept, vectors)
     return vectors
 

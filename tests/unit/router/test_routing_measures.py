@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.routing import explore
 from benchmarks.routing.curve import curve
+from benchmarks.routing.embedding import embedded
 from benchmarks.routing.promise import Rows, draw, measured
 from services.router.scored import InvalidOutcomes, read_scored
 
@@ -28,6 +29,16 @@ def test_the_worst_ranking_recovers_nothing_until_the_end() -> None:
     strong, weak = np.ones(10), np.ones(10)
     weak[:2] = 0
     assert curve(np.arange(10.0), strong, weak).apgr == pytest.approx(0.1)
+
+
+def test_embeddings_are_kept_in_a_folder_that_is_new(tmp_path: Path) -> None:
+    """It is made; the next run reads what the first kept."""
+    prompts, kept = tmp_path / "outcomes.jsonl", tmp_path / "a" / "folder" / "outcomes.npy"
+    prompts.write_text('{"prompt": "x", "scores": {"a": 1}}\n{"prompt": "a longer one", "scores": {"a": 0}}\n')
+    vectors = embedded(read_scored([prompts]), kept)
+    assert vectors.shape == (2, 384)
+    np.save(kept, vectors * 2)
+    assert np.array_equal(embedded(read_scored([prompts]), kept), vectors * 2)
 
 
 @pytest.mark.parametrize(
