@@ -6,7 +6,7 @@ from itertools import compress
 
 from services.cache.decision import Decline, MissReason, Serve
 from services.cache.embedding import Embedding
-from services.cache.entry import Entry, NewEntry, Selector, Space
+from services.cache.entry import Entry, NewEntry, Space
 from services.cache.entry_store import EntryStore
 from services.cache.kept_entries import KeptEntries, embedded
 from services.cache.memory import EXACT, Memory
@@ -175,7 +175,7 @@ class AnswerCache:
             return NotKept.PERSONAL_DATA
         if new.expire_ns is not None and new.expire_ns <= self._clock_ns():
             return False
-        known = new.entry_id and self._store.select(Selector(new.partition.tenant, entry_id=new.entry_id))
+        known = new.entry_id and self._store.select(new.partition.tenant, new.entry_id)
         if known or self._memory.newest(new.key) >= new.create_ns:
             return False
         if embedding is not None:

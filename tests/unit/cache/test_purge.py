@@ -1,0 +1,172 @@
+"""A purge goes some entries at a time: others get their turn, and what they store stays."""
+
+import asyncio
+import shutil
+import threading
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fulcrum.cache.v1 import cache_service_pb2 as pb
+
+from services.cache import kept_entries
+from services.cache.answer_cache import AnswerCache
+from services.cache.entry import Partition, Selector
+from services.cache.leases import Leases
+from services.cache.service import CacheServicer
+from services.cache.worker import Worker
+from services.chassis.errors import Overloaded
+from tests.unit.cache.parts import HERE, answer, ask, embedding, keep, open_cache, opened, purged, served, settings
+
+CONTEXT: Any = None
+RIVAL = Partition("rival", HERE.fingerprint)
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten entries at a time."""
+    monkeypatch.setattr(kept_entries, "_PURGED", 10)
+
+
+def fill(cache: AnswerCache, entries: int) -> None:
+    for number in range(entries):
+        cache.store(keep(f"x{number}", f"said {number}", embedding=embedding()))
+        if number % 10 == 0:
+            cache.store(keep(f"x{number}", "theirs", partition=RIVAL))
+
+
+def left(cache: AnswerCache) -> list[str]:
+    return [entry.text for entry in reversed(cache.kept.page(HERE.tenant, 2**62, 1000))]
+
+
+def test_what_is_stored_meanwhile_stays(tmp_path: Path) -> None:
+    """A new prompt, and a new answer to one that the purge has yet to come to, also after a restart."""
+    with opened(tmp_path) as cache:
+        fill(cache, 35)
+        purge = cache.kept.purge(Selector(HERE.tenant))
+        next(purge)
+        assert left(cache) == [f"x{number}" for number in range(10, 35)]
+        assert served(cache.lookup(ask("x9"))) is None
+        assert served(cache.lookup(ask("x10"))) == "said 10"
+        cache.store(keep("new", embedding=embedding()))
+        cache.store(keep("x30", "newer", embedding=embedding()))
+        assert sum(1 for _ in purge) == 3
+        assert left(cache) == ["new", "x30"]
+    with opened(tmp_path) as cache:
+        assert left(cache) == ["new", "x30"]
+        assert served(cache.lookup(ask("x30"))) == "newer"
+        assert served(cache.lookup(ask("x30", partition=RIVAL))) == "theirs"
+        assert purged(cache, Selector(HERE.tenant)) == 2
+
+
+def test_few_that_match_are_looked_for_in_turns(tmp_path: Path) -> None:
+    """However few meet the conditions, others get their turn after so many entries; the count is of those that do."""
+    with opened(tmp_path) as cache:
+        fill(cache, 35)
+        cache.store(keep("other", answer=answer(model="other")))
+        purge = cache.kept.purge(Selector(HERE.tenant, model="other"))
+        turns = [len(left(cache)) for _ in purge]
+        assert turns == [36, 36, 36, 35]
+        (_, vector) = cache.kept.get(HERE.tenant, cache.kept.page(HERE.tenant, 2**62, 1)[0].entry_id)
+        assert vector
+        assert len([*cache.kept.purge(Selector(HERE.tenant, cache.kept.page(HERE.tenant, 2**62, 1)[0].entry_id))]) == 1
+
+
+def test_killed_amid_a_purge(tmp_path: Path) -> None:
+    """What went before stays away, with its vectors; what was to go yet is there, and another purge removes it."""
+    with opened(tmp_path / "killed") as cache:
+        fill(cache, 35)
+        purge = cache.kept.purge(Selector(HERE.tenant))
+        next(purge)
+        next(purge)
+        shutil.copytree(tmp_path / "killed", tmp_path / "left")
+        purge.close()
+    with opened(tmp_path / "left") as cache:
+        assert left(cache) == [f"x{number}" for number in range(20, 35)]
+        assert [len(rows) for rows in _vectors(cache)] == [15]
+        assert served(cache.lookup(ask("x20"))) == "said 20"
+        assert purged(cache, Selector(HERE.tenant)) == 15
+        assert [len(rows) for rows in _vectors(cache)] == [0]
+        assert len(cache.kept.page(RIVAL.tenant, 2**62, 10)) == 4
+
+
+def _vectors(cache: AnswerCache) -> list[list[Any]]:
+    return [cache._store._session.rows("SELECT sequence FROM vectors")]
+
+
+async def test_others_are_answered_during_a_purge(tmp_path: Path) -> None:
+    """A store that comes after it is done before it, and a lookup of the tenant sees what is there by then."""
+    cache = open_cache(tmp_path)
+    fill(cache, 100)
+    servicer, done = CacheServicer(Worker(8), Leases(settings(tmp_path))), list[str]()
+    servicer.open(cache)
+    scope = pb.Scope(tenant=HERE.tenant)
+
+    async def noted(name: str, call: Any) -> Any:
+        response = await call
+        done.append(name)
+        return response
+
+    store = pb.StoreRequest(
+        scope=scope, fingerprint=HERE.fingerprint, text="new", answer=pb.Answer(text="Paris", model="m")
+    )
+    purge, _ = await asyncio.gather(
+        noted("purge", servicer.Invalidate(pb.InvalidateRequest(scope=scope, all=True), CONTEXT)),
+        noted("store", servicer.Store(store, CONTEXT)),
+    )
+    assert (purge.removed, done) == (100, ["store", "purge"])
+    assert left(cache) == ["new"]
+    await servicer.close()
+
+
+def turns(seen: list[str], gate: threading.Event) -> Generator[None, None, str]:
+    for turn in range(3):
+        gate.wait()
+        seen.append(f"turn {turn}")
+        yield
+    return "ended"
+
+
+async def test_turns(tmp_path: Path) -> None:
+    """A long job holds one place of the queue, and whoever waits when a turn ends is next."""
+    worker, seen, gate = Worker(2), list[str](), threading.Event()
+    long = asyncio.ensure_future(worker.run_in_turns(turns(seen, gate)))
+    await asyncio.sleep(0)
+    short = asyncio.ensure_future(worker.run(seen.append, "other"))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await worker.run_in_turns(turns(seen, gate))
+    gate.set()
+    assert await long == "ended"
+    await short
+    assert seen == ["turn 0", "other", "turn 1", "turn 2"]
+    await worker.close()
+
+
+async def test_turns_whose_caller_gives_up(tmp_path: Path) -> None:
+    """A job that has begun ends all the same; one that has not, does not begin."""
+    worker, seen, gate = Worker(4), list[str](), threading.Event()
+    begun, waiting = (asyncio.ensure_future(worker.run_in_turns(turns(seen, gate))) for _ in range(2))
+    await asyncio.sleep(0.01)
+    begun.cancel()
+    waiting.cancel()
+    await asyncio.gather(begun, waiting, return_exceptions=True)
+    gate.set()
+    await worker.close(lambda: seen.append("last"))
+    assert seen == ["turn 0", "turn 1", "turn 2", "last"]
+
+
+async def test_a_turn_that_fails(tmp_path: Path) -> None:
+    """Its error is the caller's, and the worker goes on."""
+    worker = Worker(1)
+
+    def failing() -> Generator[None, None, None]:
+        yield
+        raise ValueError("here")
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="here"):
+            await worker.run_in_turns(failing())
+        await asyncio.sleep(0)
+    await worker.close()
