@@ -70,10 +70,12 @@ class KeptEntries:
     def purge(self, selector: Selector) -> Generator[None, None, int]:
         """Removes entries, so that nothing of them can be read in a file; returns how many.
 
+        With everything of a tenant goes what its scopes learnt of it, too.
         It yields where others may go between. What they store stays, as its number is beyond the last one now; but for
         an import, which may bring an entry back under a number that the purge has yet to come to.
         """
         place, last, removed = 0, self._store.last, 0
+        whole = selector == Selector(selector.tenant)
         self._index.hold(selector.tenant)
         try:
             while seen := self._store.matching(selector, place, last, _PURGED):
@@ -82,8 +84,12 @@ class KeptEntries:
                     self.remove(chosen)
                 removed, (place, _) = removed + len(chosen), seen[-1]
                 yield
+            if whole:
+                yield from self._start_anew(selector.tenant, last)
         finally:
             self._index.unwrite(selector.tenant)
+        if whole:
+            self._index.drop(selector.tenant)
         self._store.empty_journal()
         self._store.aside.remove()  # it may hold any of them
         return removed
@@ -161,6 +167,16 @@ class KeptEntries:
         counted = self._places(sequences)
         self._store.delete(sequences)
         self._forget(sequences, counted)
+
+    def _start_anew(self, tenant: str, after: int) -> Generator[None, None, None]:
+        """Forgets what the tenant's scopes learnt; the new ones count the entries that were stored meanwhile."""
+        self._scopes.forget(tenant)
+        last = self._store.last
+        while stored := [one for one in self._store.after(tenant, after, _SWEEP) if one.sequence <= last]:
+            for entry in stored:
+                self._scopes.stored(entry, "")
+            after = stored[-1].sequence
+            yield
 
     def _move(self, entry: Entry, moved: Entry, vector: bytes | None) -> None:
         """Takes an entry out of its space and into the one of its new vector."""

@@ -106,6 +106,12 @@ class VectorIndex:
         """Writes no index of a tenant that shrinks anew until `unwrite`: its files would go then."""
         self._held.add(tenant)
 
+    def drop(self, tenant: str) -> None:
+        """Drops a tenant's indexes from memory: clusters tell of vectors that were among them."""
+        for space in [space for space in self._built if space.partition.tenant == tenant]:
+            del self._built[space]
+            self._measure(space)
+
     def unwrite(self, tenant: str) -> None:
         """Removes the files of a tenant's indexes, which hold vectors that are gone; they are written anew later."""
         self._held.discard(tenant)

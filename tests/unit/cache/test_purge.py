@@ -1,9 +1,12 @@
 """A purge goes some entries at a time: others get their turn, and what they store stays."""
 
 import asyncio
+import random
 import shutil
+import sqlite3
 import threading
 from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +17,28 @@ from services.cache import kept_entries
 from services.cache.answer_cache import AnswerCache
 from services.cache.entry import Partition, Selector
 from services.cache.leases import Leases
+from services.cache.scope_decision import ScopeDecision
+from services.cache.scope_memory import ScopeName
+from services.cache.scope_state import pack
 from services.cache.service import CacheServicer
 from services.cache.worker import Worker
-from services.chassis.errors import Overloaded
-from tests.unit.cache.parts import HERE, answer, ask, embedding, keep, open_cache, opened, purged, served, settings
+from services.chassis.errors import Overloaded, Unavailable
+from tests.unit.cache.parts import (
+    DIGEST,
+    HERE,
+    answer,
+    ask,
+    embedding,
+    keep,
+    open_cache,
+    opened,
+    purged,
+    served,
+    settings,
+)
 
 CONTEXT: Any = None
+SCOPE = ScopeName(HERE.tenant, DIGEST)
 RIVAL = Partition("rival", HERE.fingerprint)
 
 
@@ -51,7 +70,7 @@ def test_what_is_stored_meanwhile_stays(tmp_path: Path) -> None:
         assert served(cache.lookup(ask("x10"))) == "said 10"
         cache.store(keep("new", embedding=embedding()))
         cache.store(keep("x30", "newer", embedding=embedding()))
-        assert sum(1 for _ in purge) == 3
+        assert sum(1 for _ in purge) == 4  # the last counts what was stored
         assert left(cache) == ["new", "x30"]
     with opened(tmp_path) as cache:
         assert left(cache) == ["new", "x30"]
@@ -93,6 +112,89 @@ def test_killed_amid_a_purge(tmp_path: Path) -> None:
 
 def _vectors(cache: AnswerCache) -> list[list[Any]]:
     return [cache._store._session.rows("SELECT sequence FROM vectors")]
+
+
+def taught(cache: AnswerCache) -> list[str]:
+    """Has the tenant's scope learn, and returns lookups whose verdicts are to come yet."""
+    fill(cache, 3)
+    cache.store(keep("theirs", partition=RIVAL, embedding=embedding()))
+    cache.lookup(ask("Whose?", partition=RIVAL, embedding=embedding(0.6)))
+    asked = ask("Another question?", embedding=embedding(0.6), judges=True)
+    checks = [cache.lookup(asked).lookup_id for _ in range(5)]
+    for lookup_id in checks[:3]:
+        cache.compared(HERE.tenant, lookup_id, same=True)
+    cache._scopes._memory.write(SCOPE)
+    cache._scopes._memory.write(ScopeName(RIVAL.tenant, DIGEST))
+    for number in range(3):
+        cache.lookup(ask(f"x{number}"))
+    return checks[3:]
+
+
+def rows(folder: Path) -> list[str]:
+    """The scopes that the file of a closed cache knows, by both of its tables."""
+    with closing(sqlite3.connect(folder / "learnt.sqlite")) as file:
+        return [row[0] for row in file.execute("SELECT scope FROM scopes UNION ALL SELECT scope FROM promises")]
+
+
+def test_with_everything_goes_what_was_learnt(tmp_path: Path) -> None:
+    """The scope is as new: no row, no page and no journal tells of it, no verdict or exact hit of before counts for it,
+    and it decides by the rule for new scopes. Another tenant's stays."""
+    here, killed = tmp_path / "here", tmp_path / "killed"
+    with opened(here) as cache:
+        awaiting = taught(cache)
+        answers = [number.to_bytes(8, "little", signed=True) for number in cache._scopes._scope(SCOPE).answers.records]
+        files = [here / "learnt.sqlite", here / "learnt.sqlite-wal"]
+        assert any(one in file.read_bytes() for one in answers for file in files)
+        cache.lookup(ask("x0"))
+        assert purged(cache, Selector(HERE.tenant)) == 3
+        assert not any(one in file.read_bytes() for one in answers for file in files)
+        assert [promise.tenant for promise in cache.promises()] == [RIVAL.tenant]
+        for lookup_id in awaiting:
+            cache.compared(HERE.tenant, lookup_id, same=True)
+        assert pack(cache._scopes._scope(SCOPE)) == pack(ScopeDecision(0.0, random.random))
+        assert cache._scopes._memory.bytes == sum(cache._scopes._memory._sizes.values())
+        shutil.copytree(here, killed)
+    for folder in (here, killed):
+        assert rows(folder) == [f"{DIGEST} {RIVAL.tenant}"] * 2
+
+
+def test_a_part_leaves_what_was_learnt(tmp_path: Path) -> None:
+    """What meets a condition goes without it, were it every entry."""
+    with opened(tmp_path) as cache:
+        taught(cache)
+        assert purged(cache, Selector(HERE.tenant, fingerprint=HERE.fingerprint)) == 3
+        assert cache._scopes._scope(SCOPE).scorer.count == 3
+    assert sorted(rows(tmp_path)) == [
+        f"{DIGEST} {one}" for one in (HERE.tenant, HERE.tenant, RIVAL.tenant, RIVAL.tenant)
+    ]
+
+
+def test_a_new_scope_counts_what_was_stored_meanwhile(tmp_path: Path) -> None:
+    """Entries that stay are among those that it knows, so that it counts them less when they go."""
+    with opened(tmp_path) as cache:
+        fill(cache, 35)
+        purge = cache.kept.purge(Selector(HERE.tenant))
+        next(purge)
+        for number in range(100):
+            cache.store(keep(f"y{number}", f"{number}", embedding=embedding()))
+        assert [*purge]
+        known = cache._scopes._scope(SCOPE).answers
+        assert (known.entries, len(known.records)) == (100, 100)
+        assert purged(cache, Selector(HERE.tenant, fingerprint=HERE.fingerprint)) == 100
+        assert (known.entries, len(known.records)) == (0, 0)
+
+
+def test_no_purge_is_told_that_did_not_forget(tmp_path: Path) -> None:
+    """Where what was learnt cannot be removed the call fails, and another one removes it."""
+    with opened(tmp_path) as cache:
+        taught(cache)
+        file = cache._scopes._memory._file
+        file._db.execute("PRAGMA query_only = ON")
+        with pytest.raises(Unavailable, match="readonly"):
+            purged(cache, Selector(HERE.tenant))
+        file._db.execute("PRAGMA query_only = OFF")
+        assert purged(cache, Selector(HERE.tenant)) == 0
+    assert rows(tmp_path) == [f"{DIGEST} {RIVAL.tenant}"] * 2
 
 
 async def test_others_are_answered_during_a_purge(tmp_path: Path) -> None:
