@@ -64,6 +64,20 @@ def test_an_equal_answer_confirms(tmp_path: Path) -> None:
             assert served(cache.lookup(ask("x", principal="c"))) == seen
 
 
+@pytest.mark.parametrize("memory", [0, 1_000_000])
+def test_an_equal_answer_confirms_after_a_restart(tmp_path: Path, memory: int) -> None:
+    """As before it, and where the former answer is in memory no more: what the former principal was told is read."""
+    told = (("a", "42", None), ("b", "41", None), ("a", "41", "41"))
+    for who, said, seen in told:
+        with opened(tmp_path, confirmed_for_trust=3, answer_memory_bytes=memory) as cache:
+            cache.store(by(who, "x", said))
+            assert served(cache.lookup(ask("x", principal="c"))) == seen
+    with opened(tmp_path, confirmed_for_trust=3, answer_memory_bytes=memory) as cache:
+        for who, said, seen in told:
+            cache.store(by(who, "y", said))
+            assert served(cache.lookup(ask("y", principal="c"))) == seen
+
+
 def test_a_withdrawn_entry_costs_standing(tmp_path: Path) -> None:
     """A principal whose confirmed entry turns out wrong is trusted no longer."""
     with opened(tmp_path, confirmed_for_trust=1) as cache:
