@@ -110,6 +110,18 @@ def test_killed_amid_a_purge(tmp_path: Path) -> None:
         assert len(cache.kept.page(RIVAL.tenant, 2**62, 10)) == 4
 
 
+def test_a_damaged_count_of_numbers(tmp_path: Path) -> None:
+    """Where the file's last number was lost, a purge still reaches every entry, and none is given twice."""
+    with opened(tmp_path) as cache:
+        fill(cache, 15)
+    with closing(sqlite3.connect(tmp_path / "cache.sqlite")) as file, file:
+        file.execute("UPDATE sqlite_sequence SET seq = 3")
+    with opened(tmp_path) as cache:
+        cache.store(keep("new"))
+        assert len(left(cache)) == 16
+        assert purged(cache, Selector(HERE.tenant)) == 16
+
+
 def _vectors(cache: AnswerCache) -> list[list[Any]]:
     return [cache._store._session.rows("SELECT sequence FROM vectors")]
 
