@@ -6,7 +6,7 @@ from itertools import compress
 
 from services.cache.decision import Decline, MissReason, Serve
 from services.cache.embedding import Embedding
-from services.cache.entry import Entry, NewEntry, Selector, Space
+from services.cache.entry import Entry, NewEntry, Space, Standing
 from services.cache.entry_store import EntryStore
 from services.cache.kept_entries import KeptEntries, embedded
 from services.cache.memory import EXACT, Memory
@@ -120,7 +120,7 @@ class AnswerCache:
             vector = None if embedding.truncated else vector
         new = embedded(self._new(submission, now_ns), embedding, vector)
         self.kept.check_size(new)
-        new = replace(new, standing=self._memory.standing(new, limits.confirmed_for_trust))
+        new = replace(new, standing=self._standing(new, limits.confirmed_for_trust))
         limited = submission.ttl_ns is not None and not submission.lookup_id
         if self._memory.outlives(new, limited, now_ns):
             return NotKept.OUTLIVED
@@ -178,7 +178,7 @@ class AnswerCache:
             return NotKept.PERSONAL_DATA
         if new.expire_ns is not None and new.expire_ns <= self._clock_ns():
             return False
-        known = new.entry_id and self._store.select(Selector(new.partition.tenant, entry_id=new.entry_id))
+        known = new.entry_id and self._store.select(new.partition.tenant, new.entry_id)
         if known or self._memory.newest(new.key) >= new.create_ns:
             return False
         if embedding is not None:
@@ -220,6 +220,14 @@ class AnswerCache:
         expire_ns = None if ttl_ns is None else min(now_ns + ttl_ns, 2**63 - 1)
         key, request_id, provenance = exact_key(partition, text), submission.request_id, submission.provenance
         return NewEntry(key, partition, text, submission.answer, None, now_ns, expire_ns, request_id, provenance)
+
+    def _standing(self, new: NewEntry, needed: int) -> Standing:
+        """One that another principal's request brought forth alike is confirmed by that, wherever its answer is."""
+        another = self._memory.another_to(new)
+        said = self.kept.of([] if another is None else [another])
+        if any(entry.answer.text == new.answer.text for entry in said):
+            return Standing.CONFIRMED
+        return self._memory.standing(new.partition.tenant, new.provenance.principal, needed)
 
     def _bound(self, query: Query) -> float:
         return self._settings.max_wrong_share if query.max_wrong_share is None else query.max_wrong_share

@@ -34,6 +34,10 @@ _ROW = f"SELECT {COLUMNS} FROM entries "  # noqa: S608 - columns of our own
 _RECORDS = f"SELECT {SEALED}, seal, {USE} FROM entries"  # noqa: S608
 _ONE_SEALED = f"SELECT {SEALED} FROM entries WHERE sequence = ?"  # noqa: S608
 _NEW = f"INSERT INTO entries ({COLUMNS}) VALUES ({PLACES})"  # noqa: S608
+_LAST = (
+    "SELECT coalesce(max(number), 0) FROM (SELECT max(seq) AS number FROM sqlite_sequence WHERE name = 'entries' "
+    "UNION ALL SELECT max(sequence) FROM entries)"
+)
 _READ_BYTES = 1 << 20
 _USED = "UPDATE entries SET hits = ?, last_used_ns = ?, worth = ? WHERE sequence = ?"
 
@@ -48,8 +52,13 @@ class EntryStore:
         self.vectors = VectorStore(self._session)
         self._max_requests = max_requests
         self._prefix = self._session.fact("prefix") or self._named()
-        ((last,),) = self._session.rows("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'entries'")
-        self._next = last + 1
+        ((last,),) = self._session.rows(_LAST)
+        self._next: int = last + 1
+
+    @property
+    def last(self) -> int:
+        """The highest sequence given so far."""
+        return self._next - 1
 
     def close(self) -> None:
         """Closes the file."""
@@ -121,22 +130,25 @@ class EntryStore:
         known = self.vectors.number(encoder) if encoder in self.vectors.encoders else -1
         return self._first(limit, f"{_ROW}WHERE sequence > ? AND embedded != ? ORDER BY sequence", (sequence, known))
 
-    def select(self, selector: Selector) -> list[int]:
-        """Sequences of the entries that meet every condition."""
-        own = None if selector.entry_id is None else self._own(selector.entry_id)
-        conditions: Mapping[str, Any] = {
-            "tenant = ?": selector.tenant,
-            "sequence = ?": own,
-            "foreign_id = ?": selector.entry_id if own is None else None,
+    def select(self, tenant: str, entry_id: str) -> list[int]:
+        """Sequence of the entry of a tenant that has this id."""
+        where, values = _all(self._named_by(Selector(tenant, entry_id)))
+        return [row[0] for row in self._session.rows(f"SELECT sequence FROM entries WHERE {where}", values)]  # noqa: S608
+
+    def matching(self, selector: Selector, after: int, last: int, limit: int) -> list[tuple[int, bool]]:
+        """Entries of the tenant, or of the id, above `after` up to `last` in their order, and whether each meets
+        every condition; at most `limit`, so that it takes no longer where few do."""
+        conditions = {
             "fingerprint = ?": selector.fingerprint,
             "model = ?": selector.model,
             "create_ns < ?": selector.created_before_ns,
             "create_ns >= ?": selector.created_from_ns,
             "principal = ?": selector.principal,
         }
-        asked = {condition: value for condition, value in conditions.items() if value is not None}
-        where, values = " AND ".join(asked), tuple(asked.values())
-        return [row[0] for row in self._session.rows(f"SELECT sequence FROM entries WHERE {where}", values)]  # noqa: S608
+        meets, values = _all(conditions)
+        where, named = _all({**self._named_by(selector), "sequence > ?": after, "sequence <= ?": last})
+        asked = f"SELECT sequence, {meets} FROM entries WHERE {where} ORDER BY sequence LIMIT ?"  # noqa: S608
+        return [(row[0], bool(row[1])) for row in self._session.rows(asked, (*values, *named, limit))]
 
     def expired(self, now_ns: int, limit: int) -> list[int]:
         """Sequences of entries that will not be served again."""
@@ -237,6 +249,12 @@ class EntryStore:
         taken = self._session.rows("SELECT 1 FROM entries WHERE sequence = ?", (own,))  # by another tenant's, then
         return (self._next if taken else own), None  # else one of ours that comes back
 
+    def _named_by(self, selector: Selector) -> Mapping[str, Any]:
+        """The conditions by which entries are found, rather than looked at."""
+        own = None if selector.entry_id is None else self._own(selector.entry_id)
+        foreign = selector.entry_id if own is None else None
+        return {"tenant = ?": selector.tenant, "sequence = ?": own, "foreign_id = ?": foreign}
+
     def _own(self, entry_id: str) -> int | None:
         """The sequence that an id of this file stands for."""
         prefix, _, number = entry_id.rpartition("-")
@@ -257,3 +275,9 @@ class EntryStore:
         prefix = secrets.token_hex(6)
         self._session.set_fact("prefix", prefix)
         return prefix
+
+
+def _all(conditions: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
+    """One condition of those whose value is not None, true where there are none, and its values."""
+    asked = {condition: value for condition, value in conditions.items() if value is not None}
+    return " AND ".join(asked) or "1", tuple(asked.values())

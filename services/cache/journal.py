@@ -4,6 +4,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 _HEADER, _FRAME = 32, 24  # bytes; source: https://sqlite.org/fileformat2.html#the_write_ahead_log
 _BIG_ENDIAN = 0x377F0683
@@ -20,12 +21,19 @@ class Frame:
 
 
 class Journal:
-    """The frames of one journal since it was last begun anew."""
+    """The frames of one journal since it was last begun anew, read one at a time: a journal may be as large as its file
+    (a salvage is one transaction, and so is a REINDEX)."""
 
     def __init__(self, path: Path, page_size: int) -> None:
-        self._bytes = path.read_bytes() if path.exists() else b""
-        self._page_size = page_size
-        self._order = ">" if self._bytes[:4] == _BIG_ENDIAN.to_bytes(4, "big") else "<"
+        self._path = path
+        self._size = _FRAME + page_size
+        bytes_there = path.stat().st_size if path.exists() else 0
+        self._present = max(bytes_there - _HEADER, 0) // self._size
+        self._header = b""
+        if bytes_there:
+            with path.open("rb") as file:
+                self._header = file.read(_HEADER)
+        self._order = ">" if self._header[:4] == _BIG_ENDIAN.to_bytes(4, "big") else "<"
 
     @property
     def damaged(self) -> bool:
@@ -34,37 +42,40 @@ class Journal:
         Nor is a last frame in front of what an older journal left: SQLite, which writes a frame's head before its page,
         was killed in between. Had the transaction ended, the file would end there (PRAGMA journal_size_limit = 0).
         """
-        frames, present = list(self.frames()), self._frames()
-        if len(frames) < len(present) and not all(frame.whole for frame in frames[-1:]):
-            frames.pop()
-        return bool(present) and (not self._header_holds() or not all(frame.whole for frame in frames))
+        count, broken, whole = 0, 0, True
+        for frame in self.frames():
+            count, broken, whole = count + 1, broken + (not frame.whole), frame.whole
+        if count < self._present and not whole:
+            broken -= 1
+        return self._present > 0 and (not self._header_holds() or broken > 0)
 
     def frames(self) -> Iterator[Frame]:
         """Whole frames and damaged ones, each checked from what the one before it says, so that none spoils another."""
-        header = self._bytes[:_HEADER]
-        first = next(iter(self._frames()), b"")
-        salts = header[16:24] if self._header_holds() else first[8:16]
-        seed = struct.unpack(">II", header[24:32]) if self._header_holds() else None
-        frames = self._frames()
-        current = [number for number, frame in enumerate(frames) if frame[8:16] == salts]
-        for number in range(max(current, default=-1) + 1):
-            frame = frames[number]
-            page, size = struct.unpack(">II", frame[:8])
-            holds = frame[8:16] == salts and seed is not None
-            if holds and seed is not None:
-                found = _sum(frame[:8] + frame[_FRAME:], seed, self._order)
-                holds = struct.pack(">II", *found) == frame[16:24]
-            seed = struct.unpack(">II", frame[16:24])
-            yield Frame(page, frame[_FRAME:], size > 0, holds)
+        if not self._present:
+            return
+        with self._path.open("rb") as file:
+            seed = struct.unpack(">II", self._header[24:32]) if self._header_holds() else None
+            salts = self._header[16:24] if seed is not None else self._head(file, 0)[8:16]
+            current = (number for number in range(self._present) if self._head(file, number)[8:16] == salts)
+            last = max(current, default=-1)
+            file.seek(_HEADER)
+            for _ in range(last + 1):
+                frame = file.read(self._size)
+                page, size = struct.unpack(">II", frame[:8])
+                holds = frame[8:16] == salts and seed is not None
+                if holds and seed is not None:
+                    found = _sum(frame[:8] + frame[_FRAME:], seed, self._order)
+                    holds = struct.pack(">II", *found) == frame[16:24]
+                seed = struct.unpack(">II", frame[16:24])
+                yield Frame(page, frame[_FRAME:], size > 0, holds)
 
     def _header_holds(self) -> bool:
-        header = self._bytes[:_HEADER]
+        header = self._header
         return len(header) == _HEADER and struct.pack(">II", *_sum(header[:24], (0, 0), self._order)) == header[24:32]
 
-    def _frames(self) -> list[bytes]:
-        size = _FRAME + self._page_size
-        starts = range(_HEADER, len(self._bytes) - size + 1, size)
-        return [self._bytes[start : start + size] for start in starts]
+    def _head(self, file: BinaryIO, number: int) -> bytes:
+        file.seek(_HEADER + number * self._size)
+        return file.read(_FRAME)
 
 
 def _sum(content: bytes, seed: tuple[int, int], order: str) -> tuple[int, int]:

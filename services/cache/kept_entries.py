@@ -1,6 +1,6 @@
 """Entries wherever they are known, all at once: in the file, in memory, in the indexes and in what scopes count."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from services.cache.vector_space import VectorSpace
 from services.chassis.errors import InvalidField, NotFound
 
 _SWEEP = 64  # expired entries removed, and hits written, with each one that is kept; entries read at once
+_PURGED = 200  # entries that a purge looks at before others go between
 
 
 class KeptEntries:
@@ -52,7 +53,7 @@ class KeptEntries:
 
     def get(self, tenant: str, entry_id: str) -> tuple[Entry, bytes | None]:
         """An entry and its vector, little-endian float32. Raises NotFound."""
-        found = self.of(self._store.select(Selector(tenant, entry_id=entry_id)))
+        found = self.of(self._store.select(tenant, entry_id))
         if not found:
             raise NotFound("entry_id", entry_id, "the id of an entry of this tenant")
         return self._counted(found)[0], self._vector(found[0])
@@ -66,14 +67,32 @@ class KeptEntries:
         entries = self._store.without(without, after, limit) if without else self._store.after(tenant, after, limit)
         return [(entry, self._vector(entry)) for entry in self._counted(entries)]
 
-    def invalidate(self, selector: Selector) -> int:
-        """Removes entries, so that nothing of them can be read in a file; returns how many."""
-        sequences = self._store.select(selector)
-        self.remove(sequences)
-        self._index.unwrite(selector.tenant)
+    def purge(self, selector: Selector) -> Generator[None, None, int]:
+        """Removes entries, so that nothing of them can be read in a file; returns how many.
+
+        With everything of a tenant goes what its scopes learnt of it, too.
+        It yields where others may go between. What they store stays, as its number is beyond the last one now; but for
+        an import, which may bring an entry back under a number that the purge has yet to come to.
+        """
+        place, last, removed = 0, self._store.last, 0
+        whole = selector == Selector(selector.tenant)
+        self._index.hold(selector.tenant)
+        try:
+            while seen := self._store.matching(selector, place, last, _PURGED):
+                chosen = [sequence for sequence, chosen in seen if chosen]
+                if chosen:
+                    self.remove(chosen)
+                removed, (place, _) = removed + len(chosen), seen[-1]
+                yield
+            if whole:
+                yield from self._start_anew(selector.tenant, last)
+        finally:
+            self._index.unwrite(selector.tenant)
+        if whole:
+            self._index.drop(selector.tenant)
         self._store.empty_journal()
         self._store.aside.remove()  # it may hold any of them
-        return len(sequences)
+        return removed
 
     def of(self, sequences: Sequence[int]) -> list[Entry]:
         """The entries, less those that turn out to be damaged, which are removed."""
@@ -117,7 +136,7 @@ class KeptEntries:
             FailedPrecondition: an embedding of another encoder than the one of the settings.
         """
         vector = self._space.vector(embedding)
-        read = self._store.fetch(self._store.select(Selector(tenant, entry_id=entry_id)))
+        read = self._store.fetch(self._store.select(tenant, entry_id))
         for sequence, entry in read.items():
             new = embedded(NewEntry(b"", entry.partition, entry.text, entry.answer, None, 0, None), embedding, vector)
             self.check_size(new)
@@ -148,6 +167,16 @@ class KeptEntries:
         counted = self._places(sequences)
         self._store.delete(sequences)
         self._forget(sequences, counted)
+
+    def _start_anew(self, tenant: str, after: int) -> Generator[None, None, None]:
+        """Forgets what the tenant's scopes learnt; the new ones count the entries that were stored meanwhile."""
+        self._scopes.forget(tenant)
+        last = self._store.last
+        while stored := [one for one in self._store.after(tenant, after, _SWEEP) if one.sequence <= last]:
+            for entry in stored:
+                self._scopes.stored(entry, "")
+            after = stored[-1].sequence
+            yield
 
     def _move(self, entry: Entry, moved: Entry, vector: bytes | None) -> None:
         """Takes an entry out of its space and into the one of its new vector."""

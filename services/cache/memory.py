@@ -105,18 +105,16 @@ class Memory:
             made = self._directory.principals.inserts(tenant, principal, now_ns)
         return inserts_per_hour is None or made < inserts_per_hour
 
-    def standing(self, new: NewEntry, needed: int) -> Standing:
-        """The standing of a new entry whose principal needs so many confirmed ones to be trusted at once.
-
-        One that another principal's request brought forth alike is confirmed by that.
-        """
-        principal = new.provenance.principal
+    def another_to(self, new: NewEntry) -> int | None:
+        """The entry to the same prompt, where another principal caused it."""
         with self._lock:
             former = self._directory.find(new.key)
-            said = self._answers.get(former.sequence) if former else None
-            if former and said and former.principal != principal and said.answer.text == new.answer.text:
-                return Standing.CONFIRMED
-            earned = self._directory.principals.confirmed(new.partition.tenant, principal)
+        return former.sequence if former and former.principal != new.provenance.principal else None
+
+    def standing(self, tenant: str, principal: str, needed: int) -> Standing:
+        """The standing of a new entry of a principal who needs so many confirmed ones to be trusted at once."""
+        with self._lock:
+            earned = self._directory.principals.confirmed(tenant, principal)
         return Standing.TRUSTED if earned >= needed else Standing.QUARANTINED
 
     def outlives(self, new: NewEntry, limited: bool, now_ns: int) -> bool:

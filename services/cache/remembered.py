@@ -37,6 +37,10 @@ class Remembered(Generic[T]):
             del self._by_tenant[tenant]
         return value
 
+    def drop(self, tenant: str) -> None:
+        """Forgets all of a tenant's."""
+        self._count -= len(self._by_tenant.pop(tenant, ()))
+
     def _forget(self, tenant: str, known: OrderedDict[str, T]) -> None:
         if len(known) * len(self._by_tenant) <= self.capacity:
             tenant, known = max(self._by_tenant.items(), key=lambda item: len(item[1]))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import structlog
 
+from services.chassis.errors import Unavailable
 from services.chassis.settings import ConfigError
 
 _SCHEMA = (
@@ -68,6 +69,23 @@ class ScopeFile:
             self._renew(error)
             self._db.execute(_WRITE, values)
 
+    def forget(self, ending: str) -> None:
+        """Removes the scopes whose names end so from their first space on, beyond power cuts and from every free page.
+
+        Raises:
+            Unavailable: it cannot be removed.
+        """
+        try:
+            self._db.execute("PRAGMA synchronous = FULL")
+            for table in ("scopes", "promises"):
+                self._db.execute(f"DELETE FROM {table} WHERE substr(scope, instr(scope, ' ')) = ?", (ending,))  # noqa: S608
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._db.execute("PRAGMA synchronous = OFF")
+        except sqlite3.OperationalError as error:
+            raise Unavailable("cache.database", error, "a file beside it that can be read and written") from error
+        except sqlite3.DatabaseError as error:
+            self._renew(error)
+
     def close(self) -> None:
         """Closes the file."""
         self._db.close()
@@ -89,6 +107,7 @@ class ScopeFile:
             db.execute("PRAGMA locking_mode = EXCLUSIVE")  # nobody else's lock may be taken for damage later
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = OFF")
+            db.execute("PRAGMA secure_delete = ON")  # what was purged is not to be read in free pages
             for table in _SCHEMA:
                 db.execute(table)
             return db

@@ -88,6 +88,15 @@ class ScopeMemory:
         del self._unwritten[name]
         self._measure(name)
 
+    def forget(self, tenant: str) -> None:
+        """Forgets a tenant's scopes, here and in the file: each starts anew, as the first time. Raises Unavailable."""
+        self._file.forget(_key(ScopeName(tenant, "")))
+        for name in [name for name in {**self._promises, **self._scopes} if name.tenant == tenant]:
+            self._promises.pop(name, None)
+            self._scopes.pop(name, None)
+            self._unwritten.pop(name, None)
+            self.bytes -= self._sizes.pop(name, 0)
+
     def promises(self) -> list[Promise]:
         """Where each promise stands, those of scopes that are not in memory as they were written."""
         now = {name: promise_of(name, scope) for name, scope in list(self._scopes.items())}
@@ -120,7 +129,7 @@ def promise_of(name: ScopeName, scope: ScopeDecision) -> Promise:
 
 
 def _key(name: ScopeName) -> str:
-    return f"{name.encoder} {name.tenant}"  # a digest is of one length
+    return f"{name.encoder} {name.tenant}"  # a digest has no space
 
 
 def _read(written: list[str]) -> dict[ScopeName, Promise]:

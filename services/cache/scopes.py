@@ -151,6 +151,17 @@ class Scopes:
         self._scope(name).warm(lessons)
         self._memory.write(name)
 
+    def forget(self, tenant: str) -> None:
+        """Forgets all that a tenant's requests and verdicts taught, and its books; Unavailable where it cannot.
+
+        No verdict on a decision of before counts for the scope that starts anew, nor does a request of before allow it
+        anything: it promises no less than the first one did.
+        """
+        self._memory.forget(tenant)
+        self._open.drop(tenant)
+        with self._lock:
+            self._exact.pop(tenant, None)
+
     def promises(self) -> list[Promise]:
         """Where the promises stand."""
         return self._memory.promises()

@@ -108,8 +108,8 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
     async def Invalidate(
         self, request: cache_service_pb2.InvalidateRequest, context: Any
     ) -> cache_service_pb2.InvalidateResponse:
-        """Removes entries."""
-        removed = await self._worker.run(self._cache.kept.invalidate, requests.selector(request))
+        """Removes entries, some at a time."""
+        removed = await self._worker.run_in_turns(self._cache.kept.purge(requests.selector(request)))
         return cache_service_pb2.InvalidateResponse(removed=removed)
 
     async def ListEntries(

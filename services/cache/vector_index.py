@@ -68,6 +68,7 @@ class VectorIndex:
         self._device = device
         self._built: OrderedDict[Space, _Built] = OrderedDict()
         self._sizes: dict[Space, int] = {}
+        self._held: set[str] = set()  # tenants
         self.bytes = 0  # of all indexes built now
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="cache-index")
 
@@ -101,8 +102,19 @@ class VectorIndex:
                 self._changed(space, built, [(sequence, None) for sequence in sequences])
             self._measure(space)
 
+    def hold(self, tenant: str) -> None:
+        """Writes no index of a tenant that shrinks anew until `unwrite`: its files would go then."""
+        self._held.add(tenant)
+
+    def drop(self, tenant: str) -> None:
+        """Drops a tenant's indexes from memory: clusters tell of vectors that were among them."""
+        for space in [space for space in self._built if space.partition.tenant == tenant]:
+            del self._built[space]
+            self._measure(space)
+
     def unwrite(self, tenant: str) -> None:
         """Removes the files of a tenant's indexes, which hold vectors that are gone; they are written anew later."""
+        self._held.discard(tenant)
         self._snapshots.remove(tenant)
         self._maker.submit(self._snapshots.remove, tenant)  # what is being made or written now holds them too
         for space, built in self._built.items():
@@ -167,7 +179,11 @@ class VectorIndex:
             self._store.settle()  # what is in a file must not be lost to a power cut and its number given to another
             vectors = built.index.vectors()
             built.making = self._maker.submit(self._make, space, vectors)
-        elif built.unwritten > _CHANGED * len(built.index) and built.index.costly:
+        elif (
+            built.unwritten > _CHANGED * len(built.index)
+            and built.index.costly
+            and space.partition.tenant not in self._held
+        ):
             self._store.settle()
             built.unwritten = 0
             self._maker.submit(self._snapshots.save, space, built.index.copy())

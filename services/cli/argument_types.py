@@ -107,5 +107,6 @@ def span(value: str) -> timedelta:
     """A time such as 90d."""
     match = re.fullmatch(r"([1-9][0-9]{0,4})([smhdw])", value)
     if match is None:
-        raise argparse.ArgumentTypeError(f"got {value!r}, expected a number and s, m, h, d or w, such as 90d")
+        expected = "a whole number from 1 to 99999 and s, m, h, d or w, such as 90d"
+        raise argparse.ArgumentTypeError(f"got {value!r}, expected {expected}")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})

@@ -22,7 +22,8 @@ that decides, against which the new one must win. Pairs and logs with 200 near t
 too, which must win against what the tenant's verdicts taught."""
 
 _PURGE = """Removes entries; conditions add up. A damaged file of entries that the cache has set aside, in which they
-might still be read, is removed with them, whatever is purged."""
+might still be read, is removed with them, whatever is purged. --all without another condition takes what the tenant's
+traffic taught, too."""
 
 
 def add_cache_arguments(parser: argparse.ArgumentParser) -> None:

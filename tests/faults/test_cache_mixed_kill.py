@@ -130,8 +130,7 @@ async def test_what_was_acknowledged_is_there_or_was_evicted(tmp_path: Path) -> 
     FORKS.set_forkserver_preload([main.__module__])
     model = Model(MOST)
     callers = [Caller(model, number) for number in range(CALLERS)]
-    variables = {**environment(tmp_path), "FULCRUM_CACHE__MAX_ENTRIES": str(MOST)}
-    written = 0
+    variables, written = {**environment(tmp_path), "FULCRUM_CACHE__MAX_ENTRIES": str(MOST)}, 0
     for life in range(KILLS + 1):
         log = tmp_path / f"log-{life}"
         process = FORKS.Process(target=serve_small, args=(log, variables))
@@ -150,9 +149,9 @@ async def test_what_was_acknowledged_is_there_or_was_evicted(tmp_path: Path) -> 
         finally:
             process.kill()
             process.join()
-        written += bool(files(tmp_path, "cache.sqlite.index/*.json"))
+            written += bool(files(tmp_path, "cache.sqlite.index/*.faiss"))  # a purge, were it the last call, removes it
     done = sum((caller.done for caller in callers), Counter())
-    print(done, f"{model.evicted} evicted, {model.held} there, {written} starts found files of indexes")
+    print(done, f"{model.evicted} evicted, {model.held} there, an index written after {written} kills")
     assert not files(tmp_path, "*.aside-*"), "a kill looked like damage"
-    assert written > KILLS / 8, "too few indexes were written for what was stored"  # purges take those that are there
+    assert written > KILLS / 4
     assert model.evicted > min(MOST, model.stored - model.purged - 2 * MOST), "too few evictions for what was stored"

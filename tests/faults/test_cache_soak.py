@@ -64,7 +64,8 @@ def use(cache: AnswerCache, number: int, rng: np.random.Generator) -> None:
     if number % EVERY_VERDICT == 0:
         cache.compared(partition.tenant, lookup_id, number % (3 * EVERY_VERDICT) == 0)
     if number % EVERY_PURGE == 0:
-        cache.kept.invalidate(Selector(partition.tenant, entry_id=kept))
+        for _ in cache.kept.purge(Selector(partition.tenant, entry_id=kept)):
+            pass
 
 
 def sample(stores: int, folder: Path) -> Sample:

@@ -253,7 +253,7 @@ async def test_the_command_shows_its_key(keyed: Keyed) -> None:
         assert "metadata.authorization" in stranger.err
         assert token[:-1] not in stranger.err
     for wrong, message in (
-        (("create", "--tenant", "x", "--expires", "9y"), "got '9y', expected a number and s, m, h, d or w"),
+        (("create", "--tenant", "x", "--expires", "9y"), "got '9y', expected a whole number from 1 to 99999 and s"),
         (("create", "--tenant", " "), "tenant: got ' ', expected 1 to 200 printable characters"),
         (("revoke", "nobody"), "key: got 'nobody', expected an id that `fulcrum keys list` shows"),
     ):

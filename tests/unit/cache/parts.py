@@ -12,7 +12,7 @@ from services.cache.answer_cache import AnswerCache
 from services.cache.considered import Considered, Near
 from services.cache.decision import Check, Decline, MissReason, Neighbour, Serve
 from services.cache.embedding import Embedding
-from services.cache.entry import Answer, Entry, Partition
+from services.cache.entry import Answer, Entry, Partition, Selector
 from services.cache.entry_store import EntryStore
 from services.cache.personal_data import Detector
 from services.cache.query import Audit, Hit, Miss, Query, Submission
@@ -78,6 +78,16 @@ def opened(folder: Path, *args: Any, **changes: Any) -> Iterator[AnswerCache]:
         yield cache
     finally:
         cache.close()
+
+
+def purged(cache: AnswerCache, selector: Selector) -> int:
+    """How many entries a purge removes that is not interrupted."""
+    purge = cache.kept.purge(selector)
+    while True:
+        try:
+            next(purge)
+        except StopIteration as done:
+            return int(done.value)
 
 
 def embedding(cosine: float = 1.0, **changes: Any) -> Embedding:

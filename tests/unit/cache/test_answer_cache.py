@@ -29,6 +29,7 @@ from tests.unit.cache.parts import (
     keep,
     open_cache,
     opened,
+    purged,
     reason,
     served,
 )
@@ -177,7 +178,7 @@ def test_what_was_purged_is_in_no_file(tmp_path: Path) -> None:
     with opened(tmp_path) as cache:
         for text in ("the marmalade sandwich", "something else"):
             cache.store(keep(text))
-        cache.kept.invalidate(Selector(HERE.tenant, entry_id=cache.kept.page(HERE.tenant, 2**62, 10)[1].entry_id))
+        purged(cache, Selector(HERE.tenant, entry_id=cache.kept.page(HERE.tenant, 2**62, 10)[1].entry_id))
         files = b"".join(file.read_bytes() for file in tmp_path.iterdir() if file.is_file())
         assert b"something else" in files
         assert b"marmalade" not in files
@@ -298,7 +299,7 @@ def test_invalidation(tmp_path: Path) -> None:
             (Selector("acme"), 1),
             (Selector("acme"), 0),
         ):
-            assert cache.kept.invalidate(selector) == removed
+            assert purged(cache, selector) == removed
         assert reason(cache.lookup(ask("near two", embedding=embedding()))) is MissReason.EMPTY
         assert served(cache.lookup(ask("one", partition=Partition("rival", HERE.fingerprint)))) == "42"
 
@@ -314,7 +315,7 @@ def test_a_purge_leaves_no_vectors_in_files(tmp_path: Path, monkeypatch: pytest.
     with opened(tmp_path) as cache:
         assert list(files.glob("*.faiss"))
         entry = cache.kept.page(HERE.tenant, 2**62, 1)[0]
-        assert cache.kept.invalidate(Selector(HERE.tenant, entry_id=entry.entry_id)) == 1
+        assert purged(cache, Selector(HERE.tenant, entry_id=entry.entry_id)) == 1
         assert list(files.iterdir()) == []
 
 
@@ -326,7 +327,7 @@ def test_pages(tmp_path: Path) -> None:
         cache.store(keep("rival's", partition=Partition("rival", HERE.fingerprint)))
         first = cache.kept.page(HERE.tenant, 2**62, 2)
         cache.store(keep("x5"))
-        cache.kept.invalidate(Selector(HERE.tenant, entry_id=first[-1].entry_id))
+        purged(cache, Selector(HERE.tenant, entry_id=first[-1].entry_id))
         rest = cache.kept.page(HERE.tenant, first[-1].sequence, 10)
         assert [entry.text for entry in first + rest] == ["x4", "x3", "x2", "x1", "x0"]
 
@@ -389,7 +390,7 @@ def test_recall_beside_stores(tmp_path: Path) -> None:
         for turn in range(300):
             cache.store(keep(f"x{turn % 8}", f"said {turn % 8}", embedding=embedding()))
             if turn % 50 == 49:
-                cache.kept.invalidate(Selector(HERE.tenant))
+                purged(cache, Selector(HERE.tenant))
         stop.set()
         thread.join()
     assert not wrong

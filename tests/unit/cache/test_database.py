@@ -4,12 +4,15 @@ import os
 import random
 import shutil
 import sqlite3
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from services.cache.database import open_database
+from services.cache.journal import Journal
 from services.cache.query import Hit
+from services.cache.salvage import PAGE
 from services.chassis.errors import Unavailable
 from services.chassis.settings import ConfigError
 from tests.unit.cache.parts import ask, embedding, keep, open_cache, opened, served
@@ -100,6 +103,26 @@ def test_a_flipped_bit_anywhere(tmp_path: Path, which: str) -> None:
     print(f"{which}: {FLIPS} flips, entries left of {count}: least {min(left)}, mean {sum(left) / FLIPS:.2f}")
     assert min(left) >= count - 25
     assert sum(left) / FLIPS >= count - 2
+
+
+def test_a_large_journal_takes_little_memory(tmp_path: Path) -> None:
+    """It is read a frame at a time: what one transaction wrote may be as large as the file."""
+    connection = open_database(database(tmp_path))
+    connection.execute("BEGIN")
+    for number in range(140):
+        connection.execute(
+            "INSERT INTO requests (tenant, request_id, entry_id) VALUES ('t', ?, ?)", (number, "x" * 8000)
+        )
+    connection.execute("COMMIT")
+    journal = tmp_path / "cache.sqlite-wal"
+    assert journal.stat().st_size > 1 << 20
+    tracemalloc.start()
+    try:
+        assert not Journal(journal, PAGE).damaged
+        assert tracemalloc.get_traced_memory()[1] < 1 << 18
+    finally:
+        tracemalloc.stop()
+        connection.close()
 
 
 def test_a_letter_of_the_schema(tmp_path: Path) -> None:

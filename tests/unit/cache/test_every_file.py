@@ -15,7 +15,7 @@ from services.cache.entry import Selector
 from services.cache.normalise import exact_key
 from services.cache.query import Hit
 from services.cache.scope_memory import ScopeName
-from tests.unit.cache.parts import DIGEST, HERE, Clock, ServeNearest, ask, keep, open_cache, opened
+from tests.unit.cache.parts import DIGEST, HERE, Clock, ServeNearest, ask, keep, open_cache, opened, purged
 
 FLIPS = int(os.environ.get("FULCRUM_FLIPS", "8"))
 ENTRIES, LARGE, DIMENSION = 120, 64, 16
@@ -104,5 +104,5 @@ def test_a_byte_of_an_index_of_the_file(tmp_path: Path) -> None:
             assert len(cache.kept.page("acme", 2**62, 2 * ENTRIES)) >= ENTRIES - 1
             for number in range(ENTRIES):
                 cache.store(keep(f"x{number}", "another"))
-            assert cache.kept.invalidate(Selector("acme", fingerprint=HERE.fingerprint)) >= ENTRIES - 1
+            assert purged(cache, Selector("acme", fingerprint=HERE.fingerprint)) >= ENTRIES - 1
             assert cache.stats().entries == 0

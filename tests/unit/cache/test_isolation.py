@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from services.cache.entry import Partition, Selector
 from services.cache.query import Hit, MatchKind
-from tests.unit.cache.parts import SECOND_NS, Clock, ServeNearest, ask, embedding, keep, open_cache, served
+from tests.unit.cache.parts import SECOND_NS, Clock, ServeNearest, ask, embedding, keep, open_cache, purged, served
 
 
 def fingerprint(parts: tuple[str, ...]) -> bytes:
@@ -84,7 +84,7 @@ class Isolation(RuleBasedStateMachine):
     @rule(partition=partitions, whole_tenant=st.booleans())
     def invalidate(self, partition: Partition, whole_tenant: bool) -> None:
         selector = Selector(partition.tenant, fingerprint=None if whole_tenant else partition.fingerprint)
-        self.cache.kept.invalidate(selector)
+        purged(self.cache, selector)
         for where, text in list(self.model):
             if where == partition or (whole_tenant and where.tenant == partition.tenant):
                 del self.model[where, text]

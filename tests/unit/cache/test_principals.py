@@ -10,7 +10,7 @@ from services.cache.answer_cache import AnswerCache
 from services.cache.entry import Partition, Provenance, Selector, Standing
 from services.cache.query import Audit, Hit, NotKept, Submission
 from services.cache.scope_memory import ScopeName
-from tests.unit.cache.parts import DIGEST, HERE, Clock, ServeNearest, ask, embedding, keep, opened, served
+from tests.unit.cache.parts import DIGEST, HERE, Clock, ServeNearest, ask, embedding, keep, opened, purged, served
 
 SCOPE = ScopeName(HERE.tenant, DIGEST)
 
@@ -65,6 +65,20 @@ def test_an_equal_answer_confirms(tmp_path: Path) -> None:
         for who, said, seen in (("a", "42", None), ("a", "42", None), ("b", "41", None), ("a", "41", "41")):
             cache.store(by(who, "x", said))
             assert served(cache.lookup(ask("x", principal="c"))) == seen
+
+
+@pytest.mark.parametrize("memory", [0, 1_000_000])
+def test_an_equal_answer_confirms_after_a_restart(tmp_path: Path, memory: int) -> None:
+    """As before it, and where the former answer is in memory no more: what the former principal was told is read."""
+    told = (("a", "42", None), ("b", "41", None), ("a", "41", "41"))
+    for who, said, seen in told:
+        with opened(tmp_path, confirmed_for_trust=3, answer_memory_bytes=memory) as cache:
+            cache.store(by(who, "x", said))
+            assert served(cache.lookup(ask("x", principal="c"))) == seen
+    with opened(tmp_path, confirmed_for_trust=3, answer_memory_bytes=memory) as cache:
+        for who, said, seen in told:
+            cache.store(by(who, "y", said))
+            assert served(cache.lookup(ask("y", principal="c"))) == seen
 
 
 def test_a_withdrawn_entry_costs_standing(tmp_path: Path) -> None:
@@ -226,6 +240,6 @@ def test_purges(tmp_path: Path, selector: Selector, left: list[str]) -> None:
         for number, who in enumerate("aab"):
             cache.store(by(who, f"x{number}"))
             clock.advance(1)
-        assert cache.kept.invalidate(selector) == 3 - len(left)
+        assert purged(cache, selector) == 3 - len(left)
     with opened(tmp_path, clock) as cache:
         assert [entry.text for entry in cache.kept.page("acme", 2**62, 10)] == left

@@ -16,7 +16,7 @@ from services.cache.scope_decision import ScopeDecision
 from services.cache.scope_file import ScopeFile
 from services.cache.scope_memory import ScopeName
 from services.cache.scope_state import pack, unpack
-from tests.unit.cache.parts import DIGEST, HERE, Clock, ask, embedding, keep, opened, served
+from tests.unit.cache.parts import DIGEST, HERE, Clock, ask, embedding, keep, opened, purged, served
 from tests.unit.cache.test_scope_decision import teach
 
 SCOPE = ScopeName("acme", DIGEST)
@@ -279,7 +279,7 @@ def test_entries_that_go_are_counted_no_more(tmp_path: Path, memory: int) -> Non
         cache.store(keep("Which plan has 199 seats?", "Another.", embedding=embedding(0.5)))
         scope = cache._scopes._scope(SCOPE)
         assert (cache.stats().entries, scope.answers.entries, len(scope.answers.records)) == (50, 50, 50)
-        cache.kept.invalidate(Selector("acme"))
+        purged(cache, Selector("acme"))
         assert (cache.stats().entries, scope.answers.entries, len(scope.answers.records)) == (0, 0, 0)
 
 

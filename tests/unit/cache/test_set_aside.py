@@ -9,7 +9,7 @@ from services.cache.database import open_database
 from services.cache.entry import Selector
 from services.cache.set_aside import SetAside
 from services.chassis.errors import Unavailable
-from tests.unit.cache.parts import HERE, Clock, ask, keep, opened, served
+from tests.unit.cache.parts import HERE, Clock, ask, keep, opened, purged, served
 
 WEEK_S = 7 * 24 * 3600
 
@@ -52,7 +52,7 @@ def test_a_purge_leaves_no_prompt_in_what_was_set_aside(tmp_path: Path, selector
     (tmp_path / "cache.sqlite-wal-kept").write_bytes(b"secret 1")
     with opened(tmp_path) as cache:
         assert readable(tmp_path, "secret"), "nothing was set aside"
-        cache.kept.invalidate(selector)
+        purged(cache, selector)
         assert not readable(tmp_path, "secret")
     assert not beside(tmp_path)
 
@@ -62,7 +62,7 @@ def test_a_purge_of_nothing_removes_it_too(tmp_path: Path) -> None:
     fill(tmp_path)
     damaged(tmp_path)
     with opened(tmp_path) as cache:
-        assert cache.kept.invalidate(Selector("acme", entry_id="unknown")) == 0
+        assert purged(cache, Selector("acme", entry_id="unknown")) == 0
         assert not beside(tmp_path)
 
 
@@ -107,7 +107,7 @@ def test_what_cannot_be_removed_fails_the_purge(tmp_path: Path) -> None:
     """A purge never says that it is done while what it should remove can be read."""
     (tmp_path / "cache.sqlite.aside-1").mkdir()
     with opened(tmp_path) as cache, pytest.raises(Unavailable, match="set aside"):
-        cache.kept.invalidate(Selector("acme"))
+        purged(cache, Selector("acme"))
 
 
 def test_a_process_that_was_killed_as_it_set_a_journal_aside(tmp_path: Path) -> None:

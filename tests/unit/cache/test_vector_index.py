@@ -265,6 +265,29 @@ def test_what_a_killed_process_was_writing_goes(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("held", [True, False])
+def test_an_index_that_a_purge_empties_is_not_written_over_and_over(tmp_path: Path, held: bool) -> None:
+    """Its files would go at the purge's end; from then on it is written as any other."""
+    stored = Stored()
+    filled(stored, 300)
+    index = VectorIndex(stored, Snapshots(tmp_path), FREE, NONE)
+    assert made(index)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    if held:
+        index.hold(HERE.partition.tenant)
+    for first in range(0, 200, 50):
+        index.remove(HERE, [*range(first, first + 50)])
+    index._maker.submit(int).result()
+    assert ({path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before) is held
+    index.unwrite(HERE.partition.tenant)
+    assert list(tmp_path.iterdir()) == []
+    index.remove(HERE, [*range(200, 250)])
+    index._maker.submit(int).result()
+    assert list(tmp_path.iterdir())
+    index.close()
+
+
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("which", ["*.faiss", "*.json"])
 def test_any_damaged_byte_of_a_file_is_noticed(tmp_path: Path, which: str) -> None:
     """Whichever byte of a file changes, the index is made anew from the store, and finds the same."""

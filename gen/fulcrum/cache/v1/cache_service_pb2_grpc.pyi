@@ -45,7 +45,10 @@ class CacheServiceStub:
     Feedback: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.FeedbackRequest, _cache_service_pb2.FeedbackResponse]
     """Tells whether the answer served, audited or stored under a lookup was right. Errors: NOT_FOUND (unknown lookup)."""
     Invalidate: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.InvalidateRequest, _cache_service_pb2.InvalidateResponse]
-    """Removes entries of one tenant."""
+    """Removes entries of one tenant, some at a time, so that others are answered meanwhile. When this returns they are gone
+    for good. What is stored once it has begun stays, but for what an import brings back under an id that it had. Where
+    the caller gives up it goes on; where the service is killed, what has not gone yet is there: call it again.
+    """
     ListEntries: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.ListEntriesRequest, _cache_service_pb2.ListEntriesResponse]
     """Lists entries of one tenant, newest first, without their answers."""
     Stats: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.StatsRequest, _cache_service_pb2.StatsResponse]
@@ -91,7 +94,10 @@ class CacheServiceAsyncStub(CacheServiceStub):
     Feedback: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.FeedbackRequest, _cache_service_pb2.FeedbackResponse]  # type: ignore[assignment]
     """Tells whether the answer served, audited or stored under a lookup was right. Errors: NOT_FOUND (unknown lookup)."""
     Invalidate: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.InvalidateRequest, _cache_service_pb2.InvalidateResponse]  # type: ignore[assignment]
-    """Removes entries of one tenant."""
+    """Removes entries of one tenant, some at a time, so that others are answered meanwhile. When this returns they are gone
+    for good. What is stored once it has begun stays, but for what an import brings back under an id that it had. Where
+    the caller gives up it goes on; where the service is killed, what has not gone yet is there: call it again.
+    """
     ListEntries: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.ListEntriesRequest, _cache_service_pb2.ListEntriesResponse]  # type: ignore[assignment]
     """Lists entries of one tenant, newest first, without their answers."""
     Stats: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.StatsRequest, _cache_service_pb2.StatsResponse]  # type: ignore[assignment]
@@ -158,7 +164,10 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_service_pb2.InvalidateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cache_service_pb2.InvalidateResponse, _abc.Awaitable[_cache_service_pb2.InvalidateResponse]]:
-        """Removes entries of one tenant."""
+        """Removes entries of one tenant, some at a time, so that others are answered meanwhile. When this returns they are gone
+        for good. What is stored once it has begun stays, but for what an import brings back under an id that it had. Where
+        the caller gives up it goes on; where the service is killed, what has not gone yet is there: call it again.
+        """
 
     @_abc_1.abstractmethod
     def ListEntries(
