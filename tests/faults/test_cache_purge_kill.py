@@ -13,7 +13,7 @@ from services.cache.__main__ import main
 from tests.faults.cache_model import vector
 from tests.faults.test_cache_kill import FORKS, SOON_S, environment, port, serve
 
-LIVES, ENTRIES = 5, 600
+LIVES, ENTRIES = 8, 1000
 MOMENT = random.Random(22)
 ACME, RIVAL = pb.Scope(tenant="acme"), pb.Scope(tenant="rival")
 FINGERPRINT = bytes(16)
@@ -78,7 +78,9 @@ async def test_killed_amid_a_purge(tmp_path: Path) -> None:
                 there = len(await kept(stub, ACME))
                 purging = asyncio.ensure_future(stub.Invalidate(purge, timeout=SOON_S))
                 if life < LIVES:
-                    await asyncio.sleep(MOMENT.uniform(0.0, 0.15))
+                    for _ in range(life % 3):  # each is answered between two turns of the purge
+                        await stub.ListEntries(pb.ListEntriesRequest(scope=RIVAL, page_size=1), timeout=SOON_S)
+                    await asyncio.sleep(MOMENT.uniform(0.0, 0.02))
                 else:
                     assert (await purging).removed == there
                 process.kill()
@@ -87,4 +89,5 @@ async def test_killed_amid_a_purge(tmp_path: Path) -> None:
         finally:
             process.kill()
             process.join()
+    print("amid", amid)
     assert amid, "no kill fell amid a purge"
