@@ -137,7 +137,7 @@ class EntryStore:
 
     def matching(self, selector: Selector, after: int, last: int, limit: int) -> list[tuple[int, bool]]:
         """Entries of the tenant, or of the id, above `after` up to `last` in their order, and whether each meets
-        every condition; at most `limit`, so that it takes no longer where few do."""
+        every condition; at most `limit`, up to the one with which those that do hold a MiB: what is done is short."""
         conditions = {
             "fingerprint = ?": selector.fingerprint,
             "model = ?": selector.model,
@@ -147,8 +147,15 @@ class EntryStore:
         }
         meets, values = _all(conditions)
         where, named = _all({**self._named_by(selector), "sequence > ?": after, "sequence <= ?": last})
-        asked = f"SELECT sequence, {meets} FROM entries WHERE {where} ORDER BY sequence LIMIT ?"  # noqa: S608
-        return [(row[0], bool(row[1])) for row in self._session.rows(asked, (*values, *named, limit))]
+        asked = f"SELECT sequence, {meets}, size FROM entries WHERE {where} ORDER BY sequence LIMIT ?"  # noqa: S608
+        found: list[tuple[int, bool]] = []
+        room = _READ_BYTES
+        for sequence, chosen, size in self._session.rows(asked, (*values, *named, limit)):
+            found.append((sequence, bool(chosen)))
+            room -= size if chosen else 0
+            if room <= 0:
+                break
+        return found
 
     def expired(self, now_ns: int, limit: int) -> list[int]:
         """Sequences of entries that will not be served again."""

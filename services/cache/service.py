@@ -109,7 +109,8 @@ class CacheServicer(cache_service_pb2_grpc.CacheServiceServicer):
         self, request: cache_service_pb2.InvalidateRequest, context: Any
     ) -> cache_service_pb2.InvalidateResponse:
         """Removes entries, some at a time."""
-        removed = await self._worker.run_in_turns(self._cache.kept.purge(requests.selector(request)))
+        selector = requests.selector(request)
+        removed = await self._worker.run_in_turns(selector.tenant, self._cache.kept.purge(selector))
         return cache_service_pb2.InvalidateResponse(removed=removed)
 
     async def ListEntries(

@@ -234,23 +234,37 @@ async def test_others_are_answered_during_a_purge(tmp_path: Path) -> None:
     await servicer.close()
 
 
-def turns(seen: list[str], gate: threading.Event) -> Generator[None, None, str]:
-    for turn in range(3):
-        gate.wait()
-        seen.append(f"turn {turn}")
-        yield
+def test_large_answers_go_few_at_a_time(tmp_path: Path) -> None:
+    """About a MiB in a turn: others wait for bytes, not for entries."""
+    cache = open_cache(tmp_path)
+    for number in range(8):
+        cache.store(keep(f"x{number}", "a" * 400_000))
+    assert len(list(cache.kept.purge(Selector(HERE.tenant)))) == 3
+    assert left(cache) == []
+    cache.close()
+
+
+def turns(seen: list[str], gate: threading.Event, name: str = "") -> Generator[None, None, str]:
+    try:
+        for turn in range(3):
+            gate.wait(10)
+            seen.append(f"{name}turn {turn}")
+            yield
+    except GeneratorExit:
+        seen.append("closed")
+        raise
     return "ended"
 
 
-async def test_turns(tmp_path: Path) -> None:
-    """A long job holds one place of the queue, and whoever waits when a turn ends is next."""
-    worker, seen, gate = Worker(2), list[str](), threading.Event()
-    long = asyncio.ensure_future(worker.run_in_turns(turns(seen, gate)))
+async def test_turns() -> None:
+    """Whoever waits when a turn ends is next, and a long job takes nobody's place in the queue."""
+    worker, seen, gate = Worker(1), list[str](), threading.Event()
+    long = asyncio.ensure_future(worker.run_in_turns("a", turns(seen, gate)))
     await asyncio.sleep(0)
     short = asyncio.ensure_future(worker.run(seen.append, "other"))
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
-        await worker.run_in_turns(turns(seen, gate))
+        await worker.run(seen.append, "one more")
     gate.set()
     assert await long == "ended"
     await short
@@ -258,17 +272,37 @@ async def test_turns(tmp_path: Path) -> None:
     await worker.close()
 
 
-async def test_turns_whose_caller_gives_up(tmp_path: Path) -> None:
-    """A job that has begun ends all the same; one that has not, does not begin."""
-    worker, seen, gate = Worker(4), list[str](), threading.Event()
-    begun, waiting = (asyncio.ensure_future(worker.run_in_turns(turns(seen, gate))) for _ in range(2))
+async def test_long_jobs_go_one_at_a_time() -> None:
+    """In their order; a tenant has few of them, and those whose callers give up before they begin never do."""
+    worker, seen, gate = Worker(1), list[str](), threading.Event()
+    jobs = [asyncio.ensure_future(worker.run_in_turns("a", turns(seen, gate, f"{number}, "))) for number in range(8)]
     await asyncio.sleep(0.01)
-    begun.cancel()
-    waiting.cancel()
-    await asyncio.gather(begun, waiting, return_exceptions=True)
+    with pytest.raises(Overloaded, match="long jobs: got '8 of this tenant', expected at most 8 at once"):
+        await worker.run_in_turns("a", turns(seen, gate))
+    theirs = asyncio.ensure_future(worker.run_in_turns("b", turns(seen, gate, "b, ")))
+    for job in (jobs[0], *jobs[2:]):  # the first has begun and ends all the same
+        job.cancel()
+    await asyncio.sleep(0)
     gate.set()
-    await worker.close(lambda: seen.append("last"))
-    assert seen == ["turn 0", "turn 1", "turn 2", "last"]
+    assert (await jobs[1], await theirs) == ("ended", "ended")
+    assert seen == [f"{name}, turn {turn}" for name in ("0", "1", "b") for turn in range(3)]
+    assert await worker.run_in_turns("a", turns(seen, gate)) == "ended"
+    await worker.close()
+
+
+async def test_a_long_job_is_broken_off_by_the_end() -> None:
+    """Between turns, so that the end waits for one turn alone; its caller and those that wait are told."""
+    worker, seen, gate = Worker(1), list[str](), threading.Event()
+    jobs = [asyncio.ensure_future(worker.run_in_turns("a", turns(seen, gate))) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    closing = asyncio.ensure_future(worker.close(lambda: seen.append("last")))
+    await asyncio.sleep(0.01)
+    gate.set()
+    await closing
+    assert seen == ["turn 0", "closed", "last"]
+    for job in jobs:
+        with pytest.raises(Unavailable, match="expected the same call again once it has started"):
+            await job
 
 
 async def test_a_turn_that_fails(tmp_path: Path) -> None:
@@ -281,6 +315,6 @@ async def test_a_turn_that_fails(tmp_path: Path) -> None:
 
     for _ in range(2):
         with pytest.raises(ValueError, match="here"):
-            await worker.run_in_turns(failing())
+            await worker.run_in_turns("a", failing())
         await asyncio.sleep(0)
     await worker.close()

@@ -128,7 +128,8 @@ class CacheServiceServicer:
     def Invalidate(self, request, context):
         """Removes entries of one tenant, some at a time, so that others are answered meanwhile. When this returns they are gone
         for good. What is stored once it has begun stays, but for what an import brings back under an id that it had. Where
-        the caller gives up it goes on; where the service is killed, what has not gone yet is there: call it again.
+        the caller gives up it goes on; where the service ends, what has not gone yet is there: call it again. One purge goes
+        at a time. Errors: RESOURCE_EXHAUSTED (eight of the tenant's wait or run), UNAVAILABLE (the service ends).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,7 +47,8 @@ class CacheServiceStub:
     Invalidate: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.InvalidateRequest, _cache_service_pb2.InvalidateResponse]
     """Removes entries of one tenant, some at a time, so that others are answered meanwhile. When this returns they are gone
     for good. What is stored once it has begun stays, but for what an import brings back under an id that it had. Where
-    the caller gives up it goes on; where the service is killed, what has not gone yet is there: call it again.
+    the caller gives up it goes on; where the service ends, what has not gone yet is there: call it again. One purge goes
+    at a time. Errors: RESOURCE_EXHAUSTED (eight of the tenant's wait or run), UNAVAILABLE (the service ends).
     """
     ListEntries: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.ListEntriesRequest, _cache_service_pb2.ListEntriesResponse]
     """Lists entries of one tenant, newest first, without their answers."""
@@ -96,7 +97,8 @@ class CacheServiceAsyncStub(CacheServiceStub):
     Invalidate: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.InvalidateRequest, _cache_service_pb2.InvalidateResponse]  # type: ignore[assignment]
     """Removes entries of one tenant, some at a time, so that others are answered meanwhile. When this returns they are gone
     for good. What is stored once it has begun stays, but for what an import brings back under an id that it had. Where
-    the caller gives up it goes on; where the service is killed, what has not gone yet is there: call it again.
+    the caller gives up it goes on; where the service ends, what has not gone yet is there: call it again. One purge goes
+    at a time. Errors: RESOURCE_EXHAUSTED (eight of the tenant's wait or run), UNAVAILABLE (the service ends).
     """
     ListEntries: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.ListEntriesRequest, _cache_service_pb2.ListEntriesResponse]  # type: ignore[assignment]
     """Lists entries of one tenant, newest first, without their answers."""
@@ -166,7 +168,8 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_cache_service_pb2.InvalidateResponse, _abc.Awaitable[_cache_service_pb2.InvalidateResponse]]:
         """Removes entries of one tenant, some at a time, so that others are answered meanwhile. When this returns they are gone
         for good. What is stored once it has begun stays, but for what an import brings back under an id that it had. Where
-        the caller gives up it goes on; where the service is killed, what has not gone yet is there: call it again.
+        the caller gives up it goes on; where the service ends, what has not gone yet is there: call it again. One purge goes
+        at a time. Errors: RESOURCE_EXHAUSTED (eight of the tenant's wait or run), UNAVAILABLE (the service ends).
         """
 
     @_abc_1.abstractmethod
