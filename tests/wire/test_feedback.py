@@ -168,7 +168,7 @@ async def test_a_word_through_edge_is_its_callers_own(tmp_path: Path) -> None:
 
 
 async def test_the_routers_log_has_a_clients_word(tmp_path: Path) -> None:
-    """The first on a decision, told from our own scores by its source."""
+    """The first on an answer, told from our own scores by its source."""
     log = tmp_path / "outcomes.jsonl"
     async with reaching(assemble_router(suite_of(tmp_path).router.model_copy(update={"outcome_log": log}))) as channel:
         router = RouterBinding(channel, 5.0)
