@@ -93,6 +93,7 @@ async def test_another_tenants_answer_is_not_found(suite: Suite) -> None:
         call = suite.edge.Feedback(told, **as_tenant("another"))
         error = await refused(call, NOT_FOUND, "ID_UNKNOWN", field)
         assert tenant not in str(error.details())
+        assert "of a receipt of yours" in str(error.details())
     kept = ask("What is the capital of Spain?", cache_control=CACHED)
     assert (await complete(suite, kept, tenant))[1].cache.result == receipt_pb2.CACHE_RESULT_EXACT_HIT
 
