@@ -92,6 +92,17 @@ async def test_a_clients_word_is_logged_once_and_of_its_own_tenant(servicer: Rou
     await servicer.close()
 
 
+async def test_a_decision_is_known_to_the_replica_that_made_it(servicer: RouterServicer, tmp_path: Path) -> None:
+    """Another that runs beside it finds it neither for a word nor for an answer to assess."""
+    other = RouterServicer()
+    other.open(load_router(settings(tmp_path)))
+    made = (await servicer.Route(pb.RouteRequest(text="hello", embedding=embedding()), CONTEXT)).decision_id
+    with pytest.raises(NotFound, match="decision_id"):
+        await other.Feedback(pb.FeedbackRequest(decision_id=made, model="small", score=0, source="client"), CONTEXT)
+    with pytest.raises(NotFound, match="decision_id"):
+        await other.Assess(pb.AssessRequest(decision_id=made, signals=pb.Signals(model="small")), CONTEXT)
+
+
 @pytest.mark.parametrize("source", ["client", "judge"])
 async def test_a_word_that_could_not_be_logged_may_be_said_again(
     servicer: RouterServicer, tmp_path: Path, source: str
