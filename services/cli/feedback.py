@@ -15,7 +15,7 @@ _EXPECTED = "what `fulcrum complete --json` printed"
 
 
 async def feedback(arguments: argparse.Namespace) -> None:
-    """Tells it by the receipt, and prints who was told."""
+    """Tells it by the receipt, and prints to whom it was sent."""
     receipt = _receipt(arguments.receipt)
     request = edge_pb.FeedbackRequest(
         lookup_id=receipt.cache.lookup_id,
@@ -26,7 +26,7 @@ async def feedback(arguments: argparse.Namespace) -> None:
     async with suite(arguments) as told:
         await told.feedback(request)
     parts = ("the cache", request.lookup_id), ("the router", request.decision_id)
-    print(f"{' and '.join(part for part, named in parts if named)}: told {arguments.verdict}")
+    print(f"sent to {' and '.join(part for part, named in parts if named)}: {arguments.verdict}")
 
 
 def _receipt(path: Path) -> receipt_pb2.Receipt:

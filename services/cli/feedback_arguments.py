@@ -10,8 +10,10 @@ _EXAMPLES = """examples:
 
 wrong: the cache gives the answer to nobody any more (or, of who has no standing there, has it compared first), and
 one that was given to a similar prompt counts against the share that it may answer wrongly. right: the cache confirms
-it, unless you caused it yourself. Where a model answered, the router's log of outcomes gets the score, 0 or 1. Both
-remember the last answers alone; nobody can tell of another tenant's."""
+it, unless you caused it yourself. Where a model answered, the router's log of outcomes, if it keeps one, gets the
+score, 0 or 1, of the first word on each model of a decision; later ones change nothing there. Both remember the last
+answers alone, of several routers or caches each its own; nobody can tell of another tenant's. What is printed is to
+whom the word was sent."""
 
 
 def add_feedback_arguments(feedback: argparse.ArgumentParser) -> None:

@@ -1,9 +1,11 @@
 """The decisions made lately, so that an answer can be judged and scored against its plan."""
 
+import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
+from typing import Any
 
 from services.chassis.errors import NotFound
 from services.router.plan import Plan, Planned
@@ -17,7 +19,7 @@ class Decisions:
         self._plans: OrderedDict[str, Plan] = OrderedDict()
         self._scores: dict[str, dict[str, float]] = {}
         self._assessed: set[str] = set()
-        self._heard: set[str] = set()
+        self._words: dict[str, dict[str, asyncio.Task[None]]] = {}
         self._tenants: dict[str, str] = {}
 
     def __len__(self) -> int:
@@ -33,7 +35,7 @@ class Decisions:
             self._tenants.pop(forgotten)
             self._scores.pop(forgotten, None)
             self._assessed.discard(forgotten)
-            self._heard.discard(forgotten)
+            self._words.pop(forgotten, None)
         return decision_id
 
     def recall(self, decision_id: str, tenant: str | None = None) -> Plan:
@@ -51,11 +53,21 @@ class Decisions:
         self._plans[decision_id] = replace(self._plans[decision_id], promised=promised)
         return True
 
-    def hear(self, decision_id: str) -> bool:
-        """Notes a client's word on a known decision; tells whether it is the first."""
-        first = decision_id not in self._heard
-        self._heard.add(decision_id)
-        return first
+    async def hear(self, decision_id: str, model: str, write: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Writes a client's word on a model's answer to a known decision, if it is the first that could be written.
+
+        A caller who leaves does not stop it; whoever comes meanwhile waits for it, and fails as it does.
+        """
+        words = self._words.setdefault(decision_id, {})
+        if model not in words:
+
+            def done(task: asyncio.Task[None]) -> None:
+                if task.cancelled() or task.exception():
+                    del words[model]
+
+            words[model] = asyncio.create_task(write())
+            words[model].add_done_callback(done)
+        await asyncio.shield(words[model])
 
     def score(self, decision_id: str, model: str, score: float) -> Mapping[str, float]:
         """Every model's score so far of a decision that is known, this one with them; a model's first one counts."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from services.chassis.errors import Overloaded
+from services.chassis.errors import Overloaded, Unavailable
 from services.router.plan import Planned
 
 CLIENT = "client"  # the source of what came through edge from who asked
@@ -58,7 +58,12 @@ class OutcomeLog:
         self._waiting = 0
 
     async def append(self, outcome: Outcome) -> None:
-        """Returns once the line is with the operating system; raises Overloaded where too many wait."""
+        """Returns once the line is with the operating system.
+
+        Raises:
+            Overloaded: too many wait.
+            Unavailable: the file cannot be written.
+        """
         if self._waiting >= self._max_waiting:
             expected = f"at most {self._max_waiting}"
             raise Overloaded("router outcomes", f"{self._waiting} waiting", expected, retry_after_s=1.0)
@@ -69,6 +74,9 @@ class OutcomeLog:
         self._waiting += 1
         try:
             await asyncio.get_running_loop().run_in_executor(self._writer, self._write, line.encode())
+        except OSError as error:
+            found, expected = error.strerror or error, "a file that can be written, in a folder that can"
+            raise Unavailable("router.outcome_log", found, expected) from error
         finally:
             self._waiting -= 1
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
@@ -70,21 +71,19 @@ class Router:
     async def feedback(
         self, decision_id: str, model: str, score: float, source: str, drawn: Draw, tenant: str | None = None
     ) -> None:
-        """Logs a score from 0 to 1 where a log is set; of clients' words, which move no alarm, the first on a decision.
+        """Logs a score from 0 to 1 where a log is set; of clients' words, which move no alarm, each answer's first.
 
-        NotFound as `assess`, or where the decision is not of the `tenant` that is given; Overloaded where the log lags.
+        NotFound as `assess`, or where the decision is not of the `tenant` that is given; else as `OutcomeLog.append`.
         """
         plan = self._decisions.recall(decision_id, tenant)
         planned = place(plan, model, "model")
-        if source == CLIENT:
-            if not self._decisions.hear(decision_id):
-                return
-        else:
+        if source != CLIENT:
             self._policy.scored(plan, model, self._decisions.score(decision_id, model, score), Basis.of(source))
         if self._outcomes:
             known = plan.version, plan.group, plan.unfamiliar, plan.bound, plan.contested_losses, plan.excluded
             outcome = Outcome(decision_id, planned, score, source, *known, drawn.sampled, drawn.explored)
-            await self._outcomes.append(outcome)
+            write = partial(self._outcomes.append, outcome)
+            await (self._decisions.hear(decision_id, model, write) if source == CLIENT else write())
 
     def follow(self) -> None:
         """Decides by each predictor that replaces the file's; decisions that were made stay as they are."""

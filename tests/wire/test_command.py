@@ -114,19 +114,19 @@ async def test_the_form_of_an_answer_on_the_command_line(running: SuiteProcess, 
 
 
 async def test_feedback(running: SuiteProcess, tmp_path: Path) -> None:
-    """By what complete printed, answer and probabilities and all, from a file or standard input; who was told is shown,
-    and what was told wrong is given no more."""
+    """By what complete printed, answer and probabilities and all, from a file or standard input; to whom it was sent
+    is shown, and what was told wrong is given no more."""
     asked = ("complete", "What is the capital of Portugal?", "--address", running.address)
     printed = tmp_path / "answer.txt"
     printed.write_text((await fulcrum(*asked, "--json", "--logprobs", "0")).out)
     bypassed = await fulcrum("feedback", "right", str(printed), "--address", running.address)
-    assert (bypassed.status, bypassed.out, bypassed.err) == (0, "the router: told right\n", "")
+    assert (bypassed.status, bypassed.out, bypassed.err) == (0, "sent to the router: right\n", "")
     printed.write_text((await fulcrum(*asked, "--json")).out)
     right = await fulcrum("feedback", "right", str(printed), "--address", running.address)
-    assert (right.status, right.out, right.err) == (0, "the cache and the router: told right\n", "")
+    assert (right.status, right.out, right.err) == (0, "sent to the cache and the router: right\n", "")
     hit = await fulcrum(*asked, "--only-if-cached", "--json")
     wrong = await piped(hit.out.encode(), "feedback", "wrong", "-", "--address", running.address)
-    assert (wrong.status, wrong.out, wrong.err) == (0, "the cache: told wrong\n", "")
+    assert (wrong.status, wrong.out, wrong.err) == (0, "sent to the cache: wrong\n", "")
     assert (await fulcrum(*asked, "--only-if-cached")).status == 1
     forgotten = hit.out.replace('"lookup_id": "', '"lookup_id": "x')
     unknown = await piped(forgotten.encode(), "feedback", "wrong", "-", "--address", running.address)

@@ -93,6 +93,7 @@ async def test_another_tenants_answer_is_not_found(suite: Suite) -> None:
         call = suite.edge.Feedback(told, **as_tenant("another"))
         error = await refused(call, NOT_FOUND, "ID_UNKNOWN", field)
         assert tenant not in str(error.details())
+        assert "of a receipt of yours" in str(error.details())
     kept = ask("What is the capital of Spain?", cache_control=CACHED)
     assert (await complete(suite, kept, tenant))[1].cache.result == receipt_pb2.CACHE_RESULT_EXACT_HIT
 
@@ -168,7 +169,7 @@ async def test_a_word_through_edge_is_its_callers_own(tmp_path: Path) -> None:
 
 
 async def test_the_routers_log_has_a_clients_word(tmp_path: Path) -> None:
-    """The first on a decision, told from our own scores by its source."""
+    """The first on an answer, told from our own scores by its source."""
     log = tmp_path / "outcomes.jsonl"
     async with reaching(assemble_router(suite_of(tmp_path).router.model_copy(update={"outcome_log": log}))) as channel:
         router = RouterBinding(channel, 5.0)

@@ -4,7 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from services.chassis.errors import InvalidField, Overloaded, Unavailable
+from services.chassis.errors import (
+    DeadlineExceeded,
+    FulcrumError,
+    Internal,
+    InvalidField,
+    NotFound,
+    Overloaded,
+    Unavailable,
+)
 from services.edge.feedback import Feedback, Word
 from services.edge.settings import TenantLimits
 from tests.unit.edge.parts import SMALL, Bench, request
@@ -41,6 +49,42 @@ async def test_a_part_that_fails_hides_nothing_from_the_other(part: str) -> None
         with pytest.raises(Unavailable, match=part):
             await feedback(bench).tell(WORD)
         assert len(other.reports) == 1
+
+
+GONE = NotFound("lookup_id", "l1", "an id from one of the last 9 of Lookup")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Unavailable("router.outcome_log", "full", "room"), Unavailable),
+        (DeadlineExceeded("router", "late", "an answer"), DeadlineExceeded),
+        (Overloaded("router outcomes", "9 waiting", "at most 9", retry_after_s=1.0), Overloaded),
+        (Internal("router", "a defect", "an answer"), Internal),
+        (NotFound("decision_id", "d1", "an id from one of the last 9 of Route"), NotFound),
+    ],
+)
+@pytest.mark.parametrize("forgets", ["cache", "router"])
+async def test_of_two_failures_what_a_repeat_may_mend_is_told(
+    forgets: str, error: FulcrumError, code: type[FulcrumError]
+) -> None:
+    """What is forgotten for good is told only where there is nothing else to tell, whoever forgot it."""
+    async with Bench() as bench:
+        failing, other = (bench.cache, bench.router) if forgets == "cache" else (bench.router, bench.cache)
+        failing.report_error, other.report_error = GONE, error
+        with pytest.raises(code):
+            await feedback(bench).tell(WORD)
+
+
+@pytest.mark.parametrize(("field", "path"), [("lookup_id", "cache.lookup_id"), ("decision_id", "route.decision_id")])
+async def test_what_is_forgotten_is_named_as_on_the_receipt(field: str, path: str) -> None:
+    """A client knows neither Lookup nor Route."""
+    async with Bench() as bench:
+        bench.cache.report_error = NotFound(field, "x1", "an id from one of the last 9 of Lookup, or of Route")
+        with pytest.raises(NotFound, match=f"{field}: got 'x1', expected {path} of a receipt") as caught:
+            await feedback(bench).tell(WORD)
+        assert caught.value.reason == "ID_UNKNOWN"
+        assert "Lookup" not in str(caught.value)
 
 
 async def test_a_word_takes_from_the_tenants_rate_and_not_from_its_budgets() -> None:

@@ -1,12 +1,14 @@
 """Decisions are remembered within a bound; answers are assessed against their plan; scores reach a bounded log."""
 
+import asyncio
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from services.chassis.errors import NotFound, Overloaded
+from services.chassis.errors import NotFound, Overloaded, Unavailable
 from services.router.assessment import Signals, assess
 from services.router.decisions import Decisions, place
 from services.router.outcome_log import Outcome, OutcomeLog
@@ -29,6 +31,47 @@ def test_the_oldest_is_forgotten() -> None:
     with pytest.raises(NotFound) as caught:
         decisions.recall(ids[0])
     assert (caught.value.reason, caught.value.field) == ("ID_UNKNOWN", "decision_id")
+
+
+async def test_words_at_once_share_how_the_first_ends() -> None:
+    """None is told that all is well where nothing was written; after a failure the next word is the first."""
+    decisions, written = Decisions(3), []
+    decision_id = decisions.remember(plan())
+
+    async def write(fails: bool) -> None:
+        await asyncio.sleep(0)
+        if fails:
+            raise Unavailable("log", "full", "room")
+        written.append(fails)
+
+    said = [decisions.hear(decision_id, "small", partial(write, fails)) for fails in (True, False)]
+    assert [type(end) for end in await asyncio.gather(*said, return_exceptions=True)] == [Unavailable] * 2
+    for _ in range(2):
+        await decisions.hear(decision_id, "small", partial(write, False))
+    assert len(written) == 1
+
+
+async def test_a_word_whose_caller_left_is_written_once() -> None:
+    """Its repeat waits for it, and says it no second time; with its decision it is forgotten."""
+    decisions, written, free = Decisions(1), [], asyncio.Event()
+    decision_id = decisions.remember(plan())
+
+    async def write() -> None:
+        await free.wait()
+        written.append(decision_id)
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await decisions.hear(decision_id, "small", write)
+    repeat = asyncio.create_task(decisions.hear(decision_id, "small", write))
+    await asyncio.sleep(0)
+    assert not repeat.done()
+    free.set()
+    await repeat
+    assert len(written) == 1
+    decisions.remember(plan())
+    await decisions.hear(decision_id, "small", write)
+    assert len(written) == 2
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,8 @@ async def test_a_decision_from_route_to_feedback(servicer: RouterServicer, tmp_p
 
 
 async def test_a_clients_word_is_logged_once_and_of_its_own_tenant(servicer: RouterServicer, tmp_path: Path) -> None:
-    """The first on a decision, whichever model of the plan it names; another tenant's decision is not found."""
+    """The first on each model's answer, so that one on a model that never answered hides no true one; another
+    tenant's decision is not found."""
     response = await servicer.Route(pb.RouteRequest(text="hello", embedding=embedding(), tenant="acme"), CONTEXT)
     said = pb.FeedbackRequest(decision_id=response.decision_id, model="small", score=0, source="client", tenant="acme")
     for tenant in ("rival", ""):
@@ -80,14 +81,43 @@ async def test_a_clients_word_is_logged_once_and_of_its_own_tenant(servicer: Rou
         theirs.tenant = tenant
         with pytest.raises(NotFound, match="decision_id"):
             await servicer.Feedback(theirs, CONTEXT)
-    for model in ("small", "small", "large"):
-        said.model = model
+    for said.model, said.score in (("large", 1), ("small", 0), ("small", 1), ("large", 0)):
         await servicer.Feedback(said, CONTEXT)
     said.model = "other"
     with pytest.raises(NotFound, match="model"):
         await servicer.Feedback(said, CONTEXT)
-    (line,) = map(json.loads, (tmp_path / "outcomes.jsonl").read_text().splitlines())
-    assert (line["planned"]["model"], line["score"], line["source"], line["sampled"]) == ("small", 0, "client", None)
+    lines = [json.loads(line) for line in (tmp_path / "outcomes.jsonl").read_text().splitlines()]
+    assert [(line["planned"]["model"], line["score"]) for line in lines] == [("large", 1), ("small", 0)]
+    assert [(line["source"], line["sampled"]) for line in lines] == [("client", None)] * 2
+    await servicer.close()
+
+
+async def test_a_decision_is_known_to_the_replica_that_made_it(servicer: RouterServicer, tmp_path: Path) -> None:
+    """Another that runs beside it finds it neither for a word nor for an answer to assess."""
+    other = RouterServicer()
+    other.open(load_router(settings(tmp_path)))
+    made = (await servicer.Route(pb.RouteRequest(text="hello", embedding=embedding()), CONTEXT)).decision_id
+    with pytest.raises(NotFound, match="decision_id"):
+        await other.Feedback(pb.FeedbackRequest(decision_id=made, model="small", score=0, source="client"), CONTEXT)
+    with pytest.raises(NotFound, match="decision_id"):
+        await other.Assess(pb.AssessRequest(decision_id=made, signals=pb.Signals(model="small")), CONTEXT)
+
+
+@pytest.mark.parametrize("source", ["client", "judge"])
+async def test_a_word_that_could_not_be_logged_may_be_said_again(
+    servicer: RouterServicer, tmp_path: Path, source: str
+) -> None:
+    """It is an error that names the setting and what is wrong, not where the file is; the repeat is logged."""
+    response = await servicer.Route(pb.RouteRequest(text="hello", embedding=embedding()), CONTEXT)
+    said = pb.FeedbackRequest(decision_id=response.decision_id, model="small", score=0, source=source)
+    log = tmp_path / "outcomes.jsonl"
+    log.mkdir()
+    with pytest.raises(Unavailable, match=r"router.outcome_log: got 'Is a directory', expected a file that") as caught:
+        await servicer.Feedback(said, CONTEXT)
+    assert str(tmp_path) not in str(caught.value)
+    log.rmdir()
+    await servicer.Feedback(said, CONTEXT)
+    assert len(log.read_text().splitlines()) == 1
     await servicer.close()
 
 

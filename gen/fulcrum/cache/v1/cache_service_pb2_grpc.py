@@ -119,7 +119,8 @@ class CacheServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Feedback(self, request, context):
-        """Tells whether the answer served, audited or stored under a lookup was right. Errors: NOT_FOUND (unknown lookup).
+        """Tells whether the answer served, audited or stored under a lookup was right. Errors: NOT_FOUND (unknown lookup, as one
+        of another replica is).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,7 +43,9 @@ class CacheServiceStub:
     For our own services and operators alone: edge bills by what is kept.
     """
     Feedback: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.FeedbackRequest, _cache_service_pb2.FeedbackResponse]
-    """Tells whether the answer served, audited or stored under a lookup was right. Errors: NOT_FOUND (unknown lookup)."""
+    """Tells whether the answer served, audited or stored under a lookup was right. Errors: NOT_FOUND (unknown lookup, as one
+    of another replica is).
+    """
     Invalidate: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.InvalidateRequest, _cache_service_pb2.InvalidateResponse]
     """Removes entries of one tenant, some at a time, so that others are answered meanwhile. When this returns they are gone
     for good. What is stored once it has begun stays, but for what an import brings back under an id that it had. Where
@@ -93,7 +95,9 @@ class CacheServiceAsyncStub(CacheServiceStub):
     For our own services and operators alone: edge bills by what is kept.
     """
     Feedback: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.FeedbackRequest, _cache_service_pb2.FeedbackResponse]  # type: ignore[assignment]
-    """Tells whether the answer served, audited or stored under a lookup was right. Errors: NOT_FOUND (unknown lookup)."""
+    """Tells whether the answer served, audited or stored under a lookup was right. Errors: NOT_FOUND (unknown lookup, as one
+    of another replica is).
+    """
     Invalidate: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.InvalidateRequest, _cache_service_pb2.InvalidateResponse]  # type: ignore[assignment]
     """Removes entries of one tenant, some at a time, so that others are answered meanwhile. When this returns they are gone
     for good. What is stored once it has begun stays, but for what an import brings back under an id that it had. Where
@@ -158,7 +162,9 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_service_pb2.FeedbackRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cache_service_pb2.FeedbackResponse, _abc.Awaitable[_cache_service_pb2.FeedbackResponse]]:
-        """Tells whether the answer served, audited or stored under a lookup was right. Errors: NOT_FOUND (unknown lookup)."""
+        """Tells whether the answer served, audited or stored under a lookup was right. Errors: NOT_FOUND (unknown lookup, as one
+        of another replica is).
+        """
 
     @_abc_1.abstractmethod
     def Invalidate(

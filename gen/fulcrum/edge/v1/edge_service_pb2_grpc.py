@@ -75,10 +75,13 @@ class EdgeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Feedback(self, request, context):
-        """Tells whether an answer was right, by what its receipt holds, of any edge and also after one was started again. The
-        cache and the router remember the last answers of each; what both are told is told, even where one has forgotten it.
+        """Tells whether an answer was right, by what its receipt holds, at any edge of the same cache and router and also after
+        one was started again. Cache and router remember the last answers of each until they are started again; with several
+        replicas each knows its own alone, so that a word which reaches another is NOT_FOUND. Where one of the two fails, or
+        has forgotten it, the other is told all the same. OK means that the word was sent, not that it changed anything.
         Errors: INVALID_ARGUMENT (bad field), NOT_FOUND (no such answer of this tenant, or it is forgotten), RESOURCE_EXHAUSTED
-        (rate of the tenant, with RetryInfo), UNAVAILABLE (cache or router cannot be reached; a repeat does no harm).
+        (rate of the tenant, or the router's log lags, with RetryInfo), UNAVAILABLE (cache or router cannot be reached or
+        write), DEADLINE_EXCEEDED. Where both fail it is one of the last three, if any: a repeat does no harm.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

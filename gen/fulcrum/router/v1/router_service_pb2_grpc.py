@@ -78,7 +78,8 @@ class RouterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Feedback(self, request, context):
-        """Tells how good the answer to a decision was. Errors: NOT_FOUND (unknown decision).
+        """Tells how good the answer to a decision was. Errors: NOT_FOUND (unknown decision), RESOURCE_EXHAUSTED (too many wait for
+        the log, with RetryInfo), UNAVAILABLE (the log cannot be written). After the last two say it again: none was logged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

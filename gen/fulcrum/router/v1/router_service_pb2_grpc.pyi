@@ -41,7 +41,9 @@ class RouterServiceStub:
     Assess: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.AssessRequest, _router_service_pb2.AssessResponse]
     """Judges a cheap model's finished answer: accept it, or ask a stronger model. Errors: NOT_FOUND (unknown decision)."""
     Feedback: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.FeedbackRequest, _router_service_pb2.FeedbackResponse]
-    """Tells how good the answer to a decision was. Errors: NOT_FOUND (unknown decision)."""
+    """Tells how good the answer to a decision was. Errors: NOT_FOUND (unknown decision), RESOURCE_EXHAUSTED (too many wait for
+    the log, with RetryInfo), UNAVAILABLE (the log cannot be written). After the last two say it again: none was logged.
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ListModelsRequest, _router_service_pb2.ListModelsResponse]
     """Lists the catalogue, cheapest model first."""
 
@@ -58,7 +60,9 @@ class RouterServiceAsyncStub(RouterServiceStub):
     Assess: _aio.UnaryUnaryMultiCallable[_router_service_pb2.AssessRequest, _router_service_pb2.AssessResponse]  # type: ignore[assignment]
     """Judges a cheap model's finished answer: accept it, or ask a stronger model. Errors: NOT_FOUND (unknown decision)."""
     Feedback: _aio.UnaryUnaryMultiCallable[_router_service_pb2.FeedbackRequest, _router_service_pb2.FeedbackResponse]  # type: ignore[assignment]
-    """Tells how good the answer to a decision was. Errors: NOT_FOUND (unknown decision)."""
+    """Tells how good the answer to a decision was. Errors: NOT_FOUND (unknown decision), RESOURCE_EXHAUSTED (too many wait for
+    the log, with RetryInfo), UNAVAILABLE (the log cannot be written). After the last two say it again: none was logged.
+    """
     ListModels: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ListModelsRequest, _router_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the catalogue, cheapest model first."""
 
@@ -90,7 +94,9 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _router_service_pb2.FeedbackRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_service_pb2.FeedbackResponse, _abc.Awaitable[_router_service_pb2.FeedbackResponse]]:
-        """Tells how good the answer to a decision was. Errors: NOT_FOUND (unknown decision)."""
+        """Tells how good the answer to a decision was. Errors: NOT_FOUND (unknown decision), RESOURCE_EXHAUSTED (too many wait for
+        the log, with RetryInfo), UNAVAILABLE (the log cannot be written). After the last two say it again: none was logged.
+        """
 
     @_abc_1.abstractmethod
     def ListModels(
