@@ -25,7 +25,7 @@ class Decisions:
     def __len__(self) -> int:
         return len(self._plans)
 
-    def remember(self, plan: Plan, tenant: str = "") -> str:
+    def remember(self, plan: Plan, tenant: str) -> str:
         """A new id for the plan, made for a tenant."""
         decision_id = secrets.token_hex(16)
         self._plans[decision_id] = plan

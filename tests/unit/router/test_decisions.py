@@ -24,7 +24,7 @@ def plan(loss: float = 0.5) -> Plan:
 def test_the_oldest_is_forgotten() -> None:
     """No more plans are kept than the capacity, and a forgotten one is not found."""
     decisions = Decisions(3)
-    ids = [decisions.remember(plan()) for _ in range(5)]
+    ids = [decisions.remember(plan(), "acme") for _ in range(5)]
     assert len(set(ids)) == 5
     assert len(decisions) == 3
     assert decisions.recall(ids[-1]).models
@@ -36,7 +36,7 @@ def test_the_oldest_is_forgotten() -> None:
 async def test_words_at_once_share_how_the_first_ends() -> None:
     """None is told that all is well where nothing was written; after a failure the next word is the first."""
     decisions, written = Decisions(3), []
-    decision_id = decisions.remember(plan())
+    decision_id = decisions.remember(plan(), "acme")
 
     async def write(fails: bool) -> None:
         await asyncio.sleep(0)
@@ -54,7 +54,7 @@ async def test_words_at_once_share_how_the_first_ends() -> None:
 async def test_a_word_whose_caller_left_is_written_once() -> None:
     """Its repeat waits for it, and says it no second time; with its decision it is forgotten."""
     decisions, written, free = Decisions(1), [], asyncio.Event()
-    decision_id = decisions.remember(plan())
+    decision_id = decisions.remember(plan(), "acme")
 
     async def write() -> None:
         await free.wait()
@@ -69,7 +69,7 @@ async def test_a_word_whose_caller_left_is_written_once() -> None:
     free.set()
     await repeat
     assert len(written) == 1
-    decisions.remember(plan())
+    decisions.remember(plan(), "acme")
     await decisions.hear(decision_id, "small", write)
     assert len(written) == 2
 
