@@ -159,7 +159,7 @@ class VectorIndex:
         if index is None:
             return _Built(ExactNearest.of(self._store.of(space), self._store.encoders[space.encoder]))
         kept, known = np.array(self._store.sequences(space), np.int64), index.sequences()
-        gone, come = np.setdiff1d(known, kept), np.setdiff1d(kept, known)
+        gone, come = (np.setdiff1d(*both, assume_unique=True) for both in ((known, kept), (kept, known)))
         if len(gone):
             index.remove(gone)
         index.add(self._store.some(come.tolist(), space.encoder))
