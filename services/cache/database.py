@@ -12,7 +12,6 @@ from services.chassis.settings import ConfigError
 
 _APPLICATION_ID = 0x46434348  # "FCCH"
 _PIECE = 1 << 22
-_MAPPED = 1 << 31  # bytes, the most that SQLite maps unless built for more
 _VERSION = 0x46430003  # a mark of its own, should a byte of the other one change
 
 _SCHEMA = f"""
@@ -146,11 +145,7 @@ def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
         raise _Unusable(f"version {version}, expected {_VERSION}")
     if connection.execute(_TABLES).fetchall() != _pristine():
         raise _Unusable("a byte of its schema changed")
-    connection.execute(
-        f"PRAGMA mmap_size = {_MAPPED}"
-    )  # what was just read in order: half the time of reading it again
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    connection.execute("PRAGMA mmap_size = 0")  # a disk that fails later is an error, not a signal
     if verdict != "ok":
         raise _Unusable(verdict)
     return False
