@@ -17,6 +17,7 @@ from services.router.risk import REPEATS
 
 # Where estimates bend, so that they keep their order and stay above 0.
 _LEAST_CHANCE, _MOST_CHANCE = np.array(0.01, np.float32), np.array(0.99, np.float32)
+_BEND = np.array(-0.01, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +144,7 @@ def probabilities(expected: NDArray[np.float32]) -> NDArray[np.float32]:
     """Estimates of any size as probabilities, their order kept: those near 0 and 1 bend instead of being cut."""
     middle = np.minimum(np.maximum(expected, _LEAST_CHANCE), _MOST_CHANCE)
     beyond = expected - middle
-    bent = np.expm1(np.abs(beyond) / -_LEAST_CHANCE)
+    bent = np.expm1(np.abs(beyond) / _BEND)
     bent *= _LEAST_CHANCE
-    found: NDArray[np.float32] = middle
-    found += np.copysign(bent, beyond, out=bent)
-    return found
+    middle += np.copysign(bent, beyond, out=bent)
+    return middle
