@@ -53,8 +53,11 @@ class Choosing:
         self._eligibility, self._predictor, self._harms = eligibility, predictor, harms
         self._shift = shift
         self._alike: tuple[NDArray[np.intp], Calibration] | None = None  # places, and the calibration on these alone
-        self._rivalry = Rivalry(eligibility.models, predictor.calibration.calibrated if predictor else ())
-        self._cascades = Cascades(predictor, eligibility.models) if predictor else None
+        models = eligibility.models
+        calibrated = predictor.calibration.calibrated if predictor else frozenset()
+        self._calibrated = calibrated - {one.name for one in models if one.is_default}  # whose loss may be promised
+        self._rivalry = Rivalry(models, calibrated)
+        self._cascades = Cascades(predictor, models) if predictor else None
 
     def warm(self, objective: Objective) -> None:
         """Works out what decisions for callers who name no models share, which takes longer than any of them may."""
@@ -79,8 +82,7 @@ class Choosing:
         if prediction is None or self._predictor is None:
             return Choice(strongest, Reason.NO_PREDICTOR, f"{rank(strongest)}, as no predictor is fitted")
         preferred = rivals(query.objective.goal, ranked, prediction)
-        known = self._predictor.calibration.calibrated
-        fitted = [one for one in preferred if one.name in known and not one.model.is_default]
+        fitted = [one for one in preferred if one.name in self._calibrated]
         if preferred and not fitted:
             names = ", ".join(one.name for one in preferred)
             return Choice(strongest, Reason.NO_PREDICTOR, f"{rank(strongest)}, as nothing is calibrated of {names}")
