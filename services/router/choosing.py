@@ -175,7 +175,8 @@ class Choosing:
         names, _ = self._rivalry.all(self._eligibility.able(query), by_prompt=True)
         alike = self._like_the_last(self._predictor)
         threshold = _threshold(self._predictor, alike, names, query.objective, in_order=False) if names else 0.0
-        return [name for name in names if prediction.loss[name] < threshold]
+        loss = prediction.loss
+        return [name for name in names if loss[name] < threshold]
 
     def _like_the_last(self, predictor: Predictor) -> Calibration | None:
         """The calibration on prompts that are like the last ones; None where all are."""

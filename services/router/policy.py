@@ -119,12 +119,8 @@ class Policy:
     def _by_strength(self, candidates: Sequence[Candidate], prediction: Prediction | None) -> Sequence[Candidate]:
         """The default, then by predicted quality, then the dearest, for want of anything better to judge by."""
         quality = prediction.quality if prediction else {}
-        ranked = [
-            (-math.inf if model.is_default else -quality.get(name, -1.0), -(cost or 0), place)
-            for place, (name, model, _, cost, _, _) in enumerate(candidates)
-        ]
-        ranked.sort()
-        return [candidates[place] for _, _, place in ranked]
+        dearest = sorted(candidates, key=lambda one: -(one.cost_nano_usd or 0))
+        return sorted(dearest, key=lambda one: -math.inf if one.model.is_default else -quality.get(one.name, -1.0))
 
 
 def _planned(order: Sequence[Candidate], prediction: Prediction | None, able: Collection[str]) -> tuple[Planned, ...]:
