@@ -60,8 +60,6 @@ _PREAMBLE = re.compile(
 )
 _DIGIT = re.compile(r"\d")
 _NUMBER = re.compile(r"\d\d*(?:\.\d+)?")  # faster to look for than \d+ is
-_SENTENCE_ENDS = (".", "!", "?")  # before a space, or the end
-_SENTENCE_BREAKS = (". ", "! ", "? ")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _OPTIONS = [(f" {letter}. ", f" {letter}) ", f"({letter}) ") for letter in _LETTERS]  # as long as one another
 _IN_WORDS = bytes(byte if chr(byte) in f"{_LETTERS}'" else ord(" ") for byte in range(256))
@@ -89,6 +87,7 @@ def lexical(text: str) -> NDArray[np.float32]:
     ascii_only = plain.isascii()
     numeric = " ".join(data.translate(_IN_NUMBERS).decode().split()) if ascii_only else plain
     numbers = _NUMBER.findall(numeric) if digits or not ascii_only else []
+    ends = plain.replace("!", ".").replace("?", ".")
     spelled = data.translate(_IN_WORDS)
     words = spelled.decode().split()
     distinct, amount, count = set(words), max(1, len(words)), max(1, len(data))
@@ -96,7 +95,7 @@ def lexical(text: str) -> NDArray[np.float32]:
         math.log1p(size),
         math.log1p(len(words)),
         math.log1p(len(numbers)),
-        math.log1p(sum(map(plain.count, _SENTENCE_BREAKS)) + plain.endswith(_SENTENCE_ENDS)),
+        math.log1p(ends.count(". ") + ends.endswith(".")),
         *_option_facts(plain, bool(numbers)),
         max([float(one) if len(one) < 16 else 1e16 for one in numbers], default=0.0) ** 0.1,
         (len(spelled) - spelled.count(b" ")) / amount,

@@ -38,8 +38,14 @@ class Prediction:
     quality: Mapping[str, float]
     loss: Mapping[str, float]
     unfamiliar: str  # why the prompt is unlike those calibrated, as the end of a sentence; empty where it is familiar
-    uncertainty: float = 0.0  # standard error of a probability of one half, given the fitted prompts nearby
-    domain: str = ""  # the likeliest of those fitted; empty where none is
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the fitted prompts near one tell of it beside a prediction; it decides nothing."""
+
+    uncertainty: float  # standard error of a probability of one half, given the fitted prompts nearby
+    domain: str  # the likeliest of those fitted; empty where none is
 
 
 class Predictor:
@@ -116,8 +122,8 @@ class Predictor:
 
     def predict(self, text: str, embedding: NDArray[np.float32]) -> Prediction:
         """Predicts for a prompt whose embedding, float32 [d], passed `check`."""
-        models, domains = self._facts.models, self._facts.domains
-        expected, chances, similar = self._ensemble.predict_with_landmarks(embedding, lexical(text))
+        models = self._facts.models
+        expected, _, similar = self._ensemble.predict_with_landmarks(embedding, lexical(text))
         found = probabilities(expected).tolist()
         loss = dict(zip(models, found[len(models) :], strict=True))
         loss[self._facts.default_model] = 0.0
@@ -125,6 +131,13 @@ class Predictor:
             quality=dict(zip(models, found[: len(models)], strict=True)),
             loss=loss,
             unfamiliar=self._unfamiliar(len(text), float(np.maximum.reduce(self._centroids.dot(embedding))), similar),
+        )
+
+    def evidence(self, text: str, embedding: NDArray[np.float32]) -> Evidence:
+        """Of a prompt whose embedding, float32 [d], passed `check`."""
+        domains = self._facts.domains
+        _, chances, similar = self._ensemble.predict_with_landmarks(embedding, lexical(text))
+        return Evidence(
             uncertainty=0.5 / math.sqrt(1 + self._weight * float(np.add.reduce(similar))),
             domain=domains[int(chances.argmax())] if domains else "",
         )
