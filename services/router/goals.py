@@ -41,14 +41,14 @@ MEASURES = {
 }
 
 
-def rivals(goal: Goal, ranked: Sequence[Candidate], prediction: Prediction) -> Sequence[Candidate]:
+def better(goal: Goal, ranked: Sequence[Candidate], prediction: Prediction) -> Sequence[Candidate]:
     """The models known to be better than the strongest, which is the first, best first; ties keep their order."""
     amounts = MEASURES[goal].of(ranked, prediction)
     least = amounts[0]
     if least is None:
         return []
-    better = [
+    found = [
         (amount, one) for amount, one in zip(amounts, ranked, strict=True) if amount is not None and amount < least
     ]
-    better.sort(key=_AMOUNT)
-    return [one for _, one in better]
+    found.sort(key=_AMOUNT)
+    return [one for _, one in found]
