@@ -70,6 +70,8 @@ RELATIONS = frozenset({"capital", "symbol", "opposite", "reverse", "sort", "nume
 # Longer wordings of the same thing: a prompt with one of the words in front of a row is rewritten by it, in this order.
 # What a row writes is no word in front of a later one. With + another word must be there as well.
 _REWORDINGS = (
+    ("how+do how+does how+can how+could how+would",
+     r"\bhow (?:do|does|can|could|would) (?=(?:i|we|you|one)\b)", "how "),
     ("t+can", r"\bcan't\b", "can not"),
     ("cannot", r"\bcannot\b", "can not"),
     ("t+won", r"\bwon't\b", "will not"),
@@ -83,8 +85,6 @@ _REWORDINGS = (
     ("has+to", r"\bhas to\b", "must"),
     ("ve", r"(?<=\w)'ve\b", " have"),
     ("been", r"(?<=\w)'s (?=been\b)", " has "),
-    ("how+do how+does how+can how+could how+would",
-     r"\bhow (?:do|does|can|could|would) (?=(?:i|we|you|one)\b)", "how "),
     ("spell", r"\bhow (?:you|i|we)(?= spell\b)", ""),
     ("write", r"\bhow (?:you|i|we)(?= write\b)", ""),
     ("get+what", r"\bwhat do you get (?:if|when) you\b", ""),
