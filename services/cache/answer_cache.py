@@ -238,7 +238,7 @@ class AnswerCache:
         near = self._index.search(space, self._space.vector(embedding), _NEIGHBOURS)
         sequences, similarities = [sequence for sequence, _ in near], [similarity for _, similarity in near]
         entries, may_be = self._memory.serving(sequences, query, now_ns)
-        if not (all(entries) and all(may_be)):
+        if not all(entries):
             unread = [one for one, entry, may in zip(sequences, entries, may_be, strict=True) if may and not entry]
             read = {one.sequence: one for one in self.kept.of(unread)}
             entries = [entry or read.get(one) for one, entry in zip(sequences, entries, strict=True)]

@@ -42,13 +42,14 @@ def favoured(similarities: Sequence[float], answers: Sequence[int], place: int |
     sharp: dict[int, float] = {}
     flat: dict[int, float] = {}
     first, exp = similarities[0], math.exp
-    for similarity, answer in zip(similarities, answers, strict=True):
-        gap = similarity - first
+    sharp_votes = [exp(_SHARP * (similarity - first)) for similarity in similarities]
+    flat_votes = [exp(_FLAT * (similarity - first)) for similarity in similarities]
+    for answer, sharp_vote, flat_vote in zip(answers, sharp_votes, flat_votes, strict=True):
         if answer in sharp:
-            sharp[answer] += exp(_SHARP * gap)
-            flat[answer] += exp(_FLAT * gap)
+            sharp[answer] += sharp_vote
+            flat[answer] += flat_vote
         else:
-            sharp[answer], flat[answer] = exp(_SHARP * gap), exp(_FLAT * gap)
+            sharp[answer], flat[answer] = sharp_vote, flat_vote
     chosen = max(sharp, key=sharp.__getitem__) if place is None else answers[place]
     at = answers.index(chosen) if place is None else place
     return Votes(at, sharp[chosen] / sum(sharp.values()), flat[chosen] / sum(flat.values()))
@@ -61,7 +62,8 @@ def weigh(
 
     The record is that answer's, the entries are the scope's, and a veto speaks against its nearest one or does not.
     """
-    answer, nearest = answers[votes.place], similarities[votes.place]
+    place, sharp, flat = votes
+    answer, nearest = answers[place], similarities[place]
     same = [s for s, other in zip(similarities, answers, strict=True) if other == answer]
     rival = similarities[-1] - 0.02
     if len(same) < len(answers):
@@ -72,9 +74,9 @@ def weigh(
         above,
         above**2,
         8 * (nearest - rival),
-        _logit(votes.sharp) / 4,
-        _logit(votes.flat) / 4,
-        above * votes.sharp,
+        _logit(sharp) / 4,
+        _logit(flat) / 4,
+        above * sharp,
         math.log(len(same)),
         4 * (sum(same) / len(same) - 0.7),
         math.log1p(record.entries) / 3,
