@@ -39,20 +39,21 @@ class Votes(NamedTuple):
 
 def favoured(similarities: Sequence[float], answers: Sequence[int], place: int | None = None) -> Votes:
     """What neighbours, nearest first and each with its answer, vote for; or the votes for the answer at `place`."""
-    sharp: dict[int, float] = {}
-    flat: dict[int, float] = {}
+    groups = {answer: group for group, answer in enumerate(dict.fromkeys(answers))}
+    sharp, flat = [0.0] * len(groups), [0.0] * len(groups)
     first, exp = similarities[0], math.exp
     sharp_votes = [exp(_SHARP * (similarity - first)) for similarity in similarities]
     flat_votes = [exp(_FLAT * (similarity - first)) for similarity in similarities]
     for answer, sharp_vote, flat_vote in zip(answers, sharp_votes, flat_votes, strict=True):
-        if answer in sharp:
-            sharp[answer] += sharp_vote
-            flat[answer] += flat_vote
-        else:
-            sharp[answer], flat[answer] = sharp_vote, flat_vote
-    chosen = max(sharp, key=sharp.__getitem__) if place is None else answers[place]
-    at = answers.index(chosen) if place is None else place
-    return Votes(at, sharp[chosen] / sum(sharp.values()), flat[chosen] / sum(flat.values()))
+        group = groups[answer]
+        sharp[group] += sharp_vote
+        flat[group] += flat_vote
+    if place is None:
+        chosen = sharp.index(max(sharp))
+        place = answers.index([*groups][chosen])
+    else:
+        chosen = groups[answers[place]]
+    return Votes(place, sharp[chosen] / sum(sharp), flat[chosen] / sum(flat))
 
 
 def weigh(
@@ -67,7 +68,10 @@ def weigh(
     same = [s for s, other in zip(similarities, answers, strict=True) if other == answer]
     rival = similarities[-1] - 0.02
     if len(same) < len(answers):
-        rival = next(s for s, other in zip(similarities, answers, strict=True) if other != answer)
+        for other, similarity in zip(answers, similarities, strict=True):
+            if other != answer:
+                rival = similarity
+                break
     judged, above = record.right + record.wrong, 4 * (nearest - 0.75)
     return (
         1.0,

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import groupby, pairwise
 from typing import NamedTuple
@@ -121,7 +122,7 @@ def _sketch(
     spelling: tuple[str, ...] = (),
     verbatim: str = "",
     names: frozenset[str] = _NONE,
-    lower: list[str] | None = None,
+    lower: Sequence[str] | None = None,
     sought: frozenset[str] = _NONE,
 ) -> Sketch:
     numbers = () if "".join(words).isalpha() else tuple([word for word in words if word[0].isdigit()])
@@ -132,7 +133,7 @@ def _sketch(
     return Sketch(question, words, spelling, verbatim, names, numbers, negations, speaker, does, holding(lower, sought))
 
 
-def _speaker(lower: list[str], sought: frozenset[str]) -> str:
+def _speaker(lower: Sequence[str], sought: frozenset[str]) -> str:
     who = ("" if ALONE.isdisjoint(sought) else "I") + ("" if TOGETHER.isdisjoint(sought) else "we")
     if who == "Iwe" and _POSSESSIVES.issubset(sought):  # from my card to our account, or the other way round
         return " ".join([who, *(owner for owner, _ in groupby(word for word in lower if word in _POSSESSIVES))])
@@ -167,7 +168,7 @@ def _reworded(plain: str, sought: frozenset[str]) -> str:
     return plain.strip()
 
 
-def _question(lower: list[str], sought: frozenset[str]) -> str:
+def _question(lower: Sequence[str], sought: frozenset[str]) -> str:
     for first in lower:
         if first[0].isalpha():
             break

@@ -1,7 +1,8 @@
 """Picks the words of a prompt that carry meaning, and writes each of them in one way."""
 
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
+from functools import lru_cache
 from typing import Any
 
 from services.cache.signs import SIGNS, signs_of
@@ -20,7 +21,8 @@ _NONE: frozenset[Any] = frozenset()
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
 
-def tokens_of(plain: str) -> tuple[list[str], list[str], bool]:
+@lru_cache(16)  # a lookup asks for it to tell the language and again for the sketch
+def tokens_of(plain: str) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
     """Words, numbers and signs in order, as typed and in lower case; whether nothing but the first letter, and "I",
     may be a capital."""
     tokens: list[str] = []
@@ -33,10 +35,10 @@ def tokens_of(plain: str) -> tuple[list[str], list[str], bool]:
             tokens += TOKEN.findall(piece)
     quiet = plain[1:].replace(" I ", " ").islower()
     if not quiet or not plain.isascii():
-        return tokens, [token.lower() for token in tokens], quiet
+        return tuple(tokens), tuple([word.lower() for word in tokens]), quiet
     lower = ["i" if word == "I" else word for word in tokens] if " I " in plain else tokens.copy()
     lower[0] = tokens[0].lower()
-    return tokens, lower, quiet
+    return tuple(tokens), tuple(lower), quiet
 
 
 def quotes_of(plain: str) -> list[re.Match[str]]:
@@ -46,8 +48,8 @@ def quotes_of(plain: str) -> list[re.Match[str]]:
 
 def telling(
     plain: str,
-    tokens: list[str],
-    lower: list[str],
+    tokens: Sequence[str],
+    lower: Sequence[str],
     sought: frozenset[str],
     quotes: list[re.Match[str]],
     quiet: bool,
@@ -58,14 +60,17 @@ def telling(
     passive, last, stressed = passives(lower, sought), _last(tokens), not quiet and not loud
     if quotes or signs or passive or not _BRACKETS.isdisjoint(sought):
         return _weighed(plain, tokens, lower, quotes, signs, passive, last, stressed)
-    return [
-        word
-        for place, (word, plainly) in enumerate(zip(tokens, lower, strict=True))
-        if plainly not in _DROPPED or place == last or (stressed and place > 0 and word != "I" and word.isupper())
-    ]
+    if stressed:
+        return [
+            word
+            for place, (word, plainly) in enumerate(zip(tokens, lower, strict=True))
+            if plainly not in _DROPPED or place == last or (place > 0 and word != "I" and word.isupper())
+        ]
+    kept = [word for word, plainly in zip(tokens, lower, strict=True) if plainly not in _DROPPED]
+    return [*kept, tokens[last]] if last >= 0 and lower[last] in STOP else kept
 
 
-def _last(tokens: list[str]) -> int:
+def _last(tokens: Sequence[str]) -> int:
     """Place of the last that is no mark, -1 where there is none."""
     place = len(tokens) - 1
     while place >= 0 and tokens[place] in SILENT:
@@ -75,8 +80,8 @@ def _last(tokens: list[str]) -> int:
 
 def _weighed(
     plain: str,
-    tokens: list[str],
-    lower: list[str],
+    tokens: Sequence[str],
+    lower: Sequence[str],
     quotes: list[re.Match[str]],
     signs: Set[int],
     passive: Mapping[int, str],

@@ -1,5 +1,7 @@
 """Tells who does something from whom it is done to ("have I paid", "have I been paid"), and who has from who is."""
 
+from collections.abc import Sequence
+
 from services.cache.wording import HAVE
 
 _REACH = 4  # words from a form of "be" to its participle: "is my first card blocked"
@@ -30,7 +32,7 @@ _IS = _words("am is are")
 IN_VOICE = _BE | _IRREGULAR | _DOERS | _PERSONS | _ASKED_FOR | HAVE  # what is looked for here
 
 
-def passives(lower: list[str], sought: frozenset[str]) -> dict[int, str]:
+def passives(lower: Sequence[str], sought: frozenset[str]) -> dict[int, str]:
     """Places of participles, among words in lower case, that a form of "be" makes passive: "be", or "been".
 
     Here and below, `sought` are those of the words that are of `IN_VOICE`, and any others.
@@ -48,7 +50,7 @@ def doers(sought: frozenset[str]) -> str:
     return "" if _ASKED_FOR.isdisjoint(sought) else "they"
 
 
-def holding(lower: list[str], sought: frozenset[str]) -> str:
+def holding(lower: Sequence[str], sought: frozenset[str]) -> str:
     """ "have" where somebody has something, "be" where somebody is something ("whether I have a guest", "whether I am a
     guest"), empty where neither or both are said of a person."""
     if _PERSONS.isdisjoint(sought) or (HAVE.isdisjoint(sought) and _IS.isdisjoint(sought)):
@@ -59,7 +61,7 @@ def holding(lower: list[str], sought: frozenset[str]) -> str:
     return "" if has == is_ else "have" if has else "be"
 
 
-def _governed(lower: list[str], place: int) -> int | None:
+def _governed(lower: Sequence[str], place: int) -> int | None:
     before = lower[place]
     for at, word in enumerate(lower[place + 1 : place + 1 + _REACH], place + 1):
         if word in _BE or word in _CLAUSE or not word[0].isalpha() or (word in _SUBJECTS and before not in _BE):

@@ -194,5 +194,5 @@ def test_rewordings_need_one_look() -> None:
 def test_pieces_are_read_as_the_whole_text_is(text: str) -> None:
     """Piece by piece are found the words, numbers and signs that the pattern finds in all of it, in any letter case."""
     tokens, lower, _ = tokens_of(text)
-    assert tokens == TOKEN.findall(text)
-    assert lower == [token.lower() for token in tokens]
+    assert [*tokens] == TOKEN.findall(text)
+    assert [*lower] == [token.lower() for token in tokens]
