@@ -92,5 +92,8 @@ def weigh(
 
 
 def _logit(share: float) -> float:
-    share = min(max(share, _FLOOR), 1 - _FLOOR)
+    if share < _FLOOR:
+        share = _FLOOR
+    elif share > 1 - _FLOOR:
+        share = 1 - _FLOOR
     return math.log(share / (1 - share))
