@@ -42,9 +42,11 @@ class Bucket:
     def leak(self, by: float) -> None:
         """Lets pass so many of either kind of caller."""
         total = self.untold + self.wrong
-        left = max(1 - by / total, 0.0) if total else 0.0
-        self.untold, self.wrong = self.untold * left, self.wrong * left
-        self.blind = max(self.blind - by, 0.0)
+        if total:
+            left = max(1 - by / total, 0.0)
+            self.untold, self.wrong = self.untold * left, self.wrong * left
+        if self.blind:
+            self.blind = max(self.blind - by, 0.0)
 
     def stops(self, judged: bool) -> bool:
         """Whether it is too full for a caller, who compares answers or does not."""

@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import NamedTuple, Protocol, cast
+from operator import attrgetter
+from typing import NamedTuple, Protocol
 
 from services.cache.normalise import normalise
 from services.cache.sketch import Sketch, sketch
@@ -45,6 +46,7 @@ class Provenance:
 
 
 UNKNOWN = Provenance()
+_STANDING, _EXPIRE_NS, _MEANING = map(attrgetter, ("standing", "expire_ns", "_meaning"))
 
 
 class Standing(IntEnum):
@@ -82,6 +84,13 @@ def serves(kept: Kept, principal: str, now_ns: int, max_age_ns: int | None) -> b
 
 def serving(all_kept: Sequence[Kept | None], principal: str, now_ns: int, max_age_ns: int | None) -> list[bool]:
     """Whether each `serves`; what is None does not."""
+    if (
+        max_age_ns is None
+        and all(all_kept)
+        and all(map(_STANDING, all_kept))  # is of none QUARANTINED, which is 0
+        and not any(map(_EXPIRE_NS, all_kept))
+    ):
+        return [True] * len(all_kept)
     quarantined = Standing.QUARANTINED
     return [
         kept is not None
@@ -122,9 +131,11 @@ class Entry:
     @property
     def sketch(self) -> Sketch:
         """What decides its prompt's answer, worked out once."""
-        if self._sketch is None:
-            object.__setattr__(self, "_sketch", sketch(self.text))
-        return cast(Sketch, self._sketch)
+        known = self._sketch
+        if known is None:
+            known = sketch(self.text)
+            object.__setattr__(self, "_sketch", known)
+        return known
 
     @property
     def meaning(self) -> int:
@@ -132,11 +143,19 @@ class Entry:
 
         Another system prompt may make another thing of the same words, so that they share nothing there.
         """
-        if self._meaning is None:
+        known = self._meaning
+        if known is None:
             said = normalise(self.answer.text).encode(errors="surrogatepass")
             digest = hashlib.blake2b(said, digest_size=8, key=self.partition.fingerprint).digest()
-            object.__setattr__(self, "_meaning", int.from_bytes(digest, "little", signed=True))
-        return cast(int, self._meaning)
+            known = int.from_bytes(digest, "little", signed=True)
+            object.__setattr__(self, "_meaning", known)
+        return known
+
+
+def meanings(entries: Sequence[Entry]) -> list[int]:
+    """The `meaning` of each."""
+    known = list(map(_MEANING, entries))
+    return known if all(known) else [entry.meaning for entry in entries]
 
 
 @dataclass(frozen=True, slots=True)

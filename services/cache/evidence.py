@@ -39,19 +39,21 @@ class Votes(NamedTuple):
 
 def favoured(similarities: Sequence[float], answers: Sequence[int], place: int | None = None) -> Votes:
     """What neighbours, nearest first and each with its answer, vote for; or the votes for the answer at `place`."""
-    sharp: dict[int, float] = {}
-    flat: dict[int, float] = {}
+    groups = {answer: group for group, answer in enumerate(dict.fromkeys(answers))}
+    sharp, flat = [0.0] * len(groups), [0.0] * len(groups)
     first, exp = similarities[0], math.exp
-    for similarity, answer in zip(similarities, answers, strict=True):
-        gap = similarity - first
-        if answer in sharp:
-            sharp[answer] += exp(_SHARP * gap)
-            flat[answer] += exp(_FLAT * gap)
-        else:
-            sharp[answer], flat[answer] = exp(_SHARP * gap), exp(_FLAT * gap)
-    chosen = max(sharp, key=sharp.__getitem__) if place is None else answers[place]
-    at = answers.index(chosen) if place is None else place
-    return Votes(at, sharp[chosen] / sum(sharp.values()), flat[chosen] / sum(flat.values()))
+    sharp_votes = [exp(_SHARP * (similarity - first)) for similarity in similarities]
+    flat_votes = [exp(_FLAT * (similarity - first)) for similarity in similarities]
+    for answer, sharp_vote, flat_vote in zip(answers, sharp_votes, flat_votes, strict=True):
+        group = groups[answer]
+        sharp[group] += sharp_vote
+        flat[group] += flat_vote
+    if place is None:
+        chosen = sharp.index(max(sharp))
+        place = answers.index([*groups][chosen])
+    else:
+        chosen = groups[answers[place]]
+    return Votes(place, sharp[chosen] / sum(sharp), flat[chosen] / sum(flat))
 
 
 def weigh(
@@ -61,20 +63,24 @@ def weigh(
 
     The record is that answer's, the entries are the scope's, and a veto speaks against its nearest one or does not.
     """
-    answer, nearest = answers[votes.place], similarities[votes.place]
+    place, sharp, flat = votes
+    answer, nearest = answers[place], similarities[place]
     same = [s for s, other in zip(similarities, answers, strict=True) if other == answer]
     rival = similarities[-1] - 0.02
     if len(same) < len(answers):
-        rival = next(s for s, other in zip(similarities, answers, strict=True) if other != answer)
+        for other, similarity in zip(answers, similarities, strict=True):
+            if other != answer:
+                rival = similarity
+                break
     judged, above = record.right + record.wrong, 4 * (nearest - 0.75)
     return (
         1.0,
         above,
         above**2,
         8 * (nearest - rival),
-        _logit(votes.sharp) / 4,
-        _logit(votes.flat) / 4,
-        above * votes.sharp,
+        _logit(sharp) / 4,
+        _logit(flat) / 4,
+        above * sharp,
         math.log(len(same)),
         4 * (sum(same) / len(same) - 0.7),
         math.log1p(record.entries) / 3,
@@ -86,5 +92,8 @@ def weigh(
 
 
 def _logit(share: float) -> float:
-    share = min(max(share, _FLOOR), 1 - _FLOOR)
+    if share < _FLOOR:
+        share = _FLOOR
+    elif share > 1 - _FLOOR:
+        share = 1 - _FLOOR
     return math.log(share / (1 - share))

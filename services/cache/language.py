@@ -2,13 +2,14 @@
 
 import re
 
+from services.cache.telling import tokens_of
+
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
 _WORD = re.compile(r"[^\W\d_]{2,}")  # a letter by itself is a symbol of any language
-_ASCII_WORD = re.compile("[a-z]{2,}")  # the same of what is ASCII, faster
 _PER_EVIDENCE = 12  # words, of which one at least is evidence
 # Frequent in English and rare elsewhere. Not here: what is a word of another language as well, as is, in, to, for, do,
 # can, a, i, or, an, me, on, at (all over Europe), of, been, had (Dutch), have, time, send (Danish), her (Turkish),
@@ -81,7 +82,8 @@ def is_english(text: str) -> bool:
         if foreign > _FOREIGN_LETTERS * len(letters):
             return False
     lower = text.lower()
-    words = (_ASCII_WORD if plain else _WORD).findall(lower)
+    found = tokens_of(text)[1] if plain else _WORD.findall(lower)
+    words = [word for word in found if len(word) > 1 and word[0].isalpha()]
     english, enough = len([word for word in words if word in _ENGLISH]), len(words) / _PER_EVIDENCE
     if plain and _OTHERS.isdisjoint(words) and english >= enough:
         return True

@@ -1,6 +1,6 @@
 """The lookups made lately, so that a verdict can find the entry it is about."""
 
-import secrets
+import os
 
 from services.cache.remembered import Remembered
 from services.chassis.errors import NotFound
@@ -16,7 +16,7 @@ class Lookups:
 
     def remember(self, tenant: str, sequence: int | None) -> str:
         """The id of a new lookup that served the entry `sequence`, or none."""
-        lookup_id = secrets.token_hex(12)  # not to be guessed: who knows it may judge the answer
+        lookup_id = os.urandom(12).hex()  # not to be guessed: who knows it may judge the answer
         self._made.put(tenant, lookup_id, _NONE if sequence is None else sequence)
         return lookup_id
 

@@ -23,6 +23,8 @@ def normalise(text: str) -> str:
     """
     text = unicodedata.normalize("NFC", text).replace("\r\n", "\n")
     line = text.strip()
+    if "  " not in line and line.isprintable():  # " " is the only blank that is printed
+        return line
     if "\n" in line:
         return text.rstrip().lstrip("\n")
     return line if _HOLDS_DATA.search(line) else " ".join(line.split())

@@ -17,7 +17,9 @@ class Remembered(Generic[T]):
 
     def put(self, tenant: str, key: str, value: T) -> None:
         """Adds a value under a new key, or replaces the one that is there."""
-        known = self._by_tenant.setdefault(tenant, OrderedDict())
+        known = self._by_tenant.get(tenant)
+        if known is None:
+            known = self._by_tenant[tenant] = OrderedDict()
         self._count += key not in known
         known[key] = value
         if self._count > self.capacity:

@@ -53,7 +53,7 @@ class ScopeDecision:
         For who `executes` nothing, no request was begun: it is one if it is served, and else changes nothing.
         """
         similarities, answers = near.similarities, near.answers
-        votes, against = self._candidate(asked, near)
+        votes, against, stands = self._candidate(asked, near)
         record, entries = self.answers.record(answers[votes.place]), self.answers.entries
         features = weigh(similarities, answers, votes, record, entries, against is not None)
         learnt = self.learnt
@@ -62,7 +62,6 @@ class ScopeDecision:
         doubt = self._doubt(features, pair) if learnt else 1 - precision(nearest)
         close = self.risk.allows(doubt, bound) if learnt else self._is_near(nearest, bound)
         braked = self.risk.brake.stops(judged, bound) or (not learnt and self.risk.overdrawn(bound))  # all are audited
-        stands = against is not None and self._stands(against, near)
         tempting = close and against is not None
         action, propensity = Action.CHECK, 1.0
         reason: MissReason | None = MissReason.VETOED if close and stands else MissReason.NOT_NEAR
@@ -182,19 +181,22 @@ class ScopeDecision:
         else:
             known.cool()
 
-    def _candidate(self, asked: Sketch, near: Near) -> tuple[Votes, Veto | None]:
-        """The answer with most votes; where a veto stands against it, the nearest similar one without a veto."""
+    def _candidate(self, asked: Sketch, near: Near) -> tuple[Votes, Veto | None, bool]:
+        """The answer with most votes; where a veto stands against it, the nearest similar one without a veto.
+
+        With it the veto against it, if there is one, and whether that stands.
+        """
         similarities, answers, sketch_at = near.similarities, near.answers, near.sketch
         votes = favoured(similarities, answers)
         against = veto(asked, sketch_at(votes.place))
         if against is None or not self._stands(against, near):
-            return votes, against
+            return votes, against, False
         for place, similarity in enumerate(similarities):
             if similarity < self._min_similarity:
                 break
             if place != votes.place and veto(asked, sketch_at(place)) is None:
-                return favoured(similarities, answers, place), None
-        return votes, against
+                return favoured(similarities, answers, place), None, False
+        return votes, against, True
 
     def _stands(self, against: Veto, near: Near) -> bool:
         weighed = self._verified and against not in _BEYOND_OPINION

@@ -75,9 +75,11 @@ class ScopeMemory:
 
         What changes now may be in memory already or come only after: it counts as unwritten.
         """
-        if self._unwritten[name] >= _WRITTEN_AFTER:
+        unwritten = self._unwritten[name]
+        if unwritten >= _WRITTEN_AFTER:
             self.write(name)
-        self._unwritten[name] += by
+            unwritten = 0
+        self._unwritten[name] = unwritten + by
 
     def write(self, name: ScopeName) -> None:
         """Writes a scope that is in memory."""

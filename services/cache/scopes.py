@@ -5,12 +5,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import NamedTuple
 
 from services.cache.considered import Action, Considered, Near
 from services.cache.decision import Check, Decline, MissReason, Neighbour, Serve
-from services.cache.entry import Entry
+from services.cache.entry import Entry, meanings
 from services.cache.query import Query
 from services.cache.remembered import Remembered
 from services.cache.scope_decision import ScopeDecision
@@ -19,7 +18,6 @@ from services.cache.scope_memory import Promise, ScopeMemory, ScopeName
 from services.cache.sketch import sketch
 from services.cache.warm_up import Lessons
 
-_MEANING = attrgetter("meaning")
 _A_VERDICT = 20  # requests that a verdict counts for
 _MOST_BYTES = 256 * 1024**2
 _MOST_EXACT = 10_000  # exact hits between two other requests; what more would allow is given up
@@ -80,7 +78,7 @@ class Scopes:
         if not entries:
             said = "no entry with an embedding is young enough, unexpired and out of quarantine for this request"
             return Decline(MissReason.NOT_NEAR, said), None
-        roots, fingerprint = scope.answers.roots(map(_MEANING, entries)), query.partition.fingerprint
+        roots, fingerprint = scope.answers.roots(meanings(entries)), query.partition.fingerprint
         near = Near(similarities, roots, lambda place: entries[place].sketch, fingerprint)
         considered = scope.consider(sketch(query.text), near, bound, judges, query.executes)
         place, said = considered.place, considered.explanation
@@ -172,6 +170,8 @@ class Scopes:
 
     def _scope(self, name: ScopeName) -> ScopeDecision:
         scope = self._memory.of(name)
+        if not self._exact:
+            return scope
         with self._lock:
             exact = self._exact.pop(name.tenant, ())
         for bound in exact:

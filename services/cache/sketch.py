@@ -2,16 +2,19 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
+from services.cache.signs import SIGNS
 from services.cache.telling import SILENT, TOKEN, canonical, quotes_of, telling, tokens_of
-from services.cache.voice import doers, holding
+from services.cache.voice import IN_VOICE, doers, holding
 from services.cache.wording import (
     ALONE,
+    BESIDE_CUES,
     CONVERSION_WORDS,
+    COURTEOUS,
     CUES,
     DIRECTIONS,
     HAVE,
@@ -24,6 +27,7 @@ from services.cache.wording import (
     RELATIONS,
     REWORDINGS,
     SPELLING,
+    TO_SOMEBODY,
     TOGETHER,
     UNITS,
     VERBATIM,
@@ -31,11 +35,14 @@ from services.cache.wording import (
 
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "«": '"', "»": '"'})
 _CODE = re.compile(r"[{}\[\]<>\\|`;_\n\r\t]|[=!]=|\(\)")
+_IN_CODE = frozenset("{}[]<>\\|`;_=(")  # or what is not printed
 _CUES = frozenset(CUES)
 _KNOWN = SPELLING | RELATIONS | QUESTIONS
 _BESIDE_UNITS = CONVERSION_WORDS | DIRECTIONS | UNITS.keys()
 _MARKED = VERBATIM | SPELLING | RELATIONS | MONTHS | UNITS.keys()  # without them words stand for themselves
 _POSSESSIVES = frozenset({"my", "our"})
+# What any step looks for in a prompt, so that it looks among the few that are there.
+_SOUGHT = _CUES | BESIDE_CUES | SIGNS | _IN_CODE | IN_VOICE | HAVE | QUESTIONS | _POSSESSIVES | TO_SOMEBODY | {"(", ")"}
 _NONE: frozenset[str] = frozenset()
 _LONGEST = 4000  # characters; beyond any encoder's window
 
@@ -76,25 +83,29 @@ class Sketch(NamedTuple):
 def sketch(text: str) -> Sketch:
     """The sketch of one prompt."""
     text = text.strip()
-    if len(text) > _LONGEST or _CODE.search(text):
+    if len(text) > _LONGEST:
         return Sketch("open", (), (), text)
-    plain = _bare(text)
-    tokens, lower = tokens_of(plain)
-    cues = _CUES.intersection(lower)
-    if cues and (reworded := _reworded(plain, cues)) != plain:
-        plain = reworded
-        tokens, lower = tokens_of(plain)
-    quiet = plain[1:].replace(" I ", " ").islower()  # beside that, nothing but the first letter may be a capital
+    plain, (tokens, lower, quiet) = text, tokens_of(text)
+    sought = _SOUGHT.intersection(lower)
+    if (not _IN_CODE.isdisjoint(sought) or not text.isprintable()) and _CODE.search(text):
+        return Sketch("open", (), (), text)
+    if not (text.isascii() and COURTEOUS.isdisjoint(lower[:1]) and TO_SOMEBODY.isdisjoint(sought)):
+        plain = _bare(text)
+    if not sought.isdisjoint(_CUES):
+        plain = _reworded(plain, sought)
+    if plain != text:
+        tokens, lower, quiet = tokens_of(plain)
+        sought = _SOUGHT.intersection(lower)
     loud = not quiet and plain.isupper()
     quotes = quotes_of(plain)
-    typed = telling(plain, tokens, lower, quotes, quiet, loud)
-    words = canonical(plain, typed, loud)
-    question = _question(lower)
+    typed = telling(plain, tokens, lower, sought, quotes, quiet, loud)
+    words = canonical(plain, typed, quiet, loud)
+    question = _question(lower, sought)
     if RELATIONS.issuperset(words):
         return Sketch(question, (), (), _all_words(text))
     names = _NONE if quiet or loud else _names(plain, typed, words)
     if _MARKED.isdisjoint(words):
-        return _sketch(question, words, _spelling(typed, words) if quotes else (), "", names, lower)
+        return _sketch(question, words, _spelling(typed, words) if quotes else (), "", names, lower, sought)
     if not VERBATIM.isdisjoint(words):
         return _sketch(question, words, verbatim=_all_words(plain))
     conversion = _conversion(words)
@@ -102,7 +113,7 @@ def sketch(text: str) -> Sketch:
         return _sketch("open", conversion)
     counts = quotes or not SPELLING.isdisjoint(words)
     spelling = _spelling(typed, words) if counts else ()
-    return _sketch(question, _in_order(words), spelling, "", names, lower)
+    return _sketch(question, _in_order(words), spelling, "", names, lower, sought)
 
 
 def _sketch(
@@ -111,19 +122,20 @@ def _sketch(
     spelling: tuple[str, ...] = (),
     verbatim: str = "",
     names: frozenset[str] = _NONE,
-    lower: list[str] | None = None,
+    lower: Sequence[str] | None = None,
+    sought: frozenset[str] = _NONE,
 ) -> Sketch:
-    numbers = tuple([word for word in words if word[0].isdigit()])
+    numbers = () if "".join(words).isalpha() else tuple([word for word in words if word[0].isdigit()])
     negations = () if NEGATIONS.isdisjoint(words) else tuple([word for word in words if word in NEGATIONS])
     if not lower:
         return Sketch(question, words, spelling, verbatim, names, numbers, negations)
-    does = doers(lower) if len(words) > 1 else ""
-    return Sketch(question, words, spelling, verbatim, names, numbers, negations, _speaker(lower), does, holding(lower))
+    speaker, does = _speaker(lower, sought), doers(sought) if len(words) > 1 else ""
+    return Sketch(question, words, spelling, verbatim, names, numbers, negations, speaker, does, holding(lower, sought))
 
 
-def _speaker(lower: list[str]) -> str:
-    who = ("" if ALONE.isdisjoint(lower) else "I") + ("" if TOGETHER.isdisjoint(lower) else "we")
-    if who == "Iwe" and _POSSESSIVES.issubset(lower):  # from my card to our account, or the other way round
+def _speaker(lower: Sequence[str], sought: frozenset[str]) -> str:
+    who = ("" if ALONE.isdisjoint(sought) else "I") + ("" if TOGETHER.isdisjoint(sought) else "we")
+    if who == "Iwe" and _POSSESSIVES.issubset(sought):  # from my card to our account, or the other way round
         return " ".join([who, *(owner for owner, _ in groupby(word for word in lower if word in _POSSESSIVES))])
     return who
 
@@ -148,22 +160,27 @@ def _bare(text: str) -> str:
     return plain[opening.end() :].strip() if opening else plain
 
 
-def _reworded(plain: str, cues: Iterable[str]) -> str:
-    for row in sorted({row for cue in cues for row in CUES[cue]}):
+def _reworded(plain: str, sought: frozenset[str]) -> str:
+    rows = {row for cue in _CUES & sought for row, beside in CUES[cue] if not beside or beside in sought}
+    for row in sorted(rows):
         pattern, shorter = REWORDINGS[row]
         plain = pattern.sub(shorter, plain)
     return plain.strip()
 
 
-def _question(lower: list[str]) -> str:
-    first = next((word for word in lower if word[0].isalpha()), "")
+def _question(lower: Sequence[str], sought: frozenset[str]) -> str:
+    for first in lower:
+        if first[0].isalpha():
+            break
+    else:
+        first = ""
     if first in POLAR:
         return "polar have" if first in HAVE else "polar"
-    kind = "open" if QUESTIONS.isdisjoint(lower) else next(word for word in lower if word in QUESTIONS)
-    if HAVE.isdisjoint(lower):
+    kind = "open" if QUESTIONS.isdisjoint(sought) else next(word for word in lower if word in QUESTIONS)
+    if HAVE.isdisjoint(sought):
         return kind
-    perfect = any(second in HAVE and (first in QUESTIONS or first in OPEN) for first, second in pairwise(lower))
-    return f"{kind} have" if perfect else kind
+    before = [first for first, second in pairwise(lower) if second in HAVE]
+    return kind if QUESTIONS.isdisjoint(before) and OPEN.isdisjoint(before) else f"{kind} have"
 
 
 def _in_order(words: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Tells who does something from whom it is done to ("have I paid", "have I been paid"), and who has from who is."""
 
-from itertools import pairwise
+from collections.abc import Sequence
 
 from services.cache.wording import HAVE
 
@@ -29,38 +29,39 @@ _PERSONS = _words("i we you he she they")
 _SUBJECTS = _PERSONS | {"it"}
 _ASKED_FOR = _words("who whom which that")
 _IS = _words("am is are")
+IN_VOICE = _BE | _IRREGULAR | _DOERS | _PERSONS | _ASKED_FOR | HAVE  # what is looked for here
 
 
-def passives(lower: list[str]) -> dict[int, str]:
-    """Places of participles, among words in lower case, that a form of "be" makes passive: "be", or "been"."""
-    if _BE.isdisjoint(lower):
+def passives(lower: Sequence[str], sought: frozenset[str]) -> dict[int, str]:
+    """Places of participles, among words in lower case, that a form of "be" makes passive: "be", or "been".
+
+    Here and below, `sought` are those of the words that are of `IN_VOICE`, and any others.
+    """
+    if _BE.isdisjoint(sought) or (_IRREGULAR.isdisjoint(sought) and "ed " not in " ".join([*lower, ""])):
         return {}
     governed = ((_governed(lower, place), word) for place, word in enumerate(lower) if word in _BE)
     return {at: word if word == "been" else "be" for at, word in governed if at is not None}
 
 
-def doers(lower: list[str]) -> str:
+def doers(sought: frozenset[str]) -> str:
     """ "I" where the speaker does something, "they" where only what is asked for can ("who paid"), else empty."""
-    if not _DOERS.isdisjoint(lower):
+    if not _DOERS.isdisjoint(sought):
         return "I"
-    return "" if _ASKED_FOR.isdisjoint(lower) else "they"
+    return "" if _ASKED_FOR.isdisjoint(sought) else "they"
 
 
-def holding(lower: list[str]) -> str:
+def holding(lower: Sequence[str], sought: frozenset[str]) -> str:
     """ "have" where somebody has something, "be" where somebody is something ("whether I have a guest", "whether I am a
     guest"), empty where neither or both are said of a person."""
-    if _PERSONS.isdisjoint(lower):
+    if _PERSONS.isdisjoint(sought) or (HAVE.isdisjoint(sought) and _IS.isdisjoint(sought)):
         return ""
-    beside = {
-        second if first in _PERSONS else first
-        for first, second in pairwise(lower)
-        if first in _PERSONS or second in _PERSONS
-    }
+    persons = [place for place, word in enumerate(lower) if word in _PERSONS]
+    beside = {word for place in persons for word in lower[max(place - 1, 0) : place + 2]}
     has, is_ = not HAVE.isdisjoint(beside), not _IS.isdisjoint(beside)
     return "" if has == is_ else "have" if has else "be"
 
 
-def _governed(lower: list[str], place: int) -> int | None:
+def _governed(lower: Sequence[str], place: int) -> int | None:
     before = lower[place]
     for at, word in enumerate(lower[place + 1 : place + 1 + _REACH], place + 1):
         if word in _BE or word in _CLAUSE or not word[0].isalpha() or (word in _SUBJECTS and before not in _BE):

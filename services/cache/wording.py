@@ -17,6 +17,9 @@ POLITE = re.compile(
     re.IGNORECASE,
 )
 
+COURTEOUS = _words("hi hello hey ok okay please kindly quick thanks thank tell give show name")  # it begins with these
+TO_SOMEBODY = _words("you know")  # or holds one of these
+
 # Carry grammar, not meaning. Left out on purpose, since each of them alone can turn an answer: from, by, with, without,
 # about, after, before, than, on, off, not, any, all, only, just, was, did, had, can, will, would, should, me, you,
 # your, he, she.
@@ -65,25 +68,26 @@ SYNONYMS: Mapping[str, str] = {
 RELATIONS = frozenset({"capital", "symbol", "opposite", "reverse", "sort", "numeral"})
 
 # Longer wordings of the same thing: a prompt with one of the words in front of a row is rewritten by it, in this order.
-# What a row writes is no word in front of a later one.
+# What a row writes is no word in front of a later one. With + another word must be there as well.
 _REWORDINGS = (
-    ("t", r"\bcan't\b", "can not"),
+    ("how+do how+does how+can how+could how+would",
+     r"\bhow (?:do|does|can|could|would) (?=(?:i|we|you|one)\b)", "how "),
+    ("t+can", r"\bcan't\b", "can not"),
     ("cannot", r"\bcannot\b", "can not"),
-    ("t", r"\bwon't\b", "will not"),
+    ("t+won", r"\bwon't\b", "will not"),
     ("t", r"n't\b", " not"),
     ("m", r"(?<=\w)'m\b", " am"),
     ("re", r"(?<=\w)'re\b", " are"),
     ("d ll", r"(?<=\w)'(?:d|ll)\b", ""),
     ("s", r"\b(what|who|where|when|how|it|that|there)'s\b(?! been\b)", r"\1 is"),
     ("s", r"\b(\w+)'s (?!been\b)(\w+)(?=\W*$)", r"\2 of \1"),
-    ("have", r"\bhave to\b", "must"),
-    ("has", r"\bhas to\b", "must"),
+    ("have+to", r"\bhave to\b", "must"),
+    ("has+to", r"\bhas to\b", "must"),
     ("ve", r"(?<=\w)'ve\b", " have"),
     ("been", r"(?<=\w)'s (?=been\b)", " has "),
-    ("how", r"\bhow (?:do|does|can|could|would) (?=(?:i|we|you|one)\b)", "how "),
     ("spell", r"\bhow (?:you|i|we)(?= spell\b)", ""),
     ("write", r"\bhow (?:you|i|we)(?= write\b)", ""),
-    ("get", r"\bwhat do you get (?:if|when) you\b", ""),
+    ("get+what", r"\bwhat do you get (?:if|when) you\b", ""),
     ("word element country number",
      r"\b(of|for|in|reverse|sort|spell|opposite to) the (?:word|element|country|number)\b", r"\1"),
     ("capital", r"\bcapital city\b", "capital"),
@@ -115,10 +119,12 @@ _REWORDINGS = (
     ("follows following", r"\bda(?:y|te) (?:follows|following) (?=\w+ \w+\W*$)", "day after "),
 )  # fmt: skip
 REWORDINGS = tuple((re.compile(pattern, re.IGNORECASE), plain) for _, pattern, plain in _REWORDINGS)
-CUES: Mapping[str, tuple[int, ...]] = {  # the places of the rows that a word stands in front of
-    cue: tuple(place for place, row in enumerate(_REWORDINGS) if cue in row[0].split())
-    for cue in _words(" ".join(row[0] for row in _REWORDINGS))
+_CUES = [(place, *cue.partition("+")) for place, row in enumerate(_REWORDINGS) for cue in row[0].split()]
+CUES: Mapping[str, tuple[tuple[int, str], ...]] = {  # the places of the rows that a word stands in front of, each with
+    word: tuple((place, beside) for place, cue, _, beside in _CUES if cue == word)  # what must be there too, or nothing
+    for _, word, _, _ in _CUES
 }
+BESIDE_CUES = frozenset(beside for _, _, _, beside in _CUES if beside)
 
 # The prompt quotes or holds a text of which every word counts.
 VERBATIM = _words(
