@@ -2,7 +2,7 @@
 
 The machine also says how likely the prompt belongs to each domain; the domain's member weighs what models gave in each
 domain by that. So a specialist wins where it has won, whatever it is called. The line is of the words and heads alone:
-it errs otherwise than the machine, and as one of its coefficients it costs a decision nothing.
+it errs otherwise than the machine, and adds to its coefficients, so that a decision costs no more.
 `services/router/blend.py` bends the mean.
 """
 
@@ -32,9 +32,9 @@ class Ensemble:
         prior: what other outcomes tell.
         centre: float32 [f + h], of lexical features and heads, as is `spread`.
         landmarks: float32 [l, p + f + h].
-        coefficients: float32 [l + f + h, t + d]: targets, of machine and line together, then domains.
+        coefficients: float32 [l + f + h, t + d]: targets, by machine and line together, then domains.
         offset: float32 [t + d].
-        domain_targets: float32 [d, t], what each domain adds, a third of its targets less their mean; d may be 0.
+        domain_targets: float32 [d, t], its share of each domain's targets less their mean; d may be 0.
         scores: float32 [t], how much each target counts for how easy a prompt is.
         blend: float32 [3 + t + d, u], what is expected in the end, of `services.router.blend.terms`.
     """
@@ -126,10 +126,7 @@ def fit_ensemble(
     apart = [left_out(machine, points, targets, _PENALTY, folds)]
     named = [name for name in sorted(set(domains) - {""}) if list(domains).count(name) >= _LEAST_OF_DOMAIN]
     named = named if len(named) > 1 else []
-    by_domain, placed = (
-        np.zeros((0, targets.shape[1]), np.float32),
-        np.zeros((len(machine.coefficients), 0), np.float32),
-    )
+    by_domain, placed = np.zeros((0, targets.shape[1]), np.float32), machine.coefficients[:, :0]
     offset = machine.offset
     if named:
         belongs = np.array([[domain == name for name in named] for domain in domains], float)
@@ -138,11 +135,11 @@ def fit_ensemble(
         by_domain, without = domain_targets(chances, targets, folds)
         apart.append(without)
         placed, offset = placing.coefficients, np.concatenate((offset, placing.offset))
-    share = np.float32((1 - _LINE_SHARE) / len(apart))
+    share = (1 - _LINE_SHARE) / len(apart)
     expected = _LINE_SHARE * left_out(line, points, targets, _LINE_PENALTY, folds) + share * np.sum(apart, axis=0)
-    machine.coefficients[:] *= share
-    machine.coefficients[len(chosen) :] += np.float32(_LINE_SHARE) * line.coefficients
-    coefficients = np.concatenate((machine.coefficients, placed), axis=1)
+    together = share * machine.coefficients
+    together[len(chosen) :] += _LINE_SHARE * line.coefficients
+    coefficients = np.concatenate((together, placed), axis=1)
     weights = np.where(np.arange(targets.shape[1]) < scores, 1 / max(1, scores), 0).astype(np.float32)
     blend = fit_blend(expected, targets, weights, len(named), len(questions))
     return Ensemble(prior, centre, spread, chosen, coefficients, offset, share * by_domain, weights, blend), named

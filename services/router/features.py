@@ -7,7 +7,6 @@ counted; what is left costs microseconds.
 import math
 import re
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,7 +136,7 @@ def _option_facts(plain: str, numeric: bool) -> Sequence[float]:
         return math.log1p(len(plain)), 0.0, 0.0, 0.0, 0.0, 0.0
     options = [plain[start + 4 : end] for start, end in zip(starts, [*starts[1:], len(plain)], strict=True)]
     lengths = [len(option) for option in options]
-    words = [set(option.split()) for option in options]
+    words = list(map(set, map(str.split, options)))
     with_digits = sum([_DIGIT.search(option) is not None for option in options]) if numeric else 0
     return (
         math.log1p(starts[0]),
@@ -145,5 +144,11 @@ def _option_facts(plain: str, numeric: bool) -> Sequence[float]:
         math.log1p(sum(lengths) / len(options)),
         math.log1p(max(lengths) - min(lengths)),
         with_digits / len(options),
-        max(len(one & other) / (len(one | other) or 1) for one, other in pairwise(words)),
+        max(map(_shared, words, words[1:])),
     )
+
+
+def _shared(one: set[str], other: set[str]) -> float:
+    """Words of both, as a share of the words of either."""
+    both = len(one & other)
+    return both / (len(one) + len(other) - both) if both else 0.0
