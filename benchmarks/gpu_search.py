@@ -58,13 +58,14 @@ def faiss_ms(case: Case, sizes: Sizes, on_gpu: bool) -> float:
 def cache_ms(case: Case, vectors: int, on_gpu: bool) -> float:
     """The same of a lookup's search in the cache, there and back."""
     from services.cache.device_nearest import MOST, DeviceNearest
-    from services.cache.nearest import Nearest, Vectors
+    from services.cache.faiss_nearest import ClusteredNearest
+    from services.cache.nearest import Vectors
     from services.cache.search_device import SearchDevice
 
     matrix = case.inputs["matrix"][:vectors].float()
     matrix = (matrix / matrix.norm(dim=1, keepdim=True)).cpu().numpy()
     stored, device = Vectors(np.arange(vectors), matrix), SearchDevice(DEVICE_BYTES)
-    index = DeviceNearest(device, stored) if on_gpu else Nearest.clustered(stored)
+    index = DeviceNearest(device, stored) if on_gpu else ClusteredNearest.of(stored)
     found = _least_ms(lambda: index.search(matrix[0], MOST))
     device.close()
     return found

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.cache_rule import embed
 from benchmarks.caching.restart import restart
 from models import tasks
+from services.cache.faiss_nearest import ClusteredNearest, ExactNearest
 from services.cache.nearest import LARGE, Nearest, Vectors
 from services.executor.sentence_encoder import SentenceEncoder
 
@@ -90,15 +91,16 @@ def measure(index: Nearest, queries: Matrix, right: NDArray[np.int64]) -> dict[s
 def compare(matrix: Matrix, asked: dict[str, Matrix]) -> tuple[Nearest, dict[str, Any]]:
     """The index that the cache would choose for these vectors, measured beside the exact one."""
     stored = Vectors(np.arange(len(matrix)), matrix)
-    exact = Nearest.exact(stored, matrix.shape[1])
+    exact = ExactNearest.of(stored, matrix.shape[1])
     right = {name: truth(matrix, queries) for name, queries in asked.items()}
     name, queries = next(iter(asked.items()))
     figures: dict[str, Any] = {"vectors": len(matrix), "exact": measure(exact, queries[:100], right[name][:100])}
-    begin, index = time.process_time(), exact
+    begin = time.process_time()
+    index: Nearest = exact
     if len(matrix) >= LARGE:
         del exact
-        index = Nearest.clustered(stored)
-    figures |= {"clustered": not index.is_exact, "build_cpu_s": round(time.process_time() - begin, 1)}
+        index = ClusteredNearest.of(stored)
+    figures |= {"clustered": index.costly, "build_cpu_s": round(time.process_time() - begin, 1)}
     figures["memory_mib"] = round(index.bytes / 2**20, 1)
     return index, figures | {name: measure(index, asked[name], right[name]) for name in asked}
 

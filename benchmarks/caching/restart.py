@@ -16,6 +16,7 @@ from services.cache.answer_cache import AnswerCache
 from services.cache.embedding import Embedding
 from services.cache.entry import Answer, NewEntry, Partition, Space
 from services.cache.entry_store import EntryStore
+from services.cache.faiss_nearest import ClusteredNearest
 from services.cache.nearest import Nearest, Vectors
 from services.cache.query import Query
 from services.cache.scope_file import ScopeFile
@@ -48,7 +49,7 @@ def restart(matrix: Matrix, index: Nearest, query: Matrix) -> dict[str, Any]:
             last = kept[-1].sequence
         assert last == len(matrix)
         store.close()
-        shifted = Nearest.clustered(Vectors(np.arange(1, len(matrix) + 1), matrix)) if index.is_exact else index
+        shifted = index if index.costly else ClusteredNearest.of(Vectors(np.arange(1, len(matrix) + 1), matrix))
         folder_of_indexes = settings.database.with_name(f"{settings.database.name}.index")
         Snapshots(folder_of_indexes).save(Space(HERE, DIGEST), shifted)
         for file in Path(folder).rglob("*.*"):

@@ -13,8 +13,8 @@ from kernels.device_kernel import DeviceKernel, Tensor
 from kernels.similarity_top_k.plugin import SIMILARITY_TOP_K, TOP_K_MERGE, constants
 from kernels.specimens import specimen
 from kernels.tuning import configuration
-from services.cache import nearest
-from services.cache.nearest import Nearest, Vectors
+from services.cache.faiss_nearest import ExactNearest
+from services.cache.nearest import Vectors
 from services.cache.search_device import SearchDevice
 
 MOST = 16  # neighbours that a search may ask for: each one more costs every program of the kernel a pass over its rows
@@ -29,6 +29,7 @@ class DeviceNearest:
     Every method may raise CudaUnavailable, after which it is of no more use; the store has all that it held.
     """
 
+    kind, made_for = ExactNearest.kind, ExactNearest.made_for
     costly = True
 
     def __init__(self, device: SearchDevice, stored: Vectors) -> None:
@@ -67,11 +68,6 @@ class DeviceNearest:
     def __len__(self) -> int:
         """How many vectors it holds."""
         return len(self._sequences)
-
-    @property
-    def made_for(self) -> int:
-        """Of the exact index that `write` writes."""
-        return nearest.LARGE // nearest.GROWN
 
     @property
     def outgrown(self) -> bool:
@@ -136,9 +132,9 @@ class DeviceNearest:
         self._driver.download(self._matrix, matrix)
         return Vectors(np.array(self._sequences, np.int64), matrix.astype(np.float32))
 
-    def copy(self) -> Nearest:
+    def copy(self) -> ExactNearest:
         """An exact one on the host, that another thread may write."""
-        return Nearest.exact(self.vectors(), self._dimension)
+        return ExactNearest.of(self.vectors(), self._dimension)
 
     def write(self, path: Path) -> None:
         """Writes an exact index for the host, which whoever reads it may bring to a GPU. Raises RuntimeError."""

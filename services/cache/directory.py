@@ -14,15 +14,17 @@ class Directory:
 
     def __init__(self, records: Iterable[Record], max_entries: int, max_bytes: int) -> None:
         self._max_entries, self._max_bytes = max_entries, max_bytes
-        self._by_key: dict[bytes, Record] = {}
-        self._by_sequence: dict[int, Record] = {}
-        self._in_partition: Counter[Partition] = Counter()
+        known = list(records)
+        self._by_key = {record.key: record for record in known}
+        self._by_sequence = {record.sequence: record for record in known}
+        self._in_partition = Counter(record.partition for record in known)
         self._touched: set[int] = set()
         self._worth = SavedPerByte(max_entries, max_bytes)
         self.principals = Principals()
-        self.bytes = self.evicted = 0
-        for record in records:
-            self._count(record)
+        self.bytes, self.evicted = sum(record.size for record in known), 0
+        for record in known:
+            self._worth.saw(record)
+            self.principals.added(record)
         self._order = EvictionOrder(self._worth, self._by_sequence)
 
     def __len__(self) -> int:
@@ -30,7 +32,12 @@ class Directory:
 
     def add(self, record: Record) -> None:
         """Takes in a record."""
-        self._count(record)
+        self._by_key[record.key] = record
+        self._by_sequence[record.sequence] = record
+        self._in_partition[record.partition] += 1
+        self.bytes += record.size
+        self._worth.saw(record)
+        self.principals.added(record)
         self._order.add(record)
 
     def remove(self, sequence: int) -> Record | None:
@@ -110,11 +117,3 @@ class Directory:
         taken = list(self._touched)[:limit]
         self._touched.difference_update(taken)
         return [self._by_sequence[sequence] for sequence in taken]
-
-    def _count(self, record: Record) -> None:
-        self._by_key[record.key] = record
-        self._by_sequence[record.sequence] = record
-        self._in_partition[record.partition] += 1
-        self.bytes += record.size
-        self._worth.saw(record)
-        self.principals.added(record)

@@ -72,17 +72,19 @@ class EntryStore:
         damaged: list[int] = []
         tally = Tally()
         for row in self._session.each(_RECORDS):
-            sequence, key, tenant, fingerprint, principal, size, create_ns, expire_ns, cost, standing, _ = row[:11]
-            tally.saw(tenant, fingerprint, sequence)
+            sequence, key, tenant, fingerprint, principal, size, create_ns, expire_ns, cost, standing = row[:10]
+            where = tenant, fingerprint
+            tally.saw(where, sequence)
             if row[SEALED_COUNT] != seal(*row[:SEALED_COUNT]):
                 damaged.append(sequence)
                 continue
-            partition = partitions.get((tenant, fingerprint))
+            partition = partitions.get(where)
             if partition is None:
-                partition = partitions[tenant, fingerprint] = Partition(tenant, fingerprint)
+                partition = partitions[where] = Partition(tenant, fingerprint)
             principal = principals.setdefault(principal, principal)
-            rest = size, create_ns, expire_ns, cost, standings[standing]
-            yield Record(sequence, key, partition, principal, *rest, *row[SEALED_COUNT + 1 :])
+            hits, used_ns, worth = row[SEALED_COUNT + 1 :]
+            sealed = create_ns, expire_ns, cost
+            yield Record(sequence, key, partition, principal, size, *sealed, standings[standing], hits, used_ns, worth)
         if not tally.agrees(self._session):
             structlog.get_logger("cache").warning("indexes of the file made anew")
             self._session.rows("REINDEX")

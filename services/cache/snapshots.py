@@ -5,17 +5,20 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
-from services.cache.device_nearest import DeviceNearest
 from services.cache.entry import Partition, Space
+from services.cache.faiss_nearest import ClusteredNearest, ExactNearest
 from services.cache.nearest import Nearest
 
 _PIECE = 1 << 22
+_KINDS: Mapping[str, type[ExactNearest] | type[ClusteredNearest]] = {
+    f".{kind.kind}": kind for kind in (ExactNearest, ClusteredNearest)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,30 +59,31 @@ class Snapshots:
                 _unlink(path)
         return found
 
-    def load(self, space: Space) -> Nearest | None:
+    def load(self, space: Space) -> ExactNearest | ClusteredNearest | None:
         """The index as it was written; None where there is none that is whole."""
         name = _name(space)
         note = _read(self._folder / f"{name}.json")
         if note is None:
             return None
         path = self._folder / note.file
+        kind = _KINDS.get(path.suffix)
         try:
-            if _check(path) == note.check:
-                return Nearest.read(path, note.made_for)
-            problem = "its check sum differs"
+            if kind and _check(path) == note.check:
+                return kind.read(path, note.made_for)
+            problem = "its check sum differs" if kind else "it is of another release"
         except (OSError, RuntimeError) as error:
             problem = str(error)
         structlog.get_logger("cache").warning("index made anew", file=str(path), problem=problem)
         self._remove(name)
         return None
 
-    def save(self, space: Space, index: Nearest | DeviceNearest) -> None:
+    def save(self, space: Space, index: Nearest) -> None:
         """Writes an index; trouble with the disk is logged, as the entries are safe without it."""
         name, (partition, encoder) = _name(space), space
         note = self._folder / f"{name}.json"
         former = _read(note)
-        turn = "b" if former and former.file.endswith("-a.faiss") else "a"
-        path = self._folder / f"{name}-{turn}.faiss"
+        turn = "b" if former and Path(former.file).stem.endswith("-a") else "a"
+        path = self._folder / f"{name}-{turn}.{index.kind}"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             index.write(path)

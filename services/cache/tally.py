@@ -15,11 +15,11 @@ class Tally:
     """Counts rows, and sums their sequences, by tenant and fingerprint."""
 
     def __init__(self) -> None:
-        self._rows: Counter[tuple[str, bytes]] = Counter()
+        self._rows: dict[tuple[str, bytes], int] = {}
 
-    def saw(self, tenant: str, fingerprint: bytes, sequence: int) -> None:
-        """Takes in a row."""
-        self._rows[tenant, fingerprint] += _ONE + sequence
+    def saw(self, where: tuple[str, bytes], sequence: int) -> None:
+        """Takes in a row of a tenant and fingerprint."""
+        self._rows[where] = self._rows.get(where, 0) + _ONE + sequence
 
     def agrees(self, session: Session) -> bool:
         """Whether the indexes by which entries are listed, purged and searched hold these rows and no others."""

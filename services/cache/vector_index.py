@@ -14,6 +14,7 @@ import structlog
 from kernels.cuda_driver import CudaUnavailable
 from services.cache.device_nearest import DeviceNearest
 from services.cache.entry import Space
+from services.cache.faiss_nearest import ClusteredNearest, ExactNearest
 from services.cache.nearest import Nearest, Vectors
 from services.cache.search_device import SearchDevice
 from services.cache.snapshots import Snapshots
@@ -45,8 +46,8 @@ class VectorSource(Protocol):
 class _Built:
     """The index of a space, the one that is being made for it, and what changed meanwhile and since written."""
 
-    index: Nearest | DeviceNearest
-    making: "Future[Nearest | DeviceNearest] | None" = None
+    index: Nearest
+    making: Future[Nearest] | None = None
     changes: list[tuple[int, npt.NDArray[np.float32] | None]] = field(default_factory=list)
     unwritten: int = 0
     not_before: int = 0  # entries, before another try to make one that failed
@@ -156,9 +157,9 @@ class VectorIndex:
     def _load(self, space: Space) -> _Built:
         index = self._snapshots.load(space)
         if index is None:
-            return _Built(Nearest.exact(self._store.of(space), self._store.encoders[space.encoder]))
+            return _Built(ExactNearest.of(self._store.of(space), self._store.encoders[space.encoder]))
         kept, known = np.array(self._store.sequences(space), np.int64), index.sequences()
-        gone, come = np.setdiff1d(known, kept), np.setdiff1d(kept, known)
+        gone, come = (np.setdiff1d(*both, assume_unique=True) for both in ((known, kept), (kept, known)))
         if len(gone):
             index.remove(gone)
         index.add(self._store.some(come.tolist(), space.encoder))
@@ -188,8 +189,8 @@ class VectorIndex:
             built.unwritten = 0
             self._maker.submit(self._snapshots.save, space, built.index.copy())
 
-    def _make(self, space: Space, vectors: Vectors) -> Nearest | DeviceNearest:
-        made = DeviceNearest.made(self._device, vectors) or Nearest.clustered(vectors)
+    def _make(self, space: Space, vectors: Vectors) -> Nearest:
+        made = DeviceNearest.made(self._device, vectors) or ClusteredNearest.of(vectors)
         self._snapshots.save(space, made)
         return made
 

@@ -122,9 +122,10 @@ def _explain(arguments: argparse.Namespace, encoder: SentenceEncoder) -> None:
     show(table)
     if deciding.prices:
         print(f"counted: {tokens(arguments.prompt):.0f} tokens of the prompt, {OUTPUT_TOKENS} of the answer")
-    if found.domain:
-        print(f"domain: {found.domain} (the most likely of those fitted)")
-    print(f"uncertainty: ±{100 * found.uncertainty:.1f} points, the standard error of a chance of 50 % among as many")
+    near = predictor.evidence(arguments.prompt, vector)
+    if near.domain:
+        print(f"domain: {near.domain} (the most likely of those fitted)")
+    print(f"uncertainty: ±{100 * near.uncertainty:.1f} points, the standard error of a chance of 50 % among as many")
     print("  fitted prompts as are near this one; it decides nothing")
     print(f"unfamiliar: {found.unfamiliar or 'no'}")
     objective = Objective(arguments.max_quality_loss, arguments.confidence, whole_answer=arguments.whole_answer)

@@ -56,16 +56,8 @@ class Catalogue:
             marked = ", ".join(model.name for model in defaults) or "none"
             raise ValueError(f"models: got default: true on {marked}, expected it on exactly one, the strong model")
         self.default = defaults[0]
-
-    @property
-    def models(self) -> Sequence[Model]:
-        """Every model, cheapest first."""
-        return tuple(self._models.values())
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Every name, cheapest first."""
-        return tuple(self._models)
+        self.models: Sequence[Model] = tuple(ordered)  # cheapest first
+        self.names = tuple(self._models)  # cheapest first
 
     def __contains__(self, name: str) -> bool:
         return name in self._models

@@ -1,6 +1,6 @@
 """Which of the models that may answer does: the best by the goal of those whose predicted loss keeps the bound."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from services.router.conversation import leaning
 from services.router.drift import HarmWatches, ShiftWatch
 from services.router.eligibility import Candidate, Eligibility
 from services.router.explanation import expected, limit, percent, rank
-from services.router.goals import MEASURES, rivals
+from services.router.goals import MEASURES, better
 from services.router.order import Rivalry
 from services.router.plan import Reason
 from services.router.predictor import Prediction, Predictor
@@ -53,8 +53,11 @@ class Choosing:
         self._eligibility, self._predictor, self._harms = eligibility, predictor, harms
         self._shift = shift
         self._alike: tuple[NDArray[np.intp], Calibration] | None = None  # places, and the calibration on these alone
-        self._rivalry = Rivalry(eligibility.models, predictor.calibration.calibrated if predictor else ())
-        self._cascades = Cascades(predictor, eligibility.models) if predictor else None
+        models = eligibility.models
+        calibrated = predictor.calibration.calibrated if predictor else frozenset()
+        self._calibrated = calibrated - {one.name for one in models if one.is_default}  # whose loss may be promised
+        self._rivalry = Rivalry(models, calibrated)
+        self._cascades = Cascades(predictor, models) if predictor else None
 
     def warm(self, objective: Objective) -> None:
         """Works out what decisions for callers who name no models share, which takes longer than any of them may."""
@@ -78,9 +81,8 @@ class Choosing:
             return Choice(strongest, Reason.NO_EMBEDDING, why)
         if prediction is None or self._predictor is None:
             return Choice(strongest, Reason.NO_PREDICTOR, f"{rank(strongest)}, as no predictor is fitted")
-        preferred = rivals(query.objective.goal, ranked, prediction)
-        known = self._predictor.calibration.calibrated
-        fitted = [one for one in preferred if one.name in known and not one.model.is_default]
+        preferred = better(query.objective.goal, ranked, prediction)
+        fitted = {one.name: one for one in preferred if one.name in self._calibrated}
         if preferred and not fitted:
             names = ", ".join(one.name for one in preferred)
             return Choice(strongest, Reason.NO_PREDICTOR, f"{rank(strongest)}, as nothing is calibrated of {names}")
@@ -109,48 +111,47 @@ class Choosing:
         self,
         query: Query,
         strongest: Candidate,
-        fitted: Sequence[Candidate],
+        fitted: Mapping[str, Candidate],
         prediction: Prediction,
         predictor: Predictor,
     ) -> Choice:
+        """`fitted` are the rivals of the strongest whose loss is calibrated, by name, best first."""
         goal, measure = query.objective.goal, MEASURES[query.objective.goal]
         refused = Reason.BEST_WITHIN_LIMITS if goal is Goal.BEST else Reason.NO_CHEAPER_FITS
         names, in_order = self._counted(query)
-        by_name = {one.name: one for one in fitted}
-        contested = tuple(by_name)
+        contested = tuple(fitted)
         if in_order:
-            fitted = [by_name[name] for name in names if name in by_name]
+            rivals = [fitted[name] for name in names if name in fitted]
         else:
-            fitted = [by_name[name] for name in by_name if name in names]
-        if not fitted:
+            rivals = [one for name, one in fitted.items() if name in names]
+        if not rivals:
             why = f"{rank(strongest)}, and no other is known to be {measure.comparative}"
             return Choice(strongest, refused, why, contested=contested)
         bound, confidence = query.objective.max_quality_loss, query.objective.confidence
         alike = self._like_the_last(predictor)
         threshold = _threshold(predictor, alike, names, query.objective, in_order)
         asks_first = self._cascades if alike is None else None
-        paired = asks_first.paired(query, fitted, strongest, names, in_order) if asks_first else None
+        paired = asks_first.paired(query, rivals, strongest, names, in_order) if asks_first else None
         threshold = paired.threshold if paired else threshold
-        promise = f"a bound of {percent(bound)}" + (f" at {percent(confidence)} confidence" if confidence else "")
-        allowed = f"{limit(threshold)} {predictor.calibration.prompts} calibrated prompts for {promise}"
+        allowed = limit(threshold, predictor.calibration.prompts, bound, confidence)
         if alike and self._shift:
             allowed += (
                 f", and by the {alike.prompts} of them that are like the last ones (shift {self._shift.shift:.2f})"
             )
-        for one in fitted:
+        for one in rivals:
             loss = prediction.loss[one.name]
             if loss < threshold:
                 why = f"{measure.superlative} model within the bound: predicted loss {percent(loss)}, where {allowed}"
                 why = f"{why}; {expected(one, strongest, goal, prediction)}"
                 return Choice(one, _WITHIN[goal], why, contested=contested)
-        if paired and (check := paired.check(query, fitted[0], strongest, prediction)):
+        if paired and (check := paired.check(query, rivals[0], strongest, prediction)):
             known_by = f"how many of {check.repeats} repeats agree" if check.repeats else "how likely its tokens are"
             why = (
                 f"asked first, as {percent(check.expected_kept)} of such answers are good enough: those whose risk of "
                 f"being worse than {strongest.name}'s, known then by {known_by}, is small, where {allowed}"
             )
-            return Choice(fitted[0], Reason.CHEAPER_FIRST, why, check, contested)
-        closest = min(fitted, key=lambda one: prediction.loss[one.name])
+            return Choice(rivals[0], Reason.CHEAPER_FIRST, why, check, contested)
+        closest = min(rivals, key=lambda one: prediction.loss[one.name])
         least = percent(prediction.loss[closest.name])
         why = f"{rank(strongest)}, as {closest.name} is predicted to lose {least}, where {allowed}"
         return Choice(strongest, refused, why, contested=contested)
@@ -173,7 +174,8 @@ class Choosing:
         names, _ = self._rivalry.all(self._eligibility.able(query), by_prompt=True)
         alike = self._like_the_last(self._predictor)
         threshold = _threshold(self._predictor, alike, names, query.objective, in_order=False) if names else 0.0
-        return [name for name in names if prediction.loss[name] < threshold]
+        loss = prediction.loss
+        return [name for name in names if loss[name] < threshold]
 
     def _like_the_last(self, predictor: Predictor) -> Calibration | None:
         """The calibration on prompts that are like the last ones; None where all are."""

@@ -7,7 +7,9 @@ _RIDGE, _LEAST_CHANCE = 5.0, 1e-3
 
 
 def chances_of(raw: NDArray[np.floating]) -> NDArray[np.float32]:
-    """What the machine says of domains [..., d], as chances that sum to one."""
+    """What the machine says of domains [..., d], as chances that sum to one; d may be 0."""
+    if not raw.shape[-1]:
+        return raw.astype(np.float32, copy=False)
     least = np.maximum(raw, _LEAST_CHANCE)
     sharp = least * np.sqrt(least)
     sharp /= np.add.reduce(sharp, axis=-1, keepdims=True)

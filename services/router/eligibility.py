@@ -9,6 +9,8 @@ from services.router.catalogue import Catalogue, Model
 from services.router.prices import MachinePrice
 from services.router.query import Query
 
+_new = tuple.__new__  # of a named tuple: its own constructor takes twice as long
+
 
 class Candidate(NamedTuple):
     """A model with what this query is expected to take on it; None where the model is unpriced, or its speed unknown.
@@ -35,7 +37,7 @@ class Eligibility:
         self._catalogue = catalogue
         self._expected_output_tokens = expected_output_tokens
         self._known_of = {
-            one.name: (one, self._said(one), one.bytes_per_token, one.price, _machine(one), one.speed)
+            one.name: (one.name, one, self._said(one), one.bytes_per_token, one.price, _machine(one), one.speed)
             for one in catalogue.models
         }
         self._bytes_per_token = {one.bytes_per_token for one in catalogue.models}
@@ -58,7 +60,7 @@ class Eligibility:
 
         What differs from prompt to prompt is left out: the promise is about all of them together.
         """
-        return tuple(self._named(query))
+        return self._named(query)
 
     def excluded(self, query: Query) -> tuple[str, ...]:
         """Who may not, by this caller's wishes."""
@@ -75,7 +77,7 @@ class Eligibility:
     def _said(self, model: Model) -> int:
         return model.expected_output_tokens or self._expected_output_tokens
 
-    def _named(self, query: Query) -> Sequence[str]:
+    def _named(self, query: Query) -> tuple[str, ...]:
         objective = query.objective
         if not query.names_models:
             return self._catalogue.names
@@ -87,7 +89,7 @@ class Eligibility:
         if not allowed:
             listed = ", ".join(objective.allowed_models)
             raise _impossible("objective.allowed_models", listed, f"one of {', '.join(offered)}")
-        left = [name for name in allowed if name not in objective.denied_models]
+        left = tuple(name for name in allowed if name not in objective.denied_models)
         if not left:
             listed = ", ".join(objective.denied_models)
             raise _impossible("objective.denied_models", listed, f"one of {', '.join(allowed)} not denied")
@@ -102,13 +104,13 @@ class Eligibility:
         text_bytes = query.input_bytes or len(query.text.encode("utf-8", "replace"))
         given, most, measured, current = query.input_tokens, query.max_output_tokens, query.speeds, query.current_model
         counted = {each: given or round(text_bytes / each) or 1 for each in self._bytes_per_token}
+        named = map(self._known_of.__getitem__, self._named(query))
         found = []
-        for name in self._named(query):
-            model, said, bytes_per_token, price, machine, speed = self._known_of[name]
+        for name, model, said, bytes_per_token, price, machine, speed in named:
             input_tokens, cached_tokens = counted[bytes_per_token], 0
             output_tokens = most if most and most < said else said
             cost = fresh = price.cost_nano_usd(input_tokens, output_tokens, 0) if price else None
-            if price and name == current:
+            if name == current and price:
                 cached_tokens = min(query.cached_prefix_tokens, input_tokens)
                 cost = price.cost_nano_usd(input_tokens, output_tokens, cached_tokens)
             if measured:
@@ -118,7 +120,7 @@ class Eligibility:
                 seconds = speed.seconds(output_tokens)
             elif machine:
                 seconds = machine.seconds(input_tokens, output_tokens, cached_tokens)
-            found.append(Candidate(name, model, input_tokens, cost, fresh, seconds))
+            found.append(_new(Candidate, (name, model, input_tokens, cost, fresh, seconds)))
         return found
 
 

@@ -96,7 +96,9 @@ def nearness(similarities: NDArray[np.float32]) -> NDArray[np.float32]:
     where embeddings do not: school mathematics lies among the prompts of MMLU, but is asked otherwise.
     """
     few = min(_NEAREST, similarities.shape[-1])
-    nearest = np.partition(similarities, -few)[..., -few:]
+    nearest = similarities.copy()
+    nearest.partition(-few)
+    nearest = nearest[..., -few:]
     found: NDArray[np.float32] = np.add.reduce(np.log(np.maximum(nearest, _LEAST_SIMILARITY)), axis=-1) / few
     return found
 

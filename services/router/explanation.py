@@ -1,6 +1,7 @@
 """The words that decisions explain themselves in."""
 
 import math
+from functools import lru_cache
 
 from services.router.eligibility import Candidate
 from services.router.predictor import Prediction
@@ -23,11 +24,14 @@ def expected(one: Candidate, strongest: Candidate, goal: Goal, prediction: Predi
     return f"expected cost of this request {one.cost_nano_usd} nano-dollars, {theirs}"
 
 
-def limit(threshold: float) -> str:
-    """What a threshold allows."""
+@lru_cache(256)
+def limit(threshold: float, prompts: int, bound: float, confidence: float | None) -> str:
+    """What a threshold allows, and which promise it is read for from so many calibrated prompts."""
+    allowed = "any is allowed by" if threshold > 0 else "nothing is proven by"
     if math.isfinite(threshold):
-        return f"below {percent(threshold)} is allowed by"
-    return "any is allowed by" if threshold > 0 else "nothing is proven by"
+        allowed = f"below {percent(threshold)} is allowed by"
+    promise = f"a bound of {percent(bound)}" + (f" at {percent(confidence)} confidence" if confidence else "")
+    return f"{allowed} {prompts} calibrated prompts for {promise}"
 
 
 def percent(share: float) -> str:

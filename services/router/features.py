@@ -59,11 +59,12 @@ _PREAMBLE = re.compile(
     r"^(?:(?:help|me|us|out|with|on|to|this|these|that|the|following|an?|one|quick|question|problem|task|exercise|answer"
     r"|solve|tell|know|i|i'm|we|have|had|got|need|want|some|your|my|for|there|and|let|stuck|wondering)\b[ ,]*)+[.!?:]+ "
 )
-_DIGIT, _SENTENCE = re.compile(r"\d"), re.compile(r"[.!?](?: |$)")
+_DIGIT = re.compile(r"\d")
 _NUMBER = re.compile(r"\d\d*(?:\.\d+)?")  # faster to look for than \d+ is
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _OPTIONS = [(f" {letter}. ", f" {letter}) ", f"({letter}) ") for letter in _LETTERS]  # as long as one another
 _IN_WORDS = bytes(byte if chr(byte) in f"{_LETTERS}'" else ord(" ") for byte in range(256))
+_IN_NUMBERS = bytes(byte if chr(byte) in "0123456789." else ord(" ") for byte in range(256))
 _CLASS_OF_BYTE = bytes(
     next((place for place, members in enumerate(_MARKS) if chr(byte) in members), len(_MARKS)) for byte in range(256)
 )
@@ -73,7 +74,7 @@ _UNMARKED = bytes(byte for byte in range(128) if chr(byte) not in "".join(_MARKS
 def normalised(text: str) -> str:
     """The text in small letters, white space collapsed, without courtesies; one of nothing else is left as it is."""
     small = " ".join(text.lower().split())
-    courteous = any(stem in small for stem in _COURTEOUS) or _HI.search(small)
+    courteous = any(map(small.__contains__, _COURTEOUS)) or _HI.search(small)
     return _PREAMBLE.sub("", _COURTESY.sub("", small) if courteous else small).strip() or small
 
 
@@ -84,19 +85,23 @@ def lexical(text: str) -> NDArray[np.float32]:
     data = plain.encode("utf-8", "replace")
     marks = data.translate(_CLASS_OF_BYTE, _UNMARKED)
     digits, *others = map(marks.count, range(len(_SHARES)))
-    numbers = _NUMBER.findall(plain) if digits or not plain.isascii() else []
-    words = data.translate(_IN_WORDS).decode().split()
-    distinct, amount, letters, count = set(words), max(1, len(words)), list(map(len, words)), max(1, len(data))
+    ascii_only = plain.isascii()
+    numeric = " ".join(data.translate(_IN_NUMBERS).decode().split()) if ascii_only else plain
+    numbers = _NUMBER.findall(numeric) if digits or not ascii_only else []
+    ends = plain.replace("!", ".").replace("?", ".")
+    spelled = data.translate(_IN_WORDS)
+    words = spelled.decode().split()
+    distinct, amount, count = set(words), max(1, len(words)), max(1, len(data))
     found = [
         math.log1p(size),
         math.log1p(len(words)),
         math.log1p(len(numbers)),
-        math.log1p(len(_SENTENCE.findall(plain))),
+        math.log1p(ends.count(". ") + ends.endswith(".")),
         *_option_facts(plain, bool(numbers)),
         max([float(one) if len(one) < 16 else 1e16 for one in numbers], default=0.0) ** 0.1,
-        sum(letters) / amount,
+        (len(spelled) - spelled.count(b" ")) / amount,
         len(distinct) / amount,
-        len([length for length in letters if length > 9]) / amount,
+        len([word for word in words if len(word) > 9]) / amount,
         digits / count,
         *[marked / count for marked in others],
         *[0.0] * (len(_TOLD) + 1),

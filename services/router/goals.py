@@ -13,40 +13,42 @@ _AMOUNT = itemgetter(0)
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What is optimised, less being better, None where it is not known of a model; and what that is called."""
+    """What is optimised of each model, less being better, None where it is not known; and what that is called."""
 
-    of: Callable[[Candidate, Prediction], float | None]
+    of: Callable[[Sequence[Candidate], Prediction], Sequence[float | None]]
     superlative: str
     comparative: str
     by_prompt: bool = True  # whether the order of models may differ from prompt to prompt, whatever the prices
 
 
-def _cost(one: Candidate, prediction: Prediction) -> float | None:
-    return one.cost_nano_usd
+def _costs(candidates: Sequence[Candidate], prediction: Prediction) -> Sequence[float | None]:
+    return [one.cost_nano_usd for one in candidates]
 
 
-def _time(one: Candidate, prediction: Prediction) -> float | None:
-    return one.seconds
+def _times(candidates: Sequence[Candidate], prediction: Prediction) -> Sequence[float | None]:
+    return [one.seconds for one in candidates]
 
 
-def _badness(one: Candidate, prediction: Prediction) -> float | None:
-    quality = prediction.quality.get(one.name)
-    return None if quality is None else 1 - quality
+def _badness(candidates: Sequence[Candidate], prediction: Prediction) -> Sequence[float | None]:
+    qualities = [prediction.quality.get(one.name) for one in candidates]
+    return [None if quality is None else 1 - quality for quality in qualities]
 
 
 MEASURES = {
-    Goal.CHEAPEST: Measure(_cost, "cheapest", "cheaper", by_prompt=False),
+    Goal.CHEAPEST: Measure(_costs, "cheapest", "cheaper", by_prompt=False),
     Goal.BEST: Measure(_badness, "best", "better"),
-    Goal.FASTEST: Measure(_time, "fastest", "faster"),
+    Goal.FASTEST: Measure(_times, "fastest", "faster"),
 }
 
 
-def rivals(goal: Goal, ranked: Sequence[Candidate], prediction: Prediction) -> Sequence[Candidate]:
+def better(goal: Goal, ranked: Sequence[Candidate], prediction: Prediction) -> Sequence[Candidate]:
     """The models known to be better than the strongest, which is the first, best first; ties keep their order."""
-    measure = MEASURES[goal].of
-    least = measure(ranked[0], prediction)
+    amounts = MEASURES[goal].of(ranked, prediction)
+    least = amounts[0]
     if least is None:
         return []
-    better = [(amount, one) for one in ranked if (amount := measure(one, prediction)) is not None and amount < least]
-    better.sort(key=_AMOUNT)
-    return [one for _, one in better]
+    found = [
+        (amount, one) for amount, one in zip(amounts, ranked, strict=True) if amount is not None and amount < least
+    ]
+    found.sort(key=_AMOUNT)
+    return [one for _, one in found]

@@ -17,6 +17,7 @@ from services.router.risk import REPEATS
 
 # Where estimates bend, so that they keep their order and stay above 0.
 _LEAST_CHANCE, _MOST_CHANCE = np.array(0.01, np.float32), np.array(0.99, np.float32)
+_BEND = np.array(-0.01, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,14 @@ class Prediction:
     quality: Mapping[str, float]
     loss: Mapping[str, float]
     unfamiliar: str  # why the prompt is unlike those calibrated, as the end of a sentence; empty where it is familiar
-    uncertainty: float = 0.0  # standard error of a probability of one half, given the fitted prompts nearby
-    domain: str = ""  # the likeliest of those fitted; empty where none is
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the fitted prompts near one tell of it beside a prediction; it decides nothing."""
+
+    uncertainty: float  # standard error of a probability of one half, given the fitted prompts nearby
+    domain: str  # the likeliest of those fitted; empty where none is
 
 
 class Predictor:
@@ -115,8 +122,8 @@ class Predictor:
 
     def predict(self, text: str, embedding: NDArray[np.float32]) -> Prediction:
         """Predicts for a prompt whose embedding, float32 [d], passed `check`."""
-        models, domains = self._facts.models, self._facts.domains
-        expected, chances, similar = self._ensemble.predict_with_landmarks(embedding, lexical(text))
+        models = self._facts.models
+        expected, _, similar = self._ensemble.predict_with_landmarks(embedding, lexical(text))
         found = probabilities(expected).tolist()
         loss = dict(zip(models, found[len(models) :], strict=True))
         loss[self._facts.default_model] = 0.0
@@ -124,6 +131,13 @@ class Predictor:
             quality=dict(zip(models, found[: len(models)], strict=True)),
             loss=loss,
             unfamiliar=self._unfamiliar(len(text), float(np.maximum.reduce(self._centroids.dot(embedding))), similar),
+        )
+
+    def evidence(self, text: str, embedding: NDArray[np.float32]) -> Evidence:
+        """Of a prompt whose embedding, float32 [d], passed `check`."""
+        domains = self._facts.domains
+        _, chances, similar = self._ensemble.predict_with_landmarks(embedding, lexical(text))
+        return Evidence(
             uncertainty=0.5 / math.sqrt(1 + self._weight * float(np.add.reduce(similar))),
             domain=domains[int(chances.argmax())] if domains else "",
         )
@@ -143,8 +157,7 @@ def probabilities(expected: NDArray[np.float32]) -> NDArray[np.float32]:
     """Estimates of any size as probabilities, their order kept: those near 0 and 1 bend instead of being cut."""
     middle = np.minimum(np.maximum(expected, _LEAST_CHANCE), _MOST_CHANCE)
     beyond = expected - middle
-    bent = np.expm1(np.abs(beyond) / -_LEAST_CHANCE)
+    bent = np.expm1(np.abs(beyond) / _BEND)
     bent *= _LEAST_CHANCE
-    found: NDArray[np.float32] = middle
-    found += np.copysign(bent, beyond, out=bent)
-    return found
+    middle += np.copysign(bent, beyond, out=bent)
+    return middle

@@ -149,7 +149,7 @@ async def test_what_was_acknowledged_is_there_or_was_evicted(tmp_path: Path) -> 
         finally:
             process.kill()
             process.join()
-            written += bool(files(tmp_path, "cache.sqlite.index/*.faiss"))  # a purge, were it the last call, removes it
+            written += bool(files(tmp_path, "cache.sqlite.index/*.clusters"))  # a last purge removes it
     done = sum((caller.done for caller in callers), Counter())
     print(done, f"{model.evicted} evicted, {model.held} there, an index written after {written} kills")
     assert not files(tmp_path, "*.aside-*"), "a kill looked like damage"

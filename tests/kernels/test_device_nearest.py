@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 
 from services.cache import answer_cache, device_nearest, nearest, search_device
 from services.cache.device_nearest import MOST, DeviceNearest
-from services.cache.nearest import Nearest, Vectors
+from services.cache.faiss_nearest import ExactNearest
+from services.cache.nearest import Vectors
 from services.cache.search_device import SearchDevice
 from services.cache.snapshots import Snapshots
 from services.cache.vector_index import VectorIndex
@@ -45,7 +46,7 @@ def assert_same(found: list[tuple[int, float]], expected: list[tuple[int, float]
     assert [float(stored[sequence] @ query) for sequence, _ in found] == [similarity for _, similarity in found]
 
 
-def same_everywhere(index: DeviceNearest, flat: Nearest, known: dict[int, Any], dimension: int) -> None:
+def same_everywhere(index: DeviceNearest, flat: ExactNearest, known: dict[int, Any], dimension: int) -> None:
     """Asks both for what lies around a vector that they have, if any, and around one that they have not."""
     for query in (
         next(iter(known.values()), np.eye(1, dimension, dtype=np.float32)[0]),
@@ -60,7 +61,7 @@ def test_neighbours_are_those_of_a_flat_index(driver: InterpretedDriver, copies:
     """FAISS's own, over insertions one by one and many at once, removals from anywhere, ties, to the last vector."""
     dimension, numbers = 64, np.random.default_rng(3)
     stored = random(300, dimension, copies=copies)
-    index, flat = DeviceNearest(SearchDevice(ROOM), stored), Nearest.exact(stored, dimension)
+    index, flat = DeviceNearest(SearchDevice(ROOM), stored), ExactNearest.of(stored, dimension)
     known = dict(zip(stored.sequences.tolist(), stored.matrix, strict=True))
     same_everywhere(index, flat, known, dimension)
     for step in range(4):

@@ -313,7 +313,7 @@ def test_a_purge_leaves_no_vectors_in_files(tmp_path: Path, monkeypatch: pytest.
         cache.lookup(ask("near", embedding=embedding()))
     files = tmp_path / "cache.sqlite.index"
     with opened(tmp_path) as cache:
-        assert list(files.glob("*.faiss"))
+        assert list(files.glob("*.clusters"))
         entry = cache.kept.page(HERE.tenant, 2**62, 1)[0]
         assert purged(cache, Selector(HERE.tenant, entry_id=entry.entry_id)) == 1
         assert list(files.iterdir()) == []

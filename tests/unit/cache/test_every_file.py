@@ -22,7 +22,7 @@ ENTRIES, LARGE, DIMENSION = 120, 64, 16
 FILES = {
     "cache.sqlite": "cache.sqlite",
     "its journal": "cache.sqlite-wal",
-    "an index": "cache.sqlite.index/*.faiss",
+    "an index": "cache.sqlite.index/*.clusters",
     "its note": "cache.sqlite.index/*.json",
     "scopes": "learnt.sqlite",
     "their journal": "learnt.sqlite-wal",

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from services.cache.nearest import Nearest, Vectors
+from services.cache.faiss_nearest import ClusteredNearest
+from services.cache.nearest import Vectors
 
 
 def vectors(count: int) -> Vectors:
@@ -29,11 +30,11 @@ def test_clusters_are_found_on_gpus_and_searched_without(tmp_path: Path, monkeyp
     monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", to_all_gpus)
     stored = vectors(400)
     with capture_logs() as logs:
-        made = Nearest.clustered(stored)
+        made = ClusteredNearest.of(stored)
     assert [type(one) for one in asked] == [faiss.IndexFlatIP]
     assert [line["gpus"] for line in logs] == [2]
     made.write(tmp_path / "index")
-    again = Nearest.read(tmp_path / "index", made.made_for)
+    again = ClusteredNearest.read(tmp_path / "index", made.made_for)
     assert again.search(stored.matrix[7], 1)[0][0] == 7
 
 
@@ -41,5 +42,5 @@ def test_no_gpu_is_asked_for_where_there_is_none(monkeypatch: pytest.MonkeyPatch
     """An index by clusters is made on the CPU, without a word."""
     monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", None)
     with capture_logs() as logs:
-        assert len(Nearest.clustered(vectors(400))) == 400
+        assert len(ClusteredNearest.of(vectors(400))) == 400
     assert logs == []

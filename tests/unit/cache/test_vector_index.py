@@ -1,16 +1,20 @@
 """Nearest neighbours: the same as by hand, within a partition, in bounded memory."""
 
+import json
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from services.cache import nearest
 from services.cache.entry import Partition, Space
-from services.cache.nearest import Nearest, Vectors
+from services.cache.faiss_nearest import ClusteredNearest, ExactNearest
+from services.cache.nearest import Vectors
 from services.cache.search_device import SearchDevice
 from services.cache.snapshots import Snapshots
 from services.cache.vector_index import VectorIndex
@@ -99,7 +103,7 @@ steps = st.lists(st.tuples(st.sampled_from("asr"), st.integers(0, 2), st.integer
 @settings(max_examples=60, deadline=None)
 @given(steps=steps, max_bytes=st.sampled_from([0, 9000, 10**6]))
 def test_neighbours_by_hand(steps: list[tuple[str, int, int]], max_bytes: int) -> None:
-    """After any additions and removals a search finds what a dot product over the partition finds."""
+    """After any additions and removals a search finds what a dot product over the partition, halved, finds."""
     stored = Stored()
     index = VectorIndex(stored, Snapshots(Path("nowhere")), max_bytes, NONE)
     for action, where, number in steps:
@@ -113,7 +117,8 @@ def test_neighbours_by_hand(steps: list[tuple[str, int, int]], max_bytes: int) -
             index.remove(space, [number])
         elif action == "s":
             query = unit(100 + number)
-            expected = sorted(((float(v @ query), s) for s, v in known.items()), reverse=True)[:3]
+            halved = {s: v.astype(np.float16).astype(np.float32) for s, v in known.items()}
+            expected = sorted(((float(v @ query), s) for s, v in halved.items()), reverse=True)[:3]
             found = index.search(space, query, 3)
             assert [s for s, _ in found] == [s for _, s in expected]
             assert [c for _, c in found] == pytest.approx([c for c, _ in expected], abs=1e-6)
@@ -128,14 +133,14 @@ def test_an_addition_costs_the_same_beside_many_partitions(monkeypatch: pytest.M
         space = Space(Partition("t", number.to_bytes(2)), DIGEST)
         stored.of_space[space] = {}
         index.search(space, unit(0), 1)
-    looked: list[Nearest] = []
-    measured = Nearest.bytes.fget  # type: ignore[attr-defined]
+    looked: list[ExactNearest] = []
+    measured = ExactNearest.bytes.fget  # type: ignore[attr-defined]
 
-    def look(one: Nearest) -> int:
+    def look(one: ExactNearest) -> int:
         looked.append(one)
         return int(measured(one))
 
-    monkeypatch.setattr(Nearest, "bytes", property(look))
+    monkeypatch.setattr(ExactNearest, "bytes", property(look))
     index.add(space, 1, unit(1))
     assert len(looked) == 1
 
@@ -143,13 +148,13 @@ def test_an_addition_costs_the_same_beside_many_partitions(monkeypatch: pytest.M
 def test_memory_is_bounded() -> None:
     """The partition searched longest ago is dropped, and read again when it is needed."""
     stored = Stored()
-    index = VectorIndex(stored, Snapshots(Path("nowhere")), 2 * (4096 + 10 * (4 * DIMENSION + 8)), NONE)
+    index = VectorIndex(stored, Snapshots(Path("nowhere")), 2 * (4096 + 10 * (2 * DIMENSION + 8)), NONE)
     spaces = [Space(Partition("t", bytes([number])), DIGEST) for number in range(3)]
     for space in spaces:
         stored.of_space[space] = {number: unit(number) for number in range(10)}
     for space in spaces:
         index.search(space, unit(0), 1)
-    assert index.bytes <= 2 * (4096 + 10 * (4 * DIMENSION + 8))
+    assert index.bytes <= 2 * (4096 + 10 * (2 * DIMENSION + 8))
     for space, reads in ((spaces[2], 3), (spaces[1], 3), (spaces[0], 4)):
         index.search(space, unit(0), 1)
         assert stored.reads == reads
@@ -181,13 +186,13 @@ def test_an_index_that_cannot_be_made_leaves_the_old_one(tmp_path: Path, monkeyp
     known = filled(stored, 210)
     index = VectorIndex(stored, Snapshots(tmp_path), FREE, NONE)
 
-    def too_large(_: Vectors) -> Nearest:
+    def too_large(_: Vectors) -> ClusteredNearest:
         nonlocal tries
         tries += 1
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(Nearest, "clustered", too_large)
+        patch.setattr(ClusteredNearest, "of", too_large)
         index.search(HERE, unit(0), 1)
         index._maker.submit(len, "").result()
         for number in range(210, 220):
@@ -257,7 +262,7 @@ def test_what_a_killed_process_was_writing_goes(tmp_path: Path) -> None:
     assert made(index)
     index.close()
     whole = sorted(path.name for path in tmp_path.iterdir())
-    for name in ("another-a.faiss", whole[0].replace("-a.", "-b."), "another.fresh"):
+    for name in ("another-a.clusters", whole[0].replace("-a.", "-b."), "another.fresh"):
         (tmp_path / name).write_bytes(b"half")
     assert len(list(tmp_path.iterdir())) == 5
     assert Snapshots(tmp_path).spaces(stored.encoders) == [HERE]
@@ -288,7 +293,7 @@ def test_an_index_that_a_purge_empties_is_not_written_over_and_over(tmp_path: Pa
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("which", ["*.faiss", "*.json"])
+@pytest.mark.parametrize("which", ["*.clusters", "*.json"])
 def test_any_damaged_byte_of_a_file_is_noticed(tmp_path: Path, which: str) -> None:
     """Whichever byte of a file changes, the index is made anew from the store, and finds the same."""
     stored = Stored()
@@ -309,6 +314,51 @@ def test_any_damaged_byte_of_a_file_is_noticed(tmp_path: Path, which: str) -> No
         for left in tmp_path.iterdir():
             left.unlink()
         path.write_bytes(whole)
+
+
+def test_what_is_removed_is_not_found_by_its_code() -> None:
+    """Codes are dropped many at once: until then a search passes over them, and finds what is behind them."""
+    matrix = np.array([unit(number) for number in range(1000)])
+    index = ClusteredNearest.of(Vectors(np.arange(1000), matrix))
+    order = np.argsort(-(matrix @ matrix[0]), kind="stable")
+    for place in range(400):
+        ((found, _),) = index.search(matrix[0], 1)
+        assert found in order[place : place + 5]  # a code of eight dimensions tells little
+        index.remove(order[place : place + 1])
+    assert len(index) == 600
+    assert sorted(index.sequences().tolist()) == sorted(order[400:].tolist())
+
+
+def test_a_sequence_may_come_back_with_another_vector() -> None:
+    """As an entry does that is embedded anew: the code of before goes first."""
+    index = ClusteredNearest.of(Vectors(np.arange(300), np.array([unit(number) for number in range(300)])))
+    index.remove(np.array([7]))
+    index.add(Vectors(np.array([7]), unit(5_000)[np.newaxis]))
+    ((found, similarity),) = index.search(unit(5_000), 1)
+    assert found == 7
+    assert similarity == pytest.approx(1.0, abs=1e-3)
+    assert index.search(unit(7), 1)[0][0] != 7
+    assert index.copy().search(unit(5_000), 1)[0][0] == 7
+
+
+@pytest.mark.usefixtures("small")
+def test_an_index_of_another_release_is_made_anew(tmp_path: Path) -> None:
+    """A kind of file that is not known is no index: the store has all that it held."""
+    stored = Stored()
+    known = filled(stored, 300)
+    index = VectorIndex(stored, Snapshots(tmp_path), FREE, NONE)
+    assert made(index)
+    index.close()
+    (file,), (note,) = tmp_path.glob("*.clusters"), tmp_path.glob("*.json")
+    text = json.loads(note.read_text())[0].replace(".clusters", ".faiss")
+    note.write_text(json.dumps([text, zlib.crc32(text.encode())]))
+    file.rename(file.with_suffix(".faiss"))
+    with capture_logs() as logs:
+        again = VectorIndex(stored, Snapshots(tmp_path), FREE, NONE)
+        again.warm()
+    assert [line["problem"] for line in logs if "problem" in line] == ["it is of another release"]
+    assert recall(again, known, 5) == 1.0
+    again.close()
 
 
 @pytest.mark.usefixtures("small")
