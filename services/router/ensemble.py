@@ -1,7 +1,9 @@
-"""Expected outcomes of a prompt: a kernel machine over all that is seen of it, and what its domain says, averaged.
+"""Expected outcomes of a prompt: a kernel machine over all that is seen of it, a line, and its domain, averaged.
 
 The machine also says how likely the prompt belongs to each domain; the domain's member weighs what models gave in each
-domain by that. So a specialist wins where it has won, whatever it is called. `services/router/blend.py` bends the mean.
+domain by that. So a specialist wins where it has won, whatever it is called. The line is of the words and heads alone:
+it errs otherwise than the machine, and adds to its coefficients, so that a decision costs no more.
+`services/router/blend.py` bends the mean.
 """
 
 from collections.abc import Sequence
@@ -17,9 +19,9 @@ from services.router.kernel import Machine, drawn, fit_machine, left_out
 from services.router.prior import LEXICAL_SCALE, Prior, scaled, standard
 
 _HEAD_SCALE, _PENALTY, _LANDMARKS, _FOLDS = 0.1, 3.0, 1024, 20
+_LINE_PENALTY, _LINE_SHARE = 12.0, 0.2
 _DOMAIN_PENALTY, _LEAST_OF_DOMAIN = 0.3, 5  # prompts that make a domain
 _NEAREST, _LEAST_SIMILARITY = 20, np.array(1e-30, np.float32)
-_HALF = np.array(0.5, np.float32)
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,9 @@ class Ensemble:
         prior: what other outcomes tell.
         centre: float32 [f + h], of lexical features and heads, as is `spread`.
         landmarks: float32 [l, p + f + h].
-        coefficients: float32 [l + f + h, t + d]: targets, then domains.
+        coefficients: float32 [l + f + h, t + d]: targets, by machine and line together, then domains.
         offset: float32 [t + d].
-        domain_targets: float32 [d, t], each domain's targets less their mean; d may be 0.
+        domain_targets: float32 [d, t], its share of each domain's targets less their mean; d may be 0.
         scores: float32 [t], how much each target counts for how easy a prompt is.
         blend: float32 [3 + t + d, u], what is expected in the end, of `services.router.blend.terms`.
     """
@@ -73,7 +75,9 @@ class Ensemble:
         found += self.offset
         targets = self.domain_targets.shape[1]
         chances = chances_of(found[..., targets:])
-        expected = _mean(found[..., :targets], chances, self.offset[:targets], self.domain_targets)
+        expected = found[..., :targets]
+        if len(self.domain_targets):
+            expected += chances.dot(self.domain_targets)
         return (
             terms(expected, chances, self.scores).dot(self.blend),
             chances,
@@ -120,26 +124,27 @@ def fit_ensemble(
     folds = (np.random.default_rng(0).permutation(len(questions)) % _FOLDS)[group]
     chosen = drawn(points, landmarks)
     machine = fit_machine(points, targets, _PENALTY, chosen, len(centre))
-    apart = left_out(machine, points, targets, _PENALTY, folds)
+    line = fit_machine(points, targets, _LINE_PENALTY, points[:0], len(centre))
+    apart = [left_out(machine, points, targets, _PENALTY, folds)]
     named = [name for name in sorted(set(domains) - {""}) if list(domains).count(name) >= _LEAST_OF_DOMAIN]
     named = named if len(named) > 1 else []
-    by_domain, chances = np.zeros((0, targets.shape[1]), np.float32), np.zeros((len(points), 0), np.float32)
+    by_domain, placed = np.zeros((0, targets.shape[1]), np.float32), machine.coefficients[:, :0]
+    offset = machine.offset
     if named:
         belongs = np.array([[domain == name for name in named] for domain in domains], float)
-        placed = fit_machine(points, belongs, _DOMAIN_PENALTY, chosen, len(centre))
-        chances = chances_of(left_out(placed, points, belongs, _DOMAIN_PENALTY, folds))
+        placing = fit_machine(points, belongs, _DOMAIN_PENALTY, chosen, len(centre))
+        chances = chances_of(left_out(placing, points, belongs, _DOMAIN_PENALTY, folds))
         by_domain, without = domain_targets(chances, targets, folds)
-        apart = (apart + without) / 2
-        machine = Machine(
-            chosen,
-            np.concatenate((machine.coefficients, placed.coefficients), axis=1),
-            np.concatenate((machine.offset, placed.offset)),
-            len(centre),
-        )
+        apart.append(without)
+        placed, offset = placing.coefficients, np.concatenate((offset, placing.offset))
+    share = (1 - _LINE_SHARE) / len(apart)
+    expected = _LINE_SHARE * left_out(line, points, targets, _LINE_PENALTY, folds) + share * np.sum(apart, axis=0)
+    together = share * machine.coefficients
+    together[len(chosen) :] += _LINE_SHARE * line.coefficients
+    coefficients = np.concatenate((together, placed), axis=1)
     weights = np.where(np.arange(targets.shape[1]) < scores, 1 / max(1, scores), 0).astype(np.float32)
-    blend = fit_blend(apart, targets, weights, len(named), len(questions))
-    fitted = (machine.landmarks, machine.coefficients, machine.offset)
-    return Ensemble(prior, centre, spread, *fitted, by_domain, weights, blend), named
+    blend = fit_blend(expected, targets, weights, len(named), len(questions))
+    return Ensemble(prior, centre, spread, chosen, coefficients, offset, share * by_domain, weights, blend), named
 
 
 def _factors(lexical: int, heads: int) -> NDArray[np.float32]:
@@ -158,18 +163,3 @@ def _points(
     projected = prior.projected(embeddings)
     seen = lexical if not len(prior.offset) else np.concatenate((lexical, prior.heads(projected, lexical)), axis=-1)
     return np.concatenate((projected, scaled(seen, centre, spread, factors)), axis=-1)
-
-
-def _mean(
-    expected: NDArray[np.float32],
-    chances: NDArray[np.float32],
-    offset: NDArray[np.float32],
-    domain_targets: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """Of what the machine expects [..., t] and what the domains do; the machine's alone where there are none."""
-    if not len(domain_targets):
-        return expected
-    found: NDArray[np.float32] = expected + offset
-    found += chances.dot(domain_targets)
-    found *= _HALF
-    return found

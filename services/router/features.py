@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-FEATURE_VERSION = 3
+FEATURE_VERSION = 4
 _COUNTED = (
     "log_characters",  # log(1 + characters, white space collapsed) of the whole prompt
     "log_words",
@@ -22,6 +22,7 @@ _COUNTED = (
     "log_option_length",  # mean characters of an option
     "log_option_spread",  # longest less shortest
     "numeric_options",  # share of options with a digit
+    "alike_options",  # most that one has in common with the next: words of both, as a share of the words of either
     "largest_number",  # its tenth root
     "word_length",  # mean letters a word
     "distinct_words",  # share of all words
@@ -124,7 +125,7 @@ _place_of = _Places().__getitem__
 
 
 def _option_facts(plain: str, numeric: bool) -> Sequence[float]:
-    """Of options that follow one another from ` a. `, ` a) ` or `(a) ` on: `log_stem` to `numeric_options`."""
+    """Of options that follow one another from ` a. `, ` a) ` or `(a) ` on: `log_stem` to `alike_options`."""
     starts: list[int] = []
     after = 0
     for ways in _OPTIONS:
@@ -137,9 +138,10 @@ def _option_facts(plain: str, numeric: bool) -> Sequence[float]:
         after = end
         starts.append(end + 1 - len(ways[0]))
     if len(starts) < 2:
-        return math.log1p(len(plain)), 0.0, 0.0, 0.0, 0.0
+        return math.log1p(len(plain)), 0.0, 0.0, 0.0, 0.0, 0.0
     options = [plain[start + 4 : end] for start, end in zip(starts, [*starts[1:], len(plain)], strict=True)]
     lengths = [len(option) for option in options]
+    words = list(map(set, map(str.split, options)))
     with_digits = sum([_DIGIT.search(option) is not None for option in options]) if numeric else 0
     return (
         math.log1p(starts[0]),
@@ -147,4 +149,11 @@ def _option_facts(plain: str, numeric: bool) -> Sequence[float]:
         math.log1p(sum(lengths) / len(options)),
         math.log1p(max(lengths) - min(lengths)),
         with_digits / len(options),
+        max(map(_shared, words, words[1:])),
     )
+
+
+def _shared(one: set[str], other: set[str]) -> float:
+    """Words of both, as a share of the words of either."""
+    both = len(one & other)
+    return both / (len(one) + len(other) - both) if both else 0.0

@@ -57,6 +57,7 @@ def _router(folder: Path, agreement: bool) -> dict[str, str]:
         calibration_groups=np.arange(_PROMPTS_CALIBRATED, dtype=np.int32),
         calibration_mean_logprobs=None if agreement else certainty,
         calibration_agreements=certainty if agreement else None,
+        calibration_prompts=None,
     )
     calibrated.save(folder / "router.safetensors")
     catalogue = yaml.safe_load(Path("deploy/catalogue.yaml").read_text())

@@ -36,6 +36,18 @@ def test_one_prompt_is_predicted_as_in_a_batch() -> None:
     np.testing.assert_allclose(ensemble.predict(near[0][7], near[1][7]), together[7], atol=1e-5)
 
 
+def test_a_line_counts_a_fifth() -> None:
+    """What is expected is four fifths of the machine's and a fifth of the line's through facts alone."""
+    near = prompts(200, 11)
+    targets = near[1][:, :1].astype(np.float64) ** 2 + near[1][:, 1:2]
+    ensemble, _ = fit_ensemble(without_heads(*near), *near, targets, [""] * 200, 0)
+    points = ensemble.points(*near)
+    machine = fit_machine(points, targets, 3.0, points, straight=3)
+    line = fit_machine(points, targets, 12.0, points[:0], straight=3)
+    mean = 0.8 * machine.predict(points) + 0.2 * line.predict(points)
+    np.testing.assert_allclose(ensemble.predict(*near), mean, atol=1e-3)
+
+
 def test_missing_scores_teach_nothing() -> None:
     """A target that was observed on half of the prompts is learned from that half alone."""
     embeddings, lexical = prompts(300, 1)

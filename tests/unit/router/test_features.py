@@ -32,6 +32,21 @@ def test_counts() -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "alike"),
+    [
+        ("a. red b. green c. blue", 0.0),
+        ("a. more heat, less light b. less heat, more light c. none", 1.0),
+        ("a. the left bank b. the right bank c. a bridge", 0.5),
+        ("a. the left bank b. a bridge c. the left bank", 0.0),
+    ],
+)
+def test_options_of_the_same_words_are_alike(options: str, alike: float) -> None:
+    """The most that two neighbours share counts; without options there is nothing to share."""
+    assert named(f"Which? {options}")["alike_options"] == pytest.approx(alike)
+    assert named("The left bank, the left bank?")["alike_options"] == 0
+
+
+@pytest.mark.parametrize(
     "same",
     [
         "WHY DOES ICE FLOAT?",
