@@ -88,7 +88,7 @@ def serving(all_kept: Sequence[Kept | None], principal: str, now_ns: int, max_ag
         max_age_ns is None
         and all(all_kept)
         and all(map(_STANDING, all_kept))  # is of none QUARANTINED, which is 0
-        and not any(map(_EXPIRE_NS, all_kept))
+        and {None}.issuperset(map(_EXPIRE_NS, all_kept))
     ):
         return [True] * len(all_kept)
     quarantined = Standing.QUARANTINED

@@ -16,17 +16,23 @@ _ROWS_DROPPED_AT = 64  # removals from an exact index
 _BY_HASH = 2  # faiss.DirectMap.Hashtable: a vector is found, or removed, at once
 _TRAINED_ON = 32  # vectors of the sample by cluster
 _PROBED = 128  # clusters that a search looks at
-_WEIGHED = 128  # vectors whose similarity is taken in full
+_WEIGHED = 128  # vectors whose similarity is taken in full, unless their codes are alike
+_ALIKE = 0.05  # what the similarity by a code may be wrong by, beside vectors that it is as wrong for
+_MOST_WEIGHED = 8192  # where they are
 _ROW_LISTS = 1024  # so that a list of vectors which has to grow moves a thousandth of them
 _CODES_DROPPED_AT = 256  # removals from clusters: a look at a million codes takes 10 ms
 _BLOCK = 50_000  # vectors that are encoded at once
 _PIECE = 1 << 24  # bytes
+_MARK = b"FNC1"  # a release that knows only FAISS's own files reads none of these
 _Reader: Any = faiss.PyCallbackIOReader  # type: ignore[attr-defined]  # its stubs lack both
 _Writer: Any = faiss.PyCallbackIOWriter  # type: ignore[attr-defined]
 
 
 class ExactNearest:
-    """What `Nearest` is, exact but for half precision: 6e-5 of a similarity, for half of memory and 0.6 of time."""
+    """What `Nearest` is, exact but for half precision, for half of memory and 0.6 of time.
+
+    That moves a similarity by about 6e-5 at 384 dimensions: a vector's to itself may be above 1.
+    """
 
     kind = "exact"
     costly = False
@@ -112,13 +118,14 @@ class ExactNearest:
 
 
 class ClusteredNearest:
-    """What `Nearest` is, approximately: the nearest is missed by less than 1 % of queries.
+    """What `Nearest` is, approximately: the nearest is missed by less than 1 % of queries at a million vectors.
 
     `codes` has four bits for each two dimensions (product quantisation) by 4 sqrt(n) clusters, scanned with the values
     in registers (FAISS's fast scan, after André et al., "Cache locality is not enough", 2015). `rows` has the vectors
     in half precision by sequence. At a million vectors of 384 dimensions a search reads 6 MB of centroids and 3 MB of
-    codes where the vectors themselves are 25 MB. Clusters rather than a graph (HNSW) because they take removals and are
-    made in a fraction of the time.
+    codes where the vectors themselves are 25 MB. Codes cannot tell prompts of one long template apart: where the best
+    are as much alike more of them are weighed, up to 8,192. Clusters rather than a graph (HNSW) because they take
+    removals and are made in a fraction of the time.
     """
 
     kind = "clusters"
@@ -165,6 +172,8 @@ class ClusteredNearest:
     def read(cls, path: Path, made_for: int) -> "ClusteredNearest":
         """What `write` wrote. Raises OSError or RuntimeError where it is no index."""
         with path.open("rb") as file:
+            if file.read(len(_MARK)) != _MARK:
+                raise RuntimeError("no file of clusters")
             codes, rows = (faiss.read_index(_Reader(file.read, _PIECE)) for _ in range(2))
         return cls(codes, rows, made_for)
 
@@ -172,6 +181,7 @@ class ClusteredNearest:
         """Writes it to a file. Raises OSError or RuntimeError where it cannot."""
         self._drop_gone()
         with path.open("wb") as file:
+            file.write(_MARK)
             for part in (self._codes, self._rows):
                 faiss.write_index(part, _Writer(file.write, _PIECE))
 
@@ -197,8 +207,12 @@ class ClusteredNearest:
     def search(self, vector: npt.NDArray[np.float32], k: int) -> list[tuple[int, float]]:
         """At most `k` (sequence, cosine similarity), nearest first."""
         faiss.omp_set_num_threads(1)  # per thread, and one query gains nothing from a second one
-        _, scanned = self._codes.search(vector[np.newaxis], max(_WEIGHED, k) + len(self._gone))
-        likely = np.array([one for one in scanned[0].tolist() if one >= 0 and one not in self._gone], np.int64)
+        wanted = max(_WEIGHED, k) + len(self._gone)
+        ((nearest_first,), (scanned,)) = self._codes.search(vector[np.newaxis], wanted)
+        while wanted < _MOST_WEIGHED and scanned[-1] >= 0 and nearest_first[0] - nearest_first[-1] < _ALIKE:
+            wanted *= 8
+            ((nearest_first,), (scanned,)) = self._codes.search(vector[np.newaxis], wanted)
+        likely = np.array([one for one in scanned.tolist() if one >= 0 and one not in self._gone], np.int64)
         similarities = self._rows.reconstruct_batch(likely) @ vector
         best = np.argsort(-similarities, kind="stable")[:k]
         return list(zip(likely[best].tolist(), similarities[best].tolist(), strict=True))
@@ -211,10 +225,10 @@ class ClusteredNearest:
         for start in range(0, len(added.sequences), _BLOCK):
             sequences = np.ascontiguousarray(added.sequences[start : start + _BLOCK])
             matrix = np.ascontiguousarray(added.matrix[start : start + _BLOCK])
-            self._codes.add_with_ids(matrix, sequences)
             lists = sequences % _ROW_LISTS
             pointers = [faiss.swig_ptr(array) for array in (matrix, sequences, lists)]
-            self._rows.add_core(len(sequences), *pointers)
+            self._rows.add_core(len(sequences), *pointers)  # first: a code without its row could not be weighed
+            self._codes.add_with_ids(matrix, sequences)
 
     def remove(self, sequences: npt.NDArray[np.int64]) -> None:
         """Removes vectors, known or not."""

@@ -82,8 +82,10 @@ def is_english(text: str) -> bool:
         if foreign > _FOREIGN_LETTERS * len(letters):
             return False
     lower = text.lower()
-    found = tokens_of(text)[1] if plain else _WORD.findall(lower)
-    words = [word for word in found if len(word) > 1 and word[0].isalpha()]
+    if plain:  # the same, of what the sketch asks for as well
+        words = [word for word in tokens_of(text)[1] if len(word) > 1 and word[0].isalpha()]
+    else:
+        words = _WORD.findall(lower)
     english, enough = len([word for word in words if word in _ENGLISH]), len(words) / _PER_EVIDENCE
     if plain and _OTHERS.isdisjoint(words) and english >= enough:
         return True

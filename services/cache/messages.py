@@ -117,7 +117,8 @@ def found(found: Found | Wait, lease: Lease | None = None) -> cache_service_pb2.
     annotate({"fulcrum.cache.outcome": f"{found.kind.value} hit"})
     entry, hit = found.entry, response.hit
     hit.kind = _KINDS[found.kind]
-    hit.probability, hit.similarity, hit.entry_id = found.probability, found.similarity, entry.entry_id
+    hit.probability, hit.entry_id = found.probability, entry.entry_id
+    hit.similarity = min(found.similarity, 1.0)  # in half precision it may be a little more
     hit.age.FromNanoseconds(max(found.age_ns, 0))
     hit.explanation = found.explanation
     hit.answer.CopyFrom(answered(entry))

@@ -137,7 +137,10 @@ def load_artefact(path: Path) -> Artefact:
 
 def _check(path: Path, facts: Facts, tensors: Mapping[str, NDArray[np.generic]]) -> None:
     if facts.feature_version != FEATURE_VERSION:
-        raise ConfigError(f"{path}: feature_version: got {facts.feature_version}, expected {FEATURE_VERSION}")
+        raise ConfigError(
+            f"{path}: feature_version: got {facts.feature_version}, expected {FEATURE_VERSION}: another release "
+            "fitted it; fit it anew with `fulcrum router fit`, or set `router.predictor` to null until then"
+        )
     if facts.default_model not in facts.models or len(set(facts.models)) < len(facts.models):
         raise ConfigError(f"{path}: models: got {facts.models}, expected each once, {facts.default_model} among them")
     if set(tensors).difference(_MAY_LACK) != _NAMES:

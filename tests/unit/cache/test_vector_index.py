@@ -341,6 +341,31 @@ def test_a_sequence_may_come_back_with_another_vector() -> None:
     assert index.copy().search(unit(5_000), 1)[0][0] == 7
 
 
+def test_prompts_of_one_template_are_told_apart() -> None:
+    """Codes cannot tell a thousand vectors of one place from one another: then as many as are alike are weighed."""
+    rng = np.random.default_rng(2)
+    spread = rng.standard_normal((3000, 64)).astype(np.float32)
+    template = rng.standard_normal(64) + 0.1 * rng.standard_normal((1000, 64))
+    matrix = np.concatenate((spread, template.astype(np.float32)))
+    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+    index = ClusteredNearest.of(Vectors(np.arange(4000), matrix))
+    for asked in range(3000, 4000, 50):
+        near = [found for found, _ in index.search(matrix[asked], 8)]
+        assert near[0] == asked
+        assert len({*near} & {*np.argsort(-(matrix @ matrix[asked]))[:8].tolist()}) >= 7
+
+
+def test_a_file_of_clusters_is_no_index_of_the_release_before(tmp_path: Path) -> None:
+    """That one would take the codes for the vectors, as FAISS reads the first index of a file."""
+    index = ClusteredNearest.of(Vectors(np.arange(300), np.array([unit(number) for number in range(300)])))
+    index.write(tmp_path / "index")
+    with pytest.raises(RuntimeError, match="not recognized"):
+        ExactNearest.read(tmp_path / "index", 300)
+    ExactNearest.of(Vectors(np.arange(1), unit(0)[np.newaxis]), DIMENSION).write(tmp_path / "exact")
+    with pytest.raises(RuntimeError, match="no file of clusters"):
+        ClusteredNearest.read(tmp_path / "exact", 1)
+
+
 @pytest.mark.usefixtures("small")
 def test_an_index_of_another_release_is_made_anew(tmp_path: Path) -> None:
     """A kind of file that is not known is no index: the store has all that it held."""
