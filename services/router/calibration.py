@@ -29,7 +29,7 @@ from services.router.harm_test import most_harms_of_groups, most_harms_of_prompt
 
 _NEVER = np.float32(np.inf)
 _MARGIN = 0.14  # in standard errors of the harms tolerated: two, of a mean over 200 calibrations
-_ERROR_USED = 0.6  # share of 1 - confidence that calibrating may err with
+_ERROR_USED = 0.5  # share of 1 - confidence that calibrating may err with
 
 Curve = tuple[NDArray[np.float32], NDArray[np.float64]]
 
