@@ -114,7 +114,7 @@ def test_calibrates_anew(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFix
     main(["router", "calibrate", str(fitted), str(outcomes(tmp_path / "new.jsonl", 160, 2, True)), "--out", str(out)])
     told = capsys.readouterr().out
     assert "fitted on 120 prompts, calibrated on 160 others" in told
-    assert "of 1.8% with a confidence of 90%, 160 prompts can promise nothing: large answers everything" in told
+    assert "of 1.9% with a confidence of 90%, 160 prompts can promise nothing: large answers everything" in told
     found = load_artefact(out)
     assert found.calibration_mean_logprobs is not None
     sure, right = found.calibration_mean_logprobs[:, found.facts.models.index("small")], ~found.calibration_harms

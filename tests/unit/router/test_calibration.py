@@ -71,7 +71,7 @@ def test_threshold_is_the_largest_allowed(prompts: int, seed: int, bound: float,
     if confidence is None:
         tolerated = tolerated_on_average(prompts, bound)
     else:
-        tolerated = most_harms_of_prompts(prompts, bound, 0.6 * (1 - confidence))
+        tolerated = most_harms_of_prompts(prompts, bound, 0.5 * (1 - confidence))
     if tolerated < 0:
         assert threshold == -np.inf
         return
