@@ -238,9 +238,25 @@ class ClusteredNearest:
             self._drop_gone()
 
     def _drop_gone(self) -> None:
-        if self._gone:
-            self._codes.remove_ids(faiss.IDSelectorBatch(np.array(list(self._gone), np.int64)))
-            self._gone.clear()
+        """Takes what is gone out of the codes.
+
+        FAISS leaves the bits of removed codes behind the end of a list, and writes the next code over them with "or":
+        they are cleared here.
+        """
+        if not self._gone:
+            return
+        lists: Any = faiss.downcast_InvertedLists(self._codes.invlists)
+        before = [lists.list_size(one) for one in range(lists.nlist)]
+        self._codes.remove_ids(faiss.IDSelectorBatch(np.array(list(self._gone), np.int64)))
+        self._gone.clear()
+        nothing = np.zeros(lists.packer.code_size, np.uint8)
+        for one, size in enumerate(before):
+            left = lists.list_size(one)
+            blocks = -(-left // lists.n_per_block)
+            if blocks and left < size:
+                held = faiss.rev_swig_ptr(lists.get_codes(one), blocks * lists.block_size)
+                for slot in range(left, min(size, blocks * lists.n_per_block)):
+                    lists.packer.pack_1(nothing, slot, held.reshape(blocks, -1))
 
     def vectors(self) -> Vectors:
         """All vectors, as it holds them."""

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from services.cache import nearest
+from services.cache import faiss_nearest, nearest
 from services.cache.entry import Partition, Space
 from services.cache.faiss_nearest import ClusteredNearest, ExactNearest
 from services.cache.nearest import Vectors
@@ -327,6 +327,25 @@ def test_what_is_removed_is_not_found_by_its_code() -> None:
         index.remove(order[place : place + 1])
     assert len(index) == 600
     assert sorted(index.sequences().tolist()) == sorted(order[400:].tolist())
+
+
+def test_codes_stay_right_as_vectors_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes the place of a removed code is no mixture of both: by its code each vector is among its best few."""
+    monkeypatch.setattr(faiss_nearest, "_WEIGHED", 8)
+    monkeypatch.setattr(faiss_nearest, "_MOST_WEIGHED", 8)
+    rng = np.random.default_rng(3)
+    matrix = rng.standard_normal((8000, 64)).astype(np.float32)
+    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+    index = ClusteredNearest.of(Vectors(np.arange(2000), matrix[:2000]))
+    there = list(range(2000))
+    for start in range(2000, 8000, 300):
+        rng.shuffle(there)
+        index.remove(np.array(there[:300]))
+        added = np.arange(start, start + 300)
+        index.add(Vectors(added, matrix[added]))
+        there = [*there[300:], *added.tolist()]
+    found = [index.search(matrix[one], 1)[0][0] == one for one in there]
+    assert np.mean(found) >= 0.99
 
 
 def test_a_sequence_may_come_back_with_another_vector() -> None:
