@@ -82,9 +82,8 @@ class EntryStore:
             if partition is None:
                 partition = partitions[where] = Partition(tenant, fingerprint)
             principal = principals.setdefault(principal, principal)
-            hits, used_ns, worth = row[SEALED_COUNT + 1 :]
-            sealed = create_ns, expire_ns, cost
-            yield Record(sequence, key, partition, principal, size, *sealed, standings[standing], hits, used_ns, worth)
+            rest = size, create_ns, expire_ns, cost, standings[standing]
+            yield Record(sequence, key, partition, principal, *rest, *row[SEALED_COUNT + 1 :])
         if not tally.agrees(self._session):
             structlog.get_logger("cache").warning("indexes of the file made anew")
             self._session.rows("REINDEX")
