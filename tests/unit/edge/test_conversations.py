@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -119,8 +120,10 @@ async def test_long_instructions_are_a_turn_that_the_last_may_be_about(bench: Be
 
 async def test_the_router_is_told_of_speeds_where_time_decides(bench: Bench) -> None:
     """Once a model has answered often enough, a route that time decides knows how fast it was; others carry nothing."""
-    bench.executor.scripts[SMALL] = [TextDelta("an answer"), Finish(FinishReason.STOP, Usage(9, 0, 0, 50))]
-    for number in range(6):
+    takes_long = partial(asyncio.sleep, 0.02)  # beside what a busy machine takes to hand an answer on
+    done = Finish(FinishReason.STOP, Usage(9, 0, 0, 50))
+    bench.executor.scripts[SMALL] = [takes_long, TextDelta("an answer"), done]
+    for number in range(10):
         await bench.ask(request(f"Question {number}?"))
     assert bench.router.circumstances[-1].speeds == {}
     for objective in (Objective(goal="FASTEST"), Objective(max_latency_s=9.0)):
