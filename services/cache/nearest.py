@@ -7,7 +7,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-LARGE = 20_000  # vectors from which an exact search takes longer than one by clusters is worth
+SCANNED = 2000  # vectors from which a scan of codes before takes less than it saves
+LARGE = 20_000  # and from which clusters do
 GROWN = 4  # times as many vectors as an index was made for, from which on it is made anew
 
 

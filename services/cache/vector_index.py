@@ -12,9 +12,10 @@ import numpy.typing as npt
 import structlog
 
 from kernels.cuda_driver import CudaUnavailable
+from services.cache import nearest
 from services.cache.device_nearest import DeviceNearest
 from services.cache.entry import Space
-from services.cache.faiss_nearest import ClusteredNearest, ExactNearest
+from services.cache.faiss_nearest import ClusteredNearest, ExactNearest, ScannedNearest
 from services.cache.nearest import Nearest, Vectors
 from services.cache.search_device import SearchDevice
 from services.cache.snapshots import Snapshots
@@ -190,6 +191,8 @@ class VectorIndex:
             self._maker.submit(self._snapshots.save, space, built.index.copy())
 
     def _make(self, space: Space, vectors: Vectors) -> Nearest:
+        if len(vectors.sequences) < nearest.LARGE:
+            return ScannedNearest.of(vectors, vectors.matrix.shape[1])
         made = DeviceNearest.made(self._device, vectors) or ClusteredNearest.of(vectors)
         self._snapshots.save(space, made)
         return made

@@ -17,7 +17,7 @@ from tests.faults.cache_model import Known, Model, said, vector
 from tests.faults.test_cache_kill import FORKS, SOON_S, environment, port, serve
 
 KILLS = int(os.environ.get("FULCRUM_CACHE_KILLS", "64"))
-LARGE = 64  # vectors from which an index is made by clusters; anew at four times as many
+SCANNED, LARGE = 24, 64  # vectors from which an index has codes, and clusters; anew at four times as many
 MOST, MOST_DEAR = 300, 60
 CALLERS = 6
 MOMENT = random.Random(21)
@@ -26,7 +26,7 @@ PARAPHRASE = "Please, {}"
 
 def serve_small(log: Path, variables: dict[str, str]) -> None:
     """A server whose indexes are large at once."""
-    nearest.LARGE = LARGE
+    nearest.SCANNED, nearest.LARGE = SCANNED, LARGE
     serve(log, variables)
 
 

@@ -20,7 +20,7 @@ from tests.kernels.driver_fake import InterpretedDriver
 from tests.unit.cache.test_vector_index import HERE, Stored, unit
 
 ROOM = 10**6
-LARGE = 200
+LARGE = 200  # and one less, so that one may go
 
 
 @pytest.fixture
@@ -28,7 +28,8 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> InterpretedDriver:
     """The one that a search device opens."""
     made = InterpretedDriver(monkeypatch)
     monkeypatch.setattr(search_device, "CudaDriver", lambda: made)
-    monkeypatch.setattr(nearest, "LARGE", LARGE)
+    monkeypatch.setattr(nearest, "SCANNED", LARGE - 1)
+    monkeypatch.setattr(nearest, "LARGE", LARGE - 1)
     return made
 
 

@@ -306,6 +306,7 @@ def test_invalidation(tmp_path: Path) -> None:
 
 def test_a_purge_leaves_no_vectors_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is purged of a tenant, the files of its indexes are gone once the purge returns."""
+    monkeypatch.setattr(nearest, "SCANNED", 50)
     monkeypatch.setattr(nearest, "LARGE", 100)
     with opened(tmp_path) as cache:
         for number in range(200):

@@ -39,7 +39,8 @@ def embedding(number: int) -> Embedding:
 def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a killed cache leaves: entries in the file and in its journal, an index, and what a scope has learnt."""
     source, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("left") / "copy"
-    large, nearest.LARGE = nearest.LARGE, LARGE
+    sizes = nearest.SCANNED, nearest.LARGE
+    nearest.SCANNED, nearest.LARGE = LARGE, LARGE
     try:
         cache = open_cache(source, kind=ServeNearest)
         for number in range(ENTRIES // 2):
@@ -54,13 +55,14 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(source, folder)
         cache.close()
     finally:
-        nearest.LARGE = large
+        nearest.SCANNED, nearest.LARGE = sizes
     return folder
 
 
 @pytest.mark.parametrize("which", FILES)
 def test_a_byte_of_any_file(left: Path, tmp_path: Path, which: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the damage every text and every vector finds its own answer, or, for very few, none."""
+    monkeypatch.setattr(nearest, "SCANNED", LARGE)
     monkeypatch.setattr(nearest, "LARGE", LARGE)
     rng = random.Random(which)
     for turn in range(FLIPS):

@@ -3,6 +3,7 @@
 import json
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from structlog.testing import capture_logs
 
 from services.cache import faiss_nearest, nearest
 from services.cache.entry import Partition, Space
-from services.cache.faiss_nearest import ClusteredNearest, ExactNearest
+from services.cache.faiss_nearest import ClusteredNearest, ExactNearest, ScannedNearest
 from services.cache.nearest import Vectors
 from services.cache.search_device import SearchDevice
 from services.cache.snapshots import Snapshots
@@ -34,13 +35,10 @@ def unit(seed: int) -> np.ndarray:
 class Stored:
     """What a store would hold, and how often a partition was read."""
 
-    def __init__(self) -> None:
+    def __init__(self, dimension: int = DIMENSION) -> None:
         self.of_space: dict[Space, dict[int, np.ndarray]] = {}
         self.reads = 0
-
-    @property
-    def encoders(self) -> dict[str, int]:
-        return {DIGEST: DIMENSION, "cd" * 32: DIMENSION}
+        self.encoders = {DIGEST: dimension, "cd" * 32: dimension}
 
     def of(self, space: Space) -> Vectors:
         self.reads += 1
@@ -65,7 +63,8 @@ class Stored:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Indexes count as large from 200 vectors on."""
+    """Indexes count as large from 200 vectors on, and have no codes before."""
+    monkeypatch.setattr(nearest, "SCANNED", 200)
     monkeypatch.setattr(nearest, "LARGE", 200)
 
 
@@ -176,6 +175,39 @@ def test_a_large_partition_changes_its_method(tmp_path: Path) -> None:
     assert made(index)
     assert len(index._built[HERE].index) == len(known)
     assert recall(index, known) >= 0.98
+    index.close()
+
+
+def test_a_partition_of_some_size_has_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are made behind its back, find the same in part of the time, leave no file, and give way to clusters."""
+    monkeypatch.setattr(nearest, "LARGE", 2300)
+    stored, rng = Stored(64), np.random.default_rng(5)
+    topics = rng.standard_normal((40, 64))
+    matrix = (np.repeat(topics, 60, 0) + 0.8 * rng.standard_normal((2400, 64))).astype(np.float32)
+    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+    rng.shuffle(matrix)
+    stored.of_space[HERE] = dict(enumerate(matrix[:1990]))
+    index = VectorIndex(stored, Snapshots(tmp_path), FREE, NONE)
+
+    def near() -> list[list[tuple[int, float]]]:
+        return [index.search(HERE, vector, 16) for vector in matrix[:1990:10]]
+
+    def kind() -> type:
+        index._maker.submit(len, "").result()
+        index.search(HERE, matrix[0], 1)
+        return type(index._built[HERE].index)
+
+    before = near()
+    assert kind() is ExactNearest
+    for number in range(1990, 2010):
+        index.add(HERE, number, matrix[number])
+    assert kind() is ScannedNearest
+    index.remove(HERE, list(range(1990, 2010)))
+    assert sum(one == other for one, other in zip(before, near(), strict=True)) >= 0.98 * len(before)
+    assert list(tmp_path.iterdir()) == []
+    for number in range(2010, 2330):
+        index.add(HERE, number, matrix[number])
+    assert kind() is ClusteredNearest
     index.close()
 
 
@@ -316,27 +348,38 @@ def test_any_damaged_byte_of_a_file_is_noticed(tmp_path: Path, which: str) -> No
         path.write_bytes(whole)
 
 
-def test_what_is_removed_is_not_found_by_its_code() -> None:
+def scanned(stored: Vectors) -> ScannedNearest:
+    return ScannedNearest.of(stored, stored.matrix.shape[1])
+
+
+with_codes = pytest.mark.parametrize("of", [scanned, ClusteredNearest.of], ids=["exact", "clusters"])
+Made = Callable[[Vectors], ScannedNearest | ClusteredNearest]
+
+
+@with_codes
+def test_what_is_removed_is_not_found_by_its_code(of: Made) -> None:
     """Codes are dropped many at once: until then a search passes over them, and finds what is behind them."""
     matrix = np.array([unit(number) for number in range(1000)])
-    index = ClusteredNearest.of(Vectors(np.arange(1000), matrix))
+    index = of(Vectors(np.arange(1000), matrix))
     order = np.argsort(-(matrix @ matrix[0]), kind="stable")
     for place in range(400):
         ((found, _),) = index.search(matrix[0], 1)
         assert found in order[place : place + 5]  # a code of eight dimensions tells little
         index.remove(order[place : place + 1])
-    assert len(index) == 600
     assert sorted(index.sequences().tolist()) == sorted(order[400:].tolist())
+    assert len(index) == 600
 
 
-def test_codes_stay_right_as_vectors_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
+@with_codes
+def test_codes_stay_right_as_vectors_come_and_go(monkeypatch: pytest.MonkeyPatch, of: Made) -> None:
     """What takes the place of a removed code is no mixture of both: by its code each vector is among its best few."""
     monkeypatch.setattr(faiss_nearest, "_WEIGHED", 8)
     monkeypatch.setattr(faiss_nearest, "_MOST_WEIGHED", 8)
+    monkeypatch.setattr(faiss_nearest, "_ALIKE", -1.0)
     rng = np.random.default_rng(3)
     matrix = rng.standard_normal((8000, 64)).astype(np.float32)
     matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
-    index = ClusteredNearest.of(Vectors(np.arange(2000), matrix[:2000]))
+    index = of(Vectors(np.arange(2000), matrix[:2000]))
     there = list(range(2000))
     for start in range(2000, 8000, 300):
         rng.shuffle(there)
@@ -348,9 +391,10 @@ def test_codes_stay_right_as_vectors_come_and_go(monkeypatch: pytest.MonkeyPatch
     assert np.mean(found) >= 0.99
 
 
-def test_a_sequence_may_come_back_with_another_vector() -> None:
+@with_codes
+def test_a_sequence_may_come_back_with_another_vector(of: Made) -> None:
     """As an entry does that is embedded anew: the code of before goes first."""
-    index = ClusteredNearest.of(Vectors(np.arange(300), np.array([unit(number) for number in range(300)])))
+    index = of(Vectors(np.arange(300), np.array([unit(number) for number in range(300)])))
     index.remove(np.array([7]))
     index.add(Vectors(np.array([7]), unit(5_000)[np.newaxis]))
     ((found, similarity),) = index.search(unit(5_000), 1)
@@ -360,14 +404,15 @@ def test_a_sequence_may_come_back_with_another_vector() -> None:
     assert index.copy().search(unit(5_000), 1)[0][0] == 7
 
 
-def test_prompts_of_one_template_are_told_apart() -> None:
+@with_codes
+def test_prompts_of_one_template_are_told_apart(of: Made) -> None:
     """Codes cannot tell a thousand vectors of one place from one another: then as many as are alike are weighed."""
     rng = np.random.default_rng(2)
     spread = rng.standard_normal((3000, 64)).astype(np.float32)
     template = rng.standard_normal(64) + 0.1 * rng.standard_normal((1000, 64))
     matrix = np.concatenate((spread, template.astype(np.float32)))
     matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
-    index = ClusteredNearest.of(Vectors(np.arange(4000), matrix))
+    index = of(Vectors(np.arange(4000), matrix))
     for asked in range(3000, 4000, 50):
         near = [found for found, _ in index.search(matrix[asked], 8)]
         assert near[0] == asked
