@@ -19,6 +19,7 @@ from tests.unit.cache.parts import DIGEST, HERE, Clock, ServeNearest, ask, keep,
 
 FLIPS = int(os.environ.get("FULCRUM_FLIPS", "8"))
 ENTRIES, LARGE, DIMENSION = 120, 64, 16
+MOST = 8  # lookups: a frame of the journal may be the only place of four entries, each found by text and vector
 FILES = {
     "cache.sqlite": "cache.sqlite",
     "its journal": "cache.sqlite-wal",
@@ -80,7 +81,7 @@ def test_a_byte_of_any_file(left: Path, tmp_path: Path, which: str, monkeypatch:
                 right = isinstance(found, Hit) and found.entry.answer.text == f"answer {number}"
                 missing += not right
                 assert right or not isinstance(found, Hit) or found.similarity < 0.999
-        assert missing <= 6, f"{path.name}: {missing} of {2 * ENTRIES} lookups miss"
+        assert missing <= MOST, f"{path.name}: {missing} of {2 * ENTRIES} lookups miss"
         assert cache.store(keep("new", embedding=embedding(ENTRIES)))
         cache.close()
         cache = open_cache(folder, Clock(), ServeNearest)
