@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from benchmarks.cache_rule import embed
 from benchmarks.caching.restart import restart
 from models import tasks
-from services.cache.faiss_nearest import ClusteredNearest, ExactNearest
-from services.cache.nearest import LARGE, Nearest, Vectors
+from services.cache import nearest
+from services.cache.faiss_nearest import ClusteredNearest, ExactNearest, ScannedNearest
+from services.cache.nearest import Nearest, Vectors
 from services.executor.sentence_encoder import SentenceEncoder
 
 Matrix = NDArray[np.float32]
@@ -97,10 +98,12 @@ def compare(matrix: Matrix, asked: dict[str, Matrix]) -> tuple[Nearest, dict[str
     figures: dict[str, Any] = {"vectors": len(matrix), "exact": measure(exact, queries[:100], right[name][:100])}
     begin = time.process_time()
     index: Nearest = exact
-    if len(matrix) >= LARGE:
+    if len(matrix) >= nearest.LARGE:
         del exact
         index = ClusteredNearest.of(stored)
-    figures |= {"clustered": index.costly, "build_cpu_s": round(time.process_time() - begin, 1)}
+    elif len(matrix) >= nearest.SCANNED:
+        index = ScannedNearest.of(stored, matrix.shape[1])
+    figures |= {"index": type(index).__name__, "build_cpu_s": round(time.process_time() - begin, 1)}
     figures["memory_mib"] = round(index.bytes / 2**20, 1)
     return index, figures | {name: measure(index, asked[name], right[name]) for name in asked}
 
