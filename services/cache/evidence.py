@@ -39,21 +39,15 @@ class Votes(NamedTuple):
 
 def favoured(similarities: Sequence[float], answers: Sequence[int], place: int | None = None) -> Votes:
     """What neighbours, nearest first and each with its answer, vote for; or the votes for the answer at `place`."""
-    groups = {answer: group for group, answer in enumerate(dict.fromkeys(answers))}
-    sharp, flat = [0.0] * len(groups), [0.0] * len(groups)
     first, exp = similarities[0], math.exp
-    sharp_votes = [exp(_SHARP * (similarity - first)) for similarity in similarities]
-    flat_votes = [exp(_FLAT * (similarity - first)) for similarity in similarities]
-    for answer, sharp_vote, flat_vote in zip(answers, sharp_votes, flat_votes, strict=True):
-        group = groups[answer]
-        sharp[group] += sharp_vote
-        flat[group] += flat_vote
-    if place is None:
-        chosen = sharp.index(max(sharp))
-        place = answers.index([*groups][chosen])
-    else:
-        chosen = groups[answers[place]]
-    return Votes(place, sharp[chosen] / sum(sharp), flat[chosen] / sum(flat))
+    below = [similarity - first for similarity in similarities]
+    sharp, flat = dict.fromkeys(answers, 0.0), dict.fromkeys(answers, 0.0)
+    for answer, difference in zip(answers, below, strict=True):
+        sharp[answer] += exp(_SHARP * difference)
+        flat[answer] += exp(_FLAT * difference)
+    chosen = max(sharp, key=sharp.__getitem__) if place is None else answers[place]
+    nearest = answers.index(chosen) if place is None else place
+    return Votes(nearest, sharp[chosen] / sum(sharp.values()), flat[chosen] / sum(flat.values()))
 
 
 def weigh(
