@@ -138,7 +138,7 @@ class ScannedNearest(ExactNearest):
     """What `ExactNearest` is, but that of 5,000 neighbours one may be another, in half of the time.
 
     Beside each vector it has a code of four bits for each two dimensions, which FAISS's fast scan reads: the best 128
-    are weighed in full, and all where codes cannot tell them apart.
+    are weighed in full, and all where codes cannot tell those wanted from the last of them.
     """
 
     _dropped_at = _SCANNED_DROPPED_AT
@@ -173,7 +173,7 @@ class ScannedNearest(ExactNearest):
         faiss.omp_set_num_threads(1)  # per thread, and one query gains nothing from a second one
         wanted, query = k + len(self._gone), vector[np.newaxis]
         ((nearest_first,), (places,)) = self._codes.search(query, max(_WEIGHED, k) + len(self._gone))
-        if places[-1] < 0 or nearest_first[0] - nearest_first[-1] < _ALIKE:
+        if places[-1] < 0 or nearest_first[k - 1] - nearest_first[-1] < _ALIKE:
             return super().search(vector, k)
         likely = np.zeros(len(self), np.bool_)
         likely[places] = True
