@@ -39,8 +39,8 @@ class Met:
 class PairTokens:
     """The encoder's view of pairs; how telling a token is comes of the texts given at first."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        self._states = TokenStates()
+    def __init__(self, states: TokenStates, texts: Sequence[str]) -> None:
+        self._states = states
         counts = Counter(token for text in texts for token in set(self._states.ids(text)))
         self._rarity = {token: math.log(len(texts) / (1 + count)) for token, count in counts.items()}
         self._rarest = math.log(max(len(texts), 2))
@@ -79,7 +79,13 @@ class PairTokens:
 
 
 class _Side(NamedTuple):
-    """A text's tokens but the special ones: unit states `[layers, tokens, hidden]`, weights, 1 where it alone has one."""
+    """A text's tokens but the special ones.
+
+    Args:
+        states: of unit length, shape [layers, tokens, hidden].
+        weights: how telling each is.
+        alone: 1 where the other text lacks it, else 0.
+    """
 
     states: Vectors
     weights: Vectors

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from benchmarks.caching.corpus import rows_of
+from benchmarks.caching.corpus import ENCODER, rows_of
 from benchmarks.caching.pair_features import PairFeatures
 from benchmarks.caching.pair_scope import Asked, asked, in_a_scope
 from benchmarks.caching.pair_tokens import PairTokens
 from benchmarks.caching.pair_verifier import PairVerifier, Shown, products, strangeness
 from benchmarks.caching.pair_words import changes
+from benchmarks.caching.token_states import TokenStates
 
 _BOUNDS = {"at_1pct": 0.01, "at_2pct": 0.02, "at_5pct": 0.05}
 _FOLDS = 5  # of connected questions
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Prints coverage by bound, and the realised error of the threshold that calibration chose, as JSON."""
     fit_rows, test_rows = rows_of(arguments.fit), rows_of(arguments.test)
     seen = [text for row in fit_rows for text in (row["text_a"], row["text_b"])]
-    described, tokens = PairFeatures(seen), PairTokens(seen)
+    described, tokens = PairFeatures(seen), PairTokens(TokenStates(ENCODER), seen)
     fit, test = Labelled(fit_rows, tokens), Labelled(test_rows, tokens)
     verifier = PairVerifier(fit.shown(described), fit.same, folds_of(fit.pairs))
     calibrated = {"verifier": verifier.unseen, "cosine": fit.cosines}

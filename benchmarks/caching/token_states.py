@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from itertools import groupby
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.caching.corpus import ENCODER
 from services.executor.models.checkpoint import Checkpoint, open_checkpoint
 from services.executor.models.emitter import Weight
 from services.executor.models.encoder import emit_encoder, encoder_shape
@@ -28,15 +28,12 @@ class Read(NamedTuple):
 
 
 class TokenStates:
-    """The encoder, asked for the states after its first layer and its last.
+    """An encoder, asked for the states after its first layer and its last; `digest` tells encoders apart."""
 
-    `digest` tells encoders apart.
-    """
-
-    def __init__(self) -> None:
-        encoder = SentenceEncoder(ENCODER, "fp32", 1)
+    def __init__(self, folder: Path) -> None:
+        encoder = SentenceEncoder(folder, "fp32", 1)
         self.digest, self._tokenise = encoder.digest, encoder.tokenise
-        checkpoint = open_checkpoint(ENCODER)
+        checkpoint = open_checkpoint(folder)
         shape = encoder_shape(checkpoint)
         emitter = _Emitter(checkpoint)
         emit_encoder(emitter, shape)
