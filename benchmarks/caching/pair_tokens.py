@@ -1,6 +1,7 @@
 """How well the tokens of two texts find each other in their contexts, and what those come to that only one text has."""
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,7 +51,10 @@ class PairTokens:
         """What its tokens tell of each pair."""
         kept = kept_file("tokens", [*self._known, *(text for pair in pairs for text in pair)], "npz")
         if not kept.exists():
-            chunks = [self._chunk(pairs[start : start + _CHUNK]) for start in range(0, len(pairs), _CHUNK)]
+            chunks = []
+            for start in range(0, len(pairs), _CHUNK):
+                chunks.append(self._chunk(pairs[start : start + _CHUNK]))
+                print(f"read {min(start + _CHUNK, len(pairs))} of {len(pairs)} pairs", file=sys.stderr, flush=True)
             part = kept.with_suffix(".part.npz")
             np.savez(part, *(np.concatenate(kind) for kind in zip(*chunks, strict=True)))
             part.rename(kept)
