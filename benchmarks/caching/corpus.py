@@ -5,8 +5,7 @@ import hashlib
 import json
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,35 +26,19 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines]
 
 
-def vectors_of(texts: Sequence[str], layers: int = 0) -> NDArray[np.float32]:
-    """Unit vectors, shape [texts, dimension], in fp32; by the encoder's first `layers` alone where some are given."""
+def vectors_of(texts: Sequence[str]) -> NDArray[np.float32]:
+    """Unit vectors, shape [texts, dimension], in fp32."""
     distinct = sorted(set(texts), key=lambda text: (len(text), text))
-    with _encoder(layers) as encoder:
-        kept = kept_file("vectors", [encoder.digest, *([f"{layers} layers"] if layers else []), *distinct], "npy")
-        if not kept.exists():
-            found: dict[str, NDArray[np.float32]] = {}
-            for start in range(0, len(distinct), _CHUNK):
-                found |= embed(encoder, distinct[start : start + _CHUNK])
-                print(f"embedded {len(found)} of {len(distinct)} texts", file=sys.stderr, flush=True)
-            _write(kept, np.array([found[text] for text in distinct]))
+    encoder = SentenceEncoder(ENCODER, "fp32", 1)
+    kept = kept_file("vectors", [encoder.digest, *distinct], "npy")
+    if not kept.exists():
+        found: dict[str, NDArray[np.float32]] = {}
+        for start in range(0, len(distinct), _CHUNK):
+            found |= embed(encoder, distinct[start : start + _CHUNK])
+            print(f"embedded {len(found)} of {len(distinct)} texts", file=sys.stderr, flush=True)
+        _write(kept, np.array([found[text] for text in distinct]))
     matrix, places = np.load(kept), {text: place for place, text in enumerate(distinct)}
     return np.asarray(matrix[[places[text] for text in texts]])
-
-
-@contextmanager
-def _encoder(layers: int) -> Iterator[SentenceEncoder]:
-    """The repository's own encoder, or what a folder with another number of layers in its configuration makes of it."""
-    if not layers:
-        yield SentenceEncoder(ENCODER, "fp32", 1)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        for path in ENCODER.iterdir():
-            (Path(folder) / path.name).symlink_to(path.resolve())
-        configuration = Path(folder) / "config.json"
-        fewer = json.loads(configuration.read_text()) | {"num_hidden_layers": layers}
-        configuration.unlink()
-        configuration.write_text(json.dumps(fewer))
-        yield SentenceEncoder(Path(folder), "fp32", 1)
 
 
 def kept_file(kind: str, parts: Iterable[str], suffix: str) -> Path:

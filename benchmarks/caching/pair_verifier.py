@@ -24,8 +24,8 @@ class Shown:
     """What a verifier is shown of pairs, a row each.
 
     Args:
-        features: of PairFeatures.
-        products: of `products`.
+        features: of PairFeatures, and how tokens are aligned.
+        products: of `products`, and what tokens that one text has alone come to.
         changes: of pair_words.
     """
 

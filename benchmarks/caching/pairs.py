@@ -2,22 +2,24 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from benchmarks.caching.corpus import rows_of, vectors_of
+from benchmarks.caching.corpus import ENCODER, rows_of
 from benchmarks.caching.pair_features import PairFeatures
 from benchmarks.caching.pair_scope import Asked, asked, in_a_scope
-from benchmarks.caching.pair_verifier import PairVerifier, Shown, Vectors, products, strangeness
+from benchmarks.caching.pair_tokens import PairTokens
+from benchmarks.caching.pair_verifier import PairVerifier, Shown, products, strangeness
 from benchmarks.caching.pair_words import changes
+from benchmarks.caching.token_states import TokenStates
 
 _BOUNDS = {"at_1pct": 0.01, "at_2pct": 0.02, "at_5pct": 0.05}
 _FOLDS = 5  # of connected questions
-_EARLY_LAYERS = 3  # of the encoder's six: what they make of a text is nearer to its words
 _LEAST_GAIN = 1.05  # of coverage of pairs not trained on, for the verifier to stand in for the cosine
 _STRANGE = 0.65  # from which pairs are of another source than those that it was trained on
 
@@ -33,8 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Prints coverage by bound, and the realised error of the threshold that calibration chose, as JSON."""
-    fit, test = Labelled(arguments.fit), Labelled(arguments.test)
-    described = PairFeatures([text for pair in fit.pairs for text in pair])
+    fit_rows, test_rows = rows_of(arguments.fit), rows_of(arguments.test)
+    seen = [text for row in fit_rows for text in (row["text_a"], row["text_b"])]
+    described, tokens = PairFeatures(seen), PairTokens(TokenStates(ENCODER), seen)
+    fit, test = Labelled(fit_rows, tokens), Labelled(test_rows, tokens)
     verifier = PairVerifier(fit.shown(described), fit.same, folds_of(fit.pairs))
     calibrated = {"verifier": verifier.unseen, "cosine": fit.cosines}
     measured = {"verifier": verifier.score(test.shown(described)), "cosine": test.cosines}
@@ -62,26 +66,21 @@ def run(arguments: argparse.Namespace) -> None:
 class Labelled:
     """The pairs of a file, their embeddings one after another, and which of them may share an answer."""
 
-    def __init__(self, path: Path) -> None:
-        rows = rows_of(path)
+    def __init__(self, rows: Sequence[Mapping[str, Any]], tokens: PairTokens) -> None:
         self.pairs = [(row["text_a"], row["text_b"]) for row in rows]
         self.same = np.array([bool(row["label"]) for row in rows])
-        self.vectors, self._early = self._embedded(), self._embedded(_EARLY_LAYERS)
+        self._met = tokens.met(self.pairs)
+        self.vectors = self._met.vectors
         self.cosines = (self.vectors[0::2] * self.vectors[1::2]).sum(1)
 
     def shown(self, described: PairFeatures) -> Shown:
         """What a verifier is shown of them."""
-        early = (self._early[0::2] * self._early[1::2]).sum(1)
-        features = np.column_stack([described.matrix(self.pairs, self.cosines), early])
-        return Shown(features, np.hstack([products(self.vectors), products(self._early)]), changes(self.pairs))
+        features = np.column_stack([described.matrix(self.pairs, self.cosines), self._met.aligned])
+        return Shown(features, np.hstack([products(self.vectors), self._met.apart]), changes(self.pairs))
 
     def asked(self) -> Asked:
         """The pairs as requests of a scope."""
         return asked(self.pairs, self.cosines, self.same)
-
-    def _embedded(self, layers: int = 0) -> Vectors:
-        vectors = vectors_of([text for pair in self.pairs for text in pair], layers)
-        return np.nan_to_num(vectors)  # an empty text has none
 
 
 def folds_of(pairs: Sequence[tuple[str, str]]) -> NDArray[np.int64]:
