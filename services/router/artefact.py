@@ -28,7 +28,7 @@ _NAMES = frozenset(
     + [one.name for one in fields(Ensemble) if one.name != "prior"]
 )
 _CERTAINTY = ("calibration_mean_logprobs", "calibration_agreements")
-_MAY_LACK = (*_CERTAINTY, "calibration_prompts", "calibration_least_nearness")
+_MAY_LACK = (*_CERTAINTY, "fitted_prompts", "calibration_prompts", "calibration_least_nearness")
 _MAY_BE_EMPTY = ("prior_landmarks", "prior_coefficients", "prior_offset", "domain_targets")
 
 
@@ -66,6 +66,7 @@ class Artefact:
     calibration_mean_logprobs: NDArray[np.float32] | None = None
     calibration_agreements: NDArray[np.float32] | None = None  # [n, m], share of repeats that agree with it, likewise
     calibration_prompts: NDArray[np.uint64] | None = None  # [n], digests of their texts, ascending; None where unknown
+    fitted_prompts: NDArray[np.uint64] | None = None  # digests of the texts fitted on, likewise
     calibration_least_nearness: NDArray[np.float32] | None = None  # [1], that nearly all have; None where unknown
 
     def save(self, path: Path) -> None:
@@ -202,6 +203,7 @@ def _shapes(
         "calibration_groups": (np.int32, (None,)),
         **dict.fromkeys(_CERTAINTY, (np.float32, (None, models))),
         "calibration_prompts": (np.uint64, (None,)),
+        "fitted_prompts": (np.uint64, (facts.fitted_prompts,)),
         "calibration_least_nearness": (np.float32, (1,)),
     }
 

@@ -15,20 +15,14 @@ _LEAST_CHANCE, _LEAST_SPREAD, _LEAST_PENALTY = 0.02, 1e-9, 1e-6
 _OWN = np.array([0.0, 0.0, 0.0, 1.0])
 
 
-def terms(
-    expected: NDArray[np.float32], chances: NDArray[np.float32], scores: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """What the matrix combines, [..., 3 + t + d]: 1, ease, its square, t targets, d chances.
+def with_ease(found: NDArray[np.float32], ease: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the matrix combines, [..., 3 + t + d]: 1, ease, its square, t targets, d chances; set in place.
 
     Args:
-        expected: of the members, [..., t].
-        chances: of the domains, [..., d].
-        scores: how much each target counts for ease, [t].
+        found: all but ease and its square.
+        ease: what the members expect of the scores, on average, [...].
     """
-    ease, targets = expected.dot(scores), 3 + len(scores)
-    found = np.empty((*ease.shape, targets + chances.shape[-1]), np.float32)
-    found[..., 0], found[..., 1], found[..., 2] = 1, ease, ease * ease
-    found[..., 3:targets], found[..., targets:] = expected, chances
+    found[..., 1], found[..., 2] = ease, ease * ease
     return found
 
 

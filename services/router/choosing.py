@@ -12,7 +12,7 @@ from services.router.conversation import leaning
 from services.router.drift import HarmWatches, ShiftWatch
 from services.router.eligibility import Candidate, Eligibility
 from services.router.explanation import expected, limit, percent, rank
-from services.router.goals import MEASURES, better
+from services.router.goals import MEASURES, Measure, better
 from services.router.order import Rivalry
 from services.router.plan import Reason
 from services.router.predictor import Prediction, Predictor
@@ -81,7 +81,8 @@ class Choosing:
             return Choice(strongest, Reason.NO_EMBEDDING, why)
         if prediction is None or self._predictor is None:
             return Choice(strongest, Reason.NO_PREDICTOR, f"{rank(strongest)}, as no predictor is fitted")
-        preferred = better(query.objective.goal, ranked, prediction)
+        measure = MEASURES[query.objective.goal]
+        preferred = better(measure, ranked, prediction)
         fitted = {one.name: one for one in preferred if one.name in self._calibrated}
         if preferred and not fitted:
             names = ", ".join(one.name for one in preferred)
@@ -95,7 +96,7 @@ class Choosing:
         if prediction.unfamiliar:
             why = f"{rank(strongest)}, as the prompt is unlike every calibrated one: {prediction.unfamiliar}"
             return Choice(strongest, Reason.UNFAMILIAR_PROMPT, why)
-        return self._within_loss(query, strongest, fitted, prediction, self._predictor)
+        return self._within_loss(query, measure, strongest, fitted, prediction, self._predictor)
 
     def _going_on(self, query: Query, ranked: Sequence[Candidate]) -> Choice:
         """Whoever called the tool was chosen for the question that its result is part of the answer to."""
@@ -110,13 +111,14 @@ class Choosing:
     def _within_loss(
         self,
         query: Query,
+        measure: Measure,
         strongest: Candidate,
         fitted: Mapping[str, Candidate],
         prediction: Prediction,
         predictor: Predictor,
     ) -> Choice:
         """`fitted` are the rivals of the strongest whose loss is calibrated, by name, best first."""
-        goal, measure = query.objective.goal, MEASURES[query.objective.goal]
+        goal = query.objective.goal
         refused = Reason.BEST_WITHIN_LIMITS if goal is Goal.BEST else Reason.NO_CHEAPER_FITS
         names, in_order = self._counted(query)
         contested = tuple(fitted)

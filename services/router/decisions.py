@@ -4,7 +4,6 @@ import asyncio
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import replace
 from typing import Any
 
 from services.chassis.errors import NotFound
@@ -50,7 +49,7 @@ class Decisions:
         if decision_id in self._assessed:
             return False
         self._assessed.add(decision_id)
-        self._plans[decision_id] = replace(self._plans[decision_id], promised=promised)
+        self._plans[decision_id] = self._plans[decision_id]._replace(promised=promised)
         return True
 
     async def hear(self, decision_id: str, model: str, write: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -3,18 +3,16 @@
 import numpy as np
 from numpy.typing import NDArray
 
-_RIDGE, _LEAST_CHANCE = 5.0, 1e-3
+_RIDGE, _LEAST_CHANCE = 5.0, np.array(1e-3, np.float32)
 
 
-def chances_of(raw: NDArray[np.floating]) -> NDArray[np.float32]:
-    """What the machine says of domains [..., d], as chances that sum to one; d may be 0."""
-    if not raw.shape[-1]:
-        return raw.astype(np.float32, copy=False)
-    least = np.maximum(raw, _LEAST_CHANCE)
-    sharp = least * np.sqrt(least)
-    sharp /= np.add.reduce(sharp, axis=-1, keepdims=True)
-    found: NDArray[np.float32] = sharp.astype(np.float32, copy=False)
-    return found
+def sharpen(chances: NDArray[np.float32]) -> None:
+    """Turns what the machine says of domains [..., d] into chances that sum to one, in place; d may be 0."""
+    if not chances.shape[-1]:
+        return
+    np.maximum(chances, _LEAST_CHANCE, out=chances)
+    chances *= np.sqrt(chances)
+    chances /= np.add.reduce(chances, axis=-1, keepdims=True)
 
 
 def domain_targets(

@@ -164,7 +164,7 @@ class ShiftWatch:
         self._of_calibrated = self._bins(calibrated)
         self._expected = self._shares(np.bincount(self._of_calibrated, minlength=len(self._edges) + 2))
         self._ascending = self._edges.tolist()
-        self._counts, self._seen = np.zeros(len(self._expected), np.intp), 0
+        self._counts, self._seen = [0] * len(self._expected), 0
 
     def seen(self, loss: float) -> None:
         """One more prompt's mean predicted loss, infinite where it is unfamiliar."""
@@ -172,7 +172,7 @@ class ShiftWatch:
         self._seen += 1
         if self._seen < _BLOCK:
             return
-        found = self._shares(self._counts)
+        found = self._shares(np.array(self._counts))
         shift = float(((found - self._expected) * np.log(found / self._expected)).sum())
         if shift > SHIFTED >= self.shift:
             structlog.get_logger("router").warning(
@@ -183,7 +183,7 @@ class ShiftWatch:
             )
         self.shift = shift
         self.alike = self._drawn(found) if self.shifted else None
-        self._counts[:], self._seen = 0, 0
+        self._counts, self._seen = [0] * len(self._expected), 0
 
     @property
     def shifted(self) -> bool:

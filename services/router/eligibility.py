@@ -1,6 +1,6 @@
 """Which models may answer at all: names, tools, context, time and money, each refusal saying what would do."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -41,6 +41,7 @@ class Eligibility:
             for one in catalogue.models
         }
         self._bytes_per_token = {one.bytes_per_token for one in catalogue.models}
+        self._least_context = min(one.context_tokens for one in catalogue.models)
 
     def candidates(self, query: Query) -> Sequence[Candidate]:
         """The models that may answer, never none.
@@ -50,10 +51,11 @@ class Eligibility:
             FailedPrecondition: no model takes tools, or none meets the objective.
             InvalidField: the prompt and its answer fit no model's context.
         """
-        found = self._priced(query)
-        for limit in (_with_tools, _within_context, _within_latency, _within_cost):
-            found = limit(query, found)
-        return found
+        counted = self._input_tokens(query)
+        found = _with_tools(query, self._priced(query, counted))
+        if max(counted.values()) + (query.max_output_tokens or 1) > self._least_context:
+            found = _within_context(query, found)
+        return _within_cost(query, _within_latency(query, found))
 
     def able(self, query: Query) -> tuple[str, ...]:
         """Who may answer requests of this caller's wishes, cheapest first, whatever this one's length, cost and tools.
@@ -100,10 +102,13 @@ class Eligibility:
             if name not in self._catalogue:
                 raise NotFound(field, name, f"one of {', '.join(self._catalogue.names)}", reason="MODEL_UNKNOWN")
 
-    def _priced(self, query: Query) -> list[Candidate]:
-        text_bytes = query.input_bytes or len(query.text.encode("utf-8", "replace"))
-        given, most, measured, current = query.input_tokens, query.max_output_tokens, query.speeds, query.current_model
-        counted = {each: given or round(text_bytes / each) or 1 for each in self._bytes_per_token}
+    def _input_tokens(self, query: Query) -> Mapping[float, int]:
+        """Of the prompt, by how many bytes a token has."""
+        given, text_bytes = query.input_tokens, query.input_bytes or len(query.text.encode("utf-8", "replace"))
+        return {each: given or round(text_bytes / each) or 1 for each in self._bytes_per_token}
+
+    def _priced(self, query: Query, counted: Mapping[float, int]) -> list[Candidate]:
+        most, measured, current = query.max_output_tokens, query.speeds, query.current_model
         named = map(self._known_of.__getitem__, self._named(query))
         found = []
         for name, model, said, bytes_per_token, price, machine, speed in named:

@@ -13,15 +13,17 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from services.router.blend import fit_blend, terms
-from services.router.domains import chances_of, domain_targets
+from services.router.blend import fit_blend, with_ease
+from services.router.domains import domain_targets, sharpen
 from services.router.kernel import Machine, drawn, fit_machine, left_out
-from services.router.prior import LEXICAL_SCALE, Prior, scaled, standard
+from services.router.prior import LEXICAL_SCALE, Prior, Scale, scale_of, standard
 
-_HEAD_SCALE, _PENALTY, _LANDMARKS, _FOLDS = 0.1, 3.0, 1024, 20
+_HEAD_SCALE, _PENALTY, _FOLDS = 0.1, 3.0, 20
+_FEW_LANDMARKS, _LANDMARKS = 512, 1024  # all prompts up to the one, from there half of them up to the other
 _LINE_PENALTY, _LINE_SHARE = 12.0, 0.2
 _DOMAIN_PENALTY, _LEAST_OF_DOMAIN = 0.3, 5  # prompts that make a domain
-_NEAREST, _LEAST_SIMILARITY = 20, np.array(1e-30, np.float32)
+NEAREST, _LEAST_SIMILARITY = 20, np.array(1e-30, np.float32)
+_ONE = np.array((1, 0, 0), np.float32)
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Ensemble:
         offset: float32 [t + d].
         domain_targets: float32 [d, t], its share of each domain's targets less their mean; d may be 0.
         scores: float32 [t], how much each target counts for how easy a prompt is.
-        blend: float32 [3 + t + d, u], what is expected in the end, of `services.router.blend.terms`.
+        blend: float32 [3 + t + d, u], what is expected in the end, of `services.router.blend.with_ease`.
     """
 
     prior: Prior
@@ -51,16 +53,29 @@ class Ensemble:
 
     @cached_property
     def _machine(self) -> Machine:
-        return Machine(self.landmarks, self.coefficients, self.offset, len(self.centre))
+        """Says what `services.router.blend.with_ease` expects: 1, twice nothing, then the outputs."""
+        coefficients = np.pad(self.coefficients, ((0, 0), (3, 0)))
+        return Machine(self.landmarks, coefficients, np.concatenate((_ONE, self.offset)), len(self.centre))
 
     @cached_property
-    def _factors(self) -> NDArray[np.float32]:
-        heads = len(self.prior.offset)
-        return _factors(len(self.centre) - heads, heads)
+    def _scale(self) -> Scale:
+        return _scale(self.prior, self.centre, self.spread)
+
+    @cached_property
+    def _ease(self) -> NDArray[np.float32]:
+        """What each of the machine's outputs counts for how easy a prompt is."""
+        return np.concatenate((0 * _ONE, self.scores, self.domain_targets.dot(self.scores)))
+
+    @cached_property
+    def _bend(self) -> NDArray[np.float32]:
+        """The blend, with what the domains' member adds to targets."""
+        found, domains = self.blend.copy(), len(self.domain_targets)
+        found[len(found) - domains :] += self.domain_targets.dot(self.blend[3 : len(found) - domains])
+        return found
 
     def points(self, embeddings: NDArray[np.float32], lexical: NDArray[np.float32]) -> NDArray[np.float32]:
         """Where prompts are among the landmarks, [..., p + f + h]."""
-        return _points(self.prior, embeddings, lexical, self.centre, self.spread, self._factors)
+        return _points(self.prior, embeddings, lexical, self._scale)
 
     def predict(self, embeddings: NDArray[np.float32], lexical: NDArray[np.float32]) -> NDArray[np.float32]:
         """Targets [..., u] of prompts; as in `predict_with_landmarks`."""
@@ -71,18 +86,11 @@ class Ensemble:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """Targets [..., u], chances of the domains [..., d], and the similarities to landmarks [..., l]."""
         seen = self._machine.terms(self.points(embeddings, lexical))
-        found = seen.dot(self.coefficients)
-        found += self.offset
-        targets = self.domain_targets.shape[1]
-        chances = chances_of(found[..., targets:])
-        expected = found[..., :targets]
-        if len(self.domain_targets):
-            expected += chances.dot(self.domain_targets)
-        return (
-            terms(expected, chances, self.scores).dot(self.blend),
-            chances,
-            seen[..., : len(self.landmarks)],
-        )
+        found = self._machine.weighed(seen)
+        chances = found[..., len(self.blend) - len(self.domain_targets) :]
+        sharpen(chances)
+        bent: NDArray[np.float32] = with_ease(found, found.dot(self._ease)).dot(self._bend)
+        return bent, chances, seen[..., : len(self.landmarks)]
 
     def nearness(self, embeddings: NDArray[np.float32], lexical: NDArray[np.float32]) -> NDArray[np.float32]:
         """As the function of that name, of prompts: [...]."""
@@ -95,7 +103,7 @@ def nearness(similarities: NDArray[np.float32]) -> NDArray[np.float32]:
     The space has the words' form and the prior's opinions beside the embedding, so that it tells other tasks apart
     where embeddings do not: school mathematics lies among the prompts of MMLU, but is asked otherwise.
     """
-    few = min(_NEAREST, similarities.shape[-1])
+    few = min(NEAREST, similarities.shape[-1])
     nearest = similarities.copy()
     nearest.partition(-few)
     nearest = nearest[..., -few:]
@@ -111,7 +119,6 @@ def fit_ensemble(
     domains: Sequence[str],
     scores: int,
     groups: Sequence[str] | Sequence[int] | None = None,
-    landmarks: int = _LANDMARKS,
 ) -> tuple[Ensemble, Sequence[str]]:
     """Fits t targets [n, t], not a number where unknown, and the domains that have enough prompts, which it names.
 
@@ -119,10 +126,10 @@ def fit_ensemble(
     """
     heads = prior.heads(prior.projected(embeddings), lexical)
     centre, spread = standard(np.concatenate((lexical, heads), axis=1))
-    points = _points(prior, embeddings, lexical, centre, spread, _factors(lexical.shape[1], heads.shape[1]))
+    points = _points(prior, embeddings, lexical, _scale(prior, centre, spread))
     questions, group = np.unique(np.arange(len(points)) if groups is None else groups, return_inverse=True)
     folds = (np.random.default_rng(0).permutation(len(questions)) % _FOLDS)[group]
-    chosen = drawn(points, landmarks)
+    chosen = drawn(points, min(max(_FEW_LANDMARKS, len(points) // 2), _LANDMARKS))
     machine = fit_machine(points, targets, _PENALTY, chosen, len(centre))
     line = fit_machine(points, targets, _LINE_PENALTY, points[:0], len(centre))
     apart = [left_out(machine, points, targets, _PENALTY, folds)]
@@ -133,7 +140,8 @@ def fit_ensemble(
     if named:
         belongs = np.array([[domain == name for name in named] for domain in domains], float)
         placing = fit_machine(points, belongs, _DOMAIN_PENALTY, chosen, len(centre))
-        chances = chances_of(left_out(placing, points, belongs, _DOMAIN_PENALTY, folds))
+        chances = left_out(placing, points, belongs, _DOMAIN_PENALTY, folds).astype(np.float32)
+        sharpen(chances)
         by_domain, without = domain_targets(chances, targets, folds)
         apart.append(without)
         placed, offset = placing.coefficients, np.concatenate((offset, placing.offset))
@@ -147,19 +155,15 @@ def fit_ensemble(
     return Ensemble(prior, centre, spread, chosen, coefficients, offset, share * by_domain, weights, blend), named
 
 
-def _factors(lexical: int, heads: int) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = np.sqrt(np.repeat((LEXICAL_SCALE, _HEAD_SCALE), (lexical, heads))).astype(np.float32)
-    return found
+def _scale(prior: Prior, centre: NDArray[np.float32], spread: NDArray[np.float32]) -> Scale:
+    heads = len(prior.offset)
+    counts = np.repeat((LEXICAL_SCALE, _HEAD_SCALE), (len(centre) - heads, heads))
+    return scale_of(centre, spread, np.sqrt(counts).astype(np.float32))
 
 
 def _points(
-    prior: Prior,
-    embeddings: NDArray[np.float32],
-    lexical: NDArray[np.float32],
-    centre: NDArray[np.float32],
-    spread: NDArray[np.float32],
-    factors: NDArray[np.float32],
+    prior: Prior, embeddings: NDArray[np.float32], lexical: NDArray[np.float32], scale: Scale
 ) -> NDArray[np.float32]:
     projected = prior.projected(embeddings)
     seen = lexical if not len(prior.offset) else np.concatenate((lexical, prior.heads(projected, lexical)), axis=-1)
-    return np.concatenate((projected, scaled(seen, centre, spread, factors)), axis=-1)
+    return np.concatenate((projected, scale.of(seen)), axis=-1)

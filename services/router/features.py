@@ -4,9 +4,9 @@ Casing, white space and courtesies say nothing of how hard a question is, so the
 counted; what is left costs microseconds.
 """
 
-import math
 import re
 from collections.abc import Sequence
+from math import log1p
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,7 @@ LEXICAL_FEATURES = (*_COUNTED, *_SHARES, *(f"says_{word}" for word in _TOLD))
 _TOLD_PLACES = {
     (word[0], word[-1], frozenset(word)): place for place, word in enumerate(_TOLD, len(_COUNTED + _SHARES))
 }
+_NOT_TOLD = [0.0] * (len(_TOLD) + 1)  # the last is the place of words that are not
 _REMEMBERED = 8192  # words whose place is
 _WINDOW = 4096  # characters from the prompt's beginning: the cost stays bounded whatever is sent
 _COURTESY = re.compile(
@@ -63,6 +64,7 @@ _DIGIT = re.compile(r"\d")
 _NUMBER = re.compile(r"\d\d*(?:\.\d+)?")  # faster to look for than \d+ is
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _OPTIONS = [(f" {letter}. ", f" {letter}) ", f"({letter}) ") for letter in _LETTERS]  # as long as one another
+_DOTTED = [ways[:1] for ways in _OPTIONS]
 _IN_WORDS = bytes(byte if chr(byte) in f"{_LETTERS}'" else ord(" ") for byte in range(256))
 _IN_NUMBERS = bytes(byte if chr(byte) in "0123456789." else ord(" ") for byte in range(256))
 _CLASS_OF_BYTE = bytes(
@@ -85,30 +87,31 @@ def lexical(text: str) -> NDArray[np.float32]:
     data = plain.encode("utf-8", "replace")
     marks = data.translate(_CLASS_OF_BYTE, _UNMARKED)
     digits, *others = map(marks.count, range(len(_SHARES)))
-    ascii_only = plain.isascii()
-    numeric = " ".join(data.translate(_IN_NUMBERS).decode().split()) if ascii_only else plain
-    numbers = _NUMBER.findall(numeric) if digits or not ascii_only else []
+    if not plain.isascii():
+        numbers = _NUMBER.findall(plain)
+    else:
+        numbers = _NUMBER.findall(" ".join(data.translate(_IN_NUMBERS).decode().split())) if digits else []
     ends = plain.replace("!", ".").replace("?", ".")
     spelled = data.translate(_IN_WORDS)
     words = spelled.decode().split()
     distinct, amount, count = set(words), max(1, len(words)), max(1, len(data))
     found = [
-        math.log1p(size),
-        math.log1p(len(words)),
-        math.log1p(len(numbers)),
-        math.log1p(ends.count(". ") + ends.endswith(".")),
+        log1p(size),
+        log1p(len(words)),
+        log1p(len(numbers)),
+        log1p(ends.count(". ") + ends.endswith(".")),
         *_option_facts(plain, bool(numbers)),
-        max([float(one) if len(one) < 16 else 1e16 for one in numbers], default=0.0) ** 0.1,
+        max([float(one) if len(one) < 16 else 1e16 for one in numbers]) ** 0.1 if numbers else 0.0,
         (len(spelled) - spelled.count(b" ")) / amount,
         len(distinct) / amount,
         len([word for word in words if len(word) > 9]) / amount,
         digits / count,
         *[marked / count for marked in others],
-        *[0.0] * (len(_TOLD) + 1),
+        *_NOT_TOLD,
     ]
     for place in set(map(_place_of, distinct)):
         found[place] = 1.0
-    return np.array(found[:-1], np.float32)
+    return np.fromiter(found, np.float32, len(LEXICAL_FEATURES))
 
 
 class _Places(dict[str, int]):
@@ -128,7 +131,7 @@ def _option_facts(plain: str, numeric: bool) -> Sequence[float]:
     """Of options that follow one another from ` a. `, ` a) ` or `(a) ` on: `log_stem` to `alike_options`."""
     starts: list[int] = []
     after = 0
-    for ways in _OPTIONS:
+    for ways in _OPTIONS if ") " in plain else _DOTTED:
         end = len(plain)
         for way in ways:
             if (place := plain.find(way, after, end)) >= 0:
@@ -138,16 +141,16 @@ def _option_facts(plain: str, numeric: bool) -> Sequence[float]:
         after = end
         starts.append(end + 1 - len(ways[0]))
     if len(starts) < 2:
-        return math.log1p(len(plain)), 0.0, 0.0, 0.0, 0.0, 0.0
+        return log1p(len(plain)), 0.0, 0.0, 0.0, 0.0, 0.0
     options = [plain[start + 4 : end] for start, end in zip(starts, [*starts[1:], len(plain)], strict=True)]
     lengths = [len(option) for option in options]
     words = list(map(set, map(str.split, options)))
     with_digits = sum([_DIGIT.search(option) is not None for option in options]) if numeric else 0
     return (
-        math.log1p(starts[0]),
-        math.log1p(len(options)),
-        math.log1p(sum(lengths) / len(options)),
-        math.log1p(max(lengths) - min(lengths)),
+        log1p(starts[0]),
+        log1p(len(options)),
+        log1p(sum(lengths) / len(options)),
+        log1p(max(lengths) - min(lengths)),
         with_digits / len(options),
         max(map(_shared, words, words[1:])),
     )

@@ -117,6 +117,7 @@ def _fitted(facts: Facts, outcomes: Outcomes, rows: NDArray[np.intp], recipe: Re
         calibration_losses=np.zeros((0, len(facts.models)), np.float32),
         calibration_harms=np.zeros((0, len(facts.models)), np.bool_),
         calibration_groups=np.zeros(0, np.int32),
+        fitted_prompts=np.sort(digests([outcomes.prompts[row] for row in rows])),
     )
 
 

@@ -41,9 +41,9 @@ MEASURES = {
 }
 
 
-def better(goal: Goal, ranked: Sequence[Candidate], prediction: Prediction) -> Sequence[Candidate]:
+def better(measure: Measure, ranked: Sequence[Candidate], prediction: Prediction) -> Sequence[Candidate]:
     """The models known to be better than the strongest, which is the first, best first; ties keep their order."""
-    amounts = MEASURES[goal].of(ranked, prediction)
+    amounts = measure.of(ranked, prediction)
     least = amounts[0]
     if least is None:
         return []

@@ -37,14 +37,24 @@ class Machine:
     straight: int = 0
 
     @cached_property
+    def _columns(self) -> NDArray[np.float32]:
+        """The landmarks the other way round: one point's product with them takes two thirds of the time."""
+        return np.ascontiguousarray(self.landmarks.T)
+
+    @cached_property
+    def _weights(self) -> NDArray[np.float32]:
+        """The coefficients, each output's side by side: so are few outputs of many terms faster to come by."""
+        return np.asfortranarray(self.coefficients)
+
+    @cached_property
     def _half_lengths(self) -> NDArray[np.float32]:
         found: NDArray[np.float32] = 0.5 * np.einsum("ld,ld->l", self.landmarks, self.landmarks)
         return found
 
     def similarities(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """The kernel between points [..., d] and landmarks: [..., l]."""
-        own = _HALF * np.add.reduce(np.square(points), axis=-1, keepdims=True)
-        found: NDArray[np.float32] = points.dot(self.landmarks.T)
+        own = _HALF * np.vecdot(points, points)[..., None]
+        found: NDArray[np.float32] = points.dot(self._columns)
         found -= self._half_lengths
         found -= own
         return np.exp(found, out=found)
@@ -58,7 +68,11 @@ class Machine:
 
     def predict(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """Outputs [..., k] for points [..., d]."""
-        found: NDArray[np.float32] = self.terms(points).dot(self.coefficients)
+        return self.weighed(self.terms(points))
+
+    def weighed(self, terms: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Outputs [..., k] for points whose terms are known."""
+        found: NDArray[np.float32] = terms.dot(self._weights)
         found += self.offset
         return found
 

@@ -1,7 +1,6 @@
 """What a decision is: models in the order to try them, what is expected of each, and why the first is first."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
@@ -40,8 +39,7 @@ class Planned(NamedTuple):
     may_stand_in: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """Models in the order to try them, never none, the strongest of them, and why the first is first.
 
     `promised` is whether the first is a weaker one under the promise that no more than `bound`, a share of all such

@@ -37,6 +37,7 @@ class Policy:
         self._version = predictor.version if predictor else ""
         self._harms = HarmWatches()
         self._shift = ShiftWatch(predictor.calibration.mean_losses) if predictor else None
+        self._calibrated = predictor.calibrated if predictor else ()
         if before and before._version == self._version:
             self._harms, self._shift = before._harms, before._shift
         self._choosing = Choosing(eligibility, predictor, self._harms, self._shift if heeds_shift else None)
@@ -111,8 +112,7 @@ class Policy:
         self._predictor.check(query.vector)
         prediction = self._predictor.predict(query.text, values)
         if self._shift:
-            known = self._predictor.calibration.calibrated
-            losses = [loss for model, loss in prediction.loss.items() if model in known]
+            losses = [prediction.loss[one] for one in self._calibrated]
             self._shift.seen(sum(losses) / len(losses) if losses and not prediction.unfamiliar else math.inf)
         return prediction
 

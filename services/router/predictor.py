@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +13,7 @@ from services.chassis.errors import FailedPrecondition, InvalidField
 from services.router.artefact import Artefact
 from services.router.calibration import Calibration
 from services.router.cascade import Cascade, lack
-from services.router.ensemble import nearness
+from services.router.ensemble import NEAREST, nearness
 from services.router.features import lexical
 from services.router.risk import REPEATS
 
@@ -28,8 +30,7 @@ class Vector:
     encoder_digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):
     """Probabilities by model, of those that were fitted.
 
     Where the prompt is not familiar its losses are kept for the record, but no promise covers them.
@@ -64,7 +65,8 @@ class Predictor:
         )
         self._artefact = artefact
         least = artefact.calibration_least_nearness
-        self._least_nearness = None if least is None else float(least[0])
+        self._least_nearness = -math.inf if least is None else float(least[0])
+        self._least_similarity = np.array(math.exp(self._least_nearness), np.float32)
 
     def cascades(self, model: str, cost_ratio: float) -> Sequence[Cascade]:
         """Asking this model before the default, at a share of its cost, by each signal that enough is known of."""
@@ -100,6 +102,11 @@ class Predictor:
         """The models that were fitted."""
         return self._facts.models
 
+    @cached_property
+    def calibrated(self) -> Sequence[str]:
+        """Those of them whose loss is calibrated."""
+        return [one for one in self.models if one in self.calibration.calibrated]
+
     @property
     def default_model(self) -> str:
         """The model that losses are relative to."""
@@ -128,7 +135,7 @@ class Predictor:
         loss = dict(zip(models, found[len(models) :], strict=True))
         loss[self._facts.default_model] = 0.0
         return Prediction(
-            quality=dict(zip(models, found[: len(models)], strict=True)),
+            quality=dict(zip(models, found, strict=False)),
             loss=loss,
             unfamiliar=self._unfamiliar(len(text), float(np.maximum.reduce(self._centroids.dot(embedding))), similar),
         )
@@ -148,7 +155,9 @@ class Predictor:
             return f"its {characters} characters are more than the {most} of any fitted one"
         if similarity < least:
             return f"its similarity to the nearest is {similarity:.2f}, below {least:.2f}"
-        if self._least_nearness is not None and (near := float(nearness(to_landmarks))) < self._least_nearness:
+        if np.count_nonzero(to_landmarks > self._least_similarity) >= NEAREST:  # so is their mean: faster to tell
+            return ""
+        if (near := float(nearness(to_landmarks))) < self._least_nearness:
             return f"its nearness to fitted ones is {near:.1f}, below {self._least_nearness:.1f} of those calibrated"
         return ""
 

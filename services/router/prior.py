@@ -6,6 +6,7 @@ few outcomes of its own: its heads become features of the ensemble, and rank pro
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,10 @@ from numpy.typing import NDArray
 from services.router.kernel import Machine
 
 EMBEDDING_SCALE, LEXICAL_SCALE = 2.0, 0.05  # of squared distances in the exponent, twice
-DIRECTIONS = 96  # of the embedding that are kept: more costs time and tells nothing
+DIRECTIONS = 64  # of the embedding that are kept: more costs time and tells nothing
 LEAST_SPREAD = 1e-3
-_LEAST, _MOST = np.array(-3, np.float32), np.array(3, np.float32)  # arrays, as they are here, cost half of scalars
-_WIDER = np.array(0.5, np.float32)  # of distances between embeddings
-_LEXICAL_FACTOR = np.array(LEXICAL_SCALE**0.5, np.float32)
+_SPREADS = 3  # beyond which nothing counts
+_WIDER = np.array(0.5, np.float32)  # of distances between embeddings; an array costs half of a scalar here
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,10 @@ class Prior:
     def _machine(self) -> Machine:
         return Machine(self.landmarks, self.coefficients, self.offset)
 
+    @cached_property
+    def _scale(self) -> "Scale":
+        return scale_of(self.centre, self.spread, np.full(len(self.centre), LEXICAL_SCALE**0.5, np.float32))
+
     def projected(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embeddings [..., e] on the kernel's scale: [..., p]."""
         found: NDArray[np.float32] = embeddings.dot(self.projection)
@@ -50,32 +54,34 @@ class Prior:
 
     def heads(self, projected: NDArray[np.float32], lexical: NDArray[np.float32]) -> NDArray[np.float32]:
         """The h heads of prompts, [..., h]; the first is how well the best models of the first source do."""
-        return self._machine.predict(points_of(projected, lexical, self.centre, self.spread))
+        return self._machine.predict(self.points(projected, lexical))
+
+    def points(self, projected: NDArray[np.float32], lexical: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Where prompts lie for the heads: a wider kernel than the ensemble's, as these outcomes are many."""
+        return np.concatenate((projected * _WIDER, self._scale.of(lexical)), axis=-1)
 
 
-def points_of(
-    projected: NDArray[np.float32],
-    lexical: NDArray[np.float32],
-    centre: NDArray[np.float32],
-    spread: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """Where prompts lie for the heads: a wider kernel than the ensemble's, as these outcomes are many."""
-    return np.concatenate((projected * _WIDER, scaled(lexical, centre, spread, _LEXICAL_FACTOR)), axis=-1)
+class Scale(NamedTuple):
+    """How values [..., n] come onto a kernel's scale: standardised, cut at three spreads, times a factor; [n] each."""
+
+    slope: NDArray[np.float32]
+    shift: NDArray[np.float32]
+    least: NDArray[np.float32]
+    most: NDArray[np.float32]
+
+    def of(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The values on that scale."""
+        found: NDArray[np.float32] = values * self.slope
+        found += self.shift
+        np.maximum(found, self.least, out=found)
+        np.minimum(found, self.most, out=found)
+        return found
 
 
-def scaled(
-    values: NDArray[np.float32],
-    centre: NDArray[np.float32],
-    spread: NDArray[np.float32],
-    factor: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """Values standardised, clipped at three spreads and put on the kernel's scale, whose square root is the factor."""
-    found: NDArray[np.float32] = values - centre
-    found /= spread
-    np.maximum(found, _LEAST, out=found)
-    np.minimum(found, _MOST, out=found)
-    found *= factor
-    return found
+def scale_of(centre: NDArray[np.float32], spread: NDArray[np.float32], factor: NDArray[np.float32]) -> Scale:
+    """Of values that lie about a centre, so far apart; the factor is the root of what squared distances count."""
+    slope, most = factor / spread, _SPREADS * factor
+    return Scale(slope, -centre * slope, -most, most)
 
 
 def standard(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

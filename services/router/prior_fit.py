@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from sklearn.cluster import MiniBatchKMeans
 
 from services.router.kernel import Machine, drawn, fit_machine
-from services.router.prior import LEAST_SPREAD, Prior, points_of, without_heads
+from services.router.prior import LEAST_SPREAD, Prior, without_heads
 
 _PENALTY, _LANDMARKS, _COMPONENTS, _STRONGEST = 10.0, 1536, 4, 5  # of the machines that learn from outcomes
-_KEPT_PENALTY, _KEPT_LANDMARKS = 0.1, 512  # of the one that is kept
+_KEPT_PENALTY, _KEPT_LANDMARKS = 0.1, 320  # of the one that is kept
 _BATCH = 2048
 
 
@@ -35,7 +35,7 @@ def fit_prior(sources: Sequence[Source], landmarks: int = _KEPT_LANDMARKS) -> Pr
     everything = np.concatenate([source.embeddings for source in sources])
     facts = np.concatenate([source.lexical for source in sources])
     plain = without_heads(everything, facts)
-    points = points_of(plain.projected(everything), facts, plain.centre, plain.spread)
+    points = plain.points(plain.projected(everything), facts)
     ends = np.cumsum([len(source.scores) for source in sources])[:-1]
     machines = [_heads(own, source.scores) for own, source in zip(np.split(points, ends), sources, strict=True)]
     said = np.concatenate([machine.predict(points) for machine in machines], axis=1).astype(np.float64)

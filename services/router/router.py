@@ -1,7 +1,6 @@
 """The router as a whole: catalogue, policy, the decisions made lately and the log of how they turned out."""
 
 import asyncio
-from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -55,7 +54,7 @@ class Router:
         """A decision's id and its plan; errors as `Policy.plan`."""
         plan = self._policy.plan(query)
         if self._digest:
-            plan = replace(plan, group=self._digest.of(query.tenant, query.text))
+            plan = plan._replace(group=self._digest.of(query.tenant, query.text))
         return self._decisions.remember(plan, query.tenant), plan
 
     def assess(self, decision_id: str, signals: Signals) -> Assessment:

@@ -1,8 +1,8 @@
 """Prompts that a router was not fitted on: no others tell how far it may be trusted, as it knows the answers to those.
 
-A router keeps no prompt, but the points that the prompts it was fitted on make in its kernel's space, all of them up to
-1,024. The same prompt makes the same point; in MMLU the nearest of two different ones are 0.37 apart. Of the prompts
-that it was calibrated on it keeps digests, all of them: its bound holds on these whatever it does on others.
+A router keeps no prompt, but digests of all that it was fitted or calibrated on: its bound holds on the latter whatever
+it does on others. A file of before has none of the former, but the points that they make in its kernel's space, up to
+1,024 of them. The same prompt makes the same point; in MMLU the nearest of two different ones are 0.37 apart.
 """
 
 from collections.abc import Sequence
@@ -24,6 +24,8 @@ _MOST_MISSED = 0.05  # of what is left, that may have been fitted on without bei
 
 def fitted_on(artefact: Artefact, outcomes: Outcomes) -> NDArray[np.bool_]:
     """Which prompts are known to have been fitted on, or share a group with such a one, [n]."""
+    if artefact.fitted_prompts is not None:
+        return _of_groups(outcomes, np.isin(digests(outcomes.prompts), artefact.fitted_prompts))
     points = artefact.ensemble.points(outcomes.embeddings, np.stack([lexical(prompt) for prompt in outcomes.prompts]))
     distances, _ = KDTree(artefact.ensemble.landmarks).query(points, distance_upper_bound=_SAME)
     return _of_groups(outcomes, np.isfinite(distances))
@@ -52,8 +54,9 @@ def unseen(artefacts: Sequence[Artefact], outcomes: Outcomes, calibrated: bool =
     missed = 0.0
     for artefact in artefacts:
         known = fitted_on(artefact, outcomes)
-        kept = min(1.0, len(artefact.ensemble.landmarks) / artefact.facts.fitted_prompts)
-        missed += known.sum() * (1 / kept - 1)
+        if artefact.fitted_prompts is None:
+            kept = min(1.0, len(artefact.ensemble.landmarks) / artefact.facts.fitted_prompts)
+            missed += known.sum() * (1 / kept - 1)
         left &= ~known
         if calibrated:
             left &= ~calibrated_on(artefact, outcomes)

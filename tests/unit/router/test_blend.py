@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from services.router.blend import fit_blend, terms, unbent
+from services.router.blend import fit_blend, unbent, with_ease
 
 SCORES = np.array([0.5, 0.5], np.float32)
 
@@ -18,16 +18,22 @@ def outcomes(prompts: int) -> tuple[NDArray[np.float64], NDArray[np.float64], ND
     return said, (rng.uniform(size=(prompts, 2)) < chances).astype(np.float64), gain
 
 
+def terms(
+    said: NDArray[np.float64], chances: NDArray[np.float32], scores: NDArray[np.float32] = SCORES
+) -> NDArray[np.float32]:
+    found = np.concatenate((np.tile([1, 0, 0], (len(said), 1)), said, chances), axis=1).astype(np.float32)
+    return with_ease(found, said.astype(np.float32) @ scores)
+
+
 def expected(blend: NDArray[np.float32], said: NDArray[np.float64]) -> NDArray[np.float32]:
-    chances = np.zeros((len(said), 0), np.float32)
-    found: NDArray[np.float32] = terms(said.astype(np.float32), chances, SCORES) @ blend
+    found: NDArray[np.float32] = terms(said, np.zeros((len(said), 0), np.float32)) @ blend
     return found
 
 
 def test_unbent_leaves_what_members_expect() -> None:
     """The plain matrix gives the targets themselves, whatever domains there are."""
-    said = np.array([[0.2, 0.9], [0.7, -0.1]], np.float32)
-    found = terms(said, np.full((2, 3), 1 / 3, np.float32), SCORES) @ unbent(2, 3)
+    said = np.array([[0.2, 0.9], [0.7, -0.1]])
+    found = terms(said, np.full((2, 3), 1 / 3, np.float32)) @ unbent(2, 3)
     np.testing.assert_allclose(found, said, atol=1e-6)
 
 
@@ -71,7 +77,7 @@ def test_half_of_a_harm_is_what_came_of_prompts_so_easy() -> None:
     said = np.stack([ease, ease, np.zeros(2000)], axis=1)
     came = (rng.uniform(size=said.shape) < np.stack([ease, ease, harm], axis=1)).astype(np.float64)
     weights = np.array([0.5, 0.5, 0], np.float32)
-    found = terms(said.astype(np.float32), np.zeros((2000, 0), np.float32), weights)
+    found = terms(said, np.zeros((2000, 0), np.float32), weights)
     np.testing.assert_allclose(found @ fit_blend(said, came, weights, 0, 2000)[:, 2], harm / 2, atol=0.04)
 
 

@@ -11,10 +11,11 @@ from services.router.fit import Recipe, fit_artefact
 from services.router.least_bound import least_bound
 from services.router.predictor import Predictor
 from services.router.scored import InvalidOutcomes
-from services.router.unseen import calibrated_on, fitted_on, unseen
+from services.router.unseen import at, calibrated_on, fitted_on, unseen
 from tests.unit.router.test_fit import outcomes
 
 FITTED = outcomes(300, seed=1)
+OTHERS = replace(outcomes(300, seed=2), prompts=[f"another {place}" for place in range(300)])
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +36,13 @@ def test_the_fitted_half_is_known_and_nothing_else(fitted: Artefact) -> None:
     calibrated = fitted.calibration_losses[:, fitted.facts.models.index("weak")]
     familiar = np.sort(calibrated[np.isfinite(calibrated)])
     assert np.abs(np.sort(losses)[:, None] - familiar).min(axis=0).max() < 1e-5
-    assert not fitted_on(fitted, outcomes(300, seed=2)).any()
+    assert not fitted_on(fitted, OTHERS).any()
 
 
 def test_prompts_of_a_known_group_are_known(fitted: Artefact) -> None:
     """Another wording of what was fitted is no other question."""
     rows = np.flatnonzero(fitted_on(fitted, FITTED))[:1]
-    other = outcomes(20, seed=2)
+    other = at(OTHERS, np.arange(20))
     mixed = replace(
         other,
         prompts=[*other.prompts, FITTED.prompts[rows[0]]],
@@ -67,20 +68,23 @@ def test_the_calibrated_half_is_known_where_that_matters(fitted: Artefact) -> No
 
 
 def test_a_file_of_before_does_not_tell_what_it_was_calibrated_on(fitted: Artefact, tmp_path: Path) -> None:
-    """It loads as it did, and leaves out what it was fitted on."""
+    """It loads as it did, and leaves out what it was fitted on, by its landmarks."""
     path = tmp_path / "before.safetensors"
-    replace(fitted, calibration_prompts=None).save(path)
+    replace(fitted, calibration_prompts=None, fitted_prompts=None).save(path)
     before = load_artefact(path)
     assert before.calibration_prompts is None
+    assert before.fitted_prompts is None
+    assert (fitted_on(before, FITTED) == fitted_on(fitted, FITTED)).all()
     assert len(unseen([before], FITTED, calibrated=True).prompts) == len(before.calibration_losses)
 
 
 def test_where_not_all_are_kept_many_known_ones_are_refused(fitted: Artefact) -> None:
-    """Of a router that keeps a tenth of what it was fitted on the others cannot be told apart."""
-    large = replace(fitted, facts=replace(fitted.facts, fitted_prompts=10 * fitted.facts.fitted_prompts))
+    """Of a file of before that keeps a tenth of what it was fitted on the others cannot be told apart."""
+    facts = replace(fitted.facts, fitted_prompts=10 * fitted.facts.fitted_prompts)
+    large = replace(fitted, facts=facts, fitted_prompts=None)
     with pytest.raises(InvalidOutcomes, match=r"got 150 of 300 prompts .* and about 1350 more, expected others"):
         unseen([fitted, large], FITTED)
-    assert len(unseen([large], outcomes(300, seed=2)).prompts) == 300
+    assert len(unseen([large], OTHERS).prompts) == 300
 
 
 @pytest.mark.parametrize("confidence", [None, 0.9])
