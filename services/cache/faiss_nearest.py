@@ -40,7 +40,7 @@ class ExactNearest:
 
     kind = "exact"
     costly = False
-    made_for = 0  # it may grow to what is large, whatever it began with
+    made_for = 0  # it may grow as far as others, whatever it began with
     _dropped_at = _ROWS_DROPPED_AT
 
     def __init__(self, index: Any) -> None:
@@ -146,6 +146,7 @@ class ScannedNearest(ExactNearest):
     def __init__(self, index: Any, codes: Any) -> None:
         super().__init__(index)
         self._codes = codes  # in the order of the index
+        self.made_for = len(self)
 
     @classmethod
     def of(cls, stored: Vectors, dimension: int) -> "ScannedNearest":
@@ -161,7 +162,7 @@ class ScannedNearest(ExactNearest):
     @property
     def outgrown(self) -> bool:
         """Whether there are so many vectors by now that another index would do better."""
-        return len(self) - len(self._gone) >= nearest.LARGE
+        return len(self) - len(self._gone) >= min(nearest.LARGE, nearest.GROWN * self.made_for)
 
     @property
     def bytes(self) -> int:
@@ -173,7 +174,10 @@ class ScannedNearest(ExactNearest):
         faiss.omp_set_num_threads(1)  # per thread, and one query gains nothing from a second one
         wanted, query = k + len(self._gone), vector[np.newaxis]
         ((nearest_first,), (places,)) = self._codes.search(query, max(_WEIGHED, k) + len(self._gone))
-        if places[-1] < 0 or nearest_first[k - 1] - nearest_first[-1] < _ALIKE:
+        if places[-1] < 0:
+            return super().search(vector, k)
+        there = nearest_first[~np.isin(self._held[places], list(self._gone))] if self._gone else nearest_first
+        if there[k - 1] - nearest_first[-1] < _ALIKE:
             return super().search(vector, k)
         likely = np.zeros(len(self), np.bool_)
         likely[places] = True
@@ -194,9 +198,7 @@ class ScannedNearest(ExactNearest):
         super()._drop_gone()
         before = self._codes.ntotal
         self._codes.remove_ids(faiss.IDSelectorBatch(places))
-        packer = self._codes.get_CodePacker()
-        blocks = -(-len(self) // packer.nvec)
-        _clear(packer, self._codes.codes.get(), blocks, range(len(self), before))
+        _clear(self._codes.get_CodePacker(), self._codes.codes.get(), len(self), before)
 
 
 class ClusteredNearest:
@@ -327,7 +329,7 @@ class ClusteredNearest:
         self._gone.clear()
         for one, size in enumerate(before):
             left = lists.list_size(one)
-            _clear(lists.packer, lists.get_codes(one), -(-left // lists.n_per_block), range(left, size))
+            _clear(lists.packer, lists.get_codes(one), left, size)
 
     def vectors(self) -> Vectors:
         """All vectors, as it holds them."""
@@ -351,13 +353,14 @@ def _sample(count: int, most: int) -> npt.NDArray[np.int64]:
     return np.sort(np.random.default_rng(0).choice(count, min(count, most), replace=False))
 
 
-def _clear(packer: Any, codes: Any, blocks: int, slots: range) -> None:
-    """Clears codes that were removed from the last of so many blocks.
+def _clear(packer: Any, codes: Any, left: int, before: int) -> None:
+    """Clears what is left of removed codes: of so many before, in the block where those that are left end.
 
     FAISS 1.15.1 leaves their bits behind the end, and writes the next code over them with "or".
     """
-    if blocks and slots:
-        held = faiss.rev_swig_ptr(codes, blocks * packer.block_size).reshape(blocks, -1)
+    whole, used = divmod(left, packer.nvec)
+    if used:
+        block = faiss.rev_swig_ptr(codes, (whole + 1) * packer.block_size)[np.newaxis, whole * packer.block_size :]
         nothing = np.zeros(packer.code_size, np.uint8)
-        for slot in slots[: blocks * packer.nvec - slots.start]:
-            packer.pack_1(nothing, slot, held)
+        for place in range(used, min(before - whole * packer.nvec, packer.nvec)):
+            packer.pack_1(nothing, place, block)

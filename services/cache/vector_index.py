@@ -21,6 +21,7 @@ from services.cache.search_device import SearchDevice
 from services.cache.snapshots import Snapshots
 
 _CHANGED = 0.1  # part of a large index that changes before it is written again
+_WORTH_CODES = 100  # searches since an index was read: some hundreds save what making its codes takes
 
 
 class VectorSource(Protocol):
@@ -48,6 +49,7 @@ class _Built:
     """The index of a space, the one that is being made for it, and what changed meanwhile and since written."""
 
     index: Nearest
+    searches: int = 0  # since it was read
     making: Future[Nearest] | None = None
     changes: list[tuple[int, npt.NDArray[np.float32] | None]] = field(default_factory=list)
     unwritten: int = 0
@@ -73,6 +75,7 @@ class VectorIndex:
         self._held: set[str] = set()  # tenants
         self.bytes = 0  # of all indexes built now
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="cache-index")
+        self._coding: Future[Nearest] | None = None  # the codes that were made last, or are being made
 
     def warm(self) -> None:
         """Reads the large indexes that were written, those that fit, so that no search waits for it."""
@@ -151,6 +154,9 @@ class VectorIndex:
             self._tend(space, built)
         else:
             self._settle(built)
+            if built.making is None and built.searches >= _WORTH_CODES and built.index.outgrown:
+                self._tend(space, built)
+        built.searches += 1
         self._built.move_to_end(space)
         self._fit(space)
         return built
@@ -178,6 +184,9 @@ class VectorIndex:
     def _tend(self, space: Space, built: _Built) -> None:
         """Has an index made anew, or written, where it is time to."""
         if built.index.outgrown and len(built.index) >= built.not_before:
+            if len(built.index) < nearest.LARGE:
+                self._code(built)
+                return
             self._store.settle()  # what is in a file must not be lost to a power cut and its number given to another
             vectors = built.index.vectors()
             built.making = self._maker.submit(self._make, space, vectors)
@@ -190,9 +199,13 @@ class VectorIndex:
             built.unwritten = 0
             self._maker.submit(self._snapshots.save, space, built.index.copy())
 
+    def _code(self, built: _Built) -> None:
+        """Has an index with codes made where that pays, one at a time: spaces may take turns in memory."""
+        if built.searches >= _WORTH_CODES and (self._coding is None or self._coding.done()):
+            vectors = built.index.vectors()
+            built.making = self._coding = self._maker.submit(ScannedNearest.of, vectors, vectors.matrix.shape[1])
+
     def _make(self, space: Space, vectors: Vectors) -> Nearest:
-        if len(vectors.sequences) < nearest.LARGE:
-            return ScannedNearest.of(vectors, vectors.matrix.shape[1])
         made = DeviceNearest.made(self._device, vectors) or ClusteredNearest.of(vectors)
         self._snapshots.save(space, made)
         return made

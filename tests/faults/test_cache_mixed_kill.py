@@ -11,7 +11,7 @@ import grpc
 from fulcrum.cache.v1 import cache_service_pb2 as pb
 from fulcrum.cache.v1.cache_service_pb2_grpc import CacheServiceStub
 
-from services.cache import nearest
+from services.cache import faiss_nearest, nearest, vector_index
 from services.cache.__main__ import main
 from tests.faults.cache_model import Known, Model, said, vector
 from tests.faults.test_cache_kill import FORKS, SOON_S, environment, port, serve
@@ -25,8 +25,9 @@ PARAPHRASE = "Please, {}"
 
 
 def serve_small(log: Path, variables: dict[str, str]) -> None:
-    """A server whose indexes are large at once."""
+    """A server whose indexes have codes soon, and are large at once."""
     nearest.SCANNED, nearest.LARGE = SCANNED, LARGE
+    vector_index._WORTH_CODES, faiss_nearest._WEIGHED = 3, 20
     serve(log, variables)
 
 

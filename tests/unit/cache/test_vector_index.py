@@ -178,37 +178,105 @@ def test_a_large_partition_changes_its_method(tmp_path: Path) -> None:
     index.close()
 
 
-def test_a_partition_of_some_size_has_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are made behind its back, find the same in part of the time, leave no file, and give way to clusters."""
-    monkeypatch.setattr(nearest, "LARGE", 2300)
-    stored, rng = Stored(64), np.random.default_rng(5)
-    topics = rng.standard_normal((40, 64))
-    matrix = (np.repeat(topics, 60, 0) + 0.8 * rng.standard_normal((2400, 64))).astype(np.float32)
+def topics(count: int, dimension: int = 64) -> np.ndarray:
+    """Vectors of which sixty at a time are about the same."""
+    rng = np.random.default_rng(5)
+    spread = np.repeat(rng.standard_normal((count // 60 + 1, dimension)), 60, 0)[:count]
+    matrix = (spread + 0.8 * rng.standard_normal((count, dimension))).astype(np.float32)
     matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
     rng.shuffle(matrix)
-    stored.of_space[HERE] = dict(enumerate(matrix[:1990]))
-    index = VectorIndex(stored, Snapshots(tmp_path), FREE, NONE)
+    return matrix
 
-    def near() -> list[list[tuple[int, float]]]:
-        return [index.search(HERE, vector, 16) for vector in matrix[:1990:10]]
+
+def test_a_partition_of_some_size_has_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are made behind its back once it is searched often, find the same, leave no file, give way to clusters."""
+    monkeypatch.setattr(nearest, "LARGE", 2300)
+    stored, matrix = Stored(64), topics(2400)
+    stored.of_space[HERE] = dict(enumerate(matrix[:2010]))
+    index = VectorIndex(stored, Snapshots(tmp_path), FREE, NONE)
 
     def kind() -> type:
         index._maker.submit(len, "").result()
         index.search(HERE, matrix[0], 1)
         return type(index._built[HERE].index)
 
-    before = near()
+    def near() -> list[list[tuple[int, float]]]:
+        return [index.search(HERE, vector, 16) for vector in matrix[:1960:10]]
+
+    for _ in range(50):
+        index.search(HERE, matrix[0], 1)
     assert kind() is ExactNearest
-    for number in range(1990, 2010):
-        index.add(HERE, number, matrix[number])
+    before = near()
     assert kind() is ScannedNearest
-    index.remove(HERE, list(range(1990, 2010)))
-    assert sum(one == other for one, other in zip(before, near(), strict=True)) >= 0.98 * len(before)
+    exact = ExactNearest.of(stored.of(HERE), 64)
+    assert index._built[HERE].index.bytes == exact.bytes + 2010 * 16
+    weighed_all = 0
+
+    def all_of_them(one: ExactNearest, vector: np.ndarray, k: int) -> list[tuple[int, float]]:
+        nonlocal weighed_all
+        weighed_all += 1
+        return exact.search(vector, k)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ExactNearest, "search", all_of_them)
+        assert sum(one == other for one, other in zip(before, near(), strict=True)) >= 0.98 * len(before)
+    assert weighed_all < 0.1 * len(before)
     assert list(tmp_path.iterdir()) == []
     for number in range(2010, 2330):
         index.add(HERE, number, matrix[number])
     assert kind() is ClusteredNearest
     index.close()
+
+
+def test_partitions_that_take_turns_in_memory_have_no_codes_made() -> None:
+    """What is dropped before it was searched often costs no more than reading it, and nothing waits to be made."""
+    stored = Stored(64)
+    spaces = [Space(Partition("t", bytes([number])), DIGEST) for number in range(6)]
+    for space in spaces:
+        stored.of_space[space] = dict(enumerate(topics(2100)))
+    index = VectorIndex(stored, Snapshots(Path("nowhere")), 3 * 2100 * 150, NONE)
+    for _ in range(5):
+        for space in spaces:
+            index.search(space, stored.of_space[space][0], 16)
+    assert stored.reads == 30
+    assert index._coding is None
+    index._maker.submit(time.sleep, 0.3)
+    for space in spaces[:3] * 200:
+        index.search(space, stored.of_space[space][0], 16)
+    assert index._maker._work_queue.qsize() <= 1
+    index.close()
+
+
+def test_neighbours_about_to_be_dropped_hide_none_of_a_template() -> None:
+    """Whether codes can tell those wanted is judged by those that are still there."""
+    rng = np.random.default_rng(0)
+
+    def about(centre: np.ndarray, count: int, spread: float) -> np.ndarray:
+        near = centre * np.sqrt(384) + spread * rng.standard_normal((count, 384))
+        return np.asarray(near / np.linalg.norm(near, axis=1, keepdims=True), np.float32)
+
+    asked, aside = about(np.zeros(384), 2, 1.0)
+    aside = 0.8 * asked + 0.6 * aside
+    matrix = np.concatenate(
+        (about(asked, 200, 0.2), about(aside / np.linalg.norm(aside), 1500, 0.15), about(np.zeros(384), 2000, 1.0))
+    )
+    index = scanned(Vectors(np.arange(3700), matrix))
+    index.remove(np.arange(200))
+    right = 200 + np.argsort(-(matrix[200:] @ asked))[:16]
+    assert len({one for one, _ in index.search(asked, 16)} & {*right.tolist()}) >= 15
+
+
+def test_codes_are_cleared_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAISS's own check of a place within its codes counts bytes: vectors far beyond have to be cleared as well."""
+    monkeypatch.setattr(faiss_nearest, "_WEIGHED", 8)
+    monkeypatch.setattr(faiss_nearest, "_ALIKE", -1.0)
+    matrix = topics(17_000)
+    index = scanned(Vectors(np.arange(17_000), matrix))
+    index.remove(np.arange(16_700, 17_000))
+    index.add(Vectors(np.arange(20_000, 20_300), matrix[:300]))
+    assert [{one for one, _ in index.search(matrix[at], 2)} for at in range(300)] == [
+        {at, 20_000 + at} for at in range(300)
+    ]
 
 
 @pytest.mark.usefixtures("small")
