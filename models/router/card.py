@@ -23,7 +23,7 @@ language: en
 Predicts, from a prompt's embedding and {lexical} facts about its words, how likely each reference model answers well
 and how likely `{cheap}` is wrong where `{strong}` is right: a kernel machine on {landmarks} landmarks, averaged with
 what each of {domains} domains says and with a line. {kilobytes} KB, no code in it: `services/router/artefact.py` says
-what it holds.
+what it holds: no prompt, but a 64-bit digest of each that it was fitted or calibrated on.
 
 Fitted by `python -m models.router.build` on {fitted:,} prompts of `models/outcomes.jsonl.gz`, calibrated on
 {calibrated:,} others; no question is in both, in any wording. Embeddings of any encoder but all-MiniLM-L6-v2 in

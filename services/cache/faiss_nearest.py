@@ -135,7 +135,7 @@ class ExactNearest:
 
 
 class ScannedNearest(ExactNearest):
-    """What `ExactNearest` is, but that of 5,000 neighbours one may be another, in half of the time.
+    """What `ExactNearest` is, but for a neighbour in some thousands, in half of the time at 4,000 vectors.
 
     Beside each vector it has a code of four bits for each two dimensions, which FAISS's fast scan reads: the best 128
     are weighed in full, and all where codes cannot tell those wanted from the last of them.

@@ -19,11 +19,11 @@ from services.router.kernel import Machine, drawn, fit_machine, left_out
 from services.router.prior import LEXICAL_SCALE, Prior, Scale, scale_of, standard
 
 _HEAD_SCALE, _PENALTY, _FOLDS = 0.1, 3.0, 20
-_FEW_LANDMARKS, _LANDMARKS = 512, 1024  # all prompts up to the one, from there half of them up to the other
+_FEW_LANDMARKS, _LANDMARKS = 512, 1024  # half of the prompts within these, or all there are
 _LINE_PENALTY, _LINE_SHARE = 12.0, 0.2
 _DOMAIN_PENALTY, _LEAST_OF_DOMAIN = 0.3, 5  # prompts that make a domain
 NEAREST, _LEAST_SIMILARITY = 20, np.array(1e-30, np.float32)
-_ONE = np.array((1, 0, 0), np.float32)
+_CONSTANT = np.array((1, 0, 0), np.float32)  # what `with_ease` sets ease and its square beside
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Ensemble:
     def _machine(self) -> Machine:
         """Says what `services.router.blend.with_ease` expects: 1, twice nothing, then the outputs."""
         coefficients = np.pad(self.coefficients, ((0, 0), (3, 0)))
-        return Machine(self.landmarks, coefficients, np.concatenate((_ONE, self.offset)), len(self.centre))
+        return Machine(self.landmarks, coefficients, np.concatenate((_CONSTANT, self.offset)), len(self.centre))
 
     @cached_property
     def _scale(self) -> Scale:
@@ -64,7 +64,7 @@ class Ensemble:
     @cached_property
     def _ease(self) -> NDArray[np.float32]:
         """What each of the machine's outputs counts for how easy a prompt is."""
-        return np.concatenate((0 * _ONE, self.scores, self.domain_targets.dot(self.scores)))
+        return np.concatenate((np.zeros(3, np.float32), self.scores, self.domain_targets.dot(self.scores)))
 
     @cached_property
     def _bend(self) -> NDArray[np.float32]:

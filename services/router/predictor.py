@@ -66,7 +66,7 @@ class Predictor:
         self._artefact = artefact
         least = artefact.calibration_least_nearness
         self._least_nearness = -math.inf if least is None else float(least[0])
-        self._least_similarity = np.array(math.exp(self._least_nearness), np.float32)
+        self._least_similarity = np.array(math.exp(min(self._least_nearness, 0.0)), np.float32)
 
     def cascades(self, model: str, cost_ratio: float) -> Sequence[Cascade]:
         """Asking this model before the default, at a share of its cost, by each signal that enough is known of."""

@@ -20,7 +20,7 @@ from tests.kernels.driver_fake import InterpretedDriver
 from tests.unit.cache.test_vector_index import HERE, Stored, unit
 
 ROOM = 10**6
-LARGE = 200  # and one less, so that one may go
+LARGE = 200  # vectors of a scope; it stays large when one of them goes
 
 
 @pytest.fixture

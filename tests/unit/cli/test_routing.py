@@ -71,7 +71,7 @@ def test_a_page_shows_what_the_router_gives(fitted: Path, tmp_path: Path, capsys
 
 def test_explains_a_prompt(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The choice comes with domain, uncertainty and the limit that decided; a bound of 0 leaves the default."""
-    cases = ((EASY.format("land number 8"), "0.05", "small"), (HARD.format("9th", 77), "0", "large"))
+    cases = ((EASY.format("land 0 of 241"), "0.05", "small"), (HARD.format("9th", 77), "0", "large"))
     for prompt, bound, chosen in cases:
         main(["router", "explain", str(fitted), prompt, "--max-quality-loss", bound])
         told = capsys.readouterr().out

@@ -131,3 +131,14 @@ def test_left_out_predictions_are_those_of_a_fit_without_the_fold() -> None:
     kept = np.flatnonzero(np.arange(60) % 20 != 5)
     without = fit_machine(embeddings[kept], outputs[kept], 1.0, embeddings[kept], straight=2)
     np.testing.assert_allclose(apart[5::20, 0], without.predict(embeddings[5::20])[:, 0], atol=0.03)
+
+
+def test_half_of_many_prompts_are_landmarks() -> None:
+    """All of few are; then 512, half of them, and 1,024 at most."""
+    rng = np.random.default_rng(12)
+    for count, landmarks in ((300, 300), (900, 512), (1200, 600), (2300, 1024)):
+        embeddings, lexical = prompts(count, 13)
+        scores = rng.uniform(size=(count, 1))
+        near = embeddings, lexical
+        ensemble, _ = fit_ensemble(without_heads(*near), *near, scores, ["one"] * count, 1)
+        assert len(ensemble.landmarks) == landmarks
