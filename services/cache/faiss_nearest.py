@@ -1,5 +1,6 @@
 """Nearest neighbours on the CPU, by the method that suits their number; the one file that knows FAISS."""
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -176,8 +177,8 @@ class ScannedNearest(ExactNearest):
         ((nearest_first,), (places,)) = self._codes.search(query, max(_WEIGHED, k) + len(self._gone))
         if places[-1] < 0:
             return super().search(vector, k)
-        there = nearest_first[~np.isin(self._held[places], list(self._gone))] if self._gone else nearest_first
-        if there[k - 1] - nearest_first[-1] < _ALIKE:
+        there = (at for at, one in enumerate(self._held[places].tolist()) if one not in self._gone)
+        if nearest_first[next(islice(there, k - 1, None))] - nearest_first[-1] < _ALIKE:
             return super().search(vector, k)
         likely = np.zeros(len(self), np.bool_)
         likely[places] = True
