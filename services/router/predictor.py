@@ -135,7 +135,7 @@ class Predictor:
         loss = dict(zip(models, found[len(models) :], strict=True))
         loss[self._facts.default_model] = 0.0
         return Prediction(
-            quality=dict(zip(models, found, strict=False)),
+            quality=dict(zip(models, found[: len(models)], strict=True)),
             loss=loss,
             unfamiliar=self._unfamiliar(len(text), float(np.maximum.reduce(self._centroids.dot(embedding))), similar),
         )
