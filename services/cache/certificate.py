@@ -22,7 +22,9 @@ class Certificate:
         self.penalties = [0.0 for _ in self._rates]  # -log of what the audits left of each stake
 
     def audited(self, propensity: float) -> None:
-        """Takes in an audit, as one whose verdict is wrong."""
+        """Takes in an audit, as one whose verdict is wrong; one that had to be stands for nothing that was served."""
+        if propensity == 1:
+            return
         for i, rate in enumerate(self._rates):
             self.penalties[i] += _penalty(propensity, rate)
 

@@ -40,9 +40,9 @@ class Votes(NamedTuple):
 def favoured(similarities: Sequence[float], answers: Sequence[int], place: int | None = None) -> Votes:
     """What neighbours, nearest first and each with its answer, vote for; or the votes for the answer at `place`."""
     first, exp = similarities[0], math.exp
-    below = [similarity - first for similarity in similarities]
     sharp, flat = dict.fromkeys(answers, 0.0), dict.fromkeys(answers, 0.0)
-    for answer, difference in zip(answers, below, strict=True):
+    for answer, similarity in zip(answers, similarities, strict=True):
+        difference = similarity - first
         sharp[answer] += exp(_SHARP * difference)
         flat[answer] += exp(_FLAT * difference)
     chosen = max(sharp, key=sharp.__getitem__) if place is None else answers[place]
@@ -60,12 +60,8 @@ def weigh(
     place, sharp, flat = votes
     answer, nearest = answers[place], similarities[place]
     same = [s for s, other in zip(similarities, answers, strict=True) if other == answer]
-    rival = similarities[-1] - 0.02
-    if len(same) < len(answers):
-        for other, similarity in zip(answers, similarities, strict=True):
-            if other != answer:
-                rival = similarity
-                break
+    others = (s for s, other in zip(similarities, answers, strict=True) if other != answer)
+    rival = similarities[-1] - 0.02 if len(same) == len(answers) else next(others)
     judged, above = record.right + record.wrong, 4 * (nearest - 0.75)
     return (
         1.0,

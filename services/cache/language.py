@@ -75,20 +75,19 @@ def is_english(text: str) -> bool:
     A text that holds neither is taken for another language: it is not answered by a similar prompt, which is safe.
     """
     text = text[:2000]
-    plain = text.isascii()
-    if not plain:
+    lower = text.lower()
+    if text.isascii():  # the words, of what the sketch asks for as well
+        tokens = tokens_of(text)[1]
+        if len(_ENGLISH.intersection(tokens)) * _PER_EVIDENCE >= len(tokens) and _OTHERS.isdisjoint(tokens):
+            return True
+        words = [word for word in tokens if len(word) > 1 and word[0].isalpha()]
+    else:
         letters = [character for character in text if character.isalpha()]
         foreign = sum(ord(character) > _LAST_LATIN for character in letters)
         if foreign > _FOREIGN_LETTERS * len(letters):
             return False
-    lower = text.lower()
-    if plain:  # the same, of what the sketch asks for as well
-        words = [word for word in tokens_of(text)[1] if len(word) > 1 and word[0].isalpha()]
-    else:
         words = _WORD.findall(lower)
     english, enough = len([word for word in words if word in _ENGLISH]), len(words) / _PER_EVIDENCE
-    if plain and _OTHERS.isdisjoint(words) and english >= enough:
-        return True
     english += _PAIRS.search(lower) is not None
     others = sum(word in _OTHERS or not word.isascii() for word in words)
     return english >= max(others + (others > 0), enough)
