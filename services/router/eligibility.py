@@ -1,12 +1,13 @@
 """Which models may answer at all: names, tools, context, time and money, each refusal saying what would do."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from services.chassis.errors import FailedPrecondition, FulcrumError, InvalidField, NotFound
 from services.router.catalogue import Catalogue, Model
-from services.router.prices import MachinePrice
+from services.router.prices import ListPrice, MachinePrice, Price
 from services.router.query import Query
 
 
@@ -33,7 +34,15 @@ class Eligibility:
         self._catalogue = catalogue
         self._expected_output_tokens = expected_output_tokens
         self.default_model = catalogue.default.name
-        self._known_of = {one.name: (one.price, one.bytes_per_token, self._said(one)) for one in catalogue.models}
+        self._flat: list[tuple[str, float, float, float, int]] = []
+        self._other_prices: list[tuple[str, Price, float, int]] = []
+        for one in catalogue.models:
+            price, counted = one.price, (one.bytes_per_token, self._said(one))
+            if isinstance(price, ListPrice) and not price.tiers:
+                rates = price.input_usd_per_million_tokens, price.output_usd_per_million_tokens
+                self._flat.append((one.name, *rates, *counted))
+            elif price:
+                self._other_prices.append((one.name, price, *counted))
         self._timed = any(one.speed or isinstance(one.price, MachinePrice) for one in catalogue.models)
         self._bytes_per_token = {one.bytes_per_token for one in catalogue.models}
         self._least_context = min(one.context_tokens for one in catalogue.models)
@@ -51,9 +60,9 @@ class Eligibility:
             names = self._with_tools(names)
         if max(counted.values()) + (query.max_output_tokens or 1) > self._least_context:
             names = self._within_context(query, names, counted)
-        fresh = cost = self._costs(query, names, counted)
+        fresh = cost = self._costs(query, counted)
         if query.cached_prefix_tokens and query.current_model in fresh:
-            cost = fresh | self._costs(query, (query.current_model,), counted, query.cached_prefix_tokens)
+            cost = fresh | self._cost_of_current(query, counted)
         seconds = self._seconds(query, names, counted) if self._timed or query.speeds else {}
         if query.objective.max_latency_s is not None:
             names = _within_latency(query.objective.max_latency_s, names, seconds)
@@ -83,6 +92,9 @@ class Eligibility:
     def _said(self, model: Model) -> int:
         return model.expected_output_tokens or self._expected_output_tokens
 
+    def _output_tokens(self, model: Model, query: Query) -> int:
+        return min(self._said(model), query.max_output_tokens or sys.maxsize)
+
     def _named(self, query: Query) -> tuple[str, ...]:
         objective = query.objective
         if not query.names_models:
@@ -111,31 +123,36 @@ class Eligibility:
         given, text_bytes = query.input_tokens, query.input_bytes or len(query.text.encode("utf-8", "replace"))
         return {each: given or round(text_bytes / each) or 1 for each in self._bytes_per_token}
 
-    def _costs(
-        self, query: Query, names: Iterable[str], counted: Mapping[float, int], cached_tokens: int = 0
-    ) -> dict[str, int]:
-        """Of those priced, where they hold so many tokens of the prompt."""
-        most, found = query.max_output_tokens, {}
-        for name in names:
-            price, bytes_per_token, said = self._known_of[name]
-            if price:
-                tokens = counted[bytes_per_token]
-                output_tokens = most if most and most < said else said
-                found[name] = price.cost_nano_usd(tokens, output_tokens, cached_tokens and min(cached_tokens, tokens))
+    def _costs(self, query: Query, counted: Mapping[float, int]) -> dict[str, int]:
+        """Of all priced, if they held nothing of the prompt: as their prices say, in half the time of asking them."""
+        most = query.max_output_tokens or sys.maxsize
+        found = {
+            name: round((of_input * counted[bytes_per_token] + of_output * (said if said < most else most)) * 1_000)
+            for name, of_input, of_output, bytes_per_token, said in self._flat
+        }
+        for name, price, bytes_per_token, said in self._other_prices:
+            found[name] = price.cost_nano_usd(counted[bytes_per_token], min(said, most), 0)
         return found
+
+    def _cost_of_current(self, query: Query, counted: Mapping[float, int]) -> dict[str, int]:
+        """Where it holds a prefix of the prompt."""
+        model = self._catalogue[query.current_model]
+        input_tokens, output_tokens = counted[model.bytes_per_token], self._output_tokens(model, query)
+        cost = model.cost_nano_usd(input_tokens, output_tokens, query.cached_prefix_tokens)
+        return {} if cost is None else {model.name: cost}
 
     def _seconds(self, query: Query, names: Iterable[str], counted: Mapping[float, int]) -> Mapping[str, float]:
         """Of those whose speed is known, as measured, said or, on a machine of ours, of the reference engine."""
         found = {}
         for name in names:
-            price, bytes_per_token, said = self._known_of[name]
-            output_tokens = min(query.max_output_tokens or said, said)
-            if speed := query.speeds.get(name, self._catalogue[name].speed):
+            model = self._catalogue[name]
+            output_tokens = self._output_tokens(model, query)
+            if speed := query.speeds.get(name, model.speed):
                 found[name] = speed.seconds(output_tokens)
-            elif isinstance(price, MachinePrice):
-                tokens = counted[bytes_per_token]
+            elif isinstance(model.price, MachinePrice):
+                tokens = counted[model.bytes_per_token]
                 held = min(query.cached_prefix_tokens, tokens) if name == query.current_model else 0
-                found[name] = price.seconds(tokens, output_tokens, held)
+                found[name] = model.price.seconds(tokens, output_tokens, held)
         return found
 
     def _with_tools(self, names: Sequence[str]) -> tuple[str, ...]:

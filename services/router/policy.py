@@ -112,7 +112,7 @@ class Policy:
         self._predictor.check(query.vector)
         prediction = self._predictor.predict(query.text, values)
         if self._shift:
-            losses = [prediction.loss[one] for one in self._calibrated]
+            losses = list(map(prediction.loss.__getitem__, self._calibrated))
             self._shift.seen(sum(losses) / len(losses) if losses and not prediction.unfamiliar else math.inf)
         return prediction
 
