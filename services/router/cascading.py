@@ -7,7 +7,7 @@ from functools import lru_cache
 from services.router.calibration import counted
 from services.router.cascade import Cascade
 from services.router.catalogue import Model
-from services.router.eligibility import Candidate
+from services.router.eligibility import Candidates
 from services.router.predictor import Prediction, Predictor
 from services.router.query import Goal, Objective, Query
 from services.router.risk import Check
@@ -22,21 +22,21 @@ class Paired:
     cascade: Cascade
     threshold: float
 
-    def check(self, query: Query, first: Candidate, strongest: Candidate, prediction: Prediction) -> Check | None:
+    def check(self, query: Query, first: str, ranked: Candidates, prediction: Prediction) -> Check | None:
         """What the first model's answer has to pass, where asking for it pays and both may be asked; else None."""
-        objective, cost, most = query.objective, first.cost_nano_usd, strongest.cost_nano_usd
+        strongest, objective = ranked.names[0], query.objective
+        cost, most = ranked.cost_nano_usd.get(first), ranked.cost_nano_usd.get(strongest)
         if query.needs_tools or cost is None or most is None:
             return None
         repeats = self.cascade.repeats
         if objective.max_cost_nano_usd is not None and cost * (1 + repeats) + most > objective.max_cost_nano_usd:
             return None
         rounds = 2 if repeats else 1  # repeats run side by side, once the answer is there
-        both_s = (
-            None if first.seconds is None or strongest.seconds is None else rounds * first.seconds + strongest.seconds
-        )
+        first_s, strongest_s = ranked.seconds.get(first), ranked.seconds.get(strongest)
+        both_s = None if first_s is None or strongest_s is None else rounds * first_s + strongest_s
         if objective.max_latency_s is not None and (both_s is None or both_s > objective.max_latency_s):
             return None
-        return self.cascade.check(prediction.loss[first.name], self.threshold, cost / most)
+        return self.cascade.check(prediction.loss[first], self.threshold, cost / most)
 
 
 class Cascades:
@@ -50,7 +50,7 @@ class Cascades:
         self._paired = lru_cache(256)(self._paired_of)
 
     def paired(
-        self, query: Query, fitted: Sequence[Candidate], strongest: Candidate, names: tuple[str, ...], in_order: bool
+        self, query: Query, fitted: Sequence[str], strongest: str, names: tuple[str, ...], in_order: bool
     ) -> Paired | None:
         """Both steps under one threshold, where the caller waits and that is known to cost less than routing alone.
 
@@ -67,9 +67,9 @@ class Cascades:
         objective = query.objective
         if not objective.whole_answer or objective.goal is not Goal.CHEAPEST:
             return None
-        if not in_order or not strongest.model.is_default:
+        if not in_order or strongest != self._default.name:
             return None
-        return self._paired(fitted[0].name, names, *counted(objective.max_quality_loss, objective.confidence))
+        return self._paired(fitted[0], names, *counted(objective.max_quality_loss, objective.confidence))
 
     def warm(self, names: tuple[str, ...], objective: Objective) -> None:
         """Works out both steps for callers who wait, of rivals in one order."""

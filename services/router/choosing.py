@@ -1,6 +1,6 @@
 """Which of the models that may answer does: the best by the goal of those whose predicted loss keeps the bound."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from services.router.calibration import Calibration
 from services.router.cascading import Cascades
 from services.router.conversation import leaning
 from services.router.drift import HarmWatches, ShiftWatch
-from services.router.eligibility import Candidate, Eligibility
+from services.router.eligibility import Candidates, Eligibility
 from services.router.explanation import expected, limit, percent, rank
 from services.router.goals import MEASURES, Measure, better
 from services.router.order import Rivalry
@@ -30,7 +30,7 @@ _PROMISING = frozenset({*_WITHIN.values(), Reason.NO_CHEAPER_FITS, Reason.CACHED
 class Choice(NamedTuple):
     """A model, why it is chosen, what its answer has to pass if anything, and `contested` as in a plan."""
 
-    model: Candidate
+    model: str
     reason: Reason
     why: str
     check: Check | None = None
@@ -69,42 +69,45 @@ class Choosing:
         if in_order and objective.goal is Goal.CHEAPEST:
             self._cascades.warm(names, objective)
 
-    def choose(self, query: Query, ranked: Sequence[Candidate], prediction: Prediction | None) -> Choice:
+    def choose(self, query: Query, ranked: Candidates, prediction: Prediction | None) -> Choice:
         """Among candidates of which the first is the strongest."""
-        strongest = ranked[0]
-        if len(ranked) == 1:
+        strongest = ranked.names[0]
+        if len(ranked.names) == 1:
             return Choice(strongest, Reason.ONLY_CANDIDATE, "the only model that the request and its objective leave")
         if query.answers_tool_call:
             return self._going_on(query, ranked)
         if query.vector is None:
-            why = f"{rank(strongest)}, as there is no embedding to predict from"
+            why = f"{self._rank(strongest)}, as there is no embedding to predict from"
             return Choice(strongest, Reason.NO_EMBEDDING, why)
         if prediction is None or self._predictor is None:
-            return Choice(strongest, Reason.NO_PREDICTOR, f"{rank(strongest)}, as no predictor is fitted")
+            return Choice(strongest, Reason.NO_PREDICTOR, f"{self._rank(strongest)}, as no predictor is fitted")
         measure = MEASURES[query.objective.goal]
         preferred = better(measure, ranked, prediction)
-        fitted = {one.name: one for one in preferred if one.name in self._calibrated}
+        fitted = [name for name in preferred if name in self._calibrated]
         if preferred and not fitted:
-            names = ", ".join(one.name for one in preferred)
-            return Choice(strongest, Reason.NO_PREDICTOR, f"{rank(strongest)}, as nothing is calibrated of {names}")
+            why = f"{self._rank(strongest)}, as nothing is calibrated of {', '.join(preferred)}"
+            return Choice(strongest, Reason.NO_PREDICTOR, why)
         if query.earlier_turns and (lacking := leaning(query.text)):
-            why = f"{rank(strongest)}, as the turn says nothing without those before it: {lacking}"
+            why = f"{self._rank(strongest)}, as the turn says nothing without those before it: {lacking}"
             return Choice(strongest, Reason.NEEDS_CONVERSATION, why)
         if self._harms.of(query.objective.max_quality_loss).suspended:
-            why = f"{rank(strongest)}, as weaker models were seen to harm more than the bound allows"
+            why = f"{self._rank(strongest)}, as weaker models were seen to harm more than the bound allows"
             return Choice(strongest, Reason.PROMISE_SUSPENDED, why)
         if prediction.unfamiliar:
-            why = f"{rank(strongest)}, as the prompt is unlike every calibrated one: {prediction.unfamiliar}"
+            why = f"{self._rank(strongest)}, as the prompt is unlike every calibrated one: {prediction.unfamiliar}"
             return Choice(strongest, Reason.UNFAMILIAR_PROMPT, why)
-        return self._within_loss(query, measure, strongest, fitted, prediction, self._predictor)
+        return self._within_loss(query, measure, ranked, fitted, prediction, self._predictor)
 
-    def _going_on(self, query: Query, ranked: Sequence[Candidate]) -> Choice:
+    def _rank(self, strongest: str) -> str:
+        return rank(strongest, self._eligibility.default_model)
+
+    def _going_on(self, query: Query, ranked: Candidates) -> Choice:
         """Whoever called the tool was chosen for the question that its result is part of the answer to."""
-        strongest, bound = ranked[0], query.objective.max_quality_loss
+        strongest, bound = ranked.names[0], query.objective.max_quality_loss
         careful = not bound or self._harms.of(bound).suspended
-        calling = next((one for one in ranked if one.name == query.current_model), strongest)
-        if calling is strongest or careful:
-            why = f"{rank(strongest)}, as the turn is the result of a tool call, which says nothing by itself"
+        calling = query.current_model if query.current_model in ranked.names else strongest
+        if calling == strongest or careful:
+            why = f"{self._rank(strongest)}, as the turn is the result of a tool call, which says nothing by itself"
             return Choice(strongest, Reason.NEEDS_CONVERSATION, why)
         return Choice(calling, Reason.CONTINUES_TOOL_CALL, "it made the tool call that this turn is the result of")
 
@@ -112,22 +115,20 @@ class Choosing:
         self,
         query: Query,
         measure: Measure,
-        strongest: Candidate,
-        fitted: Mapping[str, Candidate],
+        ranked: Candidates,
+        fitted: Sequence[str],
         prediction: Prediction,
         predictor: Predictor,
     ) -> Choice:
-        """`fitted` are the rivals of the strongest whose loss is calibrated, by name, best first."""
-        goal = query.objective.goal
+        """`fitted` are the rivals of the strongest whose loss is calibrated, best first."""
+        strongest, goal, loss = ranked.names[0], query.objective.goal, prediction.loss
         refused = Reason.BEST_WITHIN_LIMITS if goal is Goal.BEST else Reason.NO_CHEAPER_FITS
         names, in_order = self._counted(query)
         contested = tuple(fitted)
-        if in_order:
-            rivals = [fitted[name] for name in names if name in fitted]
-        else:
-            rivals = [one for name, one in fitted.items() if name in names]
+        ordered, among = (names, frozenset(fitted)) if in_order else (fitted, frozenset(names))
+        rivals = [name for name in ordered if name in among]
         if not rivals:
-            why = f"{rank(strongest)}, and no other is known to be {measure.comparative}"
+            why = f"{self._rank(strongest)}, and no other is known to be {measure.comparative}"
             return Choice(strongest, refused, why, contested=contested)
         bound, confidence = query.objective.max_quality_loss, query.objective.confidence
         alike = self._like_the_last(predictor)
@@ -141,21 +142,20 @@ class Choosing:
                 f", and by the {alike.prompts} of them that are like the last ones (shift {self._shift.shift:.2f})"
             )
         for one in rivals:
-            loss = prediction.loss[one.name]
-            if loss < threshold:
-                why = f"{measure.superlative} model within the bound: predicted loss {percent(loss)}, where {allowed}"
-                why = f"{why}; {expected(one, strongest, goal, prediction)}"
+            if loss[one] < threshold:
+                least = percent(loss[one])
+                why = f"{measure.superlative} model within the bound: predicted loss {least}, where {allowed}"
+                why = f"{why}; {expected(one, ranked, goal, prediction)}"
                 return Choice(one, _WITHIN[goal], why, contested=contested)
-        if paired and (check := paired.check(query, rivals[0], strongest, prediction)):
+        if paired and (check := paired.check(query, rivals[0], ranked, prediction)):
             known_by = f"how many of {check.repeats} repeats agree" if check.repeats else "how likely its tokens are"
             why = (
                 f"asked first, as {percent(check.expected_kept)} of such answers are good enough: those whose risk of "
-                f"being worse than {strongest.name}'s, known then by {known_by}, is small, where {allowed}"
+                f"being worse than {strongest}'s, known then by {known_by}, is small, where {allowed}"
             )
             return Choice(rivals[0], Reason.CHEAPER_FIRST, why, check, contested)
-        closest = min(rivals, key=lambda one: prediction.loss[one.name])
-        least = percent(prediction.loss[closest.name])
-        why = f"{rank(strongest)}, as {closest.name} is predicted to lose {least}, where {allowed}"
+        closest = min(rivals, key=loss.__getitem__)
+        why = f"{self._rank(strongest)}, as {closest} is predicted to lose {percent(loss[closest])}, where {allowed}"
         return Choice(strongest, refused, why, contested=contested)
 
     def _counted(self, query: Query) -> tuple[tuple[str, ...], bool]:
@@ -188,19 +188,16 @@ class Choosing:
             self._alike = rows, predictor.calibration.only(rows)
         return self._alike[1]
 
-    def told_of_prefix(
-        self, choice: Choice, query: Query, ranked: Sequence[Candidate], prediction: Prediction | None
-    ) -> Choice:
+    def told_of_prefix(self, choice: Choice, query: Query, ranked: Candidates, prediction: Prediction | None) -> Choice:
         """The choice, its reason the prefix that the session's model holds where another would be chosen without."""
-        fresh = [one._replace(cost_nano_usd=one.fresh_cost_nano_usd) for one in ranked]
-        otherwise = self.choose(query, fresh, prediction).model
-        held = next(one for one in fresh if one.name == choice.model.name)
-        if otherwise is held or held.cost_nano_usd is None or choice.model.cost_nano_usd is None:
+        fresh = ranked._replace(cost_nano_usd=ranked.fresh_cost_nano_usd)
+        otherwise, held = self.choose(query, fresh, prediction).model, choice.model
+        if otherwise == held or held not in ranked.cost_nano_usd:
             return choice
-        worth = held.cost_nano_usd - choice.model.cost_nano_usd
+        worth = fresh.cost_nano_usd[held] - ranked.cost_nano_usd[held]
         why = (
             f"the session stays, as the {query.cached_prefix_tokens} tokens that it holds are worth {worth} "
-            f"nano-dollars, which leaving it for {otherwise.name} would not gain; {choice.why}"
+            f"nano-dollars, which leaving it for {otherwise} would not gain; {choice.why}"
         )
         return choice._replace(reason=Reason.CACHED_PREFIX, why=why)
 

@@ -1,29 +1,26 @@
 """Which models may answer at all: names, tools, context, time and money, each refusal saying what would do."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from services.chassis.errors import FailedPrecondition, FulcrumError, InvalidField, NotFound
 from services.router.catalogue import Catalogue, Model
-from services.router.prices import MachinePrice
+from services.router.prices import ListPrice, MachinePrice, Price
 from services.router.query import Query
 
-_new = tuple.__new__  # of a named tuple: its own constructor takes twice as long
 
-
-class Candidate(NamedTuple):
-    """A model with what this query is expected to take on it; None where the model is unpriced, or its speed unknown.
+class Candidates(NamedTuple):
+    """Models by name, with what this query is expected to take on each: nothing where unpriced, or of unknown speed.
 
     `fresh_cost_nano_usd` is the cost if it held nothing of the prompt.
     """
 
-    name: str
-    model: Model
-    input_tokens: int
-    cost_nano_usd: int | None
-    fresh_cost_nano_usd: int | None
-    seconds: float | None
+    names: Sequence[str]
+    cost_nano_usd: Mapping[str, int]
+    fresh_cost_nano_usd: Mapping[str, int]
+    seconds: Mapping[str, float]
 
 
 class Eligibility:
@@ -36,26 +33,42 @@ class Eligibility:
         """
         self._catalogue = catalogue
         self._expected_output_tokens = expected_output_tokens
-        self._known_of = {
-            one.name: (one.name, one, self._said(one), one.bytes_per_token, one.price, _machine(one), one.speed)
-            for one in catalogue.models
-        }
+        self.default_model = catalogue.default.name
+        self._flat: list[tuple[str, float, float, float, int]] = []
+        self._other_prices: list[tuple[str, Price, float, int]] = []
+        for one in catalogue.models:
+            price, counted = one.price, (one.bytes_per_token, self._said(one))
+            if isinstance(price, ListPrice) and not price.tiers:
+                rates = price.input_usd_per_million_tokens, price.output_usd_per_million_tokens
+                self._flat.append((one.name, *rates, *counted))
+            elif price:
+                self._other_prices.append((one.name, price, *counted))
+        self._timed = any(one.speed or isinstance(one.price, MachinePrice) for one in catalogue.models)
         self._bytes_per_token = {one.bytes_per_token for one in catalogue.models}
         self._least_context = min(one.context_tokens for one in catalogue.models)
 
-    def candidates(self, query: Query) -> Sequence[Candidate]:
-        """The models that may answer, never none.
+    def candidates(self, query: Query) -> Candidates:
+        """The models that may answer, never none, cheapest first.
 
         Raises:
             NotFound: a name that the catalogue lacks.
             FailedPrecondition: no model takes tools, or none meets the objective.
             InvalidField: the prompt and its answer fit no model's context.
         """
-        counted = self._input_tokens(query)
-        found = _with_tools(query, self._priced(query, counted))
+        counted, names = self._input_tokens(query), self._named(query)
+        if query.needs_tools:
+            names = self._with_tools(names)
         if max(counted.values()) + (query.max_output_tokens or 1) > self._least_context:
-            found = _within_context(query, found)
-        return _within_cost(query, _within_latency(query, found))
+            names = self._within_context(query, names, counted)
+        fresh = cost = self._costs(query, counted)
+        if query.cached_prefix_tokens and query.current_model in fresh:
+            cost = fresh | self._cost_of_current(query, counted)
+        seconds = self._seconds(query, names, counted) if self._timed or query.speeds else {}
+        if query.objective.max_latency_s is not None:
+            names = _within_latency(query.objective.max_latency_s, names, seconds)
+        if query.objective.max_cost_nano_usd is not None:
+            names = _within_cost(query.objective.max_cost_nano_usd, names, cost)
+        return Candidates(names, cost, fresh, seconds)
 
     def able(self, query: Query) -> tuple[str, ...]:
         """Who may answer requests of this caller's wishes, cheapest first, whatever this one's length, cost and tools.
@@ -78,6 +91,9 @@ class Eligibility:
 
     def _said(self, model: Model) -> int:
         return model.expected_output_tokens or self._expected_output_tokens
+
+    def _output_tokens(self, model: Model, query: Query) -> int:
+        return min(self._said(model), query.max_output_tokens or sys.maxsize)
 
     def _named(self, query: Query) -> tuple[str, ...]:
         objective = query.objective
@@ -107,86 +123,80 @@ class Eligibility:
         given, text_bytes = query.input_tokens, query.input_bytes or len(query.text.encode("utf-8", "replace"))
         return {each: given or round(text_bytes / each) or 1 for each in self._bytes_per_token}
 
-    def _priced(self, query: Query, counted: Mapping[float, int]) -> list[Candidate]:
-        most, measured, current = query.max_output_tokens, query.speeds, query.current_model
-        named = map(self._known_of.__getitem__, self._named(query))
-        found = []
-        for name, model, said, bytes_per_token, price, machine, speed in named:
-            input_tokens, cached_tokens = counted[bytes_per_token], 0
-            output_tokens = most if most and most < said else said
-            cost = fresh = price.cost_nano_usd(input_tokens, output_tokens, 0) if price else None
-            if name == current and price:
-                cached_tokens = min(query.cached_prefix_tokens, input_tokens)
-                cost = price.cost_nano_usd(input_tokens, output_tokens, cached_tokens)
-            if measured:
-                speed = measured.get(name, speed)
-            seconds = None
-            if speed:
-                seconds = speed.seconds(output_tokens)
-            elif machine:
-                seconds = machine.seconds(input_tokens, output_tokens, cached_tokens)
-            found.append(_new(Candidate, (name, model, input_tokens, cost, fresh, seconds)))
+    def _costs(self, query: Query, counted: Mapping[float, int]) -> dict[str, int]:
+        """Of all priced, if they held nothing of the prompt: as their prices say, in half the time of asking them."""
+        most = query.max_output_tokens or sys.maxsize
+        found = {
+            name: round((of_input * counted[bytes_per_token] + of_output * (said if said < most else most)) * 1_000)
+            for name, of_input, of_output, bytes_per_token, said in self._flat
+        }
+        for name, price, bytes_per_token, said in self._other_prices:
+            found[name] = price.cost_nano_usd(counted[bytes_per_token], min(said, most), 0)
+        return found
+
+    def _cost_of_current(self, query: Query, counted: Mapping[float, int]) -> dict[str, int]:
+        """Where it holds a prefix of the prompt."""
+        model = self._catalogue[query.current_model]
+        input_tokens, output_tokens = counted[model.bytes_per_token], self._output_tokens(model, query)
+        cost = model.cost_nano_usd(input_tokens, output_tokens, query.cached_prefix_tokens)
+        return {} if cost is None else {model.name: cost}
+
+    def _seconds(self, query: Query, names: Iterable[str], counted: Mapping[float, int]) -> Mapping[str, float]:
+        """Of those whose speed is known, as measured, said or, on a machine of ours, of the reference engine."""
+        found = {}
+        for name in names:
+            model = self._catalogue[name]
+            output_tokens = self._output_tokens(model, query)
+            if speed := query.speeds.get(name, model.speed):
+                found[name] = speed.seconds(output_tokens)
+            elif isinstance(model.price, MachinePrice):
+                tokens = counted[model.bytes_per_token]
+                held = min(query.cached_prefix_tokens, tokens) if name == query.current_model else 0
+                found[name] = model.price.seconds(tokens, output_tokens, held)
+        return found
+
+    def _with_tools(self, names: Sequence[str]) -> tuple[str, ...]:
+        found = tuple(name for name in names if self._catalogue[name].supports_tools)
+        if not found:
+            listed = ", ".join(names)
+            raise FailedPrecondition("needs_tools", "true", f"a model that takes tools; of {listed} none does")
+        return found
+
+    def _within_context(self, query: Query, names: Sequence[str], counted: Mapping[float, int]) -> tuple[str, ...]:
+        answer, models = query.max_output_tokens or 1, [self._catalogue[name] for name in names]
+        left = {one.name: one.context_tokens - counted[one.bytes_per_token] for one in models}
+        found = tuple(name for name in names if answer <= left[name])
+        if not found:
+            widest = max(models, key=lambda one: left[one.name])
+            raise InvalidField(
+                "input_tokens",
+                f"{counted[widest.bytes_per_token]} tokens and {answer} of the answer",
+                f"at most {widest.context_tokens} tokens together ({widest.name})",
+                reason="PROMPT_TOO_LONG",
+            )
         return found
 
 
-def _machine(model: Model) -> MachinePrice | None:
-    return model.price if isinstance(model.price, MachinePrice) else None
-
-
-def _with_tools(query: Query, candidates: list[Candidate]) -> list[Candidate]:
-    if not query.needs_tools:
-        return candidates
-    found = [one for one in candidates if one.model.supports_tools]
-    if not found:
-        names = ", ".join(one.name for one in candidates)
-        raise FailedPrecondition("needs_tools", "true", f"a model that takes tools; of {names} none does")
-    return found
-
-
-def _within_context(query: Query, candidates: list[Candidate]) -> list[Candidate]:
-    answer = query.max_output_tokens or 1
-    found = [one for one in candidates if one.input_tokens + answer <= one.model.context_tokens]
-    if not found:
-        widest = max(candidates, key=lambda one: one.model.context_tokens - one.input_tokens)
-        raise InvalidField(
-            "input_tokens",
-            f"{widest.input_tokens} tokens and {answer} of the answer",
-            f"at most {widest.model.context_tokens} tokens together ({widest.name})",
-            reason="PROMPT_TOO_LONG",
-        )
-    return found
-
-
-def _within_latency(query: Query, candidates: list[Candidate]) -> list[Candidate]:
+def _within_latency(limit: float, names: Sequence[str], seconds: Mapping[str, float]) -> tuple[str, ...]:
     """Models whose time is not known are kept."""
-    limit = query.objective.max_latency_s
-    if limit is None:
-        return candidates
-    found = [one for one in candidates if one.seconds is None or one.seconds <= limit]
+    found = tuple(name for name in names if name not in seconds or seconds[name] <= limit)
     if not found:
-        fastest, seconds = _least(candidates, lambda one: one.seconds)
-        raise _impossible("objective.max_latency", f"{limit} s", f"at least {seconds:.3f} s ({fastest.name})")
+        fastest = min(names, key=seconds.__getitem__)
+        expected = f"at least {seconds[fastest]:.3f} s ({fastest})"
+        raise _impossible("objective.max_latency", f"{limit} s", expected)
     return found
 
 
-def _within_cost(query: Query, candidates: list[Candidate]) -> list[Candidate]:
+def _within_cost(limit: int, names: Sequence[str], cost: Mapping[str, int]) -> tuple[str, ...]:
     """Models whose cost is not known are not."""
-    limit = query.objective.max_cost_nano_usd
-    if limit is None:
-        return candidates
-    found = [one for one in candidates if one.cost_nano_usd is not None and one.cost_nano_usd <= limit]
+    priced = [name for name in names if name in cost]
+    if not priced:
+        raise _impossible("objective.max_cost_nano_usd", limit, "no limit: these models are unpriced")
+    found = tuple(name for name in priced if cost[name] <= limit)
     if not found:
-        if all(one.cost_nano_usd is None for one in candidates):
-            raise _impossible("objective.max_cost_nano_usd", limit, "no limit: these models are unpriced")
-        cheapest, cost = _least(candidates, lambda one: one.cost_nano_usd)
-        raise _impossible("objective.max_cost_nano_usd", limit, f"at least {cost:.0f} ({cheapest.name})")
+        cheapest = min(priced, key=cost.__getitem__)
+        raise _impossible("objective.max_cost_nano_usd", limit, f"at least {cost[cheapest]:.0f} ({cheapest})")
     return found
-
-
-def _least(candidates: Iterable[Candidate], amount: Callable[[Candidate], float | None]) -> tuple[Candidate, float]:
-    known = [(value, one) for one in candidates if (value := amount(one)) is not None]
-    value, one = min(known, key=lambda pair: pair[0])
-    return one, value
 
 
 def _impossible(field: str, value: object, expected: str) -> FulcrumError:

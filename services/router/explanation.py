@@ -3,25 +3,26 @@
 import math
 from functools import lru_cache
 
-from services.router.eligibility import Candidate
+from services.router.eligibility import Candidates
 from services.router.predictor import Prediction
 from services.router.query import Goal
 
 
-def rank(strongest: Candidate) -> str:
+def rank(strongest: str, default_model: str) -> str:
     """What the strongest that may answer is."""
-    return "the default model" if strongest.model.is_default else "the strongest left, though not the default model"
+    return "the default model" if strongest == default_model else "the strongest left, though not the default model"
 
 
-def expected(one: Candidate, strongest: Candidate, goal: Goal, prediction: Prediction) -> str:
-    """What the goal measures of the chosen model, beside the strongest."""
+def expected(one: str, ranked: Candidates, goal: Goal, prediction: Prediction) -> str:
+    """What the goal measures of the chosen model, beside the strongest, which is the first."""
+    strongest = ranked.names[0]
     if goal is Goal.FASTEST:
-        return f"expected to take {one.seconds:.3g} s, {strongest.name} {strongest.seconds:.3g} s"
+        return f"expected to take {ranked.seconds[one]:.3g} s, {strongest} {ranked.seconds[strongest]:.3g} s"
     if goal is Goal.BEST:
-        ours, theirs = (percent(prediction.quality[which.name]) for which in (one, strongest))
-        return f"predicted to answer well with {ours}, {strongest.name} with {theirs}"
-    theirs = f"{strongest.name} {strongest.cost_nano_usd} nano-dollars"
-    return f"expected cost of this request {one.cost_nano_usd} nano-dollars, {theirs}"
+        ours, theirs = (percent(prediction.quality[which]) for which in (one, strongest))
+        return f"predicted to answer well with {ours}, {strongest} with {theirs}"
+    theirs = f"{strongest} {ranked.cost_nano_usd[strongest]} nano-dollars"
+    return f"expected cost of this request {ranked.cost_nano_usd[one]} nano-dollars, {theirs}"
 
 
 @lru_cache(256)

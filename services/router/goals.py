@@ -1,37 +1,33 @@
 """What a request optimises: which models are better than the strongest by that measure, the best of them first."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 
-from services.router.eligibility import Candidate
+from services.router.eligibility import Candidates
 from services.router.predictor import Prediction
 from services.router.query import Goal
-
-_AMOUNT = itemgetter(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What is optimised of each model, less being better, None where it is not known; and what that is called."""
+    """What is optimised of each model, by name where it is known, less being better; and what that is called."""
 
-    of: Callable[[Sequence[Candidate], Prediction], Sequence[float | None]]
+    of: Callable[[Candidates, Prediction], Mapping[str, float]]
     superlative: str
     comparative: str
     by_prompt: bool = True  # whether the order of models may differ from prompt to prompt, whatever the prices
 
 
-def _costs(candidates: Sequence[Candidate], prediction: Prediction) -> Sequence[float | None]:
-    return [one.cost_nano_usd for one in candidates]
+def _costs(candidates: Candidates, prediction: Prediction) -> Mapping[str, float]:
+    return candidates.cost_nano_usd
 
 
-def _times(candidates: Sequence[Candidate], prediction: Prediction) -> Sequence[float | None]:
-    return [one.seconds for one in candidates]
+def _times(candidates: Candidates, prediction: Prediction) -> Mapping[str, float]:
+    return candidates.seconds
 
 
-def _badness(candidates: Sequence[Candidate], prediction: Prediction) -> Sequence[float | None]:
-    qualities = [prediction.quality.get(one.name) for one in candidates]
-    return [None if quality is None else 1 - quality for quality in qualities]
+def _badness(candidates: Candidates, prediction: Prediction) -> Mapping[str, float]:
+    return {name: 1 - quality for name, quality in prediction.quality.items()}
 
 
 MEASURES = {
@@ -41,14 +37,10 @@ MEASURES = {
 }
 
 
-def better(measure: Measure, ranked: Sequence[Candidate], prediction: Prediction) -> Sequence[Candidate]:
+def better(measure: Measure, ranked: Candidates, prediction: Prediction) -> Sequence[str]:
     """The models known to be better than the strongest, which is the first, best first; ties keep their order."""
-    amounts = measure.of(ranked, prediction)
-    least = amounts[0]
+    amounts, names = measure.of(ranked, prediction), ranked.names
+    least = amounts.get(names[0])
     if least is None:
         return []
-    found = [
-        (amount, one) for amount, one in zip(amounts, ranked, strict=True) if amount is not None and amount < least
-    ]
-    found.sort(key=_AMOUNT)
-    return [one for _, one in found]
+    return sorted([name for name in names if name in amounts and amounts[name] < least], key=amounts.__getitem__)

@@ -1,14 +1,14 @@
 """A decision: the models that may answer, in the order to try them, and whether the promise was seen to be kept."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
 from services.chassis.errors import InvalidField
 from services.router.choosing import Choosing
 from services.router.drift import Basis, HarmWatches, PromiseState, ShiftWatch
-from services.router.eligibility import Candidate, Eligibility
+from services.router.eligibility import Candidates, Eligibility
 from services.router.harm import harms
 from services.router.plan import Plan, Planned, Reason
 from services.router.predictor import Prediction, Predictor
@@ -50,7 +50,7 @@ class Policy:
     @property
     def default_model(self) -> str:
         """Whom losses are relative to."""
-        return next(one.name for one in self._eligibility.models if one.is_default)
+        return self._eligibility.default_model
 
     @property
     def promise(self) -> PromiseState:
@@ -80,21 +80,21 @@ class Policy:
         ranked = self._by_strength(self._eligibility.candidates(query), prediction)
         choice = self._choosing.choose(query, ranked, prediction)
         by_cost = query.objective.goal is Goal.CHEAPEST
-        if by_cost and query.cached_prefix_tokens and choice.model.name == query.current_model:
+        if by_cost and query.cached_prefix_tokens and choice.model == query.current_model:
             choice = self._choosing.told_of_prefix(choice, query, ranked, prediction)
-        order = [choice.model, *[one for one in ranked if one is not choice.model]]
-        able = {ranked[0].name, *self._choosing.keeping_bound(query, choice.reason, prediction)}
-        planned = _planned(order, prediction, able)
-        weak = choice.model is not ranked[0] and choice.reason is not Reason.CONTINUES_TOOL_CALL
-        bound = query.objective.max_quality_loss
-        promised = weak and ranked[0].model.is_default and not choice.check
-        if ranked[0].model.is_default:
+        strongest, bound = ranked.names[0], query.objective.max_quality_loss
+        able = {strongest, *self._choosing.keeping_bound(query, choice.reason, prediction)}
+        planned = _planned(choice.model, ranked, prediction, able)
+        weak = choice.model != strongest and choice.reason is not Reason.CONTINUES_TOOL_CALL
+        by_default = strongest == self._eligibility.default_model
+        promised = weak and by_default and not choice.check
+        if by_default:
             self._harms.decided(bound, promised)
-        why = f"{choice.model.name}: {choice.why}."
+        why = f"{choice.model}: {choice.why}."
         unfamiliar = prediction is not None and bool(prediction.unfamiliar)
         covered = promised, bound, self._version, unfamiliar
         known = choice.check, choice.contested, self._eligibility.excluded(query)
-        return Plan(planned, ranked[0].name, choice.reason, why, *covered, "", *known)
+        return Plan(planned, strongest, choice.reason, why, *covered, "", *known)
 
     def assessed(self, plan: Plan, kept: bool) -> None:
         """Learns whether an answer passed the check of a plan; one of another predictor says nothing of this one."""
@@ -112,23 +112,30 @@ class Policy:
         self._predictor.check(query.vector)
         prediction = self._predictor.predict(query.text, values)
         if self._shift:
-            losses = [prediction.loss[one] for one in self._calibrated]
+            losses = list(map(prediction.loss.__getitem__, self._calibrated))
             self._shift.seen(sum(losses) / len(losses) if losses and not prediction.unfamiliar else math.inf)
         return prediction
 
-    def _by_strength(self, candidates: Sequence[Candidate], prediction: Prediction | None) -> Sequence[Candidate]:
+    def _by_strength(self, candidates: Candidates, prediction: Prediction | None) -> Candidates:
         """The default, then by predicted quality, then the dearest, for want of anything better to judge by."""
-        quality = prediction.quality if prediction else {}
-        dearest = sorted(candidates, key=lambda one: -(one.cost_nano_usd or 0))
-        return sorted(dearest, key=lambda one: -math.inf if one.model.is_default else -quality.get(one.name, -1.0))
+        names, cost, fresh, seconds = candidates
+        strength = dict.fromkeys(names, -1.0)
+        if prediction:
+            strength |= prediction.quality
+        strength[self._eligibility.default_model] = math.inf
+        dearest = sorted(names, key=lambda name: cost.get(name, 0), reverse=True)
+        return Candidates(sorted(dearest, key=strength.__getitem__, reverse=True), cost, fresh, seconds)
 
 
-def _planned(order: Sequence[Candidate], prediction: Prediction | None, able: Collection[str]) -> tuple[Planned, ...]:
-    """Candidates with what is predicted of them; those `able` may stand in."""
+def _planned(
+    chosen: str, ranked: Candidates, prediction: Prediction | None, able: Collection[str]
+) -> tuple[Planned, ...]:
+    """The chosen model, then the others, with what is predicted of them; those `able` may stand in."""
     quality, loss = (prediction.quality, prediction.loss) if prediction else ({}, {})
+    cost, seconds = ranked.cost_nano_usd, ranked.seconds
     return tuple(
         [
-            _new(Planned, (name, quality.get(name), loss.get(name), cost, seconds, name in able))
-            for name, _, _, cost, _, seconds in order
+            _new(Planned, (name, quality.get(name), loss.get(name), cost.get(name), seconds.get(name), name in able))
+            for name in (chosen, *[name for name in ranked.names if name != chosen])
         ]
     )

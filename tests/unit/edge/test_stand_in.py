@@ -51,7 +51,7 @@ def by_router(asked: Request, measured: dict[str, Speed]) -> set[str]:
         needs_tools=bool(asked.tools),
         speeds={name: RouterSpeed(one.first_token_s, one.output_tokens_per_second) for name, one in measured.items()},
     )
-    return {one.name for one in LIMITED.candidates(query)}
+    return set(LIMITED.candidates(query).names)
 
 
 @given(

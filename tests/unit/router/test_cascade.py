@@ -324,7 +324,7 @@ def test_it_is_asked_first_nowhere_else(fields: dict[str, Any]) -> None:
 def test_what_was_worked_out_for_one_caller_serves_others() -> None:
     """Bounds and confidences that count as the same are looked up, however many callers spell them."""
     policy = router()._policy
-    small, large = policy._eligibility.candidates(query())
+    small, large = policy._eligibility.candidates(query()).names
     found = []
     for beyond in range(300):
         asked = query(loss=0.05 + beyond * 1e-8, confidence=0.9 - beyond * 1e-8, whole_answer=True)
@@ -358,7 +358,7 @@ def test_nothing_is_asked_first_where_rivals_have_no_one_order(in_order: bool) -
     """Each that came first on some prompts would have a threshold of its own, and the promise is of one."""
     policy = router()._policy
     asked = query(loss=0.05, vector=familiar(), whole_answer=True)
-    small, large = policy._eligibility.candidates(asked)
+    small, large = policy._eligibility.candidates(asked).names
     assert policy._choosing._cascades
     found = policy._choosing._cascades.paired(asked, [small], large, ("small",), in_order)
     assert (found is not None) is in_order
