@@ -43,7 +43,7 @@ class Bucket:
         """Lets pass so many of either kind of caller."""
         total = self.untold + self.wrong
         if total:
-            left = max(1 - by / total, 0.0)
+            left = 1 - by / total if by < total else 0.0
             self.untold, self.wrong = self.untold * left, self.wrong * left
         if self.blind:
             self.blind = max(self.blind - by, 0.0)

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from operator import attrgetter
 from typing import NamedTuple, Protocol
 
 from services.cache.normalise import normalise
@@ -46,7 +45,6 @@ class Provenance:
 
 
 UNKNOWN = Provenance()
-_STANDING, _EXPIRE_NS, _MEANING = map(attrgetter, ("standing", "expire_ns", "_meaning"))
 
 
 class Standing(IntEnum):
@@ -84,13 +82,6 @@ def serves(kept: Kept, principal: str, now_ns: int, max_age_ns: int | None) -> b
 
 def serving(all_kept: Sequence[Kept | None], principal: str, now_ns: int, max_age_ns: int | None) -> list[bool]:
     """Whether each `serves`; what is None does not."""
-    if (
-        max_age_ns is None
-        and all(all_kept)
-        and all(map(_STANDING, all_kept))  # is of none QUARANTINED, which is 0
-        and {None}.issuperset(map(_EXPIRE_NS, all_kept))
-    ):
-        return [True] * len(all_kept)
     quarantined = Standing.QUARANTINED
     return [
         kept is not None
@@ -154,8 +145,7 @@ class Entry:
 
 def meanings(entries: Sequence[Entry]) -> list[int]:
     """The `meaning` of each."""
-    known = list(map(_MEANING, entries))
-    return known if all(known) else [entry.meaning for entry in entries]
+    return [entry._meaning or entry.meaning for entry in entries]
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ class Votes(NamedTuple):
 
 def favoured(similarities: Sequence[float], answers: Sequence[int], place: int | None = None) -> Votes:
     """What neighbours, nearest first and each with its answer, vote for; or the votes for the answer at `place`."""
+    if answers.count(answers[0]) == len(answers):
+        return Votes(place or 0, 1.0, 1.0)
     first, exp = similarities[0], math.exp
     sharp, flat = dict.fromkeys(answers, 0.0), dict.fromkeys(answers, 0.0)
     for answer, similarity in zip(answers, similarities, strict=True):
