@@ -22,9 +22,7 @@ class Certificate:
         self.penalties = [0.0 for _ in self._rates]  # -log of what the audits left of each stake
 
     def audited(self, propensity: float) -> None:
-        """Takes in an audit, as one whose verdict is wrong; one that had to be stands for nothing that was served."""
-        if propensity == 1:
-            return
+        """Takes in an audit, as one whose verdict is wrong."""
         for i, rate in enumerate(self._rates):
             self.penalties[i] += _penalty(propensity, rate)
 
@@ -47,4 +45,6 @@ class Certificate:
 
 
 def _penalty(propensity: float, rate: float) -> float:
+    if propensity == 1:  # it had to be, and stands for nothing that was served
+        return 0.0
     return -math.log((1 - (1 - propensity) * math.exp(rate)) / propensity)

@@ -75,9 +75,9 @@ def is_english(text: str) -> bool:
     A text that holds neither is taken for another language: it is not answered by a similar prompt, which is safe.
     """
     text = text[:2000]
-    lower = text.lower()
-    if text.isascii():  # the words, of what the sketch asks for as well
-        tokens = tokens_of(text)[1]
+    if text.isascii():
+        tokens = tokens_of(text)[1]  # which the sketch asks for as well
+        # so it is by its words too, as all tokens are more than these and English ones count once here
         if len(_ENGLISH.intersection(tokens)) * _PER_EVIDENCE >= len(tokens) and _OTHERS.isdisjoint(tokens):
             return True
         words = [word for word in tokens if len(word) > 1 and word[0].isalpha()]
@@ -86,8 +86,8 @@ def is_english(text: str) -> bool:
         foreign = sum(ord(character) > _LAST_LATIN for character in letters)
         if foreign > _FOREIGN_LETTERS * len(letters):
             return False
-        words = _WORD.findall(lower)
+        words = _WORD.findall(text.lower())
     english, enough = len([word for word in words if word in _ENGLISH]), len(words) / _PER_EVIDENCE
-    english += _PAIRS.search(lower) is not None
+    english += _PAIRS.search(text.lower()) is not None
     others = sum(word in _OTHERS or not word.isascii() for word in words)
     return english >= max(others + (others > 0), enough)

@@ -192,7 +192,7 @@ class Choosing:
         """The choice, its reason the prefix that the session's model holds where another would be chosen without."""
         fresh = ranked._replace(cost_nano_usd=ranked.fresh_cost_nano_usd)
         otherwise, held = self.choose(query, fresh, prediction).model, choice.model
-        if otherwise == held or held not in ranked.cost_nano_usd:
+        if otherwise == held:
             return choice
         worth = fresh.cost_nano_usd[held] - ranked.cost_nano_usd[held]
         why = (

@@ -7,14 +7,15 @@ from typing import NamedTuple
 
 from services.chassis.errors import FailedPrecondition, FulcrumError, InvalidField, NotFound
 from services.router.catalogue import Catalogue, Model
-from services.router.prices import ListPrice, MachinePrice, Price
+from services.router.prices import ListPrice, MachinePrice
 from services.router.query import Query
 
 
 class Candidates(NamedTuple):
-    """Models by name, with what this query is expected to take on each: nothing where unpriced, or of unknown speed.
+    """Names of models, and what this query is expected to take on each: nothing where unpriced, or of unknown speed.
 
-    `fresh_cost_nano_usd` is the cost if it held nothing of the prompt.
+    Costs and times may also be of models that were left out for them. `fresh_cost_nano_usd` is the cost if it held
+    nothing of the prompt.
     """
 
     names: Sequence[str]
@@ -34,15 +35,11 @@ class Eligibility:
         self._catalogue = catalogue
         self._expected_output_tokens = expected_output_tokens
         self.default_model = catalogue.default.name
-        self._flat: list[tuple[str, float, float, float, int]] = []
-        self._other_prices: list[tuple[str, Price, float, int]] = []
-        for one in catalogue.models:
-            price, counted = one.price, (one.bytes_per_token, self._said(one))
-            if isinstance(price, ListPrice) and not price.tiers:
-                rates = price.input_usd_per_million_tokens, price.output_usd_per_million_tokens
-                self._flat.append((one.name, *rates, *counted))
-            elif price:
-                self._other_prices.append((one.name, price, *counted))
+        self._flat = {
+            one.name: (*rates, one.bytes_per_token, self._said(one))
+            for one in catalogue.models
+            if isinstance(one.price, ListPrice) and (rates := one.price.flat_rates)
+        }
         self._timed = any(one.speed or isinstance(one.price, MachinePrice) for one in catalogue.models)
         self._bytes_per_token = {one.bytes_per_token for one in catalogue.models}
         self._least_context = min(one.context_tokens for one in catalogue.models)
@@ -60,9 +57,9 @@ class Eligibility:
             names = self._with_tools(names)
         if max(counted.values()) + (query.max_output_tokens or 1) > self._least_context:
             names = self._within_context(query, names, counted)
-        fresh = cost = self._costs(query, counted)
+        fresh = cost = self._costs(query, names, counted)
         if query.cached_prefix_tokens and query.current_model in fresh:
-            cost = fresh | self._cost_of_current(query, counted)
+            cost = fresh | self._cost(query.current_model, query, counted, query.cached_prefix_tokens)
         seconds = self._seconds(query, names, counted) if self._timed or query.speeds else {}
         if query.objective.max_latency_s is not None:
             names = _within_latency(query.objective.max_latency_s, names, seconds)
@@ -123,23 +120,25 @@ class Eligibility:
         given, text_bytes = query.input_tokens, query.input_bytes or len(query.text.encode("utf-8", "replace"))
         return {each: given or round(text_bytes / each) or 1 for each in self._bytes_per_token}
 
-    def _costs(self, query: Query, counted: Mapping[float, int]) -> dict[str, int]:
-        """Of all priced, if they held nothing of the prompt: as their prices say, in half the time of asking them."""
-        most = query.max_output_tokens or sys.maxsize
-        found = {
-            name: round((of_input * counted[bytes_per_token] + of_output * (said if said < most else most)) * 1_000)
-            for name, of_input, of_output, bytes_per_token, said in self._flat
-        }
-        for name, price, bytes_per_token, said in self._other_prices:
-            found[name] = price.cost_nano_usd(counted[bytes_per_token], min(said, most), 0)
+    def _costs(self, query: Query, names: Iterable[str], counted: Mapping[float, int]) -> dict[str, int]:
+        """Of those priced, if they held nothing of the prompt; flat prices at once, in half the time of asking each."""
+        most, flat = query.max_output_tokens or sys.maxsize, self._flat
+        found = {}
+        for name in names:
+            if name in flat:
+                of_input, of_output, bytes_per_token, said = flat[name]
+                usd = of_input * counted[bytes_per_token] + of_output * (said if said < most else most)
+                found[name] = round(usd * 1_000)
+            else:
+                found |= self._cost(name, query, counted)
         return found
 
-    def _cost_of_current(self, query: Query, counted: Mapping[float, int]) -> dict[str, int]:
-        """Where it holds a prefix of the prompt."""
-        model = self._catalogue[query.current_model]
-        input_tokens, output_tokens = counted[model.bytes_per_token], self._output_tokens(model, query)
-        cost = model.cost_nano_usd(input_tokens, output_tokens, query.cached_prefix_tokens)
-        return {} if cost is None else {model.name: cost}
+    def _cost(self, name: str, query: Query, counted: Mapping[float, int], held_tokens: int = 0) -> dict[str, int]:
+        """Of one that holds so many tokens of the prompt; nothing where it is unpriced."""
+        model = self._catalogue[name]
+        output_tokens = self._output_tokens(model, query)
+        cost = model.cost_nano_usd(counted[model.bytes_per_token], output_tokens, held_tokens)
+        return {} if cost is None else {name: cost}
 
     def _seconds(self, query: Query, names: Iterable[str], counted: Mapping[float, int]) -> Mapping[str, float]:
         """Of those whose speed is known, as measured, said or, on a machine of ours, of the reference engine."""

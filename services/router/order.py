@@ -76,8 +76,8 @@ def _never_dearer(one: Model, other: Model) -> bool:
 def _dollars(model: Model) -> tuple[float, float] | None:
     """Of a million input tokens and a million output tokens."""
     price = model.price
-    if isinstance(price, ListPrice) and not price.tiers:
-        return price.input_usd_per_million_tokens, price.output_usd_per_million_tokens
+    if isinstance(price, ListPrice):
+        return price.flat_rates
     if isinstance(price, MachinePrice):
         a_second = price.usd_per_hour / 3600
         seconds = price.reference_seconds_per_million_input_tokens, price.reference_seconds_per_million_output_tokens

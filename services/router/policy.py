@@ -118,13 +118,13 @@ class Policy:
 
     def _by_strength(self, candidates: Candidates, prediction: Prediction | None) -> Candidates:
         """The default, then by predicted quality, then the dearest, for want of anything better to judge by."""
-        names, cost, fresh, seconds = candidates
-        strength = dict.fromkeys(names, -1.0)
+        strength = dict.fromkeys(candidates.names, -1.0)
         if prediction:
             strength |= prediction.quality
         strength[self._eligibility.default_model] = math.inf
-        dearest = sorted(names, key=lambda name: cost.get(name, 0), reverse=True)
-        return Candidates(sorted(dearest, key=strength.__getitem__, reverse=True), cost, fresh, seconds)
+        cost = candidates.cost_nano_usd
+        dearest = sorted(candidates.names, key=lambda name: cost.get(name, 0), reverse=True)
+        return candidates._replace(names=sorted(dearest, key=strength.__getitem__, reverse=True))
 
 
 def _planned(

@@ -12,7 +12,7 @@ from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import ModelPrice, TieredPrices
 from pydantic import ConfigDict, Field
 
-Amount: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Amount: TypeAlias = Annotated[float, Field(ge=0, le=1e6)]
 _FORBID = ConfigDict(extra="forbid")
 _VERSION = re.compile(r"[-@](latest|\d{3,4}|\d{8}|\d{2}-\d{2}|\d{4}-\d{2}-\d{2})$")  # of one model, by its provider
 
@@ -49,6 +49,11 @@ class ListPrice:
             + price.output_usd_per_million_tokens * output_tokens
         )
         return round(usd * 1_000)  # 1e9 nano-dollars a dollar over 1e6 tokens a million
+
+    @property
+    def flat_rates(self) -> tuple[float, float] | None:
+        """Dollars per million input and output tokens that a request costs which reads no cache, however long it is."""
+        return None if self.tiers else (self.input_usd_per_million_tokens, self.output_usd_per_million_tokens)
 
     def at(self, input_tokens: int) -> "ListPrice | PriceTier":
         """The highest tier that a prompt of so many tokens is above, or this price itself."""

@@ -71,6 +71,7 @@ def test_cached_tokens_beyond_the_prompt_do_not_make_money() -> None:
         ("context_tokens: 512", "context_tokens: -1", "model 'small': context_tokens: got -1"),
         ("usd_per_hour: 3.6", "usd_per_hour: cheap", "model 'small': price.machine.usd_per_hour: got 'cheap'"),
         ("usd_per_hour: 3.6", "usd_per_hour: .nan", "model 'small': price.machine.usd_per_hour: got nan"),
+        ("usd_per_hour: 3.6", "usd_per_hour: 1.0e+308", "price.machine.usd_per_hour: got 1e+308"),
         ("usd_per_hour: 3.6", "usd_per_day: 3.6", "model 'small': price.machine.usd_per_"),
         ("model: gpt-4o", "model: gpt-nought", "model 'big': price: Unable to find model"),
         ("provider: openai", "provider: opeani", "model 'big': price: Unable to find provider"),

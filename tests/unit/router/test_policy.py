@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from services.chassis.errors import FailedPrecondition, FulcrumError, InvalidField, NotFound
 from services.router.catalogue import Catalogue, Model
@@ -15,7 +13,7 @@ from services.router.eligibility import Eligibility
 from services.router.plan import Plan, Reason
 from services.router.policy import Policy
 from services.router.predictor import Predictor, Vector
-from services.router.prices import ListPrice, MachinePrice, PriceTier
+from services.router.prices import ListPrice, MachinePrice
 from services.router.query import Goal
 from services.router.speed import Speed
 from tests.unit.router.parts import DIGEST, artefact, catalogue, familiar, model, policy, query
@@ -417,18 +415,3 @@ def test_effort_is_one_more_choice() -> None:
     assert (names(plan), plan.reason) == (["brief", "long"], Reason.CHEAPEST_WITHIN_LOSS)
     assert [one.cost_nano_usd for one in plan.models] == [(8 + 100) * 10_000, (8 + 3000) * 10_000]
     assert choosing.plan(query(vector=familiar(), max_output_tokens=50)).reason is Reason.NO_CHEAPER_FITS
-
-
-@given(tokens=st.integers(1, 900), most=st.none() | st.integers(1, 300), usd=st.floats(0, 1e4))
-def test_costs_are_what_prices_say(tokens: int, most: int | None, usd: float) -> None:
-    """Of list prices with and without tiers and of machines, to the last nano-dollar."""
-    listed = ListPrice(usd, usd / 3, usd, usd * 1.7)
-    tiered = replace(listed, tiers=(PriceTier(450, usd * 2, usd, usd, usd * 3),))
-    models = [
-        model(name, None, price=price)
-        for name, price in (("listed", listed), ("tiered", tiered), ("machine", MachinePrice(usd, 40.0, 900.0)))
-    ]
-    found = Eligibility(catalogue(*models), 100).candidates(query(input_tokens=tokens, max_output_tokens=most))
-    said = min(100, most or 100)
-    expected = {one.name: one.cost_nano_usd(tokens, said) for one in models}
-    assert {name: found.cost_nano_usd[name] for name in expected} == expected
